@@ -1,0 +1,724 @@
+"""The contract: every operation once, with its meaning, its shapes and its checks.
+
+An operation means what PyTorch's function of that name means, with its argument names and
+defaults. The public method here checks its arguments and hands them, made uniform, to the method
+of the same name with an underscore, which each backend writes; a backend that lacks one cannot be
+built. So every backend refuses the same input with the same words, and a plan that has checked its
+shapes once may call the underscored methods directly.
+
+Shapes: N samples, C channels, H by W pixels, F features. Feature maps are logically (N, C, H, W)
+wherever a backend puts them in memory; weights are (out, in / groups, kh, kw), transposed
+convolution's (in, out / groups, kh, kw). A gradient has the shape of what it is the gradient of.
+Every operation returns new arrays, but for the optimiser steps, which work in place, and ``out``.
+Refused input raises ArrayError (not this backend's array, or another dtype), ShapeError or
+SettingError.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn.backends.checks import (
+    Array,
+    Checks,
+    ParameterGrads,
+    Reduction,
+    checked_axis,
+    checked_divisor,
+    checked_norm,
+    checked_reduction,
+    loss_scale,
+)
+from gpucnn.backends.window import IntOrPair, Window, pool_window
+from gpucnn.errors import SettingError
+
+
+class Backend(Checks, ABC):
+    """Arrays of one device and the operations on them, in one floating-point type."""
+
+    name: ClassVar[str]
+
+    def __init__(self, dtype: DTypeLike = "float32") -> None:
+        try:
+            self.dtype = np.dtype(dtype)
+        except TypeError:
+            self.dtype = np.dtype(object)
+        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise SettingError(f"dtype must be float32 or float64, got {dtype!r}")
+
+    def __repr__(self) -> str:
+        return f"<{self.name} backend, {self.dtype}>"
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        """Return ``data`` (an array, a number or nested sequences) as an array of this backend.
+
+        Unless ``dtype`` says otherwise, floating-point data become the backend's dtype and
+        integers, labels and indices, become int64.
+        """
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        """Return a copy of ``array`` in host memory, C-contiguous."""
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        """Return an array with unset contents, of the backend's dtype unless ``dtype`` is given."""
+
+    @abstractmethod
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        """Return an array of zeros, of the backend's dtype unless ``dtype`` is given."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything that was asked for has been done."""
+
+    # --- convolution ----------------------------------------------------------------------------
+
+    def conv2d(
+        self,
+        input: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+    ) -> Array:
+        """Cross-correlate (N, C, H, W) with (O, C / groups, kh, kw), giving (N, O, H', W')."""
+        window = self._conv_window("conv2d", input, weight, bias, stride, padding, dilation, groups)
+        return self._conv2d(input, weight, bias, window, groups)
+
+    @abstractmethod
+    def _conv2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array: ...
+
+    def conv2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | str = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        *,
+        input_grad: bool = True,
+        out: ParameterGrads | None = None,
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Return the gradients of input, weight and bias, ``grad`` being that of the output.
+
+        The first is None unless ``input_grad``. ``out`` holds arrays to write the other two to;
+        its second is None where there is no bias.
+        """
+        op = "conv2d_backward"
+        window = self._conv_window(op, input, weight, None, stride, padding, dilation, groups)
+        self._check(op, "grad", grad, (input.shape[0], weight.shape[0], *window.output))
+        out = self._parameter_grads(op, out, weight.shape, weight.shape[0])
+        return self._conv2d_backward(grad, input, weight, window, groups, input_grad, out), *out
+
+    @abstractmethod
+    def _conv2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None: ...
+
+    def conv_transpose2d(
+        self,
+        input: Array,
+        weight: Array,
+        bias: Array | None = None,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
+        groups: int = 1,
+        dilation: IntOrPair = 1,
+    ) -> Array:
+        """Transposed convolution of (N, C, H, W) with (C, O / groups, kh, kw)."""
+        window = self._conv_transpose_window(
+            "conv_transpose2d",
+            input, weight, bias, stride, padding, output_padding, groups, dilation,
+        )  # fmt: skip
+        return self._conv_transpose2d(input, weight, bias, window, groups)
+
+    @abstractmethod
+    def _conv_transpose2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array: ...
+
+    def conv_transpose2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        stride: IntOrPair = 1,
+        padding: IntOrPair = 0,
+        output_padding: IntOrPair = 0,
+        groups: int = 1,
+        dilation: IntOrPair = 1,
+        *,
+        input_grad: bool = True,
+        out: ParameterGrads | None = None,
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Return the gradients of input, weight and bias, as ``conv2d_backward`` does."""
+        op = "conv_transpose2d_backward"
+        window = self._conv_transpose_window(
+            op, input, weight, None, stride, padding, output_padding, groups, dilation
+        )
+        channels = weight.shape[1] * groups
+        self._check(op, "grad", grad, (input.shape[0], channels, *window.plane))
+        out = self._parameter_grads(op, out, weight.shape, channels)
+        return (
+            self._conv_transpose2d_backward(grad, input, weight, window, groups, input_grad, out),
+            *out,
+        )
+
+    @abstractmethod
+    def _conv_transpose2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None: ...
+
+    # --- pooling --------------------------------------------------------------------------------
+
+    def max_pool2d(
+        self,
+        input: Array,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> Any:
+        """Return the greatest element of each window, and where it lies if ``return_indices``.
+
+        Indices are int64 into the flattened H by W plane. The first of equal elements in
+        row-major order wins, and a NaN wins over any number.
+        """
+        self._check("max_pool2d", "input", input, (None,) * 4)
+        window = pool_window(
+            input.shape[2:], kernel_size, stride, padding, dilation, bool(ceil_mode)
+        )
+        output, indices = self._max_pool2d(input, window, return_indices)
+        return (output, indices) if return_indices else output
+
+    @abstractmethod
+    def _max_pool2d(
+        self, input: Array, window: Window, return_indices: bool
+    ) -> tuple[Array, Array | None]: ...
+
+    def max_pool2d_backward(
+        self,
+        grad: Array,
+        indices: Array,
+        input_shape: Sequence[int],
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        dilation: IntOrPair = 1,
+        ceil_mode: bool = False,
+    ) -> Array:
+        """Return the gradient of the input: each output's goes to the element it was taken from."""
+        op = "max_pool2d_backward"
+        samples, channels, *plane = self._shape(op, "input_shape", input_shape, 4)
+        window = pool_window(
+            (plane[0], plane[1]), kernel_size, stride, padding, dilation, bool(ceil_mode)
+        )
+        self._check(op, "grad", grad, (samples, channels, *window.output))
+        self._check(op, "indices", indices, grad.shape, np.int64)
+        return self._max_pool2d_backward(grad, indices, window)
+
+    @abstractmethod
+    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array: ...
+
+    def avg_pool2d(
+        self,
+        input: Array,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Array:
+        """Return the mean of each window.
+
+        The divisor counts the window's elements inside the input and its padding, or inside the
+        input alone unless ``count_include_pad``, or is ``divisor_override``.
+        """
+        self._check("avg_pool2d", "input", input, (None,) * 4)
+        window = pool_window(input.shape[2:], kernel_size, stride, padding, 1, bool(ceil_mode))
+        divisor = checked_divisor(divisor_override)
+        return self._avg_pool2d(input, window, count_include_pad, divisor)
+
+    @abstractmethod
+    def _avg_pool2d(
+        self, input: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array: ...
+
+    def avg_pool2d_backward(
+        self,
+        grad: Array,
+        input_shape: Sequence[int],
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Array:
+        """Return the gradient of the input, of shape ``input_shape``."""
+        op = "avg_pool2d_backward"
+        samples, channels, *plane = self._shape(op, "input_shape", input_shape, 4)
+        window = pool_window((plane[0], plane[1]), kernel_size, stride, padding, 1, bool(ceil_mode))
+        self._check(op, "grad", grad, (samples, channels, *window.output))
+        divisor = checked_divisor(divisor_override)
+        return self._avg_pool2d_backward(grad, window, count_include_pad, divisor)
+
+    @abstractmethod
+    def _avg_pool2d_backward(
+        self, grad: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array: ...
+
+    def sum_pool2d(
+        self,
+        input: Array,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+    ) -> Array:
+        """Return the sum of each window: average pooling with a divisor of 1."""
+        return self.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, True, 1)
+
+    def sum_pool2d_backward(
+        self,
+        grad: Array,
+        input_shape: Sequence[int],
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: IntOrPair = 0,
+        ceil_mode: bool = False,
+    ) -> Array:
+        """Return the gradient of the input, of shape ``input_shape``."""
+        return self.avg_pool2d_backward(
+            grad, input_shape, kernel_size, stride, padding, ceil_mode, True, 1
+        )
+
+    def lp_pool2d(
+        self,
+        input: Array,
+        norm_type: float,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        ceil_mode: bool = False,
+    ) -> Array:
+        """Return (sum of x^p)^(1/p) of each window, p being ``norm_type``, 1 or 2.
+
+        As in PyTorch, p = 1 is the plain sum, signs kept, and a window that ``ceil_mode`` lets hang
+        over the edge counts as if its mean went on outside.
+        """
+        self._check("lp_pool2d", "input", input, (None,) * 4)
+        window = pool_window(input.shape[2:], kernel_size, stride, 0, 1, bool(ceil_mode))
+        return self._lp_pool2d(input, checked_norm(norm_type), window)
+
+    @abstractmethod
+    def _lp_pool2d(self, input: Array, norm: int, window: Window) -> Array: ...
+
+    def lp_pool2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        output: Array,
+        norm_type: float,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        ceil_mode: bool = False,
+    ) -> Array:
+        """Return the gradient of the input: zero where p = 2 and the window's sum is zero."""
+        op = "lp_pool2d_backward"
+        self._check(op, "input", input, (None,) * 4)
+        window = pool_window(input.shape[2:], kernel_size, stride, 0, 1, bool(ceil_mode))
+        self._check(op, "output", output, (*input.shape[:2], *window.output))
+        self._check(op, "grad", grad, output.shape)
+        return self._lp_pool2d_backward(grad, input, output, checked_norm(norm_type), window)
+
+    @abstractmethod
+    def _lp_pool2d_backward(
+        self, grad: Array, input: Array, output: Array, norm: int, window: Window
+    ) -> Array: ...
+
+    # --- activations ----------------------------------------------------------------------------
+
+    def relu(self, input: Array) -> Array:
+        """Return max(x, 0) of each element; NaN stays NaN."""
+        return self._checked_activation("relu", input)
+
+    def relu_backward(self, grad: Array, output: Array) -> Array:
+        """Return ``grad`` where ``output`` is above zero, and zero elsewhere."""
+        return self._checked_activation_backward("relu", grad, output)
+
+    def sigmoid(self, input: Array) -> Array:
+        """Return 1 / (1 + exp(-x)) of each element."""
+        return self._checked_activation("sigmoid", input)
+
+    def sigmoid_backward(self, grad: Array, output: Array) -> Array:
+        """Return ``grad`` times y (1 - y), y being ``output``."""
+        return self._checked_activation_backward("sigmoid", grad, output)
+
+    def tanh(self, input: Array) -> Array:
+        """Return the hyperbolic tangent of each element."""
+        return self._checked_activation("tanh", input)
+
+    def tanh_backward(self, grad: Array, output: Array) -> Array:
+        """Return ``grad`` times 1 - y², y being ``output``."""
+        return self._checked_activation_backward("tanh", grad, output)
+
+    def _checked_activation(self, op: str, input: Array) -> Array:
+        self._check(op, "input", input)
+        return self._activation(op, input)
+
+    def _checked_activation_backward(self, op: str, grad: Array, output: Array) -> Array:
+        self._check_pair(f"{op}_backward", "grad", grad, "output", output)
+        return self._activation_backward(op, grad, output)
+
+    @abstractmethod
+    def _activation(self, op: str, input: Array) -> Array:
+        """Return the activation named ``op`` of each element."""
+
+    @abstractmethod
+    def _activation_backward(self, op: str, grad: Array, output: Array) -> Array:
+        """Return ``grad`` times the derivative of ``op``, in terms of its output."""
+
+    def softmax(self, input: Array, dim: int = 1) -> Array:
+        """Return exp(x) / sum of exp(x) along axis ``dim``."""
+        self._check("softmax", "input", input)
+        return self._softmax(input, checked_axis("softmax", dim, input.ndim))
+
+    @abstractmethod
+    def _softmax(self, input: Array, dim: int) -> Array: ...
+
+    def softmax_backward(self, grad: Array, output: Array, dim: int = 1) -> Array:
+        """Return y (g - sum of g y along ``dim``), y being ``output`` and g ``grad``."""
+        self._check_pair("softmax_backward", "grad", grad, "output", output)
+        return self._softmax_backward(
+            grad, output, checked_axis("softmax_backward", dim, output.ndim)
+        )
+
+    @abstractmethod
+    def _softmax_backward(self, grad: Array, output: Array, dim: int) -> Array: ...
+
+    def dropout(self, input: Array, mask: Array) -> Array:
+        """Return input times mask, which holds 0 or 1 / (1 - p) for each element.
+
+        The mask is the caller's (``gpucnn.init.dropout_mask``), the same on every backend.
+        """
+        self._check_pair("dropout", "input", input, "mask", mask)
+        return self._dropout(input, mask)
+
+    @abstractmethod
+    def _dropout(self, input: Array, mask: Array) -> Array: ...
+
+    def dropout_backward(self, grad: Array, mask: Array) -> Array:
+        """Return ``grad`` times mask."""
+        self._check_pair("dropout_backward", "grad", grad, "mask", mask)
+        return self._dropout(grad, mask)
+
+    # --- linear ---------------------------------------------------------------------------------
+
+    def linear(self, input: Array, weight: Array, bias: Array | None = None) -> Array:
+        """Return x wᵀ + b: (N, F) with (O, F) gives (N, O)."""
+        self._check("linear", "input", input, (None, None))
+        self._check("linear", "weight", weight, (None, input.shape[1]))
+        if bias is not None:
+            self._check("linear", "bias", bias, (weight.shape[0],))
+        return self._linear(input, weight, bias)
+
+    @abstractmethod
+    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array: ...
+
+    def linear_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        *,
+        input_grad: bool = True,
+        out: ParameterGrads | None = None,
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Return the gradients of input, weight and bias, as ``conv2d_backward`` does."""
+        op = "linear_backward"
+        self._check(op, "input", input, (None, None))
+        self._check(op, "weight", weight, (None, input.shape[1]))
+        self._check(op, "grad", grad, (input.shape[0], weight.shape[0]))
+        out = self._parameter_grads(op, out, weight.shape, weight.shape[0])
+        return self._linear_backward(grad, input, weight, input_grad, out), *out
+
+    @abstractmethod
+    def _linear_backward(
+        self, grad: Array, input: Array, weight: Array, input_grad: bool, out: ParameterGrads
+    ) -> Array | None: ...
+
+    def flatten(self, input: Array) -> Array:
+        """Return (N, ...) as (N, product of the rest), a view where memory order allows one."""
+        self._check("flatten", "input", input)
+        return self._reshape(input, (input.shape[0], math.prod(input.shape[1:])))
+
+    def flatten_backward(self, grad: Array, input_shape: Sequence[int]) -> Array:
+        """Return ``grad`` in the shape that was flattened."""
+        op = "flatten_backward"
+        shape = self._shape(op, "input_shape", input_shape, len(input_shape))
+        self._check(op, "grad", grad, (shape[0], math.prod(shape[1:])))
+        return self._reshape(grad, shape)
+
+    @abstractmethod
+    def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
+        """Reshape all axes but the first, which keeps its size."""
+
+    # --- losses ---------------------------------------------------------------------------------
+    # Each returns one number as an array of shape (), or with "none" the loss of every element;
+    # ``grad`` of the backward is that of the reduced loss: one number for "mean" and "sum" ("none"
+    # has the gradient of "sum").
+
+    def cross_entropy(self, input: Array, target: Array, reduction: Reduction = "mean") -> Array:
+        """Return -log softmax(input)[target]: scores (N, C) and classes (N,) of int64."""
+        self._check_classes("cross_entropy", input, target)
+        return self._cross_entropy(input, target, checked_reduction(reduction))
+
+    @abstractmethod
+    def _cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array: ...
+
+    def cross_entropy_backward(
+        self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
+    ) -> Array:
+        """Return (softmax(input) - onehot(target)) times ``grad`` (/ N for "mean")."""
+        self._check_classes("cross_entropy_backward", input, target)
+        scale = loss_scale(reduction, grad, input.shape[0])
+        return self._cross_entropy_backward(input, target, scale)
+
+    @abstractmethod
+    def _cross_entropy_backward(self, input: Array, target: Array, scale: float) -> Array: ...
+
+    def mse_loss(self, input: Array, target: Array, reduction: Reduction = "mean") -> Array:
+        """Return (x - t)²."""
+        return self._checked_loss("mse_loss", input, target, reduction)
+
+    def mse_loss_backward(
+        self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
+    ) -> Array:
+        """Return 2 (x - t) times ``grad`` (/ the number of elements for "mean")."""
+        return self._checked_loss_backward("mse_loss", input, target, reduction, grad)
+
+    def half_squared_error(
+        self, input: Array, target: Array, reduction: Reduction = "mean"
+    ) -> Array:
+        """Return ½ (x - t)², whose gradient is the plain difference."""
+        return self._checked_loss("half_squared_error", input, target, reduction)
+
+    def half_squared_error_backward(
+        self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
+    ) -> Array:
+        """Return (x - t) times ``grad`` (/ the number of elements for "mean")."""
+        return self._checked_loss_backward("half_squared_error", input, target, reduction, grad)
+
+    def binary_cross_entropy(
+        self, input: Array, target: Array, reduction: Reduction = "mean"
+    ) -> Array:
+        """Return -t log x - (1 - t) log(1 - x) of probabilities x; a logarithm is at least -100."""
+        return self._checked_loss("binary_cross_entropy", input, target, reduction)
+
+    def binary_cross_entropy_backward(
+        self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
+    ) -> Array:
+        """Return (x - t) / max(x (1 - x), 1e-12) times ``grad`` (/ the number for "mean")."""
+        return self._checked_loss_backward("binary_cross_entropy", input, target, reduction, grad)
+
+    def binary_cross_entropy_with_logits(
+        self, input: Array, target: Array, reduction: Reduction = "mean"
+    ) -> Array:
+        """Return the binary cross-entropy of sigmoid(x), without overflow at any x."""
+        return self._checked_loss("binary_cross_entropy_with_logits", input, target, reduction)
+
+    def binary_cross_entropy_with_logits_backward(
+        self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
+    ) -> Array:
+        """Return (sigmoid(x) - t) times ``grad`` (/ the number of elements for "mean")."""
+        return self._checked_loss_backward(
+            "binary_cross_entropy_with_logits", input, target, reduction, grad
+        )
+
+    def _checked_loss(self, op: str, input: Array, target: Array, reduction: Reduction) -> Array:
+        self._check_pair(op, "input", input, "target", target)
+        return self._pointwise_loss(op, input, target, checked_reduction(reduction))
+
+    def _checked_loss_backward(
+        self, op: str, input: Array, target: Array, reduction: Reduction, grad: float
+    ) -> Array:
+        self._check_pair(f"{op}_backward", "input", input, "target", target)
+        scale = loss_scale(reduction, grad, math.prod(input.shape))
+        return self._pointwise_loss_backward(op, input, target, scale)
+
+    @abstractmethod
+    def _pointwise_loss(self, op: str, input: Array, target: Array, reduction: Reduction) -> Array:
+        """Return the loss named ``op``, which is a sum over elements, reduced."""
+
+    @abstractmethod
+    def _pointwise_loss_backward(self, op: str, input: Array, target: Array, scale: float) -> Array:
+        """Return ``scale`` times the derivative of ``op`` at each element."""
+
+    # --- training -------------------------------------------------------------------------------
+
+    def one_hot(self, target: Array, num_classes: int) -> Array:
+        """Return (N, num_classes) of the backend's dtype: 1 at each sample's class, else 0."""
+        self._check("one_hot", "target", target, (None,), np.int64)
+        return self._one_hot(target, num_classes)
+
+    @abstractmethod
+    def _one_hot(self, target: Array, num_classes: int) -> Array: ...
+
+    def gather_images(
+        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
+    ) -> Array:
+        """Return images[order[start:start + count]] times ``scale`` plus ``shift``.
+
+        ``images`` (M, C, H, W) are uint8, ``order`` int64, and scale and shift (C,) are of the
+        backend's dtype, so that a batch is (count, C, H, W) of that dtype.
+        """
+        op = "gather_images"
+        self._check(op, "images", images, (None,) * 4, np.uint8)
+        self._check_range(op, order, start, count)
+        self._check(op, "scale", scale, (images.shape[1],))
+        self._check(op, "shift", shift, (images.shape[1],))
+        return self._gather_images(images, order, start, count, scale, shift)
+
+    @abstractmethod
+    def _gather_images(
+        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
+    ) -> Array: ...
+
+    def gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
+        """Return labels[order[start:start + count]]; all three are int64."""
+        self._check("gather_labels", "labels", labels, (None,), np.int64)
+        self._check_range("gather_labels", order, start, count)
+        return self._gather_labels(labels, order, start, count)
+
+    @abstractmethod
+    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array: ...
+
+    def add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+        """Add N times ``loss`` and the number of right classes to ``totals`` (2,) of float64.
+
+        ``loss`` is the mean over the N rows of ``scores`` (N, C); a row's class is the first of its
+        greatest scores, and a row with a NaN is never right. Nothing waits for the device.
+        """
+        self._check("add_metrics", "totals", totals, (2,), np.float64)
+        self._check("add_metrics", "loss", loss, ())
+        self._check_classes("add_metrics", scores, target)
+        self._add_metrics(totals, loss, scores, target)
+
+    @abstractmethod
+    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None: ...
+
+    def all_finite(self, array: Array) -> bool:
+        """Return whether no element is NaN or infinite; waits for the device."""
+        self._check("all_finite", "array", array)
+        return self._all_finite(array)
+
+    @abstractmethod
+    def _all_finite(self, array: Array) -> bool: ...
+
+    def sgd_step(
+        self,
+        param: Array,
+        grad: Array,
+        velocity: Array,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        """One step of ``torch.optim.SGD`` in place, λ being ``weight_decay`` and μ the momentum.
+
+        g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``.
+        """
+        self._check_step("sgd_step", param, grad=grad, velocity=velocity)
+        self._sgd_step(param, grad, velocity, float(lr), momentum, weight_decay, nesterov)
+
+    @abstractmethod
+    def _sgd_step(
+        self,
+        param: Array,
+        grad: Array,
+        velocity: Array,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool,
+    ) -> None: ...
+
+    def adam_step(
+        self,
+        param: Array,
+        grad: Array,
+        exp_avg: Array,
+        exp_avg_sq: Array,
+        step: int,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None:
+        """One step of ``torch.optim.Adam``, or AdamW if ``decoupled``, in place; the first is 1."""
+        self._check_step("adam_step", param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+        self._adam_step(
+            param, grad, exp_avg, exp_avg_sq, step, float(lr), betas, eps, weight_decay, decoupled
+        )
+
+    @abstractmethod
+    def _adam_step(
+        self,
+        param: Array,
+        grad: Array,
+        exp_avg: Array,
+        exp_avg_sq: Array,
+        step: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None: ...
+
+    def _parameter_grads(
+        self, op: str, out: ParameterGrads | None, shape: tuple[int, ...], channels: int
+    ) -> ParameterGrads:
+        """Return ``out`` checked, or fresh arrays for the gradients of weight and bias."""
+        if out is None:
+            return self.empty(shape), self.empty((channels,))
+        self._check(op, "out[0]", out[0], shape)
+        if out[1] is not None:
+            self._check(op, "out[1]", out[1], (channels,))
+        return out

@@ -1,0 +1,350 @@
+"""The NumPy backend: every operation on the CPU, with nothing but NumPy.
+
+Feature maps lie in memory with the batch innermost, as (C, H, W, N), and are handed out as
+(N, C, H, W) views: a shifted window is then made of long contiguous runs, whatever the kernel's
+size. Any strides are read rightly; arrays that this backend made are read without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gpucnn.backends.base import Backend
+from gpucnn.backends.checks import Array, ParameterGrads, Reduction
+from gpucnn.backends.numpy_windows import (
+    as_map,
+    batch_first,
+    batch_last,
+    corner_indices,
+    crop,
+    divisors,
+    each_tap,
+    first_index,
+    fold,
+    group_rows,
+    matrices,
+    reduce_taps,
+    spread,
+    tap_offset,
+    unfold,
+    zero_windows,
+)
+from gpucnn.backends.window import Window
+from gpucnn.errors import ArrayError, DataError
+
+
+class NumpyBackend(Backend):
+    """The contract in NumPy."""
+
+    name = "numpy"
+    array_type = np.ndarray
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        array = np.asarray(data)
+        if array.dtype.kind not in "fiub":
+            raise ArrayError(f"asarray takes numbers, got dtype {array.dtype}")
+        default = self.dtype if array.dtype.kind == "f" else np.dtype(np.int64)
+        wanted = default if dtype is None else np.dtype(dtype)
+        if not np.can_cast(array.dtype, wanted, "same_kind"):
+            raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
+        return array.astype(wanted, copy=False)
+
+    def to_numpy(self, array: Array) -> Array:
+        return np.array(array, order="C", copy=True)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return np.empty(tuple(shape), self.dtype if dtype is None else dtype)
+
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return np.zeros(tuple(shape), self.dtype if dtype is None else dtype)
+
+    def synchronize(self) -> None:
+        pass
+
+    # --- convolution: one matrix product over columns that hold a window each -------------------
+
+    def _conv2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array:
+        columns = unfold(batch_last(input), window, groups)
+        output = weight.reshape(groups, -1, columns.shape[1]) @ columns
+        return as_map(output, weight.shape[0], window.output, bias)
+
+    def _conv2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None:
+        rows = group_rows(grad, groups)
+        columns = unfold(batch_last(input), window, groups)
+        out[0][...] = (rows @ columns.transpose(0, 2, 1)).reshape(weight.shape)
+        _sum_channels(rows, out[1])
+        if not input_grad:
+            return None
+        return fold(matrices(weight, groups).transpose(0, 2, 1) @ rows, window)
+
+    # A transposed convolution is the input gradient of a convolution, and the other way round.
+
+    def _conv_transpose2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array:
+        rows = group_rows(input, groups)
+        output = fold(matrices(weight, groups).transpose(0, 2, 1) @ rows, window)
+        if bias is not None:
+            output += bias[:, None, None]
+        return output
+
+    def _conv_transpose2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None:
+        grads = batch_last(grad)
+        columns = unfold(grads, window, groups)
+        rows = group_rows(input, groups)
+        out[0][...] = (rows @ columns.transpose(0, 2, 1)).reshape(weight.shape)
+        _sum_channels(grads, out[1])
+        if not input_grad:
+            return None
+        return as_map(matrices(weight, groups) @ columns, weight.shape[0], window.output)
+
+    # --- pooling: a loop over the few taps of the window, each a pass over whole maps -----------
+
+    def _max_pool2d(
+        self, input: Array, window: Window, return_indices: bool
+    ) -> tuple[Array, Array | None]:
+        x = batch_last(input)
+        best = reduce_taps(np.maximum, x, window, -np.inf)
+        indices = first_index(x, best, window) if return_indices else None
+        return batch_first(best), None if indices is None else batch_first(indices)
+
+    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
+        grads = batch_last(grad)
+        offsets = batch_last(indices) - corner_indices(window)
+        padded, views = zero_windows(grads, window)
+        for i, j in each_tap(window):
+            views[:, i, j] += grads * (offsets == tap_offset(window, i, j))
+        return batch_first(crop(padded, window))
+
+    def _avg_pool2d(
+        self, input: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array:
+        total = reduce_taps(np.add, batch_last(input), window, 0.0)
+        total /= divisors(window, count_include_pad, divisor, self.dtype)
+        return batch_first(total)
+
+    def _avg_pool2d_backward(
+        self, grad: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array:
+        share = batch_last(grad) / divisors(window, count_include_pad, divisor, self.dtype)
+        return batch_first(spread(share, window))
+
+    def _lp_pool2d(self, input: Array, norm: int, window: Window) -> Array:
+        x = batch_last(input)
+        total = reduce_taps(np.add, x if norm == 1 else x * x, window, 0.0)
+        total *= window.taps / divisors(window, True, None, self.dtype)
+        return batch_first(total if norm == 1 else np.sqrt(total))
+
+    def _lp_pool2d_backward(
+        self, grad: Array, input: Array, output: Array, norm: int, window: Window
+    ) -> Array:
+        share = batch_last(grad) * (window.taps / divisors(window, True, None, self.dtype))
+        if norm == 1:
+            return batch_first(spread(share, window))
+        lengths = batch_last(output)
+        share = np.divide(share, lengths, out=np.zeros_like(share), where=lengths != 0)
+        return batch_first(spread(share, window) * batch_last(input))
+
+    # --- activations ----------------------------------------------------------------------------
+
+    def _activation(self, op: str, input: Array) -> Array:
+        if op == "relu":
+            return np.maximum(input, 0)
+        return np.tanh(input) if op == "tanh" else _sigmoid(input)
+
+    def _activation_backward(self, op: str, grad: Array, output: Array) -> Array:
+        if op == "relu":
+            return np.multiply(grad, output > 0)
+        return grad * (1 - output * output if op == "tanh" else output * (1 - output))
+
+    def _softmax(self, input: Array, dim: int) -> Array:
+        exponentials = np.exp(input - input.max(dim, keepdims=True))
+        exponentials /= exponentials.sum(dim, keepdims=True)
+        return exponentials
+
+    def _softmax_backward(self, grad: Array, output: Array, dim: int) -> Array:
+        return output * (grad - (grad * output).sum(dim, keepdims=True))
+
+    def _dropout(self, input: Array, mask: Array) -> Array:
+        return input * mask
+
+    # --- linear ---------------------------------------------------------------------------------
+
+    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array:
+        output = weight @ batch_last(input)
+        if bias is not None:
+            output += bias[:, None]
+        return output.T
+
+    def _linear_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None:
+        grads = batch_last(grad)
+        np.matmul(grads, batch_last(input).T, out=out[0])
+        _sum_channels(grads, out[1])
+        return (weight.T @ grads).T if input_grad else None
+
+    def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
+        return batch_first(batch_last(input).reshape(*shape[1:], shape[0]))
+
+    # --- losses ---------------------------------------------------------------------------------
+
+    def _check_labels(self, op: str, target: Array, classes: int) -> None:
+        outside = (target < 0) | (target >= classes)
+        if outside.any():
+            where = int(outside.argmax())
+            raise DataError(
+                f"{op}: target[{where}] is {target[where]}, outside the {classes} classes"
+            )
+
+    def _cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array:
+        greatest = input.max(1)
+        total = np.exp(input - greatest[:, None]).sum(1)
+        picked = input[np.arange(target.size), target]
+        return self._reduce(np.log(total) + greatest - picked, reduction)
+
+    def _cross_entropy_backward(self, input: Array, target: Array, scale: float) -> Array:
+        grad = self._softmax(input, 1)
+        grad[np.arange(target.size), target] -= 1
+        grad *= scale
+        return grad
+
+    def _pointwise_loss(self, op: str, input: Array, target: Array, reduction: Reduction) -> Array:
+        if op == "binary_cross_entropy":
+            with np.errstate(divide="ignore"):
+                hit = np.maximum(np.log(input), -100) * target
+                miss = np.maximum(np.log1p(-input), -100) * (1 - target)
+            return self._reduce(-(hit + miss), reduction)
+        if op == "binary_cross_entropy_with_logits":
+            tail = np.log1p(np.exp(-np.abs(input)))
+            return self._reduce(np.maximum(input, 0) - input * target + tail, reduction)
+        factor = 1.0 if op == "mse_loss" else 0.5
+        return self._reduce(factor * (input - target) ** 2, reduction)
+
+    def _pointwise_loss_backward(self, op: str, input: Array, target: Array, scale: float) -> Array:
+        if op == "binary_cross_entropy":
+            return scale * (input - target) / np.maximum(input * (1 - input), 1e-12)
+        if op == "binary_cross_entropy_with_logits":
+            return scale * (_sigmoid(input) - target)
+        return (2.0 * scale if op == "mse_loss" else scale) * (input - target)
+
+    def _reduce(self, values: Array, reduction: Reduction) -> Array:
+        if reduction == "none":
+            return values
+        return np.asarray(values.mean() if reduction == "mean" else values.sum(), self.dtype)
+
+    # --- training -------------------------------------------------------------------------------
+
+    def _one_hot(self, target: Array, num_classes: int) -> Array:
+        self._check_labels("one_hot", target, num_classes)
+        return np.equal(np.arange(num_classes)[:, None], target).astype(self.dtype).T
+
+    def _gather_images(
+        self,
+        images: Array,
+        order: Array,
+        start: int,
+        count: int,
+        scale: Array,
+        shift: Array,
+    ) -> Array:
+        # Bytes are turned batch innermost before they become floats: a quarter of the traffic.
+        picked = batch_last(images[order[start : start + count]])
+        batch = np.multiply(picked, scale[:, None, None, None], dtype=self.dtype)
+        batch += shift[:, None, None, None]
+        return batch_first(batch)
+
+    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
+        return labels[order[start : start + count]]
+
+    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+        chosen = scores.argmax(1)  # the first NaN, where there is one
+        right = (chosen == target) & ~np.isnan(scores[np.arange(target.size), chosen])
+        totals += float(loss) * target.size, np.count_nonzero(right)
+
+    def _all_finite(self, array: Array) -> bool:
+        return bool(np.isfinite(array).all())
+
+    def _sgd_step(
+        self,
+        param: Array,
+        grad: Array,
+        velocity: Array,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool,
+    ) -> None:
+        if weight_decay:
+            grad = grad + weight_decay * param
+        velocity *= momentum
+        velocity += grad
+        param -= lr * (grad + momentum * velocity if nesterov else velocity)
+
+    def _adam_step(
+        self,
+        param: Array,
+        grad: Array,
+        exp_avg: Array,
+        exp_avg_sq: Array,
+        step: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        if weight_decay and decoupled:
+            param *= 1 - lr * weight_decay
+        elif weight_decay:
+            grad = grad + weight_decay * param
+        first, second = betas
+        exp_avg *= first
+        exp_avg += (1 - first) * grad
+        exp_avg_sq *= second
+        exp_avg_sq += (1 - second) * grad * grad
+        denominator = np.sqrt(exp_avg_sq) / (1 - second**step) ** 0.5 + eps
+        param -= lr / (1 - first**step) * exp_avg / denominator
+
+
+def _sum_channels(rows: Array, out: Array | None) -> None:
+    """Write the sum of each of ``out``'s channels, the leading axes of ``rows``, to ``out``."""
+    if out is not None:
+        np.sum(rows.reshape(out.size, -1), axis=1, out=out)
+
+
+def _sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) without overflow: the exponential is only taken of what is below zero."""
+    small = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, small) / (1 + small)
