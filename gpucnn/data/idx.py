@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Sequence
+from io import BufferedIOBase
 from math import prod
 from pathlib import Path
 from typing import IO, NoReturn
@@ -195,7 +196,7 @@ def _read_gzip(path: Path, file: IO[bytes], ndim: int, size: int) -> Bytes:
     return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
-def _remaining(stream: IO[bytes]) -> int:
+def _remaining(stream: BufferedIOBase) -> int:
     """Return how many bytes follow in the stream, or _MOST_EXTRA where there are more."""
     count = 0
     while count < _MOST_EXTRA and (block := stream.read(1 << 20)):

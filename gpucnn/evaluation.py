@@ -1,0 +1,73 @@
+"""Batches of a split on the model's device, and how well the model does on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpucnn.backends.checks import Array
+from gpucnn.data import Split
+from gpucnn.errors import ShapeError
+from gpucnn.losses import CrossEntropyLoss, Loss
+from gpucnn.model import Sequential
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model does on a split: mean loss, and the right ones among ``count`` images."""
+
+    loss: float
+    correct: int
+    count: int
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of right ones."""
+        return self.correct / self.count
+
+
+def evaluate(
+    model: Sequential, split: Split, *, loss: Loss | None = None, batch_size: int = 128
+) -> Evaluation:
+    """Return the loss and accuracy of ``model`` on ``split``; dropout is off."""
+    return Batches(model, split, batch_size).evaluate(loss or CrossEntropyLoss())
+
+
+class Batches:
+    """A split on the model's device, cut into batches."""
+
+    def __init__(self, model: Sequential, split: Split, batch_size: int) -> None:
+        be = model.backend
+        if split.images.shape[1:] != model.input_shape:
+            raise ShapeError(
+                f"the images are {split.images.shape[1:]}, the model takes {model.input_shape}"
+            )
+        self.model = model
+        self.count = len(split)
+        self.batch_size = batch_size
+        self.images = be.asarray(split.images, np.uint8)
+        self.labels = be.asarray(split.labels)
+        self.scale, self.shift = model.scaling()
+        self.order = be.asarray(np.arange(self.count))
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def batch(self, index: int) -> tuple[Array, Array]:
+        """Return the normalised images and the labels of batch ``index``; the last may be short."""
+        be, start = self.model.backend, index * self.batch_size
+        count = min(self.batch_size, self.count - start)
+        x = be.gather_images(self.images, self.order, start, count, self.scale, self.shift)
+        return x, be.gather_labels(self.labels, self.order, start, count)
+
+    def evaluate(self, loss: Loss) -> Evaluation:
+        """Return how well the model does on all batches."""
+        be = self.model.backend
+        totals = be.zeros((2,), np.float64)
+        for index in range(len(self)):
+            x, target = self.batch(index)
+            scores = self.model.forward(x)
+            be.add_metrics(totals, loss.forward(be, scores, target), scores, target)
+        total_loss, correct = be.to_numpy(totals)
+        return Evaluation(float(total_loss) / self.count, int(correct), self.count)

@@ -1,0 +1,78 @@
+"""Losses: the mean over a batch of how far scores are from their targets, and its gradient.
+
+Scores are (N, C). Targets are classes, int64 (N,), which the losses over numbers turn into rows
+of zeros and a one, or numbers of the scores' own shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpucnn.backends import Backend
+from gpucnn.backends.checks import Array
+
+
+class Loss:
+    """Base of all losses; ``op`` is the backend's operation, which has a backward beside it."""
+
+    op: ClassVar[str]
+
+    def forward(self, be: Backend, scores: Array, target: Array) -> Array:
+        """Return the mean loss, an array of shape ()."""
+        return getattr(be, self.op)(scores, self._target(be, scores, target))
+
+    def backward(self, be: Backend, scores: Array, target: Array) -> Array:
+        """Return the gradient of the mean loss with respect to the scores, of their shape."""
+        return getattr(be, f"{self.op}_backward")(scores, self._target(be, scores, target))
+
+    def _target(self, be: Backend, scores: Array, target: Array) -> Array:
+        return be.one_hot(target, scores.shape[1]) if target.ndim == 1 else target
+
+
+@dataclass(frozen=True)
+class CrossEntropyLoss(Loss):
+    """-log softmax(scores)[target]: the model's last layer gives plain scores."""
+
+    op = "cross_entropy"
+
+    def _target(self, be: Backend, scores: Array, target: Array) -> Array:
+        return target
+
+
+@dataclass(frozen=True)
+class MSELoss(Loss):
+    """(a - y)², the mean over all elements."""
+
+    op = "mse_loss"
+
+
+@dataclass(frozen=True)
+class HalfSquaredError(Loss):
+    """½ (a - y)², the mean over all elements: its gradient is the plain difference."""
+
+    op = "half_squared_error"
+
+
+@dataclass(frozen=True)
+class BCELoss(Loss):
+    """Binary cross-entropy of each class's probability: the model ends in a Sigmoid."""
+
+    op = "binary_cross_entropy"
+
+
+@dataclass(frozen=True)
+class BCEWithLogitsLoss(Loss):
+    """Sigmoid and binary cross-entropy in one, which no score overflows."""
+
+    op = "binary_cross_entropy_with_logits"
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross-entropy": CrossEntropyLoss,
+    "mse": MSELoss,
+    "half-squared-error": HalfSquaredError,
+    "bce": BCELoss,
+    "bce-with-logits": BCEWithLogitsLoss,
+}
+"""The command line's names."""

@@ -1,0 +1,116 @@
+"""The networks that come with gpucnn. One of your own is a function like these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gpucnn.errors import ShapeError
+from gpucnn.layers import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Tanh,
+)
+from gpucnn.model import Sequential
+
+Size = int | tuple[int, int]
+
+
+def lenet5(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
+    """LeNet-5 as it is built today, with ReLU and max-pooling: 61,706 parameters for MNIST."""
+    height, width = _pair(size, least=12)
+    h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
+    layers: dict[str, Layer] = {
+        "conv1": Conv2d(channels, 6, 5, padding=2),
+        "relu1": ReLU(),
+        "pool1": MaxPool2d(2),
+        "conv2": Conv2d(6, 16, 5),
+        "relu2": ReLU(),
+        "pool2": MaxPool2d(2),
+        "flatten": Flatten(),
+        "fc1": Linear(16 * h * w, 120),
+        "relu3": ReLU(),
+        "fc2": Linear(120, 84),
+        "relu4": ReLU(),
+        "fc3": Linear(84, classes),
+    }
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
+def lenet5_1998(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
+    """LeNet-5 nearer to LeCun et al. (1998): tanh, average pooling, and their way to begin.
+
+    Pooling has no weights here, every map of the second convolution sees all of the first, and
+    the output is linear.
+    """
+    height, width = _pair(size, least=12)
+    h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
+    layers: dict[str, Layer] = {
+        "conv1": Conv2d(channels, 6, 5, padding=2, init="lecun_uniform"),
+        "tanh1": Tanh(),
+        "pool1": AvgPool2d(2),
+        "conv2": Conv2d(6, 16, 5, init="lecun_uniform"),
+        "tanh2": Tanh(),
+        "pool2": AvgPool2d(2),
+        "flatten": Flatten(),
+        "fc1": Linear(16 * h * w, 120, init="lecun_uniform"),
+        "tanh3": Tanh(),
+        "fc2": Linear(120, 84, init="lecun_uniform"),
+        "tanh4": Tanh(),
+        "fc3": Linear(84, classes, init="lecun_uniform"),
+    }
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
+def mlp(
+    channels: int = 1, size: Size = 28, classes: int = 10, hidden: int = 128, seed: int = 0
+) -> Sequential:
+    """Two fully connected layers with a ReLU between."""
+    height, width = _pair(size)
+    layers: dict[str, Layer] = {
+        "flatten": Flatten(),
+        "fc1": Linear(channels * height * width, hidden),
+        "relu1": ReLU(),
+        "fc2": Linear(hidden, classes),
+    }
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
+def small_cnn(channels: int = 3, size: Size = 64, classes: int = 10, seed: int = 0) -> Sequential:
+    """Three 3x3 convolutions with pooling, and dropout before the last layer: colour pictures."""
+    height, width = _pair(size, least=8)
+    layers: dict[str, Layer] = {}
+    widths = (channels, 16, 32, 64)
+    for stage in (1, 2, 3):
+        layers[f"conv{stage}"] = Conv2d(
+            widths[stage - 1], widths[stage], 3, padding=1, init="kaiming_normal"
+        )
+        layers[f"relu{stage}"] = ReLU()
+        layers[f"pool{stage}"] = MaxPool2d(2)
+    layers["flatten"] = Flatten()
+    layers["fc1"] = Linear(64 * (height // 8) * (width // 8), 128, init="kaiming_normal")
+    layers["relu4"] = ReLU()
+    layers["dropout"] = Dropout(0.5)
+    layers["fc2"] = Linear(128, classes)
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
+MODELS: dict[str, Callable[..., Sequential]] = {
+    "lenet5": lenet5,
+    "lenet5_1998": lenet5_1998,
+    "mlp": mlp,
+    "small_cnn": small_cnn,
+}
+"""The command line's names."""
+
+
+def _pair(size: Size, least: int = 1) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < least:
+        raise ShapeError(f"this model needs pictures of at least {least}x{least}, got {size}")
+    return height, width

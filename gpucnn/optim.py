@@ -1,0 +1,103 @@
+"""Optimisers over one flat vector of parameters; definitions and defaults are PyTorch's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpucnn.backends import Backend
+from gpucnn.backends.checks import Array
+from gpucnn.config import finite
+
+
+class Optimizer:
+    """Base of all optimisers: a dataclass of settings, and state that is the parameters' size."""
+
+    lr: float
+    weight_decay: float
+    state_names: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        finite(f"{type(self).__name__}: lr", self.lr, 0.0)
+        finite(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
+        self.state: dict[str, Array] = {}
+        self.steps = 0
+
+    def reset(self, be: Backend, size: int) -> None:
+        """Begin anew for ``size`` parameters on backend ``be``."""
+        self.state = {name: be.zeros((size,)) for name in self.state_names}
+        self.steps = 0
+
+    def step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+        """Change ``param`` (size,) in place by its gradient, at the rate ``lr``."""
+        self.steps += 1
+        self._step(be, param, grad, lr)
+
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+        raise NotImplementedError
+
+
+@dataclass(eq=False)
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum, Nesterov's if asked for."""
+
+    lr: float = 1e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    nesterov: bool = False
+
+    state_names = ("velocity",)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite("SGD: momentum", self.momentum, 0.0)
+
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+        velocity = self.state["velocity"]
+        be.sgd_step(param, grad, velocity, lr, self.momentum, self.weight_decay, self.nesterov)
+
+
+@dataclass(eq=False)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, arXiv:1412.6980); the decay is added to the gradient."""
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    state_names = ("exp_avg", "exp_avg_sq")
+    decoupled: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for beta in self.betas:
+            finite(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
+        finite(f"{type(self).__name__}: eps", self.eps, 0.0)
+
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+        be.adam_step(
+            param,
+            grad,
+            self.state["exp_avg"],
+            self.state["exp_avg_sq"],
+            self.steps,
+            lr,
+            self.betas,
+            self.eps,
+            self.weight_decay,
+            self.decoupled,
+        )
+
+
+@dataclass(eq=False)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, arXiv:1711.05101)."""
+
+    weight_decay: float = 1e-2
+
+    decoupled = True
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
+"""The command line's names."""

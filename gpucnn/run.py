@@ -1,0 +1,301 @@
+"""A training run and its state, from the first step to the last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, cast
+
+import numpy as np
+
+from gpucnn.backends.checks import Array
+from gpucnn.checkpoint import Checkpoint, save
+from gpucnn.data import Data
+from gpucnn.errors import CheckpointError, DivergedError, ShapeError
+from gpucnn.evaluation import Batches, Evaluation
+from gpucnn.events import (
+    CheckpointWritten,
+    EpochEnded,
+    Event,
+    Reason,
+    RunStarted,
+    StepEnded,
+    Stopped,
+)
+from gpucnn.init import epoch_order
+from gpucnn.model import Sequential
+from gpucnn.settings import Settings
+from gpucnn.version import __version__
+
+PathLike = str | os.PathLike[str]
+
+
+class Run:
+    """A training run: what ``fit`` goes through, and what a checkpoint holds of it."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        data: Data,
+        settings: Settings,
+        path: PathLike | None,
+        every: int | None,
+        should_stop: Callable[[], bool] | None,
+    ) -> None:
+        if data.input_shape != model.input_shape:
+            raise ShapeError(
+                f"the pictures are {data.input_shape}, the model takes {model.input_shape}"
+            )
+        if len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
+            raise ShapeError(
+                f"the model's output is {model.output_shape}, the data has {len(data.classes)} "
+                "classes"
+            )
+        self.model, self.data, self.settings = model, data, settings
+        self.path, self.every = path, every
+        self.should_stop = should_stop or (lambda: False)
+        train, held_out = data, None
+        if settings.validation:
+            train, held_out = data.hold_out(settings.validation, settings.seed)
+        model.normalization, model.classes = train.statistics(), data.classes
+
+        self.train = Batches(model, train.train, settings.batch_size)
+        self.test = Batches(model, data.test, 128)
+        self.held_out = Batches(model, held_out, 128) if held_out else None
+        self.totals = model.backend.zeros((2,), np.float64)
+        settings.optimizer.reset(model.backend, model.size)
+        model.seed_dropout(settings.seed, 0)
+
+        self.epoch = 0  # completed
+        self.index = 0  # batches done of the next one
+        self.last: dict[str, float] | None = None  # the last completed epoch's test figures
+        self.best: dict[str, Any] | None = None
+        self.best_parameters: dict[str, Any] = {}
+
+    @property
+    def step(self) -> int:
+        """Steps done since the beginning of the run."""
+        return self.epoch * len(self.train) + self.index
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def events(self) -> Iterator[Event]:
+        """Train from where the run is to its end."""
+        yield self._started()
+        yield from self._save()
+        while self.epoch < self.settings.epochs and not self._stale():
+            if (yield from self._train_epoch()):
+                yield from self._save()
+                yield self._stopped("interrupted")
+                return
+            yield self._end_epoch()
+            yield from self._save()
+        if self.settings.keep_best and self.best is not None:
+            self.model.load_state_dict(self.best_parameters)
+            yield from self._save()
+        yield self._stopped("early stopping" if self._stale() else "finished")
+
+    def _train_epoch(self) -> Generator[Event, None, bool]:
+        """Do the rest of an epoch's steps; return whether the run was asked to stop."""
+        order = epoch_order(self.settings.seed, self.epoch, self.train.count)
+        self.train.order = self.model.backend.asarray(order)
+        self.began, self.images_before = time.perf_counter(), self._images()
+        while self.index < len(self.train):
+            with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
+                self._train_step()
+            self.index += 1
+            yield StepEnded(self.step, self.epoch + 1, self._images(), self._lr(), self._metrics)
+            if self.should_stop():
+                return True
+            if self.every and self.step % self.every == 0 and self.index < len(self.train):
+                yield from self._save()
+        return False
+
+    def _train_step(self) -> None:
+        model, be, settings = self.model, self.model.backend, self.settings
+        x, target = self.train.batch(self.index)
+        scores = model.forward(x, training=True)
+        loss = settings.loss.forward(be, scores, target)
+        model.backward(settings.loss.backward(be, scores, target))
+        if not (be.all_finite(loss) and be.all_finite(model.flat_grads)):
+            where = f"epoch {self.epoch + 1}, step {self.step + 1}"
+            raise DivergedError(f"{where}: {self._diagnosis(x)}; a lower learning rate may help")
+        rate = self._lr(self.step + 1)
+        settings.optimizer.step(be, model.flat_parameters, model.flat_grads, rate)
+        be.add_metrics(self.totals, loss, scores, target)
+
+    def _end_epoch(self) -> EpochEnded:
+        seconds = time.perf_counter() - self.began
+        images_per_second = (self._images() - self.images_before) / seconds
+        train_loss, train_accuracy = self._metrics()
+        loss = self.settings.loss
+        with np.errstate(all="ignore"):
+            test = self.test.evaluate(loss)
+            held_out = self.held_out.evaluate(loss) if self.held_out else None
+        self.epoch, self.index = self.epoch + 1, 0
+        self.totals[...] = 0
+        self.last = {"test_loss": test.loss, "test_accuracy": test.accuracy}
+        if held_out is not None:
+            self._compare(held_out)
+        return EpochEnded(
+            step=self.step,
+            epoch=self.epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            test_loss=test.loss,
+            test_accuracy=test.accuracy,
+            validation_loss=held_out.loss if held_out else None,
+            validation_accuracy=held_out.accuracy if held_out else None,
+            lr=self._lr(),
+            seconds=seconds,
+            images_per_second=images_per_second,
+        )
+
+    def _compare(self, held_out: Evaluation) -> None:
+        """Remember the epoch if it is the best so far on the held-out images."""
+        figures = [held_out.accuracy, -held_out.loss]
+        if self.best is None or figures > self.best["figures"]:
+            self.best = {"epoch": self.epoch, "figures": figures, "test": self.last}
+            if self.settings.keep_best:
+                self.best_parameters = self.model.state_dict()
+
+    def _stale(self) -> bool:
+        """Return whether as many epochs as early stopping allows have passed since the best."""
+        patience = self.settings.early_stopping
+        if patience is None or self.best is None:
+            return False
+        return bool(self.epoch - self.best["epoch"] >= patience)
+
+    def _diagnosis(self, x: Array) -> str:
+        """Say which layer the first value that is not finite comes from."""
+        model, be = self.model, self.model.backend
+        for name, layer in model.layers.items():
+            x = layer.forward(be, x)
+            if not be.all_finite(x):
+                return f"the output of layer {name!r} is not finite"
+        for name, parameter in reversed(list(model.named_parameters())):
+            if not be.all_finite(parameter.grad):
+                return f"the gradient of {name!r} is not finite"
+        return "the loss is not finite"
+
+    def _lr(self, step: int | None = None) -> float:
+        """Return the rate of a step, by default the last one; steps count from 1."""
+        done = max((self.step if step is None else step) - 1, 0)
+        progress = done / (self.settings.epochs * len(self.train))
+        return self.settings.optimizer.lr * self.settings.schedule.factor(progress)
+
+    def _images(self) -> int:
+        """Return how many of the epoch's images have been seen."""
+        return min(self.index * self.train.batch_size, self.train.count)
+
+    def _metrics(self) -> tuple[float, float]:
+        """Return the epoch's mean loss and accuracy so far; waits for the device."""
+        loss, correct = self.model.backend.to_numpy(self.totals)
+        seen = max(self._images(), 1)
+        return float(loss) / seen, float(correct) / seen
+
+    def _started(self) -> RunStarted:
+        be = self.model.backend
+        return RunStarted(
+            step=self.step,
+            version=__version__,
+            backend=be.name,
+            dtype=str(be.dtype),
+            data=self.data.name,
+            classes=len(self.data.classes),
+            train_images=self.train.count,
+            validation_images=self.held_out.count if self.held_out else 0,
+            test_images=self.test.count,
+            parameters=self.model.size,
+            steps_per_epoch=len(self.train),
+            settings=self.settings.as_dict(),
+        )
+
+    def _stopped(self, reason: Reason) -> Stopped:
+        kept = self.settings.keep_best and reason != "interrupted" and self.best is not None
+        figures = (self.best["test"] if self.best and kept else self.last) or {}
+        return Stopped(
+            step=self.step,
+            epoch=self.epoch,
+            reason=reason,
+            best_epoch=self.best["epoch"] if self.best else None,
+            test_loss=figures.get("test_loss"),
+            test_accuracy=figures.get("test_accuracy"),
+        )
+
+    # --- what a checkpoint holds ----------------------------------------------------------------
+
+    def _save(self) -> Iterator[Event]:
+        if self.path is not None:
+            save(self.path, self.checkpoint())
+            yield CheckpointWritten(self.step, self.epoch, os.fspath(self.path))
+
+    def checkpoint(self) -> Checkpoint:
+        """Return everything that is needed to go on from here, but the data."""
+        be, optimizer = self.model.backend, self.settings.optimizer
+        arrays = {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
+        arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
+        arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
+        arrays["totals"] = be.to_numpy(self.totals)
+        return Checkpoint(
+            {
+                **self._identity(),
+                "gpucnn": __version__,
+                "normalization": self.model.normalization,
+                "classes": self.model.classes,
+                "epoch": self.epoch,
+                "index": self.index,
+                "optimizer_steps": optimizer.steps,
+                "last": self.last,
+                "best": self.best,
+            },
+            arrays,
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what must be the same for a run to be resumed, as JSON would give it back."""
+        identity = {
+            "model": self.model.config(),
+            "data": {"name": self.data.name, "fingerprint": _fingerprint(self.data)},
+            "settings": self.settings.as_dict(),
+            "dtype": str(self.model.backend.dtype),
+        }
+        return cast(dict[str, Any], json.loads(json.dumps(identity)))
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Take the run up where ``saved`` left it; CheckpointError if it is of another run."""
+        state, be = saved.metadata, self.model.backend
+        differences = list(_differences(self._identity(), state))
+        if differences:
+            raise CheckpointError("the checkpoint is of another run: " + "; ".join(differences))
+        self.model.load_state_dict(saved.group("parameters"))
+        for name, values in saved.group("optimizer").items():
+            self.settings.optimizer.state[name][...] = be.asarray(values)
+        self.settings.optimizer.steps = state["optimizer_steps"]
+        self.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
+        self.best_parameters = saved.group("best")
+        self.best, self.last = state["best"], state["last"]
+        self.epoch, self.index = state["epoch"], state["index"]
+        self.model.seed_dropout(self.settings.seed, self.step)
+
+
+def _fingerprint(data: Data) -> str:
+    """Return a digest of the training images and labels: a run goes on with its own data only."""
+    digest = hashlib.sha256(data.train.labels)
+    digest.update(data.train.images)
+    return digest.hexdigest()
+
+
+def _differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Yield where plain data ``wanted`` has another value than ``found``, by its path."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in wanted:
+            yield from _differences(wanted[key], found.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from _differences(one, other, f"{path}[{index}]")
+    elif wanted != found:
+        yield f"{path} was {found!r}, now {wanted!r}"

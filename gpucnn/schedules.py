@@ -1,0 +1,101 @@
+"""Learning-rate schedules: what the rate is multiplied by, as a function of the run's progress."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gpucnn.config import finite
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Base of all schedules, and the constant one.
+
+    The first ``warmup`` of the run, a fraction, raises the factor linearly from 0.1 to 1; the
+    schedule proper has the rest.
+    """
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        finite(f"{type(self).__name__}: warmup", self.warmup, 0.0, 1.0)
+
+    def factor(self, progress: float) -> float:
+        """Return the factor at ``progress``, from 0 (first step) to 1 (end of the run)."""
+        if progress < self.warmup:
+            return 0.1 + 0.9 * progress / self.warmup
+        return self._after_warmup((progress - self.warmup) / (1 - self.warmup))
+
+    def _after_warmup(self, progress: float) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class ConstantLR(Schedule):
+    """The full rate throughout."""
+
+
+@dataclass(frozen=True)
+class StepLR(Schedule):
+    """A factor of ``gamma`` less after every ``every`` of the run, a fraction."""
+
+    every: float = 1 / 3
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite("StepLR: every", self.every, 1e-6)
+        finite("StepLR: gamma", self.gamma, 0.0)
+
+    def _after_warmup(self, progress: float) -> float:
+        # A hair is added so that a boundary such as 1/3 of the run is not missed by rounding.
+        return self.gamma ** math.floor(progress / self.every + 1e-9)
+
+
+@dataclass(frozen=True)
+class CosineAnnealingLR(Schedule):
+    """Half a cosine, from 1 to 0 (Loshchilov and Hutter, arXiv:1608.03983, without restarts)."""
+
+    def _after_warmup(self, progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class OneCycleLR(Schedule):
+    """Up from 1 / div_factor in the first ``pct_start`` of the run, then down to almost nothing.
+
+    Both by half a cosine, as in PyTorch (L. N. Smith and N. Topin, arXiv:1708.07120).
+    """
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        finite("OneCycleLR: pct_start", self.pct_start, 0.0, 1.0)
+        finite("OneCycleLR: div_factor", self.div_factor, 1.0)
+        finite("OneCycleLR: final_div_factor", self.final_div_factor, 1.0)
+
+    def _after_warmup(self, progress: float) -> float:
+        low = 1 / self.div_factor
+        if progress < self.pct_start:
+            return _cosine(low, 1.0, progress / self.pct_start)
+        fall = (progress - self.pct_start) / (1 - self.pct_start)
+        return _cosine(1.0, low / self.final_div_factor, fall)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "constant": ConstantLR(),
+    "step": StepLR(),
+    "cosine": CosineAnnealingLR(),
+    "warmup": ConstantLR(warmup=0.2),
+    "warmup-cosine": CosineAnnealingLR(warmup=0.2),
+    "one-cycle": OneCycleLR(),
+}
+"""The command line's names."""

@@ -1,0 +1,73 @@
+"""Training. It yields events and prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gpucnn.backends import Backend, get_backend
+from gpucnn.checkpoint import Checkpoint, load
+from gpucnn.config import whole
+from gpucnn.data import Data
+from gpucnn.events import Event
+from gpucnn.losses import Loss
+from gpucnn.model import Sequential
+from gpucnn.optim import Optimizer
+from gpucnn.run import PathLike, Run
+from gpucnn.schedules import Schedule
+from gpucnn.settings import Settings, default_optimizer
+
+
+def fit(
+    model: Sequential,
+    data: Data,
+    *,
+    epochs: int = 5,
+    batch_size: int = 64,
+    optimizer: Optimizer | None = None,
+    schedule: Schedule | None = None,
+    loss: Loss | None = None,
+    seed: int = 0,
+    validation: int = 0,
+    early_stopping: int | None = None,
+    keep_best: bool = False,
+    backend: str | Backend = "auto",
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: PathLike | Checkpoint | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Iterator[Event]:
+    """Train ``model`` on ``data`` and yield what happens; the model is changed in place.
+
+    The defaults are the recipe of ``gpucnn train``: SGD with momentum 0.9, peak rate 0.05, warm-up
+    over the first fifth and cosine decay. ``seed`` decides the order of the images and dropout; the
+    weights to begin with are the model's. ``validation`` training images are held out; only they
+    decide on ``early_stopping`` (after that many epochs without a better accuracy) and on
+    ``keep_best`` (the model ends with its best weights).
+
+    ``checkpoint`` is a file, written at the start, after every epoch, every ``checkpoint_every``
+    steps if given, and when ``should_stop``, asked after every step, answers True. ``resume`` goes
+    on from such a file, to the same bits as a run that was never stopped; its settings must be the
+    same, else CheckpointError.
+
+    Settings that cannot be used raise SettingError, and data that the model does not take
+    ShapeError, before the first event. A loss or gradient that is no longer finite raises
+    DivergedError before the weights take it in.
+    """
+    settings = Settings(
+        epochs,
+        batch_size,
+        optimizer or default_optimizer(),
+        schedule or Settings.schedule,
+        loss or Settings.loss,
+        seed,
+        validation,
+        early_stopping,
+        keep_best,
+    )
+    if checkpoint_every is not None:
+        whole("checkpoint_every", checkpoint_every, 1)
+    model.to(get_backend(backend))
+    run = Run(model, data, settings, checkpoint, checkpoint_every, should_stop)
+    if resume is not None:
+        run.restore(resume if isinstance(resume, Checkpoint) else load(resume))
+    return run.events()

@@ -1,0 +1,373 @@
+"""What a row of the table of cases is, how to run one, and short ways to write them.
+
+A row makes its arrays under the names that the operation gives them. float32 arrays stand for "the
+backend's dtype": they are widened for the references, so that everyone sees the same numbers.
+Other dtypes stay as they are. An operation that returns None works in place, and its results are
+its arguments after the call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import naive
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends import Backend
+
+Array = Any
+Arrays = dict[str, Any]
+Maker = Callable[[np.random.Generator], dict[str, NDArray[Any]]]
+Values = Callable[..., NDArray[Any]]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One row: an operation, its arrays (a function of a generator) and its other arguments."""
+
+    op: str
+    name: str
+    make: Maker
+    options: dict[str, Any] = field(default_factory=dict)
+    length: int = 1
+    """Terms in the longest sum, forward or backward (tolerance.py)."""
+    smooth: bool = True
+    """Whether numbers near the arrays have a derivative: no ties, kinks, clamps or NaN."""
+
+    def __str__(self) -> str:
+        return f"{self.op}-{self.name}"
+
+    @property
+    def has_backward(self) -> bool:
+        return hasattr(Backend, f"{self.op}_backward")
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the row's arrays, fresh and the same each time."""
+        return self.make(np.random.default_rng(zlib.crc32(str(self).encode())))
+
+    def output_grad(self, results: Arrays) -> Any:
+        """Return a gradient to give the backward: a number for losses, else like the output."""
+        signature = inspect.signature(getattr(Backend, f"{self.op}_backward"))
+        if signature.parameters["grad"].default is not inspect.Parameter.empty:
+            return 0.75
+        return normal(np.random.default_rng(len(str(self))), *results["output"].shape)
+
+
+def forward(ops: Any, case: Case, arrays: Arrays) -> Arrays:
+    """Run the row's operation of ``ops``, a backend or naive.py, and name its results."""
+    results = getattr(ops, case.op)(**arrays, **case.options)
+    if results is None:
+        return dict(arrays)
+    if isinstance(results, tuple):
+        return dict(zip(("output", "indices"), results, strict=True))
+    return {"output": results}
+
+
+def backward(
+    ops: Any, case: Case, arrays: Arrays, results: Arrays, grad: Any, **extra: Any
+) -> Arrays:
+    """Run the row's backward with what the contract says it takes; name its gradients."""
+    name = f"{case.op}_backward"
+    known = {**arrays, **results, **case.options, "grad": grad, **extra}
+    known["input_shape"] = arrays["input"].shape
+    parameters = inspect.signature(getattr(Backend, name)).parameters
+    grads = getattr(ops, name)(**{key: known[key] for key in parameters if key in known})
+    if not isinstance(grads, tuple):
+        return {"input": grads}
+    return dict(zip(("input", "weight", "bias"), grads, strict=True))
+
+
+def to_backend(backend: Backend, arrays: Arrays) -> Arrays:
+    """Return the arrays, float32 ones in the backend's dtype and the others in their own."""
+    return {
+        name: backend.asarray(array, backend.dtype if array.dtype == np.float32 else array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def to_numpy(backend: Backend, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    return {
+        name: np.asarray(value) if isinstance(value, bool) else backend.to_numpy(value)
+        for name, value in arrays.items()
+    }
+
+
+def widened(arrays: Arrays) -> Arrays:
+    """Return copies for the references to read, and in-place operations to write."""
+    return {
+        name: array.astype(np.float64 if array.dtype.kind == "f" else array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def rounded(arrays: Arrays) -> Arrays:
+    return {
+        name: np.asarray(value, np.float32 if np.asarray(value).dtype.kind == "f" else None)
+        for name, value in arrays.items()
+    }
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the loops say of a row. ``saved`` are the forward's results rounded to float32, the
+    numbers that every backward is given, the loops' as well."""
+
+    results: Arrays
+    saved: Arrays
+    grad: Any = None
+    grads: Arrays = field(default_factory=dict)
+
+
+@cache
+def reference(case: Case) -> Reference:
+    """Return the row's results and gradients by naive.py."""
+    arrays = case.arrays()
+    results = {k: np.asarray(v) for k, v in forward(naive, case, widened(arrays)).items()}
+    saved = rounded(results)
+    if not case.has_backward:
+        return Reference(results, saved)
+    grad = case.output_grad(results)
+    wide_grad = grad if isinstance(grad, float) else grad.astype(np.float64)
+    grads = backward(naive, case, widened(arrays), widened(saved), wide_grad)
+    return Reference(results, saved, grad, grads)
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def positive(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return (0.1 + np.abs(normal(rng, *shape))).astype(np.float32)
+
+
+def probabilities(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return rng.uniform(0.05, 0.95, shape).astype(np.float32)
+
+
+def off_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Numbers at least 0.1 from zero, away from ReLU's kink."""
+    return positive(rng, *shape) * rng.choice(np.float32([-1, 1]), shape)
+
+
+def spaced(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Distinct numbers an eighth apart, shuffled: no window has a tie, nor has one nearby."""
+    count = math.prod(shape)
+    return ((rng.permutation(count) - count // 2) / 8).reshape(shape).astype(np.float32)
+
+
+def below_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Distinct numbers below -1, which padding by zeros would beat."""
+    return -1 - positive(rng, *shape)
+
+
+def few_levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Numbers of three values only: every window has ties."""
+    return rng.integers(-1, 2, shape).astype(np.float32)
+
+
+def with_nan(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Numbers with some NaN and infinities among them, two of either side by side."""
+    values = normal(rng, *shape)
+    flat = values.reshape(-1)
+    flat[rng.choice(flat.size, max(1, flat.size // 9), replace=False)] = np.nan
+    flat[rng.choice(flat.size, max(1, flat.size // 9), replace=False)] = -np.inf
+    flat[:4] = np.nan, np.nan, np.inf, np.inf
+    return values
+
+
+def infinities(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return rng.choice(np.float32([-np.inf, np.inf, 0, -0.0, 1, -1]), shape)
+
+
+def minus_infinity(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    del rng
+    return np.full(shape, -np.inf, np.float32)
+
+
+def zeros(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Zeros but for one element in five, so that some windows have nothing else."""
+    return normal(rng, *shape) * (rng.uniform(size=shape) < 0.2).astype(np.float32)
+
+
+def one_is(place: int, value: float) -> Values:
+    def values(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+        array = normal(rng, *shape)
+        array.reshape(-1)[place] = value
+        return array
+
+    return values
+
+
+def times(factor: float, values: Values = normal) -> Values:
+    def scaled(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+        return np.float32(factor) * values(rng, *shape)
+
+    return scaled
+
+
+def at_ends(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Probabilities that are certain, or a rounding away from it."""
+    return rng.choice(np.float32([0, 1, 1e-30, 1 - 2**-24, 0.5]), shape)
+
+
+# --- rows ---------------------------------------------------------------------------------------
+
+
+def conv(name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        return arrays | ({"bias": normal(rng, weight[0])} if bias else {})
+
+    # The padded plane bounds the number of outputs that a weight's gradient sums over.
+    pixels = shape[0] * math.prod(size + 4 for size in shape[2:])
+    return Case("conv2d", name, make, options, max(math.prod(weight), pixels))
+
+
+def transposed(
+    name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any
+) -> Case:
+    groups = options.get("groups", 1)
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        return arrays | ({"bias": normal(rng, weight[1] * groups)} if bias else {})
+
+    pixels = shape[0] * math.prod(shape[2:])
+    return Case("conv_transpose2d", name, make, options, max(math.prod(weight), pixels))
+
+
+def pool(
+    op: str, name: str, shape: Shape, values: Values = spaced, smooth: bool = True, **options: Any
+) -> Case:
+    if op == "max_pool2d":
+        options["return_indices"] = True
+    taps = math.prod(naive.pair(options["kernel_size"]))
+    return Case(op, name, lambda rng: {"input": values(rng, *shape)}, options, taps, smooth)
+
+
+def pools(name: str, shape: Shape, **options: Any) -> list[Case]:
+    """Return a row for each pooling that has all the options."""
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("max_pool2d", {}),
+        ("avg_pool2d", {}),
+        ("sum_pool2d", {}),
+        ("lp_pool2d", {"norm_type": 1}),
+        ("lp_pool2d", {"norm_type": 2}),
+    ]
+    return [
+        pool(op, f"{name}, p = {more['norm_type']}" if more else name, shape, **options, **more)
+        for op, more in kinds
+        if options.keys() <= inspect.signature(getattr(Backend, op)).parameters.keys()
+    ]
+
+
+def pointwise(
+    op: str, name: str, shape: Shape, values: Values = off_zero, smooth: bool = True, **options: Any
+) -> Case:
+    length = shape[options.get("dim", 1)] if op == "softmax" else 1
+    return Case(op, name, lambda rng: {"input": values(rng, *shape)}, options, length, smooth)
+
+
+def loss(
+    op: str,
+    name: str,
+    shape: Shape,
+    values: Values = normal,
+    targets: Values = normal,
+    reduction: str = "mean",
+    smooth: bool = True,
+) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        if op == "cross_entropy":
+            return {"input": values(rng, *shape), "target": rng.integers(0, shape[1], shape[0])}
+        return {"input": values(rng, *shape), "target": targets(rng, *shape)}
+
+    return Case(op, name, make, {"reduction": reduction}, math.prod(shape), smooth)
+
+
+def linear(name: str, shape: Shape, outs: int, bias: bool = True) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[1])}
+        return arrays | ({"bias": normal(rng, outs)} if bias else {})
+
+    return Case("linear", name, make, {}, max(*shape, outs))
+
+
+def dropout(name: str, shape: Shape) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        mask = (rng.uniform(size=shape) < 0.75).astype(np.float32) / np.float32(0.75)
+        return {"input": normal(rng, *shape), "mask": mask}
+
+    return Case("dropout", name, make)
+
+
+def one_hot(name: str, size: int, classes: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"target": rng.integers(0, classes, size)}
+
+    return Case("one_hot", name, make, {"num_classes": classes})
+
+
+def images(name: str, shape: Shape, start: int, count: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "images": rng.integers(0, 256, shape, np.uint8),
+            "order": rng.permutation(shape[0]),
+            "scale": positive(rng, shape[1]),
+            "shift": normal(rng, shape[1]),
+        }
+
+    return Case("gather_images", name, make, {"start": start, "count": count})
+
+
+def labels(name: str, size: int, start: int, count: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"labels": rng.integers(0, 10, size), "order": rng.permutation(size)}
+
+    return Case("gather_labels", name, make, {"start": start, "count": count})
+
+
+def metrics(name: str, shape: Shape, scores: Values = normal) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "totals": np.array([12.5, 3.0]),  # float64 on every backend
+            "loss": np.array(1.25, np.float32),
+            "scores": scores(rng, *shape),
+            "target": rng.integers(0, shape[1], shape[0]),
+        }
+
+    return Case("add_metrics", name, make)
+
+
+def finite(name: str, shape: Shape, values: Values = normal) -> Case:
+    return Case("all_finite", name, lambda rng: {"array": values(rng, *shape)})
+
+
+def sgd(name: str, shape: Shape, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+
+    return Case("sgd_step", name, make, options)
+
+
+def adam(name: str, shape: Shape, grad: Values = normal, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "param": normal(rng, *shape),
+            "grad": grad(rng, *shape),
+            "exp_avg": grad(rng, *shape),
+            "exp_avg_sq": grad(rng, *shape) ** 2,
+        }
+
+    return Case("adam_step", name, make, options)

@@ -1,0 +1,349 @@
+"""Sizes and receptive fields, against windows slid and pixels traced one by one.
+
+The relationships are numbered as in V. Dumoulin and F. Visin, "A guide to convolution arithmetic
+for deep learning" (arXiv:1603.07285): i is the input's size, k the kernel's, s the stride, p the
+padding, o the output's size, d the dilation, a the pixels left over. Loops are over all small
+integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+
+import numpy as np
+import pytest
+
+from gpucnn.arithmetic import (
+    ReceptiveField,
+    conv_output_size,
+    conv_transpose_output_size,
+    effective_kernel,
+    full_padding,
+    pool_output_size,
+    same_padding,
+    valid_padding,
+)
+
+SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS = (
+    range(1, 10), range(1, 6), range(1, 5), range(4), range(1, 4),
+)  # fmt: skip
+
+
+def slide(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
+    """Count the places where all the taps of a window lie on the padded input."""
+    padded = set(range(-before, size + after))
+    starts = range(-before, size + after, stride)
+    return sum(
+        padded.issuperset(start + dilation * tap for tap in range(kernel)) for start in starts
+    )
+
+
+def fitting(dilations: range = range(1, 2)) -> Iterator[tuple[int, int, int, int, int]]:
+    """All small (i, k, s, p, d) at which at least one window fits."""
+    for i, k, s, p, d in product(SIZES, KERNELS, STRIDES, PADDINGS, dilations):
+        if slide(i, k, 1, p, p, d):
+            yield i, k, s, p, d
+
+
+def test_relationship_1_no_padding_unit_strides() -> None:
+    for i, k in product(SIZES, KERNELS):
+        if k <= i:
+            assert conv_output_size(i, k) == slide(i, k, 1, 0, 0, 1) == (i - k) + 1
+
+
+def test_relationship_2_padding_unit_strides() -> None:
+    for i, k, _, p, _ in fitting():
+        assert conv_output_size(i, k, 1, p) == slide(i, k, 1, p, p, 1) == (i - k) + 2 * p + 1
+
+
+def test_relationship_3_same_padding() -> None:
+    for i, k, d in product(SIZES, KERNELS, DILATIONS):
+        before, after = same_padding(k, d)
+        assert slide(i, k, 1, before, after, d) == i
+        assert conv_output_size(i, k, 1, (before, after), d) == i
+        assert (
+            after - before == (effective_kernel(k, d) + 1) % 2
+        )  # an odd pixel goes to the far side
+        if effective_kernel(k, d) % 2:
+            assert before == after == effective_kernel(k, d) // 2
+
+
+def test_relationship_4_full_padding() -> None:
+    for i, k, d in product(SIZES, KERNELS, DILATIONS):
+        # Every window that touches the input counts, and no other.
+        touching = {start for start in range(-20, 20) if touches(i, k, d, start)}
+        first, last = min(touching), max(touching)
+        assert full_padding(k, d) == (-first, last + d * (k - 1) - (i - 1))
+        if d == 1:
+            assert conv_output_size(i, k, 1, full_padding(k)) == len(touching) == i + (k - 1)
+
+
+def touches(size: int, kernel: int, dilation: int, start: int) -> bool:
+    return any(0 <= start + dilation * tap < size for tap in range(kernel))
+
+
+def test_relationship_5_no_padding_strides() -> None:
+    for i, k, s in product(SIZES, KERNELS, STRIDES):
+        if k <= i:
+            assert conv_output_size(i, k, s) == slide(i, k, s, 0, 0, 1) == (i - k) // s + 1
+            assert conv_output_size(i, k, s, valid_padding()) == conv_output_size(i, k, s)
+
+
+def test_relationship_6_padding_strides() -> None:
+    for i, k, s, p, _ in fitting():
+        wanted = slide(i, k, s, p, p, 1)
+        assert conv_output_size(i, k, s, p) == wanted == (i + 2 * p - k) // s + 1
+
+
+def test_relationship_7_pooling() -> None:
+    for i, k, s in product(SIZES, KERNELS, STRIDES):
+        if k <= i:
+            assert pool_output_size(i, k, s) == slide(i, k, s, 0, 0, 1) == (i - k) // s + 1
+    for i, k in product(SIZES, KERNELS):
+        if k <= i:
+            assert pool_output_size(i, k) == slide(i, k, k, 0, 0, 1) == i // k
+
+
+def stamp(size: int, kernel: int, stride: int, padding: int, extra: int, dilation: int) -> int:
+    """Count the pixels of the canvas that a transposed convolution's inputs stamp, less the cut."""
+    reached = {n * stride + dilation * tap for n in range(size) for tap in range(kernel)}
+    return max(reached) + 1 + extra - 2 * padding
+
+
+def test_relationship_8_transposed_no_padding_unit_strides() -> None:
+    for i, k in product(SIZES, KERNELS):
+        assert conv_transpose_output_size(i, k) == stamp(i, k, 1, 0, 0, 1) == i + (k - 1)
+
+
+def test_relationship_9_transposed_padding_unit_strides() -> None:
+    for i, k, p in product(SIZES, KERNELS, PADDINGS):
+        if i + (k - 1) > 2 * p:
+            wanted = stamp(i, k, 1, p, 0, 1)
+            assert conv_transpose_output_size(i, k, 1, p) == wanted == i + (k - 1) - 2 * p
+
+
+def test_relationship_10_transposed_same_padding() -> None:
+    for i, n in product(SIZES, range(3)):
+        k = 2 * n + 1
+        assert conv_transpose_output_size(i, k, 1, same_padding(k)) == i
+
+
+def test_relationship_11_transposed_full_padding() -> None:
+    for i, k in product(SIZES, KERNELS):
+        if i - (k - 1) > 0:
+            assert conv_transpose_output_size(i, k, 1, full_padding(k)) == i - (k - 1)
+
+
+def test_relationship_12_transposed_strides_without_padding() -> None:
+    for i, k, s in product(SIZES, KERNELS, STRIDES):
+        assert conv_transpose_output_size(i, k, s) == stamp(i, k, s, 0, 0, 1) == s * (i - 1) + k
+    for i, k, s in product(SIZES, KERNELS, STRIDES):
+        if i >= k and (i - k) % s == 0:  # the convolution that it transposes leaves nothing over
+            assert conv_transpose_output_size(conv_output_size(i, k, s), k, s) == i
+
+
+def test_relationship_13_transposed_strides_and_padding() -> None:
+    for i, k, s, p, _ in fitting():
+        if (i + 2 * p - k) % s == 0:
+            assert conv_transpose_output_size(conv_output_size(i, k, s, p), k, s, p) == i
+
+
+def test_relationship_14_transposed_with_pixels_left_over() -> None:
+    """Output padding a = (i + 2p - k) mod s gives every input size back."""
+    for i, k, s, p, d in fitting(DILATIONS):
+        o = conv_output_size(i, k, s, p, d)
+        a = (i + 2 * p - effective_kernel(k, d)) % s
+        assert conv_transpose_output_size(o, k, s, p, a, d) == i == stamp(o, k, s, p, a, d)
+
+
+def test_relationship_15_dilation() -> None:
+    for k, d in product(KERNELS, DILATIONS):
+        taps = [d * tap for tap in range(k)]
+        assert effective_kernel(k, d) == taps[-1] + 1 == k + (k - 1) * (d - 1)
+    for i, k, s, p, d in fitting(DILATIONS):
+        wanted = slide(i, k, s, p, p, d)
+        formula = (i + 2 * p - k - (k - 1) * (d - 1)) // s + 1
+        assert (
+            conv_output_size(i, k, s, p, d) == pool_output_size(i, k, s, p, d) == wanted == formula
+        )
+
+
+def test_padding_of_two_sizes() -> None:
+    for i, k, s, d, before, after in product(SIZES, KERNELS, (1, 3), (1, 2), (0, 2), (0, 3)):
+        if wanted := slide(i, k, s, before, after, d):
+            assert conv_output_size(i, k, s, (before, after), d) == wanted
+            back = conv_transpose_output_size(wanted, k, s, (before, after), 0, d)
+            assert back == i - (i + before + after - effective_kernel(k, d)) % s
+
+
+def slide_with_ceil(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Count windows, a hanging one too where the one before it left pixels of the padded input.
+
+    It must begin on the input or its near padding. "Before" the first window there is one too, so
+    that an input smaller than the window has one if the stride would reach it.
+    """
+    span, start, count = dilation * (kernel - 1) + 1, -padding, 0
+    while start < size:
+        complete = start + span <= size + padding
+        left_over = start - stride + span < size + padding
+        if not (complete or left_over):
+            break
+        start, count = start + stride, count + 1
+    return count
+
+
+def test_ceil_mode() -> None:
+    hanging = 0
+    for i, k, s, p, d in product(SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS):
+        if 2 * p > k:
+            continue
+        wanted = slide_with_ceil(i, k, s, p, d)
+        if wanted:
+            assert pool_output_size(i, k, s, p, d, True) == wanted, (i, k, s, p, d)
+            hanging += wanted > slide(i, k, s, p, p, d)
+        else:
+            with pytest.raises(ValueError, match="does not fit"):
+                pool_output_size(i, k, s, p, d, True)
+    assert hanging > 100
+
+
+def test_no_window_fits() -> None:
+    for i, k, p, d in product(SIZES, KERNELS, PADDINGS, DILATIONS):
+        if not slide(i, k, 1, p, p, d):
+            for size in (conv_output_size, pool_output_size):
+                with pytest.raises(ValueError, match="does not fit a padded input"):
+                    size(i, k, 1, p, d)
+
+
+def test_nothing_left_of_a_transposed_convolution() -> None:
+    with pytest.raises(ValueError, match="leaves no output"):
+        conv_transpose_output_size(2, 3, 1, 2)
+
+
+BAD: list[tuple[str, Callable[[], object]]] = [
+    ("kernel_size must be at least 1, got 0", lambda: conv_output_size(5, 0)),
+    ("stride must be at least 1, got 0", lambda: conv_output_size(5, 3, 0)),
+    ("padding must be at least 0, got -1", lambda: conv_output_size(5, 3, 1, -1)),
+    ("padding must be at least 0, got -2", lambda: conv_output_size(5, 3, 1, (1, -2))),
+    ("dilation must be at least 1, got 0", lambda: conv_output_size(5, 3, 1, 0, 0)),
+    ("input size must be at least 1, got 0", lambda: conv_output_size(0, 1, 1, 3)),
+    ("kernel_size must be at least 1, got 0", lambda: pool_output_size(5, 0, 1)),
+    ("stride must be at least 1, got 0", lambda: pool_output_size(5, 3, 0)),
+    ("input size must be at least 1, got 0", lambda: pool_output_size(0, 1)),
+    ("stride must be at least 1, got 0", lambda: conv_transpose_output_size(5, 3, 0)),
+    ("input size must be at least 1, got 0", lambda: conv_transpose_output_size(0, 3)),
+    ("output_padding must be at least 0", lambda: conv_transpose_output_size(5, 3, 2, 0, -1)),
+    ("output_padding 2 must be less", lambda: conv_transpose_output_size(5, 3, 2, 0, 2)),
+    ("dilation must be at least 1, got 0", lambda: effective_kernel(3, 0)),
+]
+
+
+@pytest.mark.parametrize(("message", "call"), BAD)
+def test_arguments_that_make_no_sense(message: str, call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- receptive fields ---------------------------------------------------------------------------
+# Each output pixel of a stack is the set of input pixels that reach it. The plane is far larger
+# than any field, and only pixels well inside it are looked at, so that no edge cuts a field off.
+
+Pixels = dict[int, set[int]]
+PLANE = 400
+
+
+def trace_conv(pixels: Pixels, kernel: int, stride: int, padding: int, dilation: int) -> Pixels:
+    """Output n sees the inputs under its taps; pixels whose window leaves the plane are dropped."""
+    traced = {}
+    for n in range(-PLANE, PLANE):
+        taps = [n * stride - padding + dilation * tap for tap in range(kernel)]
+        if all(tap in pixels for tap in taps):
+            traced[n] = set().union(*(pixels[tap] for tap in taps))
+    return traced
+
+
+def trace_transposed(
+    pixels: Pixels, kernel: int, stride: int, padding: int, dilation: int
+) -> Pixels:
+    """Input n stamps the outputs under its taps; outputs that none stamps see nothing."""
+    first, last = min(pixels), max(pixels)
+    reach = dilation * (kernel - 1)
+    traced: Pixels = {
+        n: set() for n in range(first * stride + reach - padding, last * stride - padding + 1)
+    }
+    for n, seen in pixels.items():
+        for tap in range(kernel):
+            output = n * stride + dilation * tap - padding
+            if output in traced:
+                traced[output] |= seen
+    return traced
+
+
+def width(seen: set[int]) -> int:
+    return max(seen) - min(seen) + 1
+
+
+def middle(seen: set[int]) -> float:
+    """The middle of a field, the first pixel covering 0 to 1."""
+    return (min(seen) + max(seen) + 1) / 2
+
+
+def identity() -> Pixels:
+    return {n: {n} for n in range(-PLANE, PLANE)}
+
+
+def random_layer(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    kernel, stride, padding, dilation = rng.integers((1, 1, 0, 1), (6, 4, 3, 4))
+    return int(kernel), int(stride), int(padding), int(dilation)
+
+
+def test_receptive_fields_of_convolutions_and_poolings() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        field, pixels = ReceptiveField(), identity()
+        for layer in [random_layer(rng) for _ in range(rng.integers(1, 4))]:
+            field, pixels = field.after_conv(*layer), trace_conv(pixels, *layer)
+        inner = [n for n in pixels if n - 1 in pixels and n + 1 in pixels]
+        assert len(inner) > 1
+        for n in inner:
+            assert width(pixels[n]) == field.size
+            assert middle(pixels[n]) == field.centre + n * field.stride
+            assert middle(pixels[n + 1]) - middle(pixels[n]) == field.stride
+
+
+def test_receptive_field_of_one_transposed_convolution() -> None:
+    """The size is that of the widest pixel, and pixels lie 1 / stride apart on average."""
+    for kernel, stride, padding, dilation in product(KERNELS, STRIDES, (0, 1, 2), DILATIONS):
+        layer = kernel, stride, padding, dilation
+        field, pixels = (
+            ReceptiveField().after_conv_transpose(*layer),
+            trace_transposed(identity(), *layer),
+        )
+        seen = {n: inputs for n, inputs in pixels.items() if abs(n) < 50 and inputs}
+        assert max(map(width, seen.values())) == field.size, layer
+        assert field.stride == 1 / stride
+        # Pixel n is the middle of the stamps that can reach it, to within half an input pixel
+        # each way for the stamps that fall between the taps.
+        for n, inputs in seen.items():
+            centre = field.centre + n * field.stride
+            assert abs(middle(inputs) - centre) < dilation, (layer, n)
+
+
+def test_receptive_fields_of_mixed_stacks() -> None:
+    """With transposed convolutions among the layers, no pixel sees more than the size."""
+    rng = np.random.default_rng(1)
+    for _ in range(150):
+        field, pixels, layers = ReceptiveField(), identity(), []
+        for _ in range(rng.integers(2, 5)):
+            kernel, stride, padding, dilation = random_layer(rng)
+            transposed = bool(rng.integers(2))
+            layers.append((transposed, kernel, stride, padding, dilation))
+            if transposed:
+                field = field.after_conv_transpose(kernel, stride, padding, dilation)
+                pixels = trace_transposed(pixels, kernel, stride, padding, dilation)
+            else:
+                field = field.after_conv(kernel, stride, padding, dilation)
+                pixels = trace_conv(pixels, kernel, stride, padding, dilation)
+        seen = [inputs for inputs in pixels.values() if inputs]
+        assert max(map(width, seen)) == field.size, layers

@@ -1,0 +1,66 @@
+"""Every smooth row that has a backward: its gradients against differences of its own forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES
+from numpy.typing import NDArray
+from rows import Case, backward, forward, normal, to_backend
+
+from gpucnn.backends import Backend
+
+SMOOTH = [case for case in CASES if case.has_backward and case.smooth]
+BOUND = 1e-6
+STEP = 2.0**-8
+
+
+def directional_derivative(function: Callable[[float], float], step: float) -> float:
+    """Return d function / dt at 0 by central differences, their two leading errors cancelled.
+
+    (f(h) - f(-h)) / 2h errs by terms in h², h⁴, …; combining the steps h, h/2 and h/4 removes the
+    first two (Richardson extrapolation), so the step can be wide enough for rounding not to matter.
+    """
+    wide, half, fine = ((function(h) - function(-h)) / (2 * h) for h in (step, step / 2, step / 4))
+    once, again = (4 * half - wide) / 3, (4 * fine - half) / 3
+    return (16 * again - once) / 15
+
+
+def test_the_extrapolation_is_exact_for_polynomials_of_degree_six() -> None:
+    for power in range(1, 7):
+        slope = directional_derivative(lambda t, k=power: (1 + t) ** k, 0.5)
+        assert slope == pytest.approx(power, rel=1e-13)
+
+
+def test_every_backward_has_a_smooth_row() -> None:
+    assert {case.op for case in CASES if case.has_backward} == {case.op for case in SMOOTH}
+
+
+@pytest.mark.parametrize("case", SMOOTH, ids=str)
+def test_gradients(case: Case, backend64: Backend) -> None:
+    rng = np.random.default_rng(7)
+    arrays = to_backend(backend64, case.arrays())
+    results = forward(backend64, case, arrays)
+    grad = case.output_grad(results)
+    weights = grad if isinstance(grad, float) else grad.astype(np.float64)
+    given = grad if isinstance(grad, float) else backend64.asarray(weights)
+    grads = backward(backend64, case, arrays, results, given)
+    for name in grads.keys() & arrays.keys():
+        host = backend64.to_numpy(arrays[name])
+        direction = normal(rng, *host.shape).astype(np.float64)
+
+        def moved(t: float, name: str = name, path: Any = (host, direction)) -> float:
+            shifted = {**arrays, name: backend64.asarray(path[0] + t * path[1])}
+            output = backend64.to_numpy(forward(backend64, case, shifted)["output"])
+            return float(np.sum(output * weights))
+
+        numeric = directional_derivative(moved, STEP)
+        analytic = inner(backend64.to_numpy(grads[name]), direction)
+        assert analytic == pytest.approx(numeric, rel=BOUND, abs=0), name
+
+
+def inner(first: NDArray[Any], second: NDArray[Any]) -> float:
+    return float(np.sum(first * second))

@@ -1,0 +1,233 @@
+"""Every row of the table: each backend against plain loops in float64."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+from cases import CASES
+from rows import Case, backward, forward, normal, reference, to_backend, to_numpy
+from tolerance import assert_close
+
+from gpucnn.backends import Backend
+
+DIFFERENTIABLE = [case for case in CASES if case.has_backward]
+ARRAY_METHODS = {"asarray", "to_numpy", "empty", "zeros", "synchronize"}  # test_contract.py
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+every_backward = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+every_out = pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in DIFFERENTIABLE
+        if "out" in inspect.signature(getattr(Backend, f"{case.op}_backward")).parameters
+    ],
+    ids=str,
+)
+
+
+def public_operations() -> set[str]:
+    methods = inspect.getmembers(Backend, inspect.isfunction)
+    return {name for name, _ in methods if not name.startswith("_")} - ARRAY_METHODS
+
+
+def test_every_operation_of_the_contract_has_a_row() -> None:
+    covered = {case.op for case in CASES}
+    covered |= {f"{case.op}_backward" for case in DIFFERENTIABLE}
+    assert public_operations() == covered
+
+
+def test_every_operation_has_its_naive_loops_with_the_same_arguments() -> None:
+    not_for_loops = {"self", "out", "input_grad"}
+    for op in public_operations():
+        wanted = inspect.signature(getattr(Backend, op)).parameters
+        have = inspect.signature(getattr(naive, op)).parameters
+        assert list(have) == [name for name in wanted if name not in not_for_loops], op
+
+
+def test_every_option_of_every_operation_is_tried() -> None:
+    for op in {case.op for case in CASES}:
+        rows = [case for case in CASES if case.op == op]
+        for name, parameter in inspect.signature(getattr(Backend, op)).parameters.items():
+            if parameter.default in (inspect.Parameter.empty, None) and name != "divisor_override":
+                continue
+            tried = [case.options.get(name, parameter.default) for case in rows]
+            assert any(value != parameter.default for value in tried), f"{op}: {name}"
+
+
+def test_rows_have_names_of_their_own() -> None:
+    names = [str(case) for case in CASES]
+    assert len(names) == len(set(names))
+
+
+def saved_arrays(backend: Backend, case: Case) -> tuple[dict[str, Any], dict[str, Any], Any]:
+    """Return a backward's arguments: the inputs, what the forward saved, and the gradient."""
+    known = reference(case)
+    grad = known.grad
+    if not isinstance(grad, float):
+        grad = to_backend(backend, {"grad": grad})["grad"]
+    return to_backend(backend, case.arrays()), to_backend(backend, known.saved), grad
+
+
+def check(backend: Backend, case: Case, actual: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Compare what a backend returned with the loops: names, dtypes, shapes and numbers."""
+    assert actual.keys() == wanted.keys()
+    given = case.arrays()
+    for name, value in to_numpy(backend, actual).items():
+        is_real = wanted[name].dtype.kind == "f"
+        in_place = name in given and given[name].dtype != np.float32
+        dtype = backend.dtype if is_real and not in_place else wanted[name].dtype
+        assert value.dtype == dtype, f"{name}: {value.dtype}"
+        assert_close(value, wanted[name], length=case.length, what=name)
+
+
+@every_case
+def test_forward(case: Case, backend: Backend) -> None:
+    results = forward(backend, case, to_backend(backend, case.arrays()))
+    check(backend, case, results, reference(case).results)
+
+
+@every_backward
+def test_backward(case: Case, backend: Backend) -> None:
+    arrays, saved, grad = saved_arrays(backend, case)
+    grads = backward(backend, case, arrays, saved, grad)
+    check(backend, case, grads, reference(case).grads)
+
+
+@every_case
+def test_arguments_are_left_alone(case: Case, backend: Backend) -> None:
+    """What an operation only reads is bit for bit the same afterwards."""
+    arrays = to_backend(backend, case.arrays())
+    before = to_numpy(backend, arrays)
+    forward(backend, case, arrays)
+    after = to_numpy(backend, arrays)
+    # An operation in place may change what the loops change.
+    results = reference(case).results
+    written = {
+        k for k in results.keys() & before.keys() if not np.array_equal(results[k], before[k])
+    }
+    for name in before.keys() - written:
+        assert before[name].tobytes() == after[name].tobytes(), name
+
+
+@every_backward
+def test_arguments_of_backward_are_left_alone(case: Case, backend: Backend) -> None:
+    arrays, saved, grad = saved_arrays(backend, case)
+    read = {**arrays, **{f"saved {name}": array for name, array in saved.items()}}
+    if not isinstance(grad, float):
+        read["grad"] = grad
+    before = to_numpy(backend, read)
+    backward(backend, case, arrays, saved, grad)
+    for name, array in to_numpy(backend, read).items():
+        assert array.tobytes() == before[name].tobytes(), name
+
+
+# --- memory layouts -----------------------------------------------------------------------------
+
+
+def batch_innermost(backend: Backend, array: Any) -> Any:
+    """The same numbers with the first axis running fastest in memory."""
+    order = (*range(1, array.ndim), 0)
+    held = backend.asarray(
+        np.ascontiguousarray(backend.to_numpy(array).transpose(order)), array.dtype
+    )
+    return held.transpose((array.ndim - 1, *range(array.ndim - 1)))
+
+
+def reversed_rows(backend: Backend, array: Any) -> Any:
+    """The same numbers with every axis running backwards in memory."""
+    back = (slice(None, None, -1),) * array.ndim
+    return backend.asarray(np.ascontiguousarray(backend.to_numpy(array)[back]), array.dtype)[back]
+
+
+def every_other(backend: Backend, array: Any) -> Any:
+    """The same numbers with NaN, or 249 for integers, between them in memory."""
+    host = backend.to_numpy(array)
+    gaps = np.full(
+        tuple(2 * size for size in host.shape), np.nan if host.dtype.kind == "f" else 249
+    )
+    gaps = gaps.astype(host.dtype)
+    steps = (slice(None, None, 2),) * host.ndim
+    gaps[steps] = host
+    return backend.asarray(gaps, array.dtype)[steps]
+
+
+LAYOUTS = [batch_innermost, reversed_rows, every_other]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@every_case
+def test_layout_of_arguments(case: Case, backend: Backend, layout: Any) -> None:
+    arrays = to_backend(backend, case.arrays())
+    laid_out = {k: layout(backend, v) if v.ndim else v for k, v in arrays.items()}
+    check(backend, case, forward(backend, case, laid_out), reference(case).results)
+    if case.has_backward:
+        arrays, saved, grad = saved_arrays(backend, case)
+        saved = {k: layout(backend, v) if v.ndim else v for k, v in saved.items()}
+        grad = grad if isinstance(grad, float) else layout(backend, grad)
+        check(backend, case, backward(backend, case, laid_out, saved, grad), reference(case).grads)
+
+
+# --- options of the contract --------------------------------------------------------------------
+
+
+@every_out
+def test_out_is_written_and_returned(case: Case, backend: Backend) -> None:
+    arrays, saved, grad = saved_arrays(backend, case)
+    wanted = reference(case).grads
+    # What lay there before must not shine through.
+    fill = {k: np.full(wanted[k].shape, np.nan, np.float32) for k in ("weight", "bias")}
+    weight, bias = to_backend(backend, fill).values()
+    grads = backward(backend, case, arrays, saved, grad, out=(weight, bias))
+    assert grads["weight"] is weight
+    assert grads["bias"] is bias
+    check(backend, case, grads, wanted)
+
+
+@every_out
+def test_out_without_bias(case: Case, backend: Backend) -> None:
+    arrays, saved, grad = saved_arrays(backend, case)
+    weight = to_backend(backend, {"weight": case.arrays()["weight"]})["weight"]
+    grads = backward(backend, case, arrays, saved, grad, out=(weight, None))
+    assert grads["weight"] is weight
+    assert grads.pop("bias") is None
+    check(backend, case, grads, {k: reference(case).grads[k] for k in ("input", "weight")})
+
+
+@every_out
+def test_input_grad_can_be_left_out(case: Case, backend: Backend) -> None:
+    arrays, saved, grad = saved_arrays(backend, case)
+    grads = backward(backend, case, arrays, saved, grad, input_grad=False)
+    assert grads.pop("input") is None
+    check(backend, case, grads, {k: reference(case).grads[k] for k in ("weight", "bias")})
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op == "max_pool2d"], ids=str)
+def test_max_pool2d_without_indices(case: Case, backend: Backend) -> None:
+    options = {**case.options, "return_indices": False}
+    output = backend.max_pool2d(**to_backend(backend, case.arrays()), **options)
+    check(backend, case, {"output": output}, {"output": reference(case).results["output"]})
+
+
+@every_case
+def test_a_result_is_not_an_argument(case: Case, backend: Backend) -> None:
+    """Writing to a result, as in-place layers do, must not reach the input; flatten is a view."""
+    arrays = to_backend(backend, case.arrays())
+    before = to_numpy(backend, arrays)
+    results = forward(backend, case, arrays)
+    if case.op not in ("flatten", "all_finite") and results.keys() != arrays.keys():
+        for value in results.values():
+            value[...] = 77
+        for name, array in to_numpy(backend, arrays).items():
+            assert array.tobytes() == before[name].tobytes(), name
+
+
+def test_scalar_losses_have_no_axes(backend: Backend) -> None:
+    scores = to_backend(backend, {"scores": normal(np.random.default_rng(0), 3, 4)})["scores"]
+    for op in ("mse_loss", "half_squared_error", "binary_cross_entropy_with_logits"):
+        for reduction in ("mean", "sum"):
+            assert getattr(backend, op)(scores, scores, reduction).shape == ()
