@@ -5,16 +5,21 @@
 the operations one by one.
 """
 
-from gpucnn import arithmetic, data, errors, events, layers, losses, models, optim, schedules
-from gpucnn.backends import Backend, get_backend
-from gpucnn.checkpoint import load_model
-from gpucnn.data import Data, Split
-from gpucnn.errors import GpucnnError
-from gpucnn.evaluation import Evaluation, evaluate
-from gpucnn.model import Sequential
-from gpucnn.settings import Settings
-from gpucnn.train import fit
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from gpucnn.version import __version__
+
+if TYPE_CHECKING:
+    from gpucnn import arithmetic, data, errors, events, layers, losses, models, optim, schedules
+    from gpucnn.backends import Backend, get_backend
+    from gpucnn.checkpoint import load_model
+    from gpucnn.data import Data, Split
+    from gpucnn.errors import GpucnnError
+    from gpucnn.evaluation import Evaluation, evaluate
+    from gpucnn.model import Sequential
+    from gpucnn.settings import Settings
+    from gpucnn.train import fit
 
 __all__ = [
     "Backend",
@@ -39,3 +44,32 @@ __all__ = [
     "optim",
     "schedules",
 ]
+
+_HOMES = {
+    "Backend": "backends",
+    "Data": "data",
+    "Evaluation": "evaluation",
+    "GpucnnError": "errors",
+    "Sequential": "model",
+    "Settings": "settings",
+    "Split": "data",
+    "evaluate": "evaluation",
+    "fit": "train",
+    "get_backend": "backends",
+    "load_model": "checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: the command must set up NumPy's libraries before NumPy loads."""
+    if name not in __all__:
+        raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
+    if name in _HOMES:
+        value = getattr(import_module(f"gpucnn.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    return import_module(f"gpucnn.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

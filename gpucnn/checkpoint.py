@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,16 @@ class Checkpoint:
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` to ``path``; at every moment the old or the new file is there, whole.
+    """Write ``checkpoint`` to ``path``; raises OSError where it cannot be written."""
+    write_atomically(path, _pack(checkpoint))
 
-    Raises OSError where the file cannot be written; the old one then stays as it was.
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file such that at every moment the old or the new one is there, whole.
+
+    Raises OSError, naming the file, where it cannot be written; the old one stays as it was.
     """
     target = Path(path)
-    content = _pack(checkpoint)
     # Always the same name: what a killed process left behind is overwritten, not collected.
     temporary = target.with_name(f".{target.name}.tmp")
     try:
@@ -58,9 +62,9 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    except BaseException:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        raise OSError(error.errno, error.strerror, os.fspath(target)) from error
     _sync_folder(target.parent)
 
 
@@ -103,6 +107,18 @@ def load_model(
     model.normalization = (tuple(mean), tuple(std))
     model.classes = tuple(saved.metadata["classes"])
     return model
+
+
+def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Yield where plain data ``wanted`` has another value than ``found``, by its path."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in wanted:
+            yield from differences(wanted[key], found.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif wanted != found:
+        yield f"{path} was {found!r}, now {wanted!r}"
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:

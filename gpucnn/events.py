@@ -54,6 +54,7 @@ class StepEnded(Event):
     name = "step"
     epoch: int
     images: int
+    images_per_second: float
     lr: float
     metrics: Callable[[], tuple[float, float]]
 

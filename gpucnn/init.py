@@ -26,6 +26,7 @@ class Stream(IntEnum):
     ORDER = 1
     DROPOUT = 2
     HOLD_OUT = 3
+    SPLIT = 4
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -7,6 +7,7 @@ picture, are dropped; the rest is cropped to its box and thickened if its stroke
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ _FAINTEST = 8
 _THINNEST = 1 / 12
 # a part with less of the ink than this fraction of the greatest part is a speck
 _SPECK = 0.03
+# ink of less than this fraction of full ink does not widen the box, nor join two parts
+_RIM = 0.05
 
 
 def find_ink(grey: Bytes) -> Floats:
@@ -45,7 +48,7 @@ def find_ink(grey: Bytes) -> Floats:
     work = _shrink(grey)
     light = _is_light(work)
     ink = _ink(work, light)
-    if max(grey.shape) > _WORK:
+    if _longer(grey) > _WORK:
         # once more from close by: the digit may be a small part of the picture
         near = grey[_around(_box(ink), _factor(grey))]
         ink = _ink(_shrink(near), light)
@@ -61,8 +64,10 @@ def _ink(grey: Floats, light: bool) -> Floats:
         # drawn on a screen, or MNIST's own form: the ground is one exact level, the greys are true
         depth = np.maximum(bright - level, 0)
         peak = _peak(depth)
-        ink = np.where(depth > peak / 20, depth / peak, 0).astype(np.float32)
-        return np.where(_parts(ink, ink > 0.5, False), ink, np.float32(0))
+        ink = (depth / peak).astype(np.float32)
+        parts = _parts(np.where(ink > _RIM, ink, np.float32(0)), ink > 0.5, False)
+        # the faint rim of the strokes belongs to them
+        return np.where(_slide(parts, 1, np.maximum), ink, np.float32(0))
     ground = _opened(_smooth(bright))
     # paper reflects a fraction of the light that falls on it, and ink a smaller fraction
     depth = np.maximum(bright - ground, 0) * (255 / np.maximum(255 - ground, 32) if light else 1)
@@ -111,13 +116,13 @@ def _surface(grey: Floats) -> Floats:
         factors = np.linalg.lstsq(at * weight[:, None], ring * weight, rcond=None)[0]
         off = np.abs(ring - at @ factors)
         weight = (off <= 3 * np.median(off) + 2).astype(np.float32)
-    return (terms @ factors).astype(np.float32)
+    surface: Floats = terms @ factors
+    return surface
 
 
 def _border(grey: Floats) -> int:
     """Return how many pixels of a picture's rim to take for its border."""
-    height, width = grey.shape
-    return 1 + max(height, width) // 60
+    return 1 + _longer(grey) // 60
 
 
 def _parts(ink: Floats, core: Mask, photo: bool) -> Mask:
@@ -174,11 +179,11 @@ def _otsu(depth: Floats) -> float:
 
 def _opened(bright: Floats) -> Floats:
     """Return the picture without what is bright and narrower than a third of it (an opening)."""
-    reach = max(bright.shape) // 6 + 1
+    reach = _longer(bright) // 6 + 1
     return _slide(_slide(bright, reach, np.minimum), reach, np.maximum)
 
 
-def _slide(array: Floats, reach: int, ufunc: np.ufunc) -> Floats:
+def _slide(array: npt.NDArray[Any], reach: int, ufunc: np.ufunc) -> npt.NDArray[Any]:
     """Reduce the square window of ``reach`` pixels on every side of each pixel; edges repeat."""
     for axis in (0, 1):
         padding = [(reach, reach) if axis == other else (0, 0) for other in (0, 1)]
@@ -189,17 +194,18 @@ def _slide(array: Floats, reach: int, ufunc: np.ufunc) -> Floats:
 
 def _smooth(array: Floats) -> Floats:
     """Return the mean of 3 x 3 pixels, so that the least of many is not the darkest noise."""
-    return _slide(array, 1, np.add) / np.float32(9)
+    sums: Floats = _slide(array, 1, np.add)
+    return sums / np.float32(9)
 
 
 def _thicken(ink: Floats) -> Floats:
     """Return the ink with strokes of 1/12 of its longer side at least, as MNIST's have."""
     mask = np.pad(ink > 0.5, 1)
-    edges = np.count_nonzero(mask[1:] != mask[:-1]) + np.count_nonzero(mask[:, 1:] != mask[:, :-1])
+    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
+    edges = int(across.sum()) + int(down.sum())
     # a stroke is twice its area / its outline; a slanting outline has more pixel edges, by 4/pi
-    width = 2 * np.count_nonzero(mask) / (max(edges, 1) * np.pi / 4)
-    height, breadth = ink.shape
-    reach = int((_THINNEST * max(height, breadth) - width) / 2)
+    width = 2 * int(mask.sum()) / (max(edges, 1) * math.pi / 4)
+    reach = int((_THINNEST * _longer(ink) - width) / 2)
     if reach < 1:
         return ink
     return _slide(np.pad(ink, reach), reach, np.maximum)
@@ -213,8 +219,8 @@ def _ring(array: npt.NDArray[Any], thick: int) -> npt.NDArray[Any]:
 
 
 def _box(ink: Floats) -> tuple[slice, slice]:
-    """Return the rows and the columns that ink lies in."""
-    rows, columns = (np.flatnonzero(ink.any(axis=axis)) for axis in (1, 0))
+    """Return the rows and the columns that ink lies in, but for its faint rim."""
+    rows, columns = (np.flatnonzero((ink > _RIM).any(axis=axis)) for axis in (1, 0))
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
@@ -228,8 +234,12 @@ def _around(box: tuple[slice, slice], factor: int) -> tuple[slice, slice]:
 
 
 def _factor(grey: Bytes) -> int:
-    height, width = grey.shape
-    return -(-max(height, width) // _WORK)
+    return -(-_longer(grey) // _WORK)
+
+
+def _longer(picture: Bytes | Floats) -> int:
+    height, width = picture.shape
+    return int(height) if height > width else int(width)
 
 
 def _shrink(grey: Bytes) -> Floats:
@@ -238,4 +248,5 @@ def _shrink(grey: Bytes) -> Floats:
     padding = [(0, -side % factor) for side in grey.shape]
     rows, columns = (-(-side // factor) for side in grey.shape)
     squares = np.pad(grey, padding, mode="edge").reshape(rows, factor, columns, factor)
-    return squares.mean(axis=(1, 3), dtype=np.float32)
+    means: Floats = squares.mean(axis=(1, 3), dtype=np.float32)
+    return means

@@ -121,8 +121,8 @@ def _scaled(ink: npt.NDArray[np.float32], longer: int) -> npt.NDArray[np.float32
         height, width = (max(1, round(side * longer / most)) for side in ink.shape)
         # a filter without negative lobes: they would leave ripples on the ground
         image = image.resize((width, height), PIL.Image.Resampling.HAMMING)
-    pixels = np.asarray(image)
-    return pixels * (255 / pixels.max())
+    pixels: npt.NDArray[np.float32] = np.asarray(image)
+    return pixels * np.float32(255 / pixels.max())
 
 
 def _centred(digit: npt.NDArray[np.float32], size: int) -> Bytes:

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from gpucnn.backends.checks import Array
-from gpucnn.checkpoint import Checkpoint, save
+from gpucnn.checkpoint import Checkpoint, differences, save
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DivergedError, ShapeError
 from gpucnn.evaluation import Batches, Evaluation
@@ -107,7 +107,14 @@ class Run:
             with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
                 self._train_step()
             self.index += 1
-            yield StepEnded(self.step, self.epoch + 1, self._images(), self._lr(), self._metrics)
+            yield StepEnded(
+                step=self.step,
+                epoch=self.epoch + 1,
+                images=self._images(),
+                images_per_second=self._speed(),
+                lr=self._lr(),
+                metrics=self._metrics,
+            )
             if self.should_stop():
                 return True
             if self.every and self.step % self.every == 0 and self.index < len(self.train):
@@ -128,8 +135,7 @@ class Run:
         be.add_metrics(self.totals, loss, scores, target)
 
     def _end_epoch(self) -> EpochEnded:
-        seconds = time.perf_counter() - self.began
-        images_per_second = (self._images() - self.images_before) / seconds
+        seconds, images_per_second = time.perf_counter() - self.began, self._speed()
         train_loss, train_accuracy = self._metrics()
         loss = self.settings.loss
         with np.errstate(all="ignore"):
@@ -190,6 +196,10 @@ class Run:
     def _images(self) -> int:
         """Return how many of the epoch's images have been seen."""
         return min(self.index * self.train.batch_size, self.train.count)
+
+    def _speed(self) -> float:
+        """Return the images a second of this process's part of the epoch."""
+        return (self._images() - self.images_before) / (time.perf_counter() - self.began)
 
     def _metrics(self) -> tuple[float, float]:
         """Return the epoch's mean loss and accuracy so far; waits for the device."""
@@ -268,9 +278,9 @@ class Run:
     def restore(self, saved: Checkpoint) -> None:
         """Take the run up where ``saved`` left it; CheckpointError if it is of another run."""
         state, be = saved.metadata, self.model.backend
-        differences = list(_differences(self._identity(), state))
-        if differences:
-            raise CheckpointError("the checkpoint is of another run: " + "; ".join(differences))
+        faults = list(differences(self._identity(), state))
+        if faults:
+            raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))
         self.model.load_state_dict(saved.group("parameters"))
         for name, values in saved.group("optimizer").items():
             self.settings.optimizer.state[name][...] = be.asarray(values)
@@ -287,15 +297,3 @@ def _fingerprint(data: Data) -> str:
     digest = hashlib.sha256(data.train.labels)
     digest.update(data.train.images)
     return digest.hexdigest()
-
-
-def _differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
-    """Yield where plain data ``wanted`` has another value than ``found``, by its path."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in wanted:
-            yield from _differences(wanted[key], found.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from _differences(one, other, f"{path}[{index}]")
-    elif wanted != found:
-        yield f"{path} was {found!r}, now {wanted!r}"

@@ -1,0 +1,228 @@
+"""The command line: what it takes, and what becomes of errors. Only this folder knows a terminal.
+
+Exit statuses: 0 done, 1 a failed run, 2 bad input, 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from gpucnn.errors import GpucnnError, SettingError, unknown
+from gpucnn.version import __version__
+
+EPILOG = """\
+examples:
+  gpucnn train                                        LeNet-5 on MNIST, with the default recipe
+  gpucnn train --epochs 1 --limit 6000                a minute's look
+  gpucnn train --data fashion-mnist/                  any folder with the four IDX files
+  gpucnn train --data pictures/ --model small_cnn --resize 64x64
+  gpucnn train --out runs/mine --resume               go on where it stopped
+  gpucnn evaluate runs/mine                           how well it reads the test images
+  gpucnn predict runs/mine photo.png --show           what a picture shows
+  gpucnn summary lenet5                               shapes, parameters, receptive fields
+"""
+
+TRAIN_EPILOG = """\
+examples:
+  gpucnn train --seed 1 --out runs/seed1
+  gpucnn train --validation 5000 --early-stopping 3 --keep-best --epochs 30
+  gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
+  gpucnn train --model mynet.py:build                 build() returns a gpucnn.Sequential
+  gpucnn train --out runs/seed1 --resume              to the same bits as without a stop
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the nearest known name."""
+
+    commands: Mapping[str, argparse.ArgumentParser]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise SettingError instead of printing the usage and leaving."""
+        raise SettingError(message)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse ``argv``; an option that is unknown gets the nearest known one as a hint."""
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words and not words[0].startswith("-") and words[0] not in self.commands:
+            raise unknown("command", words[0], self.commands)
+        arguments, extra = self.parse_known_args(words)
+        for word in extra:
+            if word.startswith("-") and len(word) > 1:
+                options = self.commands[arguments.command]._option_string_actions
+                raise unknown("option", word.split("=")[0], options)
+            raise SettingError(f"one argument too many: {word!r}")
+        return arguments
+
+
+def make_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(
+        prog="gpucnn",
+        description="Train convolutional networks, and use them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, text: str, epilog: str | None = None) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+        return command
+
+    _train_options(add("train", "train a network and save it", TRAIN_EPILOG))
+    _evaluate_options(add("evaluate", "say how well a saved network does on test images"))
+    _predict_options(add("predict", "say what pictures show"))
+    _summary_options(add("summary", "list a network's layers"))
+    parser.commands = subparsers.choices
+    return parser
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; errors that users can mend are one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a character that a locale lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
+    debug = "--debug" in (sys.argv if argv is None else argv)
+    try:
+        arguments = make_parser().parse(argv)
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        silence_stdout()
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except (GpucnnError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        else:
+            print(f"gpucnn: {_one_line(error)}", file=sys.stderr)
+        return error.status if isinstance(error, GpucnnError) else 1
+
+
+def silence_stdout() -> None:
+    """Send what is still to be written to nowhere: nobody reads the pipe any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _dispatch(arguments: argparse.Namespace) -> int:
+    # Each command imports what it needs: --help and a mistyped option answer at once.
+    if arguments.command == "train":
+        from gpucnn.cli.train import train
+
+        return train(arguments)
+    from gpucnn.cli import inference
+
+    commands = {
+        "evaluate": inference.evaluate_command,
+        "predict": inference.predict_command,
+        "summary": inference.summary_command,
+    }
+    return commands[arguments.command](arguments)
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory: {error}; a smaller --batch-size needs less"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    # No defaults here: whether an option was given decides what a resumed run may differ in.
+    def option(name: str, help: str, **rest: object) -> None:
+        parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
+
+    option("--backend", "auto (default) or numpy")
+    option("--data", "mnist (default), a folder of IDX files or of pictures, or an .npz file")
+    option("--resize", "scale pictures of a folder to this size", metavar="HxW")
+    option("--limit", "use only the first N training images", type=int, metavar="N")
+    option("--model", "lenet5 (default), lenet5_1998, mlp, small_cnn, or FILE.py:FUNCTION")
+    option("--recipe", "settings to begin with: default or adam")
+    option("--epochs", "times to go through the training images", type=int, metavar="N")
+    option("--batch-size", "images a step", type=int, metavar="N")
+    option("--optimizer", "sgd, adam or adamw")
+    option("--lr", "peak learning rate", type=float)
+    option("--momentum", "momentum of sgd", type=float)
+    option("--weight-decay", "weight decay", type=float)
+    option("--schedule", "constant, step, cosine, warmup, warmup-cosine or one-cycle")
+    option("--loss", "cross-entropy, mse, half-squared-error, bce or bce-with-logits")
+    option("--seed", "decides weights, order and dropout (0)", type=int)
+    option("--validation", "hold out N training images", type=int, metavar="N")
+    option(
+        "--early-stopping",
+        "stop after N epochs without a better validation accuracy",
+        type=int,
+        metavar="N",
+    )
+    option("--keep-best", "end with the weights of the best epoch", action="store_true")
+    option("--checkpoint-every", "save every N steps, too", type=int, metavar="N")
+    option("--out", "folder to save to (runs/MODEL-DATA-N)", metavar="DIR")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=None,
+        metavar="DIR",
+        help="go on with the run in DIR, by default that of --out",
+    )
+
+
+def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint.npz or its folder")
+    parser.add_argument("--backend", default="auto", help="auto (default) or numpy")
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:FUNCTION",
+        help="the model's source, where it has layers of its own",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _evaluate_options(parser: argparse.ArgumentParser) -> None:
+    _checkpoint_options(parser)
+    parser.add_argument("--data", help="as for train; by default MNIST if that was trained on")
+    parser.add_argument("--resize", metavar="HxW", help="scale pictures of a folder to this size")
+
+
+def _predict_options(parser: argparse.ArgumentParser) -> None:
+    _checkpoint_options(parser)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a picture file")
+    parser.add_argument("--show", action="store_true", help="draw what the network sees")
+    parser.add_argument(
+        "--prepare",
+        default="auto",
+        metavar="HOW",
+        help="digit: crop, centre and scale as MNIST does; plain: only scale; "
+        "auto (default): digit for networks trained on MNIST",
+    )
+
+
+def _summary_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default="lenet5",
+        metavar="MODEL",
+        help="a name as for train --model, or a checkpoint (lenet5)",
+    )
+    parser.add_argument("--data", help="shape the network for this data, as for train")
+    parser.add_argument("--resize", metavar="HxW", help="scale pictures of a folder to this size")
+    parser.add_argument("--json", action="store_true", help="print JSON")

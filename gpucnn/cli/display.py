@@ -1,0 +1,184 @@
+"""How a run looks: a live display on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gpucnn.events import EpochEnded, Event, RunStarted, StepEnded, Stopped
+
+REFRESH_SECONDS = 0.1
+
+
+def make_console() -> Console:
+    """Return the console of standard output."""
+    return Console(highlight=False, soft_wrap=True, markup=False)
+
+
+def is_fancy(console: Console) -> bool:
+    """Return whether the console is a terminal that can redraw, show colours and any character."""
+    return (
+        console.is_terminal
+        and not console.is_dumb_terminal
+        and "NO_COLOR" not in os.environ
+        and console.encoding.lower().startswith("utf")
+    )
+
+
+def percent(fraction: float) -> str:
+    """Return 0.9924 as "99.24 %"."""
+    return f"{100 * fraction:.2f} %"
+
+
+class PlainDisplay:
+    """One line at the start, one an epoch: readable in a log file."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console = console
+        self.title = title
+        self.epochs = 0
+        self.seconds = 0.0
+        self.images = 0.0
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, RunStarted):
+            self.epochs = int(event.settings["epochs"])
+            self.started(event)
+        elif isinstance(event, EpochEnded):
+            self.seconds += event.seconds
+            self.images += event.images_per_second * event.seconds
+            self.console.print(self.epoch_line(event))
+        elif isinstance(event, Stopped) and event.reason == "interrupted":
+            self.console.print(f"stopped at step {event.step:,}; --resume goes on from there")
+
+    def started(self, event: RunStarted) -> None:
+        """Print what is about to happen."""
+        held_out = f", {event.validation_images:,} held out" if event.validation_images else ""
+        self.console.print(
+            f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
+            f"{held_out}, {event.backend} backend"
+        )
+        if event.step:
+            self.console.print(f"resuming behind step {event.step:,}")
+
+    def epoch_line(self, event: EpochEnded) -> str:
+        """Return the line of an epoch."""
+        parts = [
+            f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}",
+            f"loss {event.train_loss:.4f}",
+            f"accuracy {percent(event.train_accuracy)}",
+        ]
+        if event.validation_accuracy is not None:
+            parts.append(f"validation {percent(event.validation_accuracy)}")
+        parts += [
+            f"test loss {event.test_loss:.4f}",
+            f"test accuracy {percent(event.test_accuracy)}",
+            f"{event.seconds:.1f} s",
+            f"{event.images_per_second:,.0f} images/s",
+        ]
+        return "  ".join(parts)
+
+    def table(self, stopped: Stopped, folder: str) -> Table:
+        """Return the table that a run ends with."""
+        table = Table(box=box.ASCII, show_header=False)
+        if stopped.test_accuracy is not None and stopped.test_loss is not None:
+            table.add_row("test accuracy", percent(stopped.test_accuracy))
+            table.add_row("test error", percent(1 - stopped.test_accuracy))
+            table.add_row("test loss", f"{stopped.test_loss:.4f}")
+        if stopped.best_epoch is not None:
+            table.add_row("best epoch", f"{stopped.best_epoch} (on the validation images)")
+        table.add_row("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}")
+        if self.seconds:
+            rate = self.images / self.seconds
+            table.add_row("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s")
+        table.add_row("saved in", folder)
+        return table
+
+
+class LiveDisplay(PlainDisplay):
+    """The same with a progress bar that is redrawn in place."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        super().__init__(console, title)
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.drawn = 0.0
+
+    def __enter__(self) -> LiveDisplay:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        super().show(event)
+        if isinstance(event, RunStarted):
+            total = self.epochs * event.steps_per_epoch
+            self.task = self.progress.add_task("", total=total, completed=event.step, figures="")
+        elif isinstance(event, StepEnded) and self.task is not None:
+            now = time.perf_counter()
+            if now - self.drawn < REFRESH_SECONDS:
+                return
+            self.drawn = now
+            loss, accuracy = event.metrics()
+            self.progress.update(
+                self.task,
+                completed=event.step,
+                description=f"epoch {event.epoch}/{self.epochs}",
+                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}  "
+                f"{event.images_per_second:,.0f} images/s",
+            )
+            self.progress.refresh()
+
+    def table(self, stopped: Stopped, folder: str) -> Table:
+        """Return the table that a run ends with, drawn with lines."""
+        table = super().table(stopped, folder)
+        table.box = box.ROUNDED
+        return table
+
+
+def make_display(console: Console, title: str) -> PlainDisplay:
+    """Return the display that fits the console."""
+    return LiveDisplay(console, title) if is_fancy(console) else PlainDisplay(console, title)
+
+
+def plain_json(value: Any) -> Any:
+    """Return ``value`` with what JSON has no word for, NaN and infinities, as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain_json(item) for key, item in value.items()}
+    return [plain_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def show_cursor() -> None:
+    """Undo what a live display does to a terminal, from within a signal handler."""
+    if sys.stdout.isatty():
+        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")

@@ -1,0 +1,151 @@
+"""``gpucnn evaluate``, ``predict`` and ``summary``: what becomes of a network once trained."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gpucnn.checkpoint import load_model
+from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
+from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model
+from gpucnn.config import build
+from gpucnn.errors import SettingError, unknown
+from gpucnn.evaluation import evaluate
+from gpucnn.losses import Loss
+from gpucnn.pictures import as_digit, as_input, read_picture
+from gpucnn.summary import Summary
+
+SHADES = " .:-=+*#%@"
+
+
+def evaluate_command(arguments: argparse.Namespace) -> int:
+    """Print how well a checkpoint's network does on the test images."""
+    saved = read_checkpoint(arguments.checkpoint)
+    model = read_model(saved, arguments.backend, arguments.model)
+    trained_on = saved.metadata["data"]["name"]
+    if arguments.data is None and trained_on != "mnist":
+        raise SettingError(f"this network was trained on {trained_on!r}: give its place as --data")
+    data = read_data(arguments.data or "mnist", arguments.resize)
+    losses = {kind.__name__: kind for kind in Loss.__subclasses__()}
+    loss = build("loss", saved.metadata["settings"]["loss"], losses)
+    result = evaluate(model, data.test, loss=loss)
+    if arguments.json:
+        figures = {
+            "checkpoint": arguments.checkpoint,
+            "data": data.name,
+            "images": result.count,
+            "correct": result.correct,
+            "accuracy": result.accuracy,
+            "loss": result.loss,
+        }
+        print(json.dumps(plain_json(figures)))
+    else:
+        print(
+            f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
+            f"images of {data.name}), loss {result.loss:.4f}"
+        )
+    return 0
+
+
+def predict_command(arguments: argparse.Namespace) -> int:
+    """Print the three most probable classes of each picture."""
+    if arguments.prepare not in ("auto", "digit", "plain"):
+        raise unknown("way to prepare pictures", arguments.prepare, ("auto", "digit", "plain"))
+    saved = read_checkpoint(arguments.checkpoint)
+    model = read_model(saved, arguments.backend, arguments.model)
+    channels, height, width = model.input_shape
+    as_digits = arguments.prepare == "digit" or (
+        arguments.prepare == "auto" and saved.metadata["data"]["name"] == "mnist"
+    )
+    if as_digits and (channels != 1 or height != width):
+        raise SettingError("--prepare digit is for networks of square grey pictures")
+    pictures = [read_picture(Path(image)) for image in arguments.images]
+    inputs = [
+        as_digit(picture, height)[None]
+        if as_digits
+        else as_input(picture, channels, (height, width))
+        for picture in pictures
+    ]
+    probabilities = model.predict(np.stack(inputs))
+    classes = model.classes or tuple(map(str, range(probabilities.shape[1])))
+    rows = [
+        [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
+        for row in probabilities
+    ]
+    if arguments.json:
+        found = [
+            {
+                "image": image,
+                "class": top[0]["class"],
+                "probability": top[0]["probability"],
+                "top": top,
+            }
+            for image, top in zip(arguments.images, rows, strict=True)
+        ]
+        print(json.dumps(plain_json(found)))
+        return 0
+    console = make_console()
+    for image, top, pixels in zip(arguments.images, rows, inputs, strict=True):
+        chances = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
+        console.print(f"{image}: {chances}")
+        if arguments.show:
+            _draw(console, pixels)
+    return 0
+
+
+def summary_command(arguments: argparse.Namespace) -> int:
+    """Print a network's layers."""
+    name = arguments.model
+    if Path(name).is_dir() or name.endswith(".npz"):
+        summary = load_model(read_checkpoint(name), "numpy").summary()
+    else:
+        data = read_data(arguments.data, arguments.resize) if arguments.data else None
+        summary = build_model(name, 0, data).summary()
+    if arguments.json:
+        print(json.dumps({"input_shape": summary.input_shape, "layers": _plain_rows(summary)}))
+    else:
+        console = make_console()
+        console.print(_summary_table(summary, is_fancy(console)))
+    return 0
+
+
+def _plain_rows(summary: Summary) -> list[dict[str, Any]]:
+    return [asdict(row) for row in summary.rows]
+
+
+def _summary_table(summary: Summary, fancy: bool) -> Table:
+    table = Table(box=box.ROUNDED if fancy else box.ASCII, show_footer=True)
+    for column, (heading, total) in enumerate(zip(summary.headings, summary.totals, strict=True)):
+        table.add_column(heading, total, justify="left" if column < 2 else "right")
+    for row in summary.rows:
+        table.add_row(*row.cells)
+    return table
+
+
+def _draw(console: Console, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    """Draw (C, H, W): two pixels a character with colours, else one in letters of more ink."""
+    rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:])) if len(pixels) == 1 else pixels
+    if not is_fancy(console):
+        shade = rgb.mean(0) * (len(SHADES) - 1) / 255
+        for row in shade.round().astype(int):
+            console.print("".join(2 * SHADES[level] for level in row).rstrip())
+        return
+    if rgb.shape[1] % 2:
+        rgb = np.pad(rgb, ((0, 0), (0, 1), (0, 0)))
+    for upper, lower in zip(
+        rgb[:, 0::2].T.swapaxes(0, 1), rgb[:, 1::2].T.swapaxes(0, 1), strict=True
+    ):
+        line = Text()
+        for top, bottom in zip(upper, lower, strict=True):
+            colours = ["#" + "".join(f"{value:02x}" for value in pixel) for pixel in (top, bottom)]
+            line.append("▀", style=f"{colours[0]} on {colours[1]}")
+        console.print(line)

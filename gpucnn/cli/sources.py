@@ -1,0 +1,98 @@
+"""What names on the command line stand for: data, models, checkpoints."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import gpucnn.data
+from gpucnn import checkpoint as checkpoints
+from gpucnn.checkpoint import Checkpoint
+from gpucnn.data import Data
+from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
+from gpucnn.model import Sequential
+from gpucnn.models import MODELS
+
+
+def read_data(name: str, resize: str | None, seed: int = 0) -> Data:
+    """Return the data called ``name``: "mnist" or a path."""
+    size = None if resize is None else parse_size(resize)
+    if name != "mnist":
+        return gpucnn.data.load(name, resize=size, seed=seed)
+    if size is not None:
+        raise SettingError("--resize is for folders of pictures, not for mnist")
+    return gpucnn.data.mnist()
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return "32x48" as (32, 48)."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or "0" in match.groups():
+        raise SettingError(f"a size is HEIGHTxWIDTH, such as 32x48, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def build_model(spec: str, seed: int, data: Data | None = None) -> Sequential:
+    """Return the model called ``spec``, a name or FILE.py:FUNCTION, shaped for ``data``.
+
+    The function gets those of the keywords channels, size, classes and seed that it takes.
+    """
+    shape: dict[str, Any] = {"seed": seed}
+    if data is not None:
+        shape |= {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
+    if spec in MODELS:
+        return MODELS[spec](**shape)
+    path, colon, name = spec.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        raise unknown("model", spec, MODELS)
+    function = getattr(_import_file(Path(path)), name, None)
+    if not callable(function):
+        raise SettingError(f"{path} has no function {name!r}")
+    try:
+        taken = inspect.signature(function).parameters
+        model = function(**{key: value for key, value in shape.items() if key in taken})
+    except GpucnnError:
+        raise
+    except Exception as error:
+        raise SettingError(f"{spec} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(model, Sequential):
+        raise SettingError(f"{spec} must return a gpucnn.Sequential, got {type(model).__name__}")
+    if "seed" not in taken:
+        model.initialize(seed)
+    return model
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """Return the checkpoint at ``path``, a file or a run's folder."""
+    place = Path(path)
+    return checkpoints.load(place / "checkpoint.npz" if place.is_dir() else place)
+
+
+def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequential:
+    """Return the checkpoint's model; ``source`` (FILE.py:FUNCTION) must build the same one."""
+    if source is not None:
+        built = build_model(source, 0).config()
+        faults = list(checkpoints.differences(built, saved.metadata["model"], "model"))
+        if faults:
+            raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
+    return checkpoints.load_model(saved, backend)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise SettingError(f"no such file: {path}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SettingError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"gpucnn.custom.{path.stem}"] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
+    return module
