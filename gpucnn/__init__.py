@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.version import __version__
 
 if TYPE_CHECKING:
-    from gpucnn import arithmetic, data, errors, events, layers, losses, models, optim, schedules
+    from gpucnn import (
+        arithmetic,
+        backends,
+        checkpoint,
+        data,
+        errors,
+        events,
+        init,
+        layers,
+        losses,
+        models,
+        optim,
+        schedules,
+    )
     from gpucnn.backends import Backend, get_backend
     from gpucnn.checkpoint import load_model
     from gpucnn.data import Data, Split
@@ -31,12 +44,15 @@ __all__ = [
     "Split",
     "__version__",
     "arithmetic",
+    "backends",
+    "checkpoint",
     "data",
     "errors",
     "evaluate",
     "events",
     "fit",
     "get_backend",
+    "init",
     "layers",
     "load_model",
     "losses",

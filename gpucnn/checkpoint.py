@@ -101,7 +101,10 @@ def load_model(
     try:
         model = Sequential.from_config(saved.metadata["model"], backend)
     except SettingError as error:
-        raise CheckpointError(f"the checkpoint's model cannot be built: {error}") from None
+        raise CheckpointError(
+            f"the checkpoint's model cannot be built: {error}; a layer of one's own must be "
+            "imported first (command line: --model FILE.py:FUNCTION)"
+        ) from None
     model.load_state_dict(saved.group("parameters"))
     mean, std = saved.metadata["normalization"]
     model.normalization = (tuple(mean), tuple(std))

@@ -57,7 +57,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """Return the error for a name that is none of ``known``, with the nearest of them."""
     import difflib  # only ever needed on the way out
 
-    names = sorted(known)
+    names = {str(entry).lower(): entry for entry in sorted(known)}
     close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)
+    hint = f"did you mean {names[close[0]]!r}?" if close else "known: " + ", ".join(names.values())
     return SettingError(f"unknown {kind} {name!r}: {hint}")

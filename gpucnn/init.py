@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.errors import SettingError, unknown
 
-Draw = Callable[[np.random.Generator, tuple[int, ...], int, int], NDArray[Any]]
+if TYPE_CHECKING:  # naming numpy.random would import it, which takes its time
+    Draw = Callable[[np.random.Generator, tuple[int, ...], int, int], NDArray[Any]]
 
 
 class Stream(IntEnum):

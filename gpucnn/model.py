@@ -125,7 +125,7 @@ class Sequential:
         With ``training``, dropout is on and the layers keep what ``backward`` needs.
         """
         if tuple(x.shape[1:]) != self.input_shape:
-            raise ShapeError(f"the model takes (N, *{self.input_shape}), got {tuple(x.shape)}")
+            raise ShapeError(f"the model takes {self._batch_shape()}, got {tuple(x.shape)}")
         for layer in self.layers.values():
             x = layer.forward(self.backend, x, training)
         return x
@@ -223,10 +223,11 @@ class Sequential:
         if pixels.ndim == 3 and self.input_shape[0] == 1:
             pixels = pixels[:, None]
         if pixels.shape[1:] != self.input_shape or not len(pixels):
-            raise DataError(
-                f"images must have shape (N, *{self.input_shape}), got {np.shape(images)}"
-            )
+            raise DataError(f"images must have shape {self._batch_shape()}, got {np.shape(images)}")
         return pixels
+
+    def _batch_shape(self) -> str:
+        return "(N, {}, {}, {})".format(*self.input_shape)
 
     def _probabilities(self, outputs: Array) -> Array:
         """A network that ends in probabilities already has them as they are."""

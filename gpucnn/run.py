@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -269,7 +268,7 @@ class Run:
         """Return what must be the same for a run to be resumed, as JSON would give it back."""
         identity = {
             "model": self.model.config(),
-            "data": {"name": self.data.name, "fingerprint": _fingerprint(self.data)},
+            "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
             "settings": self.settings.as_dict(),
             "dtype": str(self.model.backend.dtype),
         }
@@ -290,10 +289,3 @@ class Run:
         self.best, self.last = state["best"], state["last"]
         self.epoch, self.index = state["epoch"], state["index"]
         self.model.seed_dropout(self.settings.seed, self.step)
-
-
-def _fingerprint(data: Data) -> str:
-    """Return a digest of the training images and labels: a run goes on with its own data only."""
-    digest = hashlib.sha256(data.train.labels)
-    digest.update(data.train.images)
-    return digest.hexdigest()

@@ -9,7 +9,17 @@ import naive
 import numpy as np
 import pytest
 from cases import CASES
-from rows import Case, backward, forward, normal, reference, to_backend, to_numpy
+from rows import (
+    Case,
+    array_arguments,
+    backward,
+    forward,
+    normal,
+    reference,
+    saved_arguments,
+    to_backend,
+    to_numpy,
+)
 from tolerance import assert_close
 
 from gpucnn.backends import Backend
@@ -64,15 +74,6 @@ def test_rows_have_names_of_their_own() -> None:
     assert len(names) == len(set(names))
 
 
-def saved_arrays(backend: Backend, case: Case) -> tuple[dict[str, Any], dict[str, Any], Any]:
-    """Return a backward's arguments: the inputs, what the forward saved, and the gradient."""
-    known = reference(case)
-    grad = known.grad
-    if not isinstance(grad, float):
-        grad = to_backend(backend, {"grad": grad})["grad"]
-    return to_backend(backend, case.arrays()), to_backend(backend, known.saved), grad
-
-
 def check(backend: Backend, case: Case, actual: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Compare what a backend returned with the loops: names, dtypes, shapes and numbers."""
     assert actual.keys() == wanted.keys()
@@ -93,8 +94,7 @@ def test_forward(case: Case, backend: Backend) -> None:
 
 @every_backward
 def test_backward(case: Case, backend: Backend) -> None:
-    arrays, saved, grad = saved_arrays(backend, case)
-    grads = backward(backend, case, arrays, saved, grad)
+    grads = backward(backend, case, saved_arguments(backend, case))
     check(backend, case, grads, reference(case).grads)
 
 
@@ -116,13 +116,10 @@ def test_arguments_are_left_alone(case: Case, backend: Backend) -> None:
 
 @every_backward
 def test_arguments_of_backward_are_left_alone(case: Case, backend: Backend) -> None:
-    arrays, saved, grad = saved_arrays(backend, case)
-    read = {**arrays, **{f"saved {name}": array for name, array in saved.items()}}
-    if not isinstance(grad, float):
-        read["grad"] = grad
-    before = to_numpy(backend, read)
-    backward(backend, case, arrays, saved, grad)
-    for name, array in to_numpy(backend, read).items():
+    arguments = saved_arguments(backend, case)
+    before = to_numpy(backend, array_arguments(arguments))
+    backward(backend, case, arguments)
+    for name, array in to_numpy(backend, array_arguments(arguments)).items():
         assert array.tobytes() == before[name].tobytes(), name
 
 
@@ -162,14 +159,15 @@ LAYOUTS = [batch_innermost, reversed_rows, every_other]
 @pytest.mark.parametrize("layout", LAYOUTS)
 @every_case
 def test_layout_of_arguments(case: Case, backend: Backend, layout: Any) -> None:
-    arrays = to_backend(backend, case.arrays())
-    laid_out = {k: layout(backend, v) if v.ndim else v for k, v in arrays.items()}
-    check(backend, case, forward(backend, case, laid_out), reference(case).results)
+    def laid_out(arguments: dict[str, Any]) -> dict[str, Any]:
+        arrays = {k: v for k, v in array_arguments(arguments).items() if v.ndim}
+        return arguments | {name: layout(backend, array) for name, array in arrays.items()}
+
+    arrays = laid_out(to_backend(backend, case.arrays()))
+    check(backend, case, forward(backend, case, arrays), reference(case).results)
     if case.has_backward:
-        arrays, saved, grad = saved_arrays(backend, case)
-        saved = {k: layout(backend, v) if v.ndim else v for k, v in saved.items()}
-        grad = grad if isinstance(grad, float) else layout(backend, grad)
-        check(backend, case, backward(backend, case, laid_out, saved, grad), reference(case).grads)
+        grads = backward(backend, case, laid_out(saved_arguments(backend, case)))
+        check(backend, case, grads, reference(case).grads)
 
 
 # --- options of the contract --------------------------------------------------------------------
@@ -177,12 +175,11 @@ def test_layout_of_arguments(case: Case, backend: Backend, layout: Any) -> None:
 
 @every_out
 def test_out_is_written_and_returned(case: Case, backend: Backend) -> None:
-    arrays, saved, grad = saved_arrays(backend, case)
-    wanted = reference(case).grads
+    arguments, wanted = saved_arguments(backend, case), reference(case).grads
     # What lay there before must not shine through.
     fill = {k: np.full(wanted[k].shape, np.nan, np.float32) for k in ("weight", "bias")}
     weight, bias = to_backend(backend, fill).values()
-    grads = backward(backend, case, arrays, saved, grad, out=(weight, bias))
+    grads = backward(backend, case, arguments, out=(weight, bias))
     assert grads["weight"] is weight
     assert grads["bias"] is bias
     check(backend, case, grads, wanted)
@@ -190,9 +187,9 @@ def test_out_is_written_and_returned(case: Case, backend: Backend) -> None:
 
 @every_out
 def test_out_without_bias(case: Case, backend: Backend) -> None:
-    arrays, saved, grad = saved_arrays(backend, case)
+    arguments = saved_arguments(backend, case)
     weight = to_backend(backend, {"weight": case.arrays()["weight"]})["weight"]
-    grads = backward(backend, case, arrays, saved, grad, out=(weight, None))
+    grads = backward(backend, case, arguments, out=(weight, None))
     assert grads["weight"] is weight
     assert grads.pop("bias") is None
     check(backend, case, grads, {k: reference(case).grads[k] for k in ("input", "weight")})
@@ -200,8 +197,7 @@ def test_out_without_bias(case: Case, backend: Backend) -> None:
 
 @every_out
 def test_input_grad_can_be_left_out(case: Case, backend: Backend) -> None:
-    arrays, saved, grad = saved_arrays(backend, case)
-    grads = backward(backend, case, arrays, saved, grad, input_grad=False)
+    grads = backward(backend, case, saved_arguments(backend, case), input_grad=False)
     assert grads.pop("input") is None
     check(backend, case, grads, {k: reference(case).grads[k] for k in ("weight", "bias")})
 
@@ -231,3 +227,34 @@ def test_scalar_losses_have_no_axes(backend: Backend) -> None:
     for op in ("mse_loss", "half_squared_error", "binary_cross_entropy_with_logits"):
         for reduction in ("mean", "sum"):
             assert getattr(backend, op)(scores, scores, reduction).shape == ()
+
+
+LOSSES = {case.op: case for case in DIFFERENTIABLE if case.is_loss}
+
+
+@pytest.mark.parametrize("case", LOSSES.values(), ids=str)
+def test_a_numpy_number_as_grad_does_not_widen_the_gradient(case: Case, backend: Backend) -> None:
+    """numpy.float64 is a float, but unlike a plain one it turns float32 arrays into float64."""
+    arguments = saved_arguments(backend, case)
+    grads = backward(backend, case, arguments | {"grad": np.float64(arguments["grad"])})
+    check(backend, case, grads, reference(case).grads)
+
+
+# A mask that multiplies spreads NaN: infinity times zero. A gradient that has overflowed must stay
+# where it arose, or the element at fault cannot be told from its neighbours.
+
+
+def test_an_infinite_gradient_stays_out_of_elements_that_relu_cut_off(backend: Backend) -> None:
+    output = backend.relu(backend.asarray(np.float32([-1, 2, -3, 4])))
+    grad = backend.asarray(np.float32([np.inf, np.inf, np.nan, 5]))
+    grads = backend.to_numpy(backend.relu_backward(grad, output))
+    np.testing.assert_array_equal(grads, np.float32([0, np.inf, 0, 5]))
+
+
+def test_an_infinite_gradient_goes_to_the_greatest_element_alone(backend: Backend) -> None:
+    x = np.float32([[1, 2, 8, 4], [4, 3, 5, 6]])[None, None]
+    _, indices = backend.max_pool2d(backend.asarray(x), 2, return_indices=True)
+    grad = backend.asarray(np.float32([np.inf, np.nan]).reshape(1, 1, 1, 2))
+    grads = backend.to_numpy(backend.max_pool2d_backward(grad, indices, x.shape, 2))
+    wanted = np.float32([[0, 0, np.nan, 0], [np.inf, 0, 0, 0]])[None, None]
+    np.testing.assert_array_equal(grads, wanted)

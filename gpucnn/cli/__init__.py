@@ -44,7 +44,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise SettingError instead of printing the usage and leaving."""
-        raise SettingError(message)
+        raise SettingError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse ``argv``; an option that is unknown gets the nearest known one as a hint."""

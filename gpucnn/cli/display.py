@@ -18,9 +18,17 @@ from gpucnn.events import EpochEnded, Event, RunStarted, StepEnded, Stopped
 REFRESH_SECONDS = 0.1
 
 
+class PipeConsole(Console):
+    """A console that leaves it to its user what a closed pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise BrokenPipeError, where rich would end the process."""
+        raise BrokenPipeError
+
+
 def make_console() -> Console:
     """Return the console of standard output."""
-    return Console(highlight=False, soft_wrap=True, markup=False)
+    return PipeConsole(highlight=False, soft_wrap=True, markup=False)
 
 
 def is_fancy(console: Console) -> bool:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from gpucnn.checkpoint import load_model
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
-from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model
+from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
 from gpucnn.config import build
 from gpucnn.errors import SettingError, unknown
 from gpucnn.evaluation import evaluate
@@ -109,7 +109,7 @@ def summary_command(arguments: argparse.Namespace) -> int:
         summary = load_model(read_checkpoint(name), "numpy").summary()
     else:
         data = read_data(arguments.data, arguments.resize) if arguments.data else None
-        summary = build_model(name, 0, data).summary()
+        summary = build_model(name, shape_for(data) if data else {}).summary()
     if arguments.json:
         print(json.dumps({"input_shape": summary.input_shape, "layers": _plain_rows(summary)}))
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,16 +39,19 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def build_model(spec: str, seed: int, data: Data | None = None) -> Sequential:
-    """Return the model called ``spec``, a name or FILE.py:FUNCTION, shaped for ``data``.
+def shape_for(data: Data) -> dict[str, Any]:
+    """Return the keywords that make a model fit ``data``."""
+    return {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
 
-    The function gets those of the keywords channels, size, classes and seed that it takes.
+
+def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequential:
+    """Return the model called ``spec``, a name or FILE.py:FUNCTION.
+
+    The function gets those of the keywords in ``shape``, and of seed, that it takes.
     """
-    shape: dict[str, Any] = {"seed": seed}
-    if data is not None:
-        shape |= {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
+    keywords = {**shape, "seed": seed}
     if spec in MODELS:
-        return MODELS[spec](**shape)
+        return MODELS[spec](**keywords)
     path, colon, name = spec.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise unknown("model", spec, MODELS)
@@ -55,7 +60,7 @@ def build_model(spec: str, seed: int, data: Data | None = None) -> Sequential:
         raise SettingError(f"{path} has no function {name!r}")
     try:
         taken = inspect.signature(function).parameters
-        model = function(**{key: value for key, value in shape.items() if key in taken})
+        model = function(**{key: value for key, value in keywords.items() if key in taken})
     except GpucnnError:
         raise
     except Exception as error:
@@ -76,7 +81,10 @@ def read_checkpoint(path: str) -> Checkpoint:
 def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequential:
     """Return the checkpoint's model; ``source`` (FILE.py:FUNCTION) must build the same one."""
     if source is not None:
-        built = build_model(source, 0).config()
+        channels, *size = saved.metadata["model"]["input_shape"]
+        classes = len(saved.metadata["classes"])
+        shape = {"channels": channels, "size": tuple(size), "classes": classes}
+        built = json.loads(json.dumps(build_model(source, shape).config()))
         faults = list(checkpoints.differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))

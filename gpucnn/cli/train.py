@@ -17,7 +17,7 @@ from typing import Any
 from gpucnn.checkpoint import load, write_atomically
 from gpucnn.cli import silence_stdout
 from gpucnn.cli.display import make_console, make_display, plain_json, show_cursor
-from gpucnn.cli.sources import build_model, read_data
+from gpucnn.cli.sources import build_model, read_data, shape_for
 from gpucnn.errors import SettingError, unknown
 from gpucnn.events import EpochEnded, Event, StepEnded, Stopped
 from gpucnn.losses import LOSSES
@@ -46,7 +46,7 @@ def train(arguments: argparse.Namespace) -> int:
     if "limit" in options:
         data = data.limit(options["limit"])
     spec = options.get("model", "lenet5")
-    model = build_model(spec, seed, data)
+    model = build_model(spec, shape_for(data), seed)
 
     folder = folder or _next_folder(f"{Path(spec).stem}-{data.name}")
     checkpoint = folder / "checkpoint.npz"

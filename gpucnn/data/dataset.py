@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.errors import DataError, SettingError
+from gpucnn.init import Stream, generator
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
-# deflate, the method of .gz and .npz files, packs at most 258 bytes into 2 bits: 1032 to 1
-DEFLATE_RATIO = 1032
 # a class number beyond this is a damaged label, not a class
-MOST_CLASSES = 1 << 16
+_MOST_CLASSES = 1 << 16
+# up to so many classes any may be empty; of more, half must have training images
+_FEW_CLASSES = 10
+# deflate, the method of .gz and .npz files, packs at most 258 bytes into 2 bits: 1032 to 1
+_DEFLATE_RATIO = 1032
+# what unpacks to more bytes than this is held to a ratio that pictures of something keep to
+_LARGE, _LARGE_RATIO = 1 << 28, 200
 # pixels counted at a time: bincount takes 8 bytes a pixel while it works
 _CHUNK = 1 << 18
 
@@ -127,7 +133,7 @@ class Data:
                 f"cannot hold out {n} of {total} training images: from 1 to {total - 1} can be"
             )
         held = np.zeros(total, dtype=np.bool_)
-        held[generator(seed).permutation(total)[:n]] = True
+        held[generator(seed, Stream.HOLD_OUT).permutation(total)[:n]] = True
         images, labels = self.train.images, self.train.labels
         rest = Split(images[~held], labels[~held])
         return replace(self, train=rest), Split(images[held], labels[held])
@@ -141,12 +147,24 @@ class Data:
         pairs = [_mean_std(self.train.images[:, channel]) for channel in range(self.channels)]
         return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hexadecimal, of the training labels (as <i8) and then images."""
+        digest = hashlib.sha256(self.train.labels.astype("<i8", copy=False).data)
+        digest.update(self.train.images.data)
+        return digest.hexdigest()
 
-def generator(*seed: int) -> np.random.Generator:
-    """Return a random generator that depends on ``seed`` alone; SettingError if one is negative."""
-    if min(seed) < 0:
-        raise SettingError(f"seed is {min(seed)}: it must be 0 or more")
-    return np.random.Generator(np.random.PCG64(seed))
+
+def check_packing(what: str, unpacked: int, packed: int) -> None:
+    """Raise DataError if ``packed`` bytes of deflated data cannot be ``unpacked`` of pictures.
+
+    Such a file is damaged, or made to fill the memory; it is refused by its header alone.
+    """
+    ratio = _DEFLATE_RATIO if unpacked <= _LARGE else _LARGE_RATIO
+    if unpacked > ratio * packed:
+        raise DataError(
+            f"{what} says that it unpacks to {unpacked} bytes:"
+            f" not from its {packed} packed bytes, of which at most {ratio * packed} can come"
+        )
 
 
 def assemble(
@@ -166,16 +184,18 @@ def assemble(
         least: how many classes there are at least, whichever labels occur.
 
     The classes are "0" up to the greatest training label: a test label beyond it could never be
-    predicted, so it is refused as damaged or mistaken.
+    predicted, so it is refused as damaged or mistaken. So is a training label so great that more
+    than half of the classes below it would be empty.
     """
     most = max(int(train[1].max(initial=0)), 0)
-    if most >= MOST_CLASSES:
-        index = int(train[1].argmax())
-        raise DataError(
-            f"{source}: training label {index} is {most}: labels must be class numbers"
-            f" below {MOST_CLASSES}"
-        )
     count = max(most + 1, least)
+    if count > max(_FEW_CLASSES, least):
+        distinct = len(np.unique(train[1]))
+        if count > min(2 * distinct, _MOST_CLASSES):
+            raise DataError(
+                f"{source}: training label {int(train[1].argmax())} is {most}, but only {distinct}"
+                f" different labels occur: they must number the classes from 0 to {distinct - 1}"
+            )
     try:
         # before int64: a label of another dtype may not fit in it
         _check_labels("training", train[1], count)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.data.dataset import Bytes, Data, Split, generator
+from gpucnn.data.dataset import Bytes, Data, Split
 from gpucnn.errors import DataError, SettingError
+from gpucnn.init import Stream, generator
 from gpucnn.pictures import SUFFIXES, as_input, picture_shape, read_picture
 
 # file and class number of each picture
@@ -65,18 +66,20 @@ def read_folder(
 def _given_split(train: Path, test: Path) -> tuple[list[str], _Items, _Items]:
     """List the classes and the pictures of train/ and test/."""
     train_classes, test_classes = _classes(train), _classes(test)
-    unknown = sorted(set(test_classes) - set(train_classes))
-    if unknown:
-        raise DataError(
-            f"{test} has classes that {train} has not: {', '.join(unknown)}:"
-            " the classes must be the same"
-        )
-    names = list(train_classes)
-    numbers = {name: number for number, name in enumerate(names)}
-    items: list[_Items] = []
-    for classes in (train_classes, test_classes):
-        items.append([(path, numbers[name]) for name in classes for path in classes[name]])
-    return names, items[0], items[1]
+    for one, classes, other, others in (
+        (train, train_classes, test, test_classes),
+        (test, test_classes, train, train_classes),
+    ):
+        if missing := sorted(others.keys() - classes.keys()):
+            raise DataError(
+                f"{one} lacks the classes {', '.join(missing)}, which {other} has:"
+                " both must have the same"
+            )
+    items = [
+        [(path, number) for number, paths in enumerate(classes.values()) for path in paths]
+        for classes in (train_classes, test_classes)
+    ]
+    return list(train_classes), items[0], items[1]
 
 
 def _drawn_split(folder: Path, seed: int) -> tuple[list[str], _Items, _Items]:
@@ -86,7 +89,7 @@ def _drawn_split(folder: Path, seed: int) -> tuple[list[str], _Items, _Items]:
     test: _Items = []
     for number, paths in enumerate(classes.values()):
         share = max(1, len(paths) // _TEST_SHARE) if len(paths) > 1 else 0
-        drawn = set(generator(seed, number).permutation(len(paths))[:share].tolist())
+        drawn = set(generator(seed, Stream.SPLIT, number).permutation(len(paths))[:share].tolist())
         for index, path in enumerate(paths):
             (test if index in drawn else train).append((path, number))
     if not test:
@@ -114,15 +117,21 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    return {path.name: path for path in _entries(folder) if path.is_dir()}
+    """Return the sub-folders that are not hidden by their names, sorted."""
+    try:
+        return {path.name: path for path in _entries(folder) if path.is_dir()}
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
 
 
 def _entries(folder: Path) -> list[Path]:
     """Return what is in a folder and not hidden, sorted by name."""
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        found = [path for path in folder.iterdir() if not path.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
+    # by the name alone: paths compare differently on different systems
+    return sorted(found, key=lambda path: path.name)
 
 
 def _common_shape(

@@ -22,7 +22,7 @@ from typing import IO, NoReturn
 
 import numpy as np
 
-from gpucnn.data.dataset import DEFLATE_RATIO, Bytes, Data, assemble
+from gpucnn.data.dataset import Bytes, Data, assemble, check_packing
 from gpucnn.errors import DataError
 
 _NAME = re.compile(
@@ -43,6 +43,8 @@ _WANTED = {1: "labels (magic 2049)", 3: "images (magic 2051)"}
 _LONGEST_SIDE = 16384
 # how far to count what lies behind the last item before giving up
 _MOST_EXTRA = 1 << 26
+# how much to unpack at a time: the memory follows what is there, not what the header promises
+_BLOCK = 1 << 20
 
 # (prefix, part, kind): ("emnist-letters", "train", "images"), the prefix "" where there is none
 _Key = tuple[str, str, str]
@@ -180,26 +182,26 @@ def _read_gzip(path: Path, file: IO[bytes], ndim: int, size: int) -> Bytes:
         with gzip.GzipFile(fileobj=file) as stream:
             shape = _shape(path, stream.read(4 + 4 * ndim), ndim)
             count = prod(shape)
-            if count > DEFLATE_RATIO * size:
-                raise DataError(
-                    f"{path} says that it holds {_product(shape)} = {count} bytes:"
-                    f" {size} bytes of gzip data cannot hold more than {DEFLATE_RATIO * size}"
-                )
+            check_packing(f"{path} ({_product(shape)})", count, size)
+            data = bytearray()
             # one byte more, which must not be there: reaching the end also checks the CRC
-            data = stream.read(count + 1)
+            while block := stream.read(min(_BLOCK, count + 1 - len(data))):
+                data += block
             if len(data) != count:
                 _refuse_size(path, shape, len(data) + _remaining(stream))
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip data stops short of the end") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}; download it again") from None
-    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
+    pixels = np.frombuffer(data, dtype=np.uint8).reshape(shape)
+    pixels.flags.writeable = False
+    return pixels
 
 
 def _remaining(stream: BufferedIOBase) -> int:
     """Return how many bytes follow in the stream, or _MOST_EXTRA where there are more."""
     count = 0
-    while count < _MOST_EXTRA and (block := stream.read(1 << 20)):
+    while count < _MOST_EXTRA and (block := stream.read(_BLOCK)):
         count += len(block)
     return count
 
@@ -256,8 +258,10 @@ def _refuse_size(path: Path, shape: tuple[int, ...], size: int) -> NoReturn:
             f"{path} is too short: its header says {_product(shape)} = {count} bytes,"
             f" {size} are there"
         )
-    more = "at least " if size - count > _MOST_EXTRA else ""
-    raise DataError(f"{path} has {more}{size - count} bytes after the last of its {shape[0]} items")
+    # beyond that, nobody counted
+    more = "more than " if size - count > _MOST_EXTRA else ""
+    extra = min(size - count, _MOST_EXTRA)
+    raise DataError(f"{path} has {more}{extra} bytes after the last of its {shape[0]} items")
 
 
 def _product(shape: Iterable[int]) -> str:

@@ -6,7 +6,6 @@ refused before it takes memory, and so that every fault can be named.
 
 from __future__ import annotations
 
-import zlib
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import DEFLATE_RATIO, Bytes, Data, assemble
+from gpucnn.data.dataset import Bytes, Data, assemble, check_packing
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,13 +42,16 @@ def read_npz(path: Path | str) -> Data:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             size = path.stat().st_size
             arrays = {key: _member(path, archive, key, size) for key in _check_keys(path, archive)}
-    # RuntimeError: an encrypted member, or (NotImplementedError) a kind of zip file unknown here
-    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError) as error:
-        raise DataError(f"{path} is no .npz file, or a damaged one: {error}") from None
+    except DataError:
+        raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
     except MemoryError:
         raise DataError(f"{path} does not fit in memory") from None
+    # zipfile and zlib have an exception for most faults, but not for all: ValueError, struct.error
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path} is no .npz file, or a damaged one: {reason}") from None
     train = (_images(path, "x_train", arrays), _labels(path, "y_train", arrays))
     test = (_images(path, "x_test", arrays), _labels(path, "y_test", arrays))
     return assemble(path, path.stem, train, test)
@@ -87,8 +89,11 @@ def _member(path: Path, archive: ZipFile, key: str, size: int) -> npt.NDArray[An
                 f"{path}: {key} has shape {shape} of {dtype}, {count} bytes, but"
                 f" {info.file_size - stream.tell()} are there"
             )
-        # to the end, even after the last item: zipfile checks the CRC there and nowhere else
-        array = np.frombuffer(stream.read(), dtype=dtype)
+        # with its last byte zipfile checks the CRC; without a number it might unpack still more
+        data = stream.read(count)
+    if len(data) != count:
+        raise DataError(f"{path}: {key} is truncated: {len(data)} of its {count} bytes are there")
+    array = np.frombuffer(data, dtype=dtype)
     return array.reshape(shape, order="F" if fortran else "C")
 
 
@@ -99,12 +104,7 @@ def _check_ratio(path: Path, key: str, info: ZipInfo, size: int) -> None:
             f"{path}: {key} is packed by zip's method {info.compress_type},"
             " wanted 0 (stored) or 8 (deflated), which numpy.savez writes"
         )
-    packed = min(info.compress_size, size)
-    if info.file_size > DEFLATE_RATIO * packed:
-        raise DataError(
-            f"{path}: {key} says that it unpacks to {info.file_size} bytes:"
-            f" its {packed} packed bytes cannot hold more than {DEFLATE_RATIO * packed}"
-        )
+    check_packing(f"{path}: {key}", info.file_size, min(info.compress_size, size))
 
 
 def _header(path: Path, key: str, stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

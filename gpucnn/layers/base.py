@@ -48,7 +48,8 @@ class Layer:
     _kept: Any = None
 
     def __init_subclass__(cls) -> None:
-        Layer.types[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):
+            Layer.types[cls.__name__] = cls
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
@@ -91,7 +92,7 @@ class Layer:
         return kept
 
 
-class Weighted(Layer):
+class _Weighted(Layer):
     """Base of layers with a weight and, if ``bias``, a bias."""
 
     bias: bool

@@ -18,10 +18,10 @@ from gpucnn.backends.window import (
 )
 from gpucnn.config import whole
 from gpucnn.errors import SettingError, ShapeError
-from gpucnn.layers.base import LARGE_PLANE, Fields, Shape, Weighted, widen
+from gpucnn.layers.base import LARGE_PLANE, Fields, Shape, _Weighted, widen
 
 
-class _Convolution(Weighted):
+class _Convolution(_Weighted):
     in_channels: int
     out_channels: int
     kernel_size: IntOrPair

@@ -9,11 +9,11 @@ from gpucnn.backends import Backend
 from gpucnn.backends.checks import Array
 from gpucnn.config import whole
 from gpucnn.errors import ShapeError
-from gpucnn.layers.base import Fields, Layer, Shape, Weighted
+from gpucnn.layers.base import Fields, Layer, Shape, _Weighted
 
 
 @dataclass(eq=False)
-class Linear(Weighted):
+class Linear(_Weighted):
     """x Wᵀ + b of (in_features,)."""
 
     in_features: int

@@ -1,0 +1,54 @@
+"""The package itself: what it exports, what it ships, how fast it is there."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import gpucnn
+
+ROOT = Path(__file__).parent.parent
+EVERYTHING = "import gpucnn; [getattr(gpucnn, name) for name in gpucnn.__all__]"
+
+
+def python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_all_public_names_exist() -> None:
+    assert sorted(gpucnn.__all__) == dir(gpucnn)
+    for name in gpucnn.__all__:
+        assert getattr(gpucnn, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        gpucnn.fitt  # noqa: B018
+
+
+def test_import_is_quick_and_does_not_touch_numpys_settings() -> None:
+    """gpucnn with everything that it exports, against NumPy alone."""
+    measure = "import time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
+
+    def seconds(code: str) -> float:
+        return float(python(measure.format(code)))
+
+    seconds(EVERYTHING)  # compiles the files
+    rounds = [(seconds(EVERYTHING), seconds("import numpy")) for _ in range(7)]
+    assert statistics.median(ours - numpy for ours, numpy in rounds) < 0.05
+    code = "import os; a = dict(os.environ); import gpucnn.train; print(a == dict(os.environ))"
+    assert python(code) == "True"
+
+
+def test_nothing_but_the_command_line_knows_of_a_terminal() -> None:
+    assert python(f"{EVERYTHING}; import sys; print('rich' in sys.modules)") == "False"
+
+
+def test_dependencies_are_those_that_were_decided_on() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [name.split(">")[0] for name in project["dependencies"]] == ["numpy", "rich"]
+    for extra, wheel in (("cuda12", "cupy-cuda12x[ctk]"), ("cuda13", "cupy-cuda13x[ctk]")):
+        assert project["optional-dependencies"][extra] == [f"{wheel}>=14.0.1,!=14.1.0,<15"]
