@@ -131,14 +131,22 @@ def test_every_loss_trains(loss: str) -> None:
     assert epochs_of(events)[-1].test_accuracy > 0.9
 
 
-def snapshots(path: Path, **options: Any) -> dict[int, bytes]:
-    """Train with a checkpoint after every step; return the file's content by step."""
-    contents = {}
+def snapshots(path: Path, **options: Any) -> tuple[dict[int, bytes], list[Event]]:
+    """Train with a checkpoint after every step; return the file's content by step, and events."""
+    contents, events = {}, []
     model, data = small_model(seed=1), small_data()
     for event in gpucnn.fit(model, data, checkpoint=path, checkpoint_every=1, **options):
+        events.append(event)
         if isinstance(event, CheckpointWritten):
             contents[event.step] = path.read_bytes()
-    return contents
+    return contents, events
+
+
+def figures(events: list[Event]) -> list[dict[str, Any]]:
+    """Return what the epochs' events say, but for how long they took."""
+    timing = ("seconds", "images_per_second")
+    rows = [event.as_dict() for event in epochs_of(events)]
+    return [{key: value for key, value in row.items() if key not in timing} for row in rows]
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Adam])
@@ -151,7 +159,7 @@ def test_resuming_at_any_step_gives_the_same_bits(tmp_path: Path, optimizer: typ
         }  # fmt: skip
 
     path = tmp_path / "checkpoint.npz"
-    contents = snapshots(path, **options())
+    contents, straight = snapshots(path, **options())
     final = path.read_bytes()
     assert sorted(contents) == list(range(13))  # 60 images in 4 steps, three times
     for step, content in contents.items():
@@ -159,6 +167,8 @@ def test_resuming_at_any_step_gives_the_same_bits(tmp_path: Path, optimizer: typ
         model = small_model(seed=77)  # its weights and dropout come from the checkpoint
         events = list(gpucnn.fit(model, small_data(), checkpoint=path, resume=path, **options()))
         assert path.read_bytes() == final, f"resumed behind step {step}"
+        resumed = figures(events)
+        assert resumed == figures(straight)[3 - len(resumed) :]
         assert isinstance(events[0], RunStarted)
         assert events[0].step == step
 

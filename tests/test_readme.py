@@ -1,0 +1,48 @@
+"""The README keeps its word: its Python runs, and its commands are those that CI runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small import small_data
+
+import gpucnn
+from gpucnn.cli import make_parser
+from gpucnn.cli.sources import build_model, shape_for
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_interface_in_twenty_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mnist = gpucnn.data.mnist().limit(500)
+    monkeypatch.setattr(gpucnn.data, "mnist", lambda: mnist)
+    assert len(PYTHON[0].splitlines()) <= 20
+    exec(PYTHON[0].replace("epochs=5", "epochs=1"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1 0.")
+    assert "61,706" in lines[-2]
+    assert lines[-1] == "(8, 6, 14, 14)"
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mynet.py").write_text(PYTHON[1])
+    data = small_data()
+    model = build_model(f"{tmp_path}/mynet.py:build", shape_for(data))
+    assert model.forward(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 4)
+
+
+def test_the_commands() -> None:
+    assert SHELL[0].strip().endswith(".venv/bin/pip install . && .venv/bin/gpucnn train")
+    assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text().splitlines()
+    for line in SHELL[2].splitlines():
+        words = line.split("#")[0].split()
+        if words[0] == "gpucnn":
+            make_parser().parse(words[1:])
