@@ -107,6 +107,30 @@ def test_a_step_follows_the_gradient_of_the_mean_over_its_batch() -> None:
     assert grad @ direction == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4)
 
 
+def test_a_run_is_its_steps_written_out() -> None:
+    """The order, the short last batch, every step's rate, momentum: all of a run, by hand."""
+    schedule, seed, rate = CosineAnnealingLR(warmup=0.3), 6, 0.1
+    be = gpucnn.get_backend("numpy", "float64")
+    data, model = small_data(), small_model(p=0.0).to(be)
+    weights = model.flat_parameters.copy()
+    optimizer = SGD(lr=rate, momentum=0.9)
+    train(model=model, data=data, seed=seed, optimizer=optimizer, schedule=schedule, backend=be)
+    trained = model.flat_parameters.copy()
+
+    images = data.train.images / 255
+    x = (images - images.mean()) / images.std()
+    velocity = np.zeros_like(weights)
+    steps = [(epoch, start) for epoch in range(2) for start in range(0, 70, 16)]
+    for done, (epoch, start) in enumerate(steps):
+        chosen = epoch_order(seed, epoch, 70)[start : start + 16]
+        model.flat_parameters[...] = weights
+        scores = model.forward(x[chosen], training=True)
+        model.backward(be.cross_entropy_backward(scores, data.train.labels[chosen]))
+        velocity = 0.9 * velocity + model.flat_grads
+        weights = weights - rate * schedule.factor(done / 10) * velocity
+    np.testing.assert_allclose(trained, weights, rtol=1e-9, atol=1e-12)
+
+
 def test_rates_follow_the_schedule() -> None:
     _, events = train(optimizer=SGD(lr=0.1), schedule=CosineAnnealingLR(warmup=0.5))
     rates = [event.lr for event in events if isinstance(event, StepEnded)]
