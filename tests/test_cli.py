@@ -13,6 +13,7 @@ from small import save_npz, small_data
 
 import gpucnn
 from gpucnn.cli import run
+from gpucnn.cli.train import Log
 
 MODEL = """
 from dataclasses import dataclass
@@ -150,6 +151,21 @@ def test_resume_of_a_finished_run_and_what_may_not_change(
     assert "--epochs was 2 when r began, now 9" in capsys.readouterr().err
     assert run(["train", "--resume", "r", "--lr", "0.5"]) == 2
     assert "--lr was left to the recipe" in capsys.readouterr().err
+
+
+def test_a_resumed_log_forgets_what_its_checkpoint_does_not_know(folder: Path) -> None:
+    assert train("--out", "r") == 0
+    path = Path("r/log.jsonl")
+    before = path.read_text()
+    with Log(path, completed=1):
+        pass
+    kept = [line for line in before.splitlines() if '"epoch", "step": 4,' not in line]
+    assert path.read_text().splitlines() == kept
+    assert [e["epoch"] for e in events("r") if e["event"] == "epoch"] == [1]
+    path.write_text(before + '{"event": "epoch", "st')
+    with Log(path, completed=2):
+        pass
+    assert path.read_text() == before
 
 
 def test_resume_works_from_another_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ class PlainDisplay:
             self.console.print(f"resuming behind step {event.step:,}")
 
     def epoch_line(self, event: EpochEnded) -> str:
-        """Return the line of an epoch."""
+        """Return the line of an epoch, short enough for 80 columns; the log has all figures."""
         parts = [
             f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}",
             f"loss {event.train_loss:.4f}",
@@ -93,12 +93,7 @@ class PlainDisplay:
         ]
         if event.validation_accuracy is not None:
             parts.append(f"validation {percent(event.validation_accuracy)}")
-        parts += [
-            f"test loss {event.test_loss:.4f}",
-            f"test accuracy {percent(event.test_accuracy)}",
-            f"{event.seconds:.1f} s",
-            f"{event.images_per_second:,.0f} images/s",
-        ]
+        parts += [f"test accuracy {percent(event.test_accuracy)}", f"{event.seconds:.1f} s"]
         return "  ".join(parts)
 
     def table(self, stopped: Stopped, folder: str) -> Table:
