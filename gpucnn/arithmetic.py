@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 Padding = int | tuple[int, int]
 """Pixels added on both sides, or (before, after)."""
@@ -111,18 +112,44 @@ def conv_transpose_output_size(
     return output
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Step:
+    """One layer of a stack along an axis: a convolution, a pooling, or a transposed convolution."""
+
+    kernel: int
+    stride: int
+    before: int
+    dilation: int
+    transposed: bool
+
+    def seen_by(self, outputs: set[int]) -> set[int]:
+        """Return the indices of the layer's inputs that reach one of ``outputs``."""
+        taps = range(0, self.kernel * self.dilation, self.dilation)
+        if not self.transposed:
+            return {n * self.stride - self.before + tap for n in outputs for tap in taps}
+        # Input i stamps its kernel from i * stride - before on.
+        offsets = {n + self.before - tap for n in outputs for tap in taps}
+        return {offset // self.stride for offset in offsets if offset % self.stride == 0}
+
+
+@dataclass(frozen=True)
 class ReceptiveField:
     """What one output pixel of a stack of layers sees of the input, along one axis.
 
-    ``size`` is in input pixels, ``stride`` the distance between the fields of neighbouring
-    outputs, and ``centre`` the middle of the first output's field, in coordinates in which the
-    first input pixel covers 0 to 1. The default is the field of an input pixel itself.
+    ``stride`` is the distance in input pixels between the fields of neighbouring outputs, and
+    ``centre`` the middle of the first output's field, in coordinates in which the first input pixel
+    covers 0 to 1; behind transposed convolutions both hold on average, and fields differ by less
+    than a pixel. The default is the field of an input pixel itself.
     """
 
-    size: int = 1
+    steps: tuple[Step, ...] = ()
     stride: float = 1.0
     centre: float = 0.5
+
+    @property
+    def size(self) -> int:
+        """Input pixels from the first to the last seen, of the output that sees the most."""
+        return _widest(self.steps)
 
     def after_conv(
         self, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
@@ -131,7 +158,7 @@ class ReceptiveField:
         reach = effective_kernel(kernel, dilation) - 1
         before, _ = _both_sides(padding)
         return ReceptiveField(
-            size=math.ceil(self.size + reach * self.stride),
+            steps=(*self.steps, Step(kernel, stride, before, dilation, transposed=False)),
             stride=self.stride * stride,
             centre=self.centre + (reach / 2 - before) * self.stride,
         )
@@ -139,14 +166,28 @@ class ReceptiveField:
     def after_conv_transpose(
         self, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
     ) -> ReceptiveField:
-        """Return the field after a transposed convolution; the size is that of its widest pixel."""
+        """Return the field after one more transposed convolution."""
         reach = effective_kernel(kernel, dilation) - 1
         before, _ = _both_sides(padding)
         return ReceptiveField(
-            size=math.ceil(self.size + (reach // stride) * self.stride),
+            steps=(*self.steps, Step(kernel, stride, before, dilation, transposed=True)),
             stride=self.stride / stride,
             centre=self.centre + (before - reach / 2) / stride * self.stride,
         )
+
+
+@lru_cache(maxsize=256)
+def _widest(steps: tuple[Step, ...]) -> int:
+    """Walk back from the outputs of one period: transposed strides make neighbours differ."""
+    period = math.prod(step.stride for step in steps if step.transposed)
+    widest = 0
+    for output in range(period):
+        seen = {output}
+        for step in reversed(steps):
+            seen = step.seen_by(seen)
+        if seen:  # a transposed convolution can leave outputs that nothing reaches
+            widest = max(widest, max(seen) - min(seen) + 1)
+    return widest
 
 
 def _both_sides(padding: Padding) -> tuple[int, int]:

@@ -164,13 +164,13 @@ ACTIVATIONS = [
         for size in BLOCKS
     ),
     *(pointwise(op, "feature map", (2, 3, 5, 4)) for op in ("relu", "sigmoid", "tanh")),
-    *(pointwise(op, "70,000", (7, 10000), smooth=False) for op in ("relu", "sigmoid", "tanh")),
+    *(pointwise(op, "70,000", (7, 10000)) for op in ("relu", "sigmoid", "tanh")),
     *(pointwise(op, "infinities", (60,), infinities, False) for op in ("relu", "sigmoid", "tanh")),
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ("relu", "sigmoid", "tanh")),
     pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
     pointwise("sigmoid", "far out", (3, 9), times(500), smooth=False),
     pointwise("tanh", "far out", (3, 9), times(500), smooth=False),
-    pointwise("tanh", "near zero", (3, 9), times(1e-4), smooth=False),
+    pointwise("tanh", "near zero", (3, 9), times(1e-4)),
     pointwise("softmax", "rows", (5, 10), normal),
     pointwise("softmax", "batch 1", (1, 7), normal),
     pointwise("softmax", "one class", (3, 1), normal, smooth=False),
@@ -183,7 +183,8 @@ ACTIVATIONS = [
     pointwise("softmax", "one axis", (6,), normal, dim=0),
     dropout("rows", (5, 7)),
     dropout("feature map", (2, 3, 4, 5)),
-    dropout("1025 elements", (1025,)),
+    *(dropout(f"{size} elements", (size,)) for size in BLOCKS),
+    dropout("70,000", (7, 10000)),
 ]
 
 LINEAR = [
@@ -212,8 +213,12 @@ LOSSES = [
         for op in ("mse_loss", "half_squared_error")
         for reduction, shape in zip(REDUCTIONS, ((4, 5), (2, 3, 4, 5), (7,)), strict=True)
     ),
-    loss("mse_loss", "1025 elements", (1025,)),
-    loss("half_squared_error", "1025 elements", (1025,)),
+    *(
+        loss(op, f"{size} elements", (size,))
+        for op in ("mse_loss", "half_squared_error")
+        for size in BLOCKS
+    ),
+    loss("mse_loss", "70,000", (7, 10000)),
     *(
         loss("binary_cross_entropy", reduction, (4, 5), probabilities, probabilities, reduction)
         for reduction in REDUCTIONS
@@ -253,7 +258,8 @@ TRAINING = [
     sgd("momentum", (5, 7), lr=0.1, momentum=0.9),
     sgd("weight decay", (5, 7), lr=0.1, weight_decay=0.05),
     sgd("Nesterov", (3, 2, 3, 3), lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True),
-    sgd("1025 elements", (1025,), lr=0.5, momentum=0.5),
+    *(sgd(f"{size} elements", (size,), lr=0.5, momentum=0.5) for size in BLOCKS),
+    sgd("70,000", (70000,), lr=0.5, momentum=0.5),
     adam("first step", (5, 7), step=1, lr=0.01),
     adam("tenth step", (5, 7), step=10, lr=0.01),
     adam("betas", (3, 2, 3, 3), step=3, lr=0.1, betas=(0.6, 0.8)),
@@ -261,7 +267,8 @@ TRAINING = [
     adam("gradients as small as eps", (5, 7), times(1e-8), step=2, lr=0.1),
     adam("weight decay", (5, 7), step=2, lr=0.1, weight_decay=0.1),
     adam("AdamW", (5, 7), step=2, lr=0.1, weight_decay=0.1, decoupled=True),
-    adam("1025 elements", (1025,), step=4, lr=0.1),
+    *(adam(f"{size} elements", (size,), step=4, lr=0.1) for size in BLOCKS),
+    adam("70,000", (70000,), step=4, lr=0.1),
 ]  # fmt: skip
 
 CASES: list[Case] = [

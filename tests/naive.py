@@ -299,9 +299,9 @@ def avg_pool2d(
     shape, windows = pool_windows(input.shape, kernel_size, stride, padding, 1, ceil_mode)
     output = np.zeros(shape)
     for out, inside, padded in windows:
-        divisor = avg_divisor(len(inside), padded, count_include_pad, divisor_override)
         for source in inside:
-            output[out] += float(input[source]) / divisor
+            output[out] += float(input[source])
+        output[out] /= avg_divisor(len(inside), padded, count_include_pad, divisor_override)
     return output
 
 
@@ -368,10 +368,10 @@ def lp_pool2d(
     shape, windows = pool_windows(input.shape, kernel_size, stride, ceil_mode=ceil_mode)
     output = np.zeros(shape)
     for out, inside, _ in windows:
-        mean = 0.0
+        total = 0.0
         for source in inside:
-            mean += float(input[source]) ** norm_type / len(inside)
-        total = mean * math.prod(pair(kernel_size))
+            total += float(input[source]) ** norm_type
+        total *= math.prod(pair(kernel_size)) / len(inside)
         output[out] = total if norm_type == 1 else math.sqrt(total)
     return output
 

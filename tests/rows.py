@@ -53,10 +53,15 @@ class Case:
         """Return the row's arrays, fresh and the same each time."""
         return self.make(np.random.default_rng(zlib.crc32(str(self).encode())))
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether the backward is given the gradient of a number, as a number."""
+        signature = inspect.signature(getattr(Backend, f"{self.op}_backward"))
+        return signature.parameters["grad"].default is not inspect.Parameter.empty
+
     def output_grad(self, results: Arrays) -> Any:
         """Return a gradient to give the backward: a number for losses, else like the output."""
-        signature = inspect.signature(getattr(Backend, f"{self.op}_backward"))
-        if signature.parameters["grad"].default is not inspect.Parameter.empty:
+        if self.is_loss:
             return 0.75
         return normal(np.random.default_rng(len(str(self))), *results["output"].shape)
 
@@ -71,15 +76,17 @@ def forward(ops: Any, case: Case, arrays: Arrays) -> Arrays:
     return {"output": results}
 
 
-def backward(
-    ops: Any, case: Case, arrays: Arrays, results: Arrays, grad: Any, **extra: Any
-) -> Arrays:
-    """Run the row's backward with what the contract says it takes; name its gradients."""
-    name = f"{case.op}_backward"
-    known = {**arrays, **results, **case.options, "grad": grad, **extra}
+def backward_arguments(case: Case, arrays: Arrays, results: Arrays, grad: Any) -> Arrays:
+    """Return what the contract says that the row's backward takes, by name."""
+    known = {**arrays, **results, **case.options, "grad": grad}
     known["input_shape"] = arrays["input"].shape
-    parameters = inspect.signature(getattr(Backend, name)).parameters
-    grads = getattr(ops, name)(**{key: known[key] for key in parameters if key in known})
+    parameters = inspect.signature(getattr(Backend, f"{case.op}_backward")).parameters
+    return {name: known[name] for name in parameters if name in known}
+
+
+def backward(ops: Any, case: Case, arguments: Arrays, **more: Any) -> Arrays:
+    """Run the row's backward of ``ops``, a backend or naive.py, and name its gradients."""
+    grads = getattr(ops, f"{case.op}_backward")(**arguments, **more)
     if not isinstance(grads, tuple):
         return {"input": grads}
     return dict(zip(("input", "weight", "bias"), grads, strict=True))
@@ -136,8 +143,24 @@ def reference(case: Case) -> Reference:
         return Reference(results, saved)
     grad = case.output_grad(results)
     wide_grad = grad if isinstance(grad, float) else grad.astype(np.float64)
-    grads = backward(naive, case, widened(arrays), widened(saved), wide_grad)
+    arguments = backward_arguments(case, widened(arrays), widened(saved), wide_grad)
+    grads = backward(naive, case, arguments)
     return Reference(results, saved, grad, grads)
+
+
+def saved_arguments(backend: Backend, case: Case) -> Arrays:
+    """Return the backend's arguments for the row's backward: the same numbers as the loops'."""
+    known = reference(case)
+    grad = known.grad
+    if not isinstance(grad, float):
+        grad = to_backend(backend, {"grad": grad})["grad"]
+    arrays, saved = to_backend(backend, case.arrays()), to_backend(backend, known.saved)
+    return backward_arguments(case, arrays, saved, grad)
+
+
+def array_arguments(arguments: Arrays) -> Arrays:
+    """Return the arguments that are arrays; the others are numbers, pairs, names and flags."""
+    return {name: value for name, value in arguments.items() if hasattr(value, "dtype")}
 
 
 # --- values -------------------------------------------------------------------------------------
@@ -161,9 +184,12 @@ def off_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def spaced(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
-    """Distinct numbers an eighth apart, shuffled: no window has a tie, nor has one nearby."""
+    """Distinct numbers an eighth apart, shuffled: no window has a tie, nor has one nearby.
+
+    None is zero, where the length of a vector, Lp pooling's p = 2, has a kink.
+    """
     count = math.prod(shape)
-    return ((rng.permutation(count) - count // 2) / 8).reshape(shape).astype(np.float32)
+    return ((rng.permutation(count) - count // 2 + 0.5) / 8).reshape(shape).astype(np.float32)
 
 
 def below_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ from gpucnn.arithmetic import (
     same_padding,
     valid_padding,
 )
+from gpucnn.backends.window import conv_window
 
 SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS = (
     range(1, 10), range(1, 6), range(1, 5), range(4), range(1, 4),
@@ -173,8 +174,10 @@ def test_padding_of_two_sizes() -> None:
     for i, k, s, d, before, after in product(SIZES, KERNELS, (1, 3), (1, 2), (0, 2), (0, 3)):
         if wanted := slide(i, k, s, before, after, d):
             assert conv_output_size(i, k, s, (before, after), d) == wanted
-            back = conv_transpose_output_size(wanted, k, s, (before, after), 0, d)
-            assert back == i - (i + before + after - effective_kernel(k, d)) % s
+            left_over = (i + before + after - effective_kernel(k, d)) % s
+            if left_over < i:
+                back = conv_transpose_output_size(wanted, k, s, (before, after), 0, d)
+                assert back == i - left_over
 
 
 def slide_with_ceil(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
@@ -312,38 +315,63 @@ def test_receptive_fields_of_convolutions_and_poolings() -> None:
             assert middle(pixels[n + 1]) - middle(pixels[n]) == field.stride
 
 
+def spread_fields(*layer: int) -> Pixels:
+    """The fields of one transposed convolution's pixels, but for those that no input reaches."""
+    traced = trace_transposed(identity(), *layer)
+    return {n: seen for n, seen in traced.items() if abs(n) < 50 and seen}
+
+
 def test_receptive_field_of_one_transposed_convolution() -> None:
     """The size is that of the widest pixel, and pixels lie 1 / stride apart on average."""
-    for kernel, stride, padding, dilation in product(KERNELS, STRIDES, (0, 1, 2), DILATIONS):
-        layer = kernel, stride, padding, dilation
-        field, pixels = (
-            ReceptiveField().after_conv_transpose(*layer),
-            trace_transposed(identity(), *layer),
-        )
-        seen = {n: inputs for n, inputs in pixels.items() if abs(n) < 50 and inputs}
-        assert max(map(width, seen.values())) == field.size, layer
-        assert field.stride == 1 / stride
-        # Pixel n is the middle of the stamps that can reach it, to within half an input pixel
-        # each way for the stamps that fall between the taps.
-        for n, inputs in seen.items():
-            centre = field.centre + n * field.stride
-            assert abs(middle(inputs) - centre) < dilation, (layer, n)
+    for layer in product(KERNELS, STRIDES, (0, 1, 2), (1,)):
+        field, pixels = ReceptiveField().after_conv_transpose(*layer), spread_fields(*layer)
+        assert max(map(width, pixels.values())) == field.size, layer
+        assert field.stride == 1 / layer[1]
+        # Rounding to whole inputs moves both ends of a field by less than a pixel, inwards.
+        for n, seen in pixels.items():
+            assert abs(middle(seen) - (field.centre + n * field.stride)) < 0.5, (layer, n)
+
+
+def test_receptive_field_of_one_dilated_transposed_convolution() -> None:
+    """A pixel sees only those taps whose distance is a multiple of the stride."""
+    for layer in product(KERNELS, STRIDES, (0, 1, 2), (2, 3)):
+        field, pixels = ReceptiveField().after_conv_transpose(*layer), spread_fields(*layer)
+        assert max(map(width, pixels.values())) == field.size, layer
 
 
 def test_receptive_fields_of_mixed_stacks() -> None:
-    """With transposed convolutions among the layers, no pixel sees more than the size."""
+    """Transposed convolutions that leave no holes, with other layers before and after them."""
     rng = np.random.default_rng(1)
     for _ in range(150):
         field, pixels, layers = ReceptiveField(), identity(), []
-        for _ in range(rng.integers(2, 5)):
+        for _ in range(rng.integers(2, 4)):
             kernel, stride, padding, dilation = random_layer(rng)
             transposed = bool(rng.integers(2))
             layers.append((transposed, kernel, stride, padding, dilation))
             if transposed:
-                field = field.after_conv_transpose(kernel, stride, padding, dilation)
-                pixels = trace_transposed(pixels, kernel, stride, padding, dilation)
+                kernel = max(kernel, stride)
+                field = field.after_conv_transpose(kernel, stride, padding)
+                pixels = trace_transposed(pixels, kernel, stride, padding, 1)
             else:
                 field = field.after_conv(kernel, stride, padding, dilation)
                 pixels = trace_conv(pixels, kernel, stride, padding, dilation)
-        seen = [inputs for inputs in pixels.values() if inputs]
-        assert max(map(width, seen)) == field.size, layers
+        assert len(pixels) > 12
+        assert max(map(width, pixels.values())) == field.size, layers
+
+
+# --- windows over planes ------------------------------------------------------------------------
+
+
+def test_where_windows_begin_and_which_taps_lie_inside() -> None:
+    """An even "same" kernel has less padding on its near side, where the first window begins."""
+    for kernel, dilation, size in product(KERNELS, DILATIONS, (5, 8)):
+        window = conv_window((size, 9), (kernel, 1), 1, "same", (dilation, 1))
+        first = -((kernel - 1) * dilation // 2)
+        starts = [first + n for n in range(size)]
+        assert list(window.starts(0)) == starts
+        assert list(window.starts(1)) == list(range(9))
+        assert window.taps_inside(0) == [
+            [start + dilation * tap in range(size) for tap in range(kernel)] for start in starts
+        ]
+    window = conv_window((7, 9), (3, 2), (2, 3), (1, 2), (1, 2))
+    assert (list(window.starts(0)), list(window.starts(1))) == ([-1, 1, 3, 5], [-2, 1, 4, 7])

@@ -279,6 +279,8 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     layers = json.loads(capsys.readouterr().out)["layers"]
     assert sum(row["parameters"] for row in layers) == 61_706
     assert sum(row["multiply_adds"] for row in layers) == 416_520
+    assert layers[2]["receptive_field"] == 2 * [{"size": 6, "stride": 2.0, "centre": 1.0}]
+    assert layers[-1]["receptive_field"] is None
     assert run(["summary", "mlp", "--data", "small.npz"]) == 0
     assert "8,836" in capsys.readouterr().out
     train("--out", "r")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cases import CASES
 from numpy.typing import NDArray
-from rows import Case, backward, forward, normal, to_backend
+from rows import Case, backward, backward_arguments, forward, normal, to_backend
 
 from gpucnn.backends import Backend
 
@@ -47,7 +47,7 @@ def test_gradients(case: Case, backend64: Backend) -> None:
     grad = case.output_grad(results)
     weights = grad if isinstance(grad, float) else grad.astype(np.float64)
     given = grad if isinstance(grad, float) else backend64.asarray(weights)
-    grads = backward(backend64, case, arrays, results, given)
+    grads = backward(backend64, case, backward_arguments(case, arrays, results, given))
     for name in grads.keys() & arrays.keys():
         host = backend64.to_numpy(arrays[name])
         direction = normal(rng, *host.shape).astype(np.float64)

@@ -36,7 +36,10 @@ from gpucnn.backends.checks import (
     loss_scale,
 )
 from gpucnn.backends.window import IntOrPair, Window, pool_window
-from gpucnn.errors import SettingError
+from gpucnn.errors import SettingError, ShapeError
+
+PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
+"""kernel_size, stride, padding, ceil_mode"""
 
 
 class Backend(Checks, ABC):
@@ -46,7 +49,7 @@ class Backend(Checks, ABC):
 
     def __init__(self, dtype: DTypeLike = "float32") -> None:
         try:
-            self.dtype = np.dtype(dtype)
+            self.dtype = np.dtype(object if dtype is None else dtype)
         except TypeError:
             self.dtype = np.dtype(object)
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
@@ -242,9 +245,9 @@ class Backend(Checks, ABC):
     ) -> Array:
         """Return the gradient of the input: each output's goes to the element it was taken from."""
         op = "max_pool2d_backward"
-        samples, channels, *plane = self._shape(op, "input_shape", input_shape, 4)
+        samples, channels, height, width = self._shape(op, "input_shape", input_shape, 4)
         window = pool_window(
-            (plane[0], plane[1]), kernel_size, stride, padding, dilation, bool(ceil_mode)
+            (height, width), kernel_size, stride, padding, dilation, bool(ceil_mode)
         )
         self._check(op, "grad", grad, (samples, channels, *window.output))
         self._check(op, "indices", indices, grad.shape, np.int64)
@@ -268,10 +271,9 @@ class Backend(Checks, ABC):
         The divisor counts the window's elements inside the input and its padding, or inside the
         input alone unless ``count_include_pad``, or is ``divisor_override``.
         """
-        self._check("avg_pool2d", "input", input, (None,) * 4)
-        window = pool_window(input.shape[2:], kernel_size, stride, padding, 1, bool(ceil_mode))
+        options = (kernel_size, stride, padding, ceil_mode)
         divisor = checked_divisor(divisor_override)
-        return self._avg_pool2d(input, window, count_include_pad, divisor)
+        return self._checked_avg_pool("avg_pool2d", input, options, count_include_pad, divisor)
 
     @abstractmethod
     def _avg_pool2d(
@@ -290,12 +292,11 @@ class Backend(Checks, ABC):
         divisor_override: int | None = None,
     ) -> Array:
         """Return the gradient of the input, of shape ``input_shape``."""
-        op = "avg_pool2d_backward"
-        samples, channels, *plane = self._shape(op, "input_shape", input_shape, 4)
-        window = pool_window((plane[0], plane[1]), kernel_size, stride, padding, 1, bool(ceil_mode))
-        self._check(op, "grad", grad, (samples, channels, *window.output))
+        options = (kernel_size, stride, padding, ceil_mode)
         divisor = checked_divisor(divisor_override)
-        return self._avg_pool2d_backward(grad, window, count_include_pad, divisor)
+        return self._checked_avg_pool_backward(
+            "avg_pool2d_backward", grad, input_shape, options, count_include_pad, divisor
+        )
 
     @abstractmethod
     def _avg_pool2d_backward(
@@ -311,7 +312,8 @@ class Backend(Checks, ABC):
         ceil_mode: bool = False,
     ) -> Array:
         """Return the sum of each window: average pooling with a divisor of 1."""
-        return self.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, True, 1)
+        options = (kernel_size, stride, padding, ceil_mode)
+        return self._checked_avg_pool("sum_pool2d", input, options, True, 1)
 
     def sum_pool2d_backward(
         self,
@@ -323,9 +325,33 @@ class Backend(Checks, ABC):
         ceil_mode: bool = False,
     ) -> Array:
         """Return the gradient of the input, of shape ``input_shape``."""
-        return self.avg_pool2d_backward(
-            grad, input_shape, kernel_size, stride, padding, ceil_mode, True, 1
+        options = (kernel_size, stride, padding, ceil_mode)
+        return self._checked_avg_pool_backward(
+            "sum_pool2d_backward", grad, input_shape, options, True, 1
         )
+
+    def _checked_avg_pool(
+        self, op: str, input: Array, options: PoolOptions, include_pad: bool, divisor: int | None
+    ) -> Array:
+        kernel_size, stride, padding, ceil_mode = options
+        self._check(op, "input", input, (None,) * 4)
+        window = pool_window(input.shape[2:], kernel_size, stride, padding, 1, bool(ceil_mode))
+        return self._avg_pool2d(input, window, include_pad, divisor)
+
+    def _checked_avg_pool_backward(
+        self,
+        op: str,
+        grad: Array,
+        input_shape: Sequence[int],
+        options: PoolOptions,
+        include_pad: bool,
+        divisor: int | None,
+    ) -> Array:
+        kernel_size, stride, padding, ceil_mode = options
+        samples, channels, height, width = self._shape(op, "input_shape", input_shape, 4)
+        window = pool_window((height, width), kernel_size, stride, padding, 1, bool(ceil_mode))
+        self._check(op, "grad", grad, (samples, channels, *window.output))
+        return self._avg_pool2d_backward(grad, window, include_pad, divisor)
 
     def lp_pool2d(
         self,
@@ -484,12 +510,14 @@ class Backend(Checks, ABC):
     def flatten(self, input: Array) -> Array:
         """Return (N, ...) as (N, product of the rest), a view where memory order allows one."""
         self._check("flatten", "input", input)
+        if not input.ndim:
+            raise ShapeError("flatten: input must have shape (N, ...), got ()")
         return self._reshape(input, (input.shape[0], math.prod(input.shape[1:])))
 
     def flatten_backward(self, grad: Array, input_shape: Sequence[int]) -> Array:
         """Return ``grad`` in the shape that was flattened."""
         op = "flatten_backward"
-        shape = self._shape(op, "input_shape", input_shape, len(input_shape))
+        shape = self._shape(op, "input_shape", input_shape, max(len(input_shape), 1))
         self._check(op, "grad", grad, (shape[0], math.prod(shape[1:])))
         return self._reshape(grad, shape)
 
@@ -504,7 +532,7 @@ class Backend(Checks, ABC):
 
     def cross_entropy(self, input: Array, target: Array, reduction: Reduction = "mean") -> Array:
         """Return -log softmax(input)[target]: scores (N, C) and classes (N,) of int64."""
-        self._check_classes("cross_entropy", input, target)
+        self._check_classes("cross_entropy", "input", input, target)
         return self._cross_entropy(input, target, checked_reduction(reduction))
 
     @abstractmethod
@@ -514,7 +542,7 @@ class Backend(Checks, ABC):
         self, input: Array, target: Array, reduction: Reduction = "mean", grad: float = 1.0
     ) -> Array:
         """Return (softmax(input) - onehot(target)) times ``grad`` (/ N for "mean")."""
-        self._check_classes("cross_entropy_backward", input, target)
+        self._check_classes("cross_entropy_backward", "input", input, target)
         scale = loss_scale(reduction, grad, input.shape[0])
         return self._cross_entropy_backward(input, target, scale)
 
@@ -635,7 +663,7 @@ class Backend(Checks, ABC):
         """
         self._check("add_metrics", "totals", totals, (2,), np.float64)
         self._check("add_metrics", "loss", loss, ())
-        self._check_classes("add_metrics", scores, target)
+        self._check_classes("add_metrics", "scores", scores, target)
         self._add_metrics(totals, loss, scores, target)
 
     @abstractmethod
@@ -664,7 +692,9 @@ class Backend(Checks, ABC):
         g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``.
         """
         self._check_step("sgd_step", param, grad=grad, velocity=velocity)
-        self._sgd_step(param, grad, velocity, float(lr), momentum, weight_decay, nesterov)
+        # Plain floats: a NumPy number would widen the arithmetic of float32 arrays.
+        rates = float(lr), float(momentum), float(weight_decay)
+        self._sgd_step(param, grad, velocity, *rates, nesterov)
 
     @abstractmethod
     def _sgd_step(
@@ -693,9 +723,11 @@ class Backend(Checks, ABC):
     ) -> None:
         """One step of ``torch.optim.Adam``, or AdamW if ``decoupled``, in place; the first is 1."""
         self._check_step("adam_step", param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
-        self._adam_step(
-            param, grad, exp_avg, exp_avg_sq, step, float(lr), betas, eps, weight_decay, decoupled
-        )
+        if step < 1:
+            raise SettingError(f"adam_step: step must be at least 1, got {step!r}")
+        decay = float(betas[0]), float(betas[1])
+        rates = float(lr), decay, float(eps), float(weight_decay)
+        self._adam_step(param, grad, exp_avg, exp_avg_sq, step, *rates, decoupled)
 
     @abstractmethod
     def _adam_step(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends.window import IntOrPair, Window, conv_transpose_window, conv_window
 from gpucnn.errors import ArrayError, SettingError, ShapeError
@@ -17,6 +17,28 @@ Array: TypeAlias = Any
 Shape = tuple[int | None, ...]
 Reduction = Literal["mean", "sum", "none"]
 ParameterGrads = tuple[Array, Array | None]
+
+
+def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDArray[Any]:
+    """Return ``data`` in host memory: floating-point data as ``floats`` and integers as int64,
+    or as ``dtype``; what would lose numbers, or is none, raises ArrayError.
+    """
+    try:
+        array = np.asarray(data)
+        default = floats if array.dtype.kind == "f" else np.dtype(np.int64)
+        wanted = default if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise ArrayError(f"asarray: {error}") from None
+    for kind in (array.dtype, wanted):
+        if kind.kind not in "fiub":
+            raise ArrayError(f"asarray takes and makes numbers, not {kind}")
+    fits = array.dtype.kind != "f" or wanted.kind == "f"
+    if fits and wanted.kind in "iu" and not np.can_cast(array.dtype, wanted) and array.size:
+        limits: Any = np.iinfo(wanted)  # type: ignore[type-var]
+        fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    if not fits:
+        raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
+    return array.astype(wanted, copy=False)
 
 
 class Checks:
@@ -60,8 +82,8 @@ class Checks:
         for name, state in states.items():
             self._check(op, name, state, tuple(param.shape))
 
-    def _check_classes(self, op: str, scores: Array, target: Array) -> None:
-        self._check(op, "input", scores, (None, None))
+    def _check_classes(self, op: str, name: str, scores: Array, target: Array) -> None:
+        self._check(op, name, scores, (None, None))
         self._check(op, "target", target, (scores.shape[0],), np.int64)
         self._check_labels(op, target, scores.shape[1])
 
@@ -92,7 +114,7 @@ class Checks:
         self._check(op, "input", input, (None,) * 4)
         self._check(op, "weight", weight, (None,) * 4)
         channels, first, second = input.shape[1], weight.shape[0], weight.shape[1]
-        if groups < 1 or first % groups:
+        if not isinstance(groups, SupportsIndex) or groups < 1 or first % groups:
             raise SettingError(f"{op}: groups {groups} must divide the weight's {first} channels")
         if channels != (first if transposed else second * groups):
             raise ShapeError(
@@ -150,7 +172,7 @@ def checked_norm(norm_type: float) -> int:
 
 def checked_axis(op: str, dim: int, ndim: int) -> int:
     """Return the axis ``dim``, counted from the front."""
-    if not -ndim <= dim < ndim:
+    if not isinstance(dim, int) or not -ndim <= dim < ndim:
         raise SettingError(f"{op}: dim {dim} is not an axis of a {ndim}-dimensional array")
     return dim % ndim
 
@@ -164,4 +186,5 @@ def checked_reduction(reduction: Reduction) -> Reduction:
 
 def loss_scale(reduction: Reduction, grad: float, count: int) -> float:
     """Return what the gradient of a loss over ``count`` terms is multiplied by."""
+    grad = float(grad)  # a NumPy number would widen the gradient
     return grad / count if checked_reduction(reduction) == "mean" else grad

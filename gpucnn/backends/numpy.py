@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpucnn.backends.base import Backend
-from gpucnn.backends.checks import Array, ParameterGrads, Reduction
+from gpucnn.backends.checks import Array, ParameterGrads, Reduction, host_array
 from gpucnn.backends.numpy_windows import (
     as_map,
     batch_first,
@@ -26,6 +26,7 @@ from gpucnn.backends.numpy_windows import (
     first_index,
     fold,
     group_rows,
+    masked,
     matrices,
     reduce_taps,
     spread,
@@ -34,7 +35,7 @@ from gpucnn.backends.numpy_windows import (
     zero_windows,
 )
 from gpucnn.backends.window import Window
-from gpucnn.errors import ArrayError, DataError
+from gpucnn.errors import DataError
 
 
 class NumpyBackend(Backend):
@@ -46,14 +47,7 @@ class NumpyBackend(Backend):
     # --- arrays ---------------------------------------------------------------------------------
 
     def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
-        array = np.asarray(data)
-        if array.dtype.kind not in "fiub":
-            raise ArrayError(f"asarray takes numbers, got dtype {array.dtype}")
-        default = self.dtype if array.dtype.kind == "f" else np.dtype(np.int64)
-        wanted = default if dtype is None else np.dtype(dtype)
-        if not np.can_cast(array.dtype, wanted, "same_kind"):
-            raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
-        return array.astype(wanted, copy=False)
+        return host_array(data, dtype, self.dtype)
 
     def to_numpy(self, array: Array) -> Array:
         return np.array(array, order="C", copy=True)
@@ -139,7 +133,7 @@ class NumpyBackend(Backend):
         offsets = batch_last(indices) - corner_indices(window)
         padded, views = zero_windows(grads, window)
         for i, j in each_tap(window):
-            views[:, i, j] += grads * (offsets == tap_offset(window, i, j))
+            views[:, i, j] += masked(grads, offsets == tap_offset(window, i, j))
         return batch_first(crop(padded, window))
 
     def _avg_pool2d(
@@ -175,12 +169,12 @@ class NumpyBackend(Backend):
 
     def _activation(self, op: str, input: Array) -> Array:
         if op == "relu":
-            return np.maximum(input, 0)
+            return np.maximum(input, 0, out=np.empty_like(input))
         return np.tanh(input) if op == "tanh" else _sigmoid(input)
 
     def _activation_backward(self, op: str, grad: Array, output: Array) -> Array:
         if op == "relu":
-            return np.multiply(grad, output > 0)
+            return masked(grad, output > 0)
         return grad * (1 - output * output if op == "tanh" else output * (1 - output))
 
     def _softmax(self, input: Array, dim: int) -> Array:

@@ -107,6 +107,16 @@ def divisors(
     return np.multiply.outer(*counts)[:, :, None].astype(dtype)
 
 
+def masked(grad: Array, kept: Array) -> Array:
+    """Return ``grad`` where ``kept`` is true and zero elsewhere, also where it is infinite or NaN.
+
+    True is -1 as an integer, all bits set, so that "and" keeps a number's bits: as fast as a
+    product, which would make NaN of zero times infinity, and ten times as fast as np.where.
+    """
+    integers = np.dtype(f"i{grad.itemsize}")
+    return np.bitwise_and(grad.view(integers), -kept.view(np.int8)).view(grad.dtype)
+
+
 # --- where a maximum came from ------------------------------------------------------------------
 
 

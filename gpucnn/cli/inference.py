@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +118,16 @@ def summary_command(arguments: argparse.Namespace) -> int:
 
 
 def _plain_rows(summary: Summary) -> list[dict[str, Any]]:
-    return [asdict(row) for row in summary.rows]
+    """Return the rows as plain data; a receptive field is vertical and horizontal, or None."""
+    names = ("size", "stride", "centre")
+    return [
+        {
+            **vars(row),
+            "receptive_field": row.receptive_field
+            and [{name: getattr(field, name) for name in names} for field in row.receptive_field],
+        }
+        for row in summary.rows
+    ]
 
 
 def _summary_table(summary: Summary, fancy: bool) -> Table:

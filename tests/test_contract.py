@@ -1,0 +1,498 @@
+"""What the contract refuses and in which words, the same for every backend, and what it converts.
+
+The tests over operations are driven by the table of cases and the contract's signatures: the
+arguments of one row of each operation are valid, and are spoiled one at a time.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+from cases import CASES
+from rows import Case, array_arguments, reference, saved_arguments, to_backend, widened
+from tolerance import assert_close
+
+from gpucnn.backends import BACKENDS, Backend, get_backend
+from gpucnn.errors import ArrayError, BackendError, DataError, SettingError, ShapeError
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A valid call of an operation, forward or backward."""
+
+    op: str
+    case: Case
+
+    def __str__(self) -> str:
+        return self.op
+
+    def arguments(self, backend: Backend) -> dict[str, Any]:
+        if self.op != self.case.op:
+            return saved_arguments(backend, self.case)
+        return to_backend(backend, self.case.arrays()) | self.case.options
+
+    def __call__(self, backend: Backend, **spoiled: Any) -> Any:
+        return getattr(backend, self.op)(**self.arguments(backend) | spoiled)
+
+
+def calls() -> Iterator[Call]:
+    """One row of each operation, the first of those that give the most arrays."""
+    for op in dict.fromkeys(case.op for case in CASES):
+        case = max((c for c in CASES if c.op == op), key=lambda c: len(c.arrays()))
+        yield Call(op, case)
+        if case.has_backward:
+            yield Call(f"{op}_backward", case)
+
+
+def parameters(call: Call) -> list[str]:
+    return list(inspect.signature(getattr(Backend, call.op)).parameters)
+
+
+CALLS = list(calls())
+every_call = pytest.mark.parametrize("call", CALLS, ids=str)
+
+
+def calls_with(*names: str) -> pytest.MarkDecorator:
+    """The calls that take an argument of one of these names, each with that name."""
+    found = [(call, name) for call in CALLS for name in names if name in parameters(call)]
+    return pytest.mark.parametrize(
+        ("call", "name"), found, ids=[f"{call}-{name}" for call, name in found]
+    )
+
+
+# --- arrays that an operation cannot take -------------------------------------------------------
+
+
+@every_call
+def test_the_calls_are_valid(call: Call, backend: Backend) -> None:
+    call(backend)
+
+
+@every_call
+def test_lists_are_refused(call: Call, backend: Backend) -> None:
+    for name, array in array_arguments(call.arguments(backend)).items():
+        with pytest.raises(
+            ArrayError, match=rf"^{call}: {name} must be a .*; use backend\.asarray"
+        ):
+            call(backend, **{name: backend.to_numpy(array).tolist()})
+
+
+@every_call
+def test_other_dtypes_are_refused(call: Call, backend: Backend) -> None:
+    for name, array in array_arguments(call.arguments(backend)).items():
+        for other in {"float32", "float64", "int64", "int32", "uint8"} - {str(array.dtype)}:
+            message = f"^{call}: {name} must be {array.dtype}, got {other}$"
+            with pytest.raises(ArrayError, match=message):
+                call(backend, **{name: array.astype(other)})
+
+
+@every_call
+def test_arrays_without_elements_are_refused(call: Call, backend: Backend) -> None:
+    for name, array in array_arguments(call.arguments(backend)).items():
+        for axis in range(array.ndim):
+            empty = array[(slice(None),) * axis + (slice(0),)]
+            shape = re.escape(str(tuple(empty.shape)))
+            message = rf"^{call}: {name} must have shape .*, got {shape}$"
+            with pytest.raises(ShapeError, match=message):
+                call(backend, **{name: empty})
+
+
+def refused_or_right(call: Call, backend: Backend, spoiled: dict[str, Any]) -> bool:
+    """Whether the operation refused; if it did not, it must have done as the naive loops do.
+
+    An element-wise operation takes any shape and a weight may have any number of taps, so a shape
+    other than the row's is wrong only where it does not fit the other arguments.
+    """
+    arguments = call.arguments(backend) | spoiled
+    given = {k: backend.to_numpy(v) for k, v in array_arguments(arguments).items()}
+    refusal = None
+    try:
+        results = getattr(backend, call.op)(**arguments)
+    except (ShapeError, SettingError) as error:
+        refusal = str(error)
+    if refusal is not None:
+        names = "|".join(parameters(call))
+        assert re.search(rf"^{call}: .*\b({names})\b", refusal), refusal
+        return True
+    loops = arguments | widened(given)
+    wanted = getattr(naive, call.op)(**loops)
+    if results is None:
+        results, wanted = arguments[next(iter(given))], loops[next(iter(given))]
+    pairs = zip(results, wanted, strict=True) if isinstance(wanted, tuple) else [(results, wanted)]
+    for actual, reference_ in pairs:
+        host = np.asarray(actual) if isinstance(actual, bool) else backend.to_numpy(actual)
+        length = max((array.size for array in given.values()), default=1)
+        assert_close(host, np.asarray(reference_), length=length, what=call.op)
+    return False
+
+
+@every_call
+def test_an_axis_too_many_or_too_few(call: Call, backend: Backend) -> None:
+    for name, array in array_arguments(call.arguments(backend)).items():
+        refused_or_right(call, backend, {name: array[None]})
+        if array.ndim:
+            refused_or_right(call, backend, {name: array[0, ...]})
+
+
+@every_call
+def test_an_element_too_many_along_each_axis(call: Call, backend: Backend) -> None:
+    for name, array in array_arguments(call.arguments(backend)).items():
+        for axis in range(array.ndim):
+            widths = [(0, int(axis == other)) for other in range(array.ndim)]
+            longer = np.pad(backend.to_numpy(array), widths, mode="edge")
+            refused_or_right(call, backend, {name: backend.asarray(longer, array.dtype)})
+
+
+def test_most_operations_refuse_a_fifth_axis(backend: Backend) -> None:
+    """The tests above would let an operation take everything."""
+    refused = set()
+    for call in CALLS:
+        arrays = array_arguments(call.arguments(backend))
+        if all(refused_or_right(call, backend, {name: a[None]}) for name, a in arrays.items()):
+            refused.add(call.op)
+    assert {call.op for call in CALLS} - refused <= {
+        "relu", "sigmoid", "tanh", "softmax", "flatten", "all_finite",
+    }  # fmt: skip
+
+
+def test_axes_of_one_array_that_nothing_else_bounds(backend: Backend) -> None:
+    one = backend.asarray(np.float32(3))
+    for op in ("relu", "sigmoid", "tanh"):
+        assert getattr(backend, op)(one).shape == ()
+    with pytest.raises(ShapeError, match=r"^flatten: input must have shape"):
+        backend.flatten(one)
+
+
+@calls_with("input_shape")
+def test_the_shape_of_an_input(call: Call, name: str, backend: Backend) -> None:
+    shape = call.arguments(backend)[name]
+    wrong: list[tuple[int, ...]] = [(), (0, *shape[1:]), (*shape[:-1], 0), (*shape[:-1], -3)]
+    wrong += [] if call.op == "flatten_backward" else [shape[1:], (*shape, 1)]
+    for spoiled in wrong:
+        with pytest.raises(ShapeError, match=f"^{call}: {name} must be .* positive sizes, got"):
+            call(backend, **{name: spoiled})
+    for axis in (0, 1):
+        longer = tuple(size + 5 * (axis == at) for at, size in enumerate(shape))
+        with pytest.raises(ShapeError, match=f"^{call}: grad must have shape"):
+            call(backend, **{name: longer})
+
+
+@calls_with("out")
+def test_out_of_another_kind(call: Call, name: str, backend: Backend) -> None:
+    grads = reference(call.case).grads
+    weight, bias = (backend.empty(grads[which].shape) for which in ("weight", "bias"))
+    other = "float64" if backend.dtype == np.float32 else "float32"
+    wrong: list[tuple[type[Exception], str, Any]] = [
+        (ArrayError, r"out\[0\] must be a", ([1.0], bias)),
+        (ArrayError, r"out\[0\] must be float", (backend.empty(weight.shape, other), bias)),
+        (ShapeError, r"out\[0\] must have shape", (backend.empty((2, *weight.shape)), bias)),
+        (ArrayError, r"out\[1\] must be float", (weight, backend.empty(bias.shape, "int64"))),
+        (ShapeError, r"out\[1\] must have shape", (weight, backend.empty((bias.shape[0] + 1,)))),
+    ]
+    for error, message, out in wrong:
+        with pytest.raises(error, match=f"^{call}: {message}"):
+            call(backend, **{name: out})
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+NO_PAIR: list[Any] = [-1, 2.5, "x", (1, 2, 3), (1,), (1, -1), (1, 2.0), None]
+
+
+@pytest.mark.parametrize("value", [0, (1, 0), *NO_PAIR], ids=repr)
+@calls_with("stride", "dilation", "kernel_size")
+def test_windows_that_make_no_sense(call: Call, name: str, value: Any, backend: Backend) -> None:
+    if name == "stride" and value is None and "kernel_size" in parameters(call):
+        return  # a pooling's stride is the kernel's by default
+    with pytest.raises(SettingError, match=rf"\b{name} must be"):
+        call(backend, **{name: value})
+
+
+@pytest.mark.parametrize("value", NO_PAIR, ids=repr)
+@calls_with("padding", "output_padding")
+def test_paddings_that_make_no_sense(call: Call, name: str, value: Any, backend: Backend) -> None:
+    with pytest.raises(SettingError, match=rf"\b{name} must be"):
+        call(backend, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, "x", (1, 1), None, 7], ids=repr)
+@calls_with("groups")
+def test_groups_that_make_no_sense(call: Call, name: str, value: Any, backend: Backend) -> None:
+    """Seven divides no number of channels in the row."""
+    with pytest.raises(SettingError, match=rf"^{call}: {name} "):
+        call(backend, **{name: value})
+
+
+def test_half_a_group(backend: Backend) -> None:
+    """2.5 divides 5, and 5 channels in 2.5 groups would be 2 each, if there were half a group."""
+    input, weight = backend.zeros((1, 5, 3, 3)), backend.zeros((5, 2, 1, 1))
+    with pytest.raises(SettingError, match="groups"):
+        backend.conv2d(input, weight, groups=2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stride", [2, (1, 2), (2, 1)])
+def test_same_padding_needs_a_stride_of_one(stride: Any, backend: Backend) -> None:
+    input, weight = backend.zeros((1, 1, 4, 4)), backend.zeros((1, 1, 3, 3))
+    with pytest.raises(SettingError, match='padding "same" needs a stride of 1'):
+        backend.conv2d(input, weight, stride=stride, padding="same")
+    with pytest.raises(SettingError, match='padding "same" needs a stride of 1'):
+        backend.conv2d_backward(input, input, weight, stride=stride, padding="same")
+
+
+@calls_with("kernel_size")
+def test_padding_of_more_than_half_the_window(call: Call, name: str, backend: Backend) -> None:
+    if "padding" not in parameters(call):
+        return  # Lp pooling has none
+    for padding in (2, (0, 2), (2, 1)):
+        with pytest.raises(SettingError, match="is more than half of the kernel"):
+            call(backend, **{name: 3, "padding": padding})
+
+
+@calls_with("kernel_size")
+def test_windows_that_do_not_fit(call: Call, name: str, backend: Backend) -> None:
+    with pytest.raises(ShapeError, match="a window that spans 50 does not fit"):
+        call(backend, **{name: 50})
+
+
+def test_kernels_that_do_not_fit(backend: Backend) -> None:
+    with pytest.raises(ShapeError, match="a kernel that spans 7 does not fit"):
+        backend.conv2d(backend.zeros((1, 1, 6, 9)), backend.zeros((1, 1, 4, 2)), dilation=2)
+    with pytest.raises(ShapeError, match="leaves no output"):
+        backend.conv_transpose2d(
+            backend.zeros((1, 1, 1, 1)), backend.zeros((1, 1, 2, 2)), None, 1, 1
+        )
+    with pytest.raises(ShapeError, match="output_padding 2 must be less than the stride"):
+        backend.conv_transpose2d(
+            backend.zeros((1, 1, 3, 3)), backend.zeros((1, 1, 2, 2)), stride=2, output_padding=2
+        )
+
+
+def test_windows_of_padding_alone(backend: Backend) -> None:
+    """Dilated taps can straddle a small input, or hang past it in ceil_mode."""
+    with pytest.raises(ShapeError, match="has no element of the input"):
+        backend.max_pool2d(backend.zeros((1, 1, 1, 1)), 2, 1, 1, 2)
+
+
+REFUSED: list[tuple[str, list[Any]]] = [
+    ("norm_type", [3, 0, -1, 1.5, "2"]),
+    ("reduction", ["avg", "", None, 1]),
+    ("divisor_override", [0]),
+    ("dim", [9, -9, 1.5, "x"]),
+]
+
+
+@pytest.mark.parametrize(("setting", "values"), REFUSED, ids=lambda value: str(value))
+def test_other_settings(setting: str, values: list[Any], backend: Backend) -> None:
+    takers = [call for call in CALLS if setting in parameters(call)]
+    assert takers
+    for call in takers:
+        for value in values:
+            with pytest.raises(SettingError, match=rf"\b{setting}\b"):
+                call(backend, **{setting: value})
+
+
+# --- labels and orders --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [-1, 4, 100])
+def test_labels_outside_the_classes(label: int, backend: Backend) -> None:
+    scores, target = backend.zeros((3, 4)), backend.asarray([0, 3, label])
+    loss, totals = backend.zeros(()), backend.zeros((2,), "float64")
+    takers: dict[str, Callable[[], Any]] = {
+        "cross_entropy": lambda: backend.cross_entropy(scores, target),
+        "cross_entropy_backward": lambda: backend.cross_entropy_backward(scores, target),
+        "one_hot": lambda: backend.one_hot(target, 4),
+        "add_metrics": lambda: backend.add_metrics(totals, loss, scores, target),
+    }
+    for op, take in takers.items():
+        message = rf"^{op}: target\[2\] is {label}, outside the 4 classes$"
+        with pytest.raises(DataError, match=message):
+            take()
+
+
+@calls_with("order")
+def test_batches_outside_the_order(call: Call, name: str, backend: Backend) -> None:
+    size = call.arguments(backend)[name].shape[0]
+    for start, count in [(0, 0), (0, -1), (-1, 1), (0, size + 1), (size, 1), (size - 1, 2)]:
+        with pytest.raises(ShapeError, match=f"^{call}: {count} items from {start} are not within"):
+            call(backend, start=start, count=count)
+    call(backend, start=size - 1, count=1)
+
+
+# --- backends -----------------------------------------------------------------------------------
+
+
+def test_backends_are_got_by_name(backend_name: str) -> None:
+    for dtype in ("float32", "float64", np.float64):
+        backend = get_backend(backend_name, dtype)
+        assert backend.name == backend_name
+        assert backend.dtype == np.dtype(dtype)
+        assert repr(backend) == f"<{backend_name} backend, {np.dtype(dtype)}>"
+        assert get_backend(backend) is backend
+    assert get_backend(backend_name).dtype == np.float32
+    assert get_backend().name in BACKENDS
+
+
+@pytest.mark.parametrize("name", ["nump", "Numpy", "numpy "])
+def test_a_misspelt_backend_is_guessed(name: str) -> None:
+    message = f"^unknown backend {name!r}: did you mean 'numpy'\\?$"
+    with pytest.raises(SettingError, match=message):
+        get_backend(name)
+
+
+def test_an_unknown_backend_is_told_the_known_ones() -> None:
+    with pytest.raises(SettingError, match=r"^unknown backend 'zzz': known: .*\bnumpy\b"):
+        get_backend("zzz")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int64", "complex64", "object", "nonsense", ">f4"])
+def test_other_precisions_are_refused(dtype: str, backend_name: str) -> None:
+    with pytest.raises(SettingError, match=f"^dtype must be float32 or float64, got '{dtype}'$"):
+        get_backend(backend_name, dtype)
+
+
+@pytest.mark.parametrize("method", sorted(Backend.__abstractmethods__))
+def test_a_backend_that_lacks_a_method_cannot_be_built(method: str, backend64: Backend) -> None:
+    kind = type(backend64)
+    lacking = type("Lacking", (kind,), {method: Backend.__dict__[method]})
+    with pytest.raises(TypeError, match=rf"abstract method '?{method}\b"):
+        lacking()
+
+
+def shape_of(function: Any) -> list[tuple[str, Any, Any]]:
+    found = inspect.signature(function).parameters.values()
+    return [(parameter.name, parameter.kind, parameter.default) for parameter in found]
+
+
+@pytest.mark.parametrize("name", sorted(set(BACKENDS) - {"auto"}))
+def test_signatures_are_those_of_the_contract(name: str) -> None:
+    """On every backend that this machine has."""
+    try:
+        kind = type(get_backend(name))
+    except BackendError as error:
+        pytest.skip(str(error))
+    for method in Backend.__abstractmethods__:
+        assert shape_of(getattr(kind, method)) == shape_of(getattr(Backend, method)), method
+    # A public method of the contract that a backend replaced would lose its checks.
+    for method in public_operations() - Backend.__abstractmethods__:
+        assert getattr(kind, method) is getattr(Backend, method), method
+
+
+def public_operations() -> set[str]:
+    members = inspect.getmembers(Backend, inspect.isfunction)
+    return {name for name, _ in members if not name.startswith("_")}
+
+
+# --- conversions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [1.5, [1, 2.5], [[1.0], [2.0]], np.float16([1, 2]), np.float32([[1]]), np.float64([1, 2])],
+    ids=repr,
+)
+def test_floating_point_becomes_the_dtype_of_the_backend(data: Any, backend: Backend) -> None:
+    array = backend.asarray(data)
+    assert array.dtype == backend.dtype
+    host = backend.to_numpy(array)
+    assert host.dtype == backend.dtype
+    np.testing.assert_array_equal(host, np.asarray(data, backend.dtype), strict=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        3,
+        [1, -2],
+        True,
+        np.uint8([255, 0]),
+        np.int8([-128]),
+        np.int32([[7]]),
+        np.uint32([2**32 - 1]),
+    ],
+    ids=repr,
+)
+def test_whole_numbers_become_int64(data: Any, backend: Backend) -> None:
+    array = backend.asarray(data)
+    np.testing.assert_array_equal(
+        backend.to_numpy(array), np.asarray(data).astype(np.int64), strict=True
+    )
+
+
+def test_bytes_stay_bytes_on_request(backend: Backend) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(
+        backend.to_numpy(backend.asarray(pixels, "uint8")), pixels, strict=True
+    )
+    assert backend.asarray(pixels, backend.dtype).dtype == backend.dtype
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        ([1.5], "int64"),
+        (np.float64([3]), "uint8"),
+        (np.int64([-1]), "uint8"),
+        (np.int64([300]), "uint8"),
+        (np.uint64([2**63]), None),
+        (np.int64([2**40]), "int32"),
+    ],
+    ids=repr,
+)
+def test_no_conversion_loses_numbers(data: Any, dtype: Any, backend: Backend) -> None:
+    with pytest.raises(ArrayError, match="without loss"):
+        backend.asarray(data, dtype)
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["1", ["a", "b"], b"1", None, [None], {}, {1}, 1j, np.complex64([1]),
+     [[1], [1, 2]], np.array(["2020-01-01"], "datetime64[D]")],
+    ids=repr,
+)  # fmt: skip
+def test_data_that_are_not_real_numbers(data: Any, backend: Backend) -> None:
+    with pytest.raises(ArrayError, match="asarray"):
+        backend.asarray(data)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "object", "str", "nonsense"])
+def test_dtypes_that_are_not_real_numbers(dtype: str, backend: Backend) -> None:
+    with pytest.raises(ArrayError, match="asarray"):
+        backend.asarray([1.0, 2.0], dtype)
+
+
+def test_to_numpy_is_a_contiguous_copy(backend: Backend) -> None:
+    host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    array = backend.asarray(host)
+    for view in (
+        array,
+        array.transpose(2, 0, 1),
+        array[::-1, ::2],
+        array[:, :, 1:2],
+        array[1, 1, 1],
+    ):
+        first, second = backend.to_numpy(view), backend.to_numpy(view)
+        assert type(first) is np.ndarray
+        assert first.flags.c_contiguous
+        assert first.flags.writeable
+        assert not np.shares_memory(first, second)
+        first[...] = -1
+        np.testing.assert_array_equal(backend.to_numpy(view), second)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), [2, 3], (2, 3, 4, 5)], ids=repr)
+def test_new_arrays(shape: Any, backend: Backend) -> None:
+    for dtype in (None, "float64", "int64", "uint8"):
+        wanted = backend.dtype if dtype is None else np.dtype(dtype)
+        empty, zeros = backend.empty(shape, dtype), backend.zeros(shape, dtype)
+        assert tuple(empty.shape) == tuple(zeros.shape) == tuple(shape)
+        assert empty.dtype == zeros.dtype == wanted
+        assert not backend.to_numpy(zeros).any()
+    backend.synchronize()

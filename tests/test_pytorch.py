@@ -1,0 +1,176 @@
+"""Every row of the table against PyTorch, forward and, by autograd, backward.
+
+An operation means what PyTorch's function of its name means; PyTorch computes in float64 what the
+backend computes in either precision, from the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import CASES
+from numpy.typing import NDArray
+from rows import (
+    Case,
+    backward,
+    backward_arguments,
+    forward,
+    normal,
+    to_backend,
+    to_numpy,
+    widened,
+)
+from tolerance import assert_close
+
+from gpucnn.backends import Backend
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
+
+# What torch.nn.functional has under another name, or not at all.
+OTHERS: dict[str, Callable[..., Any]] = {
+    "sum_pool2d": lambda **kw: F.avg_pool2d(**kw, divisor_override=1),
+    "half_squared_error": lambda **kw: F.mse_loss(**kw) / 2,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "softmax": lambda input, dim=1: torch.softmax(input, dim),
+    "dropout": lambda input, mask: input * mask,
+    "flatten": lambda input: input.reshape(len(input), -1),
+    "one_hot": lambda target, num_classes: F.one_hot(target, num_classes),
+    "gather_images": lambda images, order, start, count, scale, shift: (
+        images[order[start : start + count]].double() * scale[:, None, None] + shift[:, None, None]
+    ),
+    "gather_labels": lambda labels, order, start, count: labels[order[start : start + count]],
+    "all_finite": lambda array: torch.isfinite(array).all(),
+}
+STEPS = ("sgd_step", "adam_step")
+NO_GRAD = {"target", "mask"}  # the contract's backward gives none for them
+
+# PyTorch pads unevenly by a copy, and says so.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Using padding='same' with even kernel lengths:UserWarning"
+)
+
+
+def counterpart(case: Case) -> Callable[..., Any]:
+    function = OTHERS.get(case.op) or getattr(F, case.op, None)
+    if function is None:
+        pytest.skip(f"PyTorch has no {case.op}")
+    return function
+
+
+def tensors(case: Case) -> dict[str, Any]:
+    made = {name: torch.from_numpy(array) for name, array in widened(case.arrays()).items()}
+    for name, tensor in made.items():
+        if case.has_backward and tensor.is_floating_point() and name not in NO_GRAD:
+            tensor.requires_grad_()
+    return made
+
+
+def host(tensor: Any) -> NDArray[Any]:
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array
+
+
+def compare(actual: NDArray[Any], wanted: Any, case: Case, what: str) -> None:
+    reference = host(wanted)
+    if actual.dtype.kind == "f" and reference.dtype.kind != "f":
+        reference = reference.astype(np.float64)  # one_hot, which is of integers in PyTorch
+    assert_close(actual, reference, length=case.length, what=what)
+
+
+FUNCTIONS = [case for case in CASES if case.op not in (*STEPS, "add_metrics")]
+
+
+@pytest.mark.parametrize("case", FUNCTIONS, ids=str)
+def test_forward(case: Case, backend: Backend) -> None:
+    results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
+    wanted = counterpart(case)(**tensors(case), **case.options)
+    if "indices" in results:
+        wanted, indices = wanted
+        # Of several NaN in a window PyTorch points to the last, the contract to the first.
+        numbers = ~np.isnan(results["output"])
+        np.testing.assert_array_equal(results["indices"][numbers], host(indices)[numbers])
+    compare(results["output"], wanted, case, "output")
+
+
+def differs(case: Case, given: dict[str, Any], output: Any) -> str:
+    """Why the contract's gradient is not PyTorch's, in the few places where it means not to be."""
+    has_nan = bool(output.isnan().any())
+    if case.op == "max_pool2d" and has_nan:
+        return "of several NaN in a window PyTorch points to the last"
+    if case.op == "relu" and has_nan:
+        return "PyTorch's gradient of relu goes through NaN"
+    if case.op == "lp_pool2d" and bool((output == 0).any()):
+        return "PyTorch's gradient of a sum of zero is zero for p = 1, and NaN for p = 2"
+    if case.op == "binary_cross_entropy" and bool(((given["input"] % 1) == 0).any()):
+        return "PyTorch's least x (1 - x) of 1e-12 is rounded to float32"
+    return ""
+
+
+@pytest.mark.parametrize("case", [c for c in FUNCTIONS if c.has_backward], ids=str)
+def test_backward(case: Case, backend: Backend) -> None:
+    given = tensors(case)
+    output = counterpart(case)(**given, **case.options)
+    output = output[0] if isinstance(output, tuple) else output
+    if reason := differs(case, given, output):
+        pytest.skip(reason)
+
+    arrays = to_backend(backend, case.arrays())
+    results = forward(backend, case, arrays)
+    grad = case.output_grad(results)
+    wide = torch.full_like(output, grad) if case.is_loss else torch.from_numpy(grad).double()
+    output.backward(wide)
+    grad = grad if case.is_loss else to_backend(backend, {"grad": grad})["grad"]
+    grads = backward(backend, case, backward_arguments(case, arrays, results, grad))
+    for name, actual in to_numpy(backend, grads).items():
+        if name in given:
+            compare(actual, given[name].grad, case, name)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op == "add_metrics"], ids=str)
+def test_metrics(case: Case, backend: Backend) -> None:
+    given, arrays = tensors(case), to_backend(backend, case.arrays())
+    backend.add_metrics(**arrays)
+    scores, target = given["scores"], given["target"]
+    # Of equal scores PyTorch may choose any; the first is the one before which none is as great.
+    greatest = scores.max(1, keepdim=True).values
+    chosen = (scores == greatest).int().argmax(1)
+    right = (chosen == target) & ~scores.isnan().any(1)
+    gained = torch.stack([given["loss"] * len(target), right.sum().double()])
+    compare(backend.to_numpy(arrays["totals"]), given["totals"] + gained, case, "totals")
+
+
+# --- optimisers, over several steps -------------------------------------------------------------
+
+
+def torch_optimizer(case: Case, parameter: Any) -> Any:
+    options = {name: value for name, value in case.options.items() if name != "step"}
+    if case.op == "sgd_step":
+        return torch.optim.SGD([parameter], **options)
+    decoupled = options.pop("decoupled", False)
+    return (torch.optim.AdamW if decoupled else torch.optim.Adam)(
+        [parameter], **{"weight_decay": 0.0, **options}
+    )
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op in STEPS], ids=str)
+def test_seven_steps(case: Case, backend: Backend) -> None:
+    made = case.arrays()
+    arrays = to_backend(backend, made)
+    states = {k: backend.zeros(v.shape) for k, v in arrays.items() if k not in ("param", "grad")}
+    param = arrays["param"]
+    parameter = torch.nn.Parameter(torch.from_numpy(made["param"]).double())
+    optimizer = torch_optimizer(case, parameter)
+    rng = np.random.default_rng(3)
+    for step in range(1, 8):
+        grad = made["grad"] * normal(rng, *made["grad"].shape)
+        parameter.grad = torch.from_numpy(grad).double()
+        optimizer.step()
+        given = to_backend(backend, {"grad": grad})
+        options = {**case.options, **({"step": step} if "step" in case.options else {})}
+        getattr(backend, case.op)(param=param, **given, **states, **options)
+        assert_close(backend.to_numpy(param), host(parameter), length=step, what=f"step {step}")
