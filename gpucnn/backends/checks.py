@@ -34,7 +34,7 @@ def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDA
             raise ArrayError(f"asarray takes and makes numbers, not {kind}")
     fits = array.dtype.kind != "f" or wanted.kind == "f"
     if fits and wanted.kind in "iu" and not np.can_cast(array.dtype, wanted) and array.size:
-        limits: Any = np.iinfo(wanted)  # type: ignore[type-var]
+        limits: Any = np.iinfo(wanted)
         fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
     if not fits:
         raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
