@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from gpucnn.errors import DataError
 
@@ -97,11 +96,11 @@ def _is_light(grey: Floats) -> bool:
         return bool(2 * level > grey.min() + grey.max())
     # A photo: the ground is a smooth surface through the border, so that it follows uneven light.
     # How far the border itself departs from it, as at a shadow's edge, says nothing of ink; what
-    # departs further does.
-    rest = grey - _surface(grey)
-    low, high = np.percentile(_ring(rest, _border(grey)), (5, 95))
+    # departs further does. The high power lets a few pixels of ink outvote a large faint shadow.
+    rest = (_smooth(grey) - _surface(grey)).astype(np.float64) / 255
+    low, high = np.percentile(_ring(rest, _border(grey)), (10, 90))
     darker, lighter = np.maximum(low - rest, 0), np.maximum(rest - high, 0)
-    return bool(np.sum(darker**2) > np.sum(lighter**2))
+    return bool(np.sum(darker**8) > np.sum(lighter**8))
 
 
 def _surface(grey: Floats) -> Floats:
@@ -113,7 +112,8 @@ def _surface(grey: Floats) -> Floats:
     weight = np.ones(len(ring), dtype=np.float32)
     for _ in range(3):
         # least squares; then again without what lies far off, which is ink at the border
-        factors = np.linalg.lstsq(at * weight[:, None], ring * weight, rcond=None)[0]
+        weighted = at.T * weight
+        factors = np.linalg.lstsq(weighted @ at, weighted @ ring, rcond=None)[0]
         off = np.abs(ring - at @ factors)
         weight = (off <= 3 * np.median(off) + 2).astype(np.float32)
     surface: Floats = terms @ factors
@@ -180,21 +180,30 @@ def _otsu(depth: Floats) -> float:
 def _opened(bright: Floats) -> Floats:
     """Return the picture without what is bright and narrower than a third of it (an opening)."""
     reach = _longer(bright) // 6 + 1
-    return _slide(_slide(bright, reach, np.minimum), reach, np.maximum)
+    # as if the ground went on beyond the border: else a slope would lose its upper end
+    wide = np.pad(bright, reach, mode="edge")
+    opened: Floats = _slide(_slide(wide, reach, np.minimum), reach, np.maximum)
+    return opened[reach:-reach, reach:-reach]
 
 
-def _slide(array: npt.NDArray[Any], reach: int, ufunc: np.ufunc) -> npt.NDArray[Any]:
-    """Reduce the square window of ``reach`` pixels on every side of each pixel; edges repeat."""
-    for axis in (0, 1):
-        padding = [(reach, reach) if axis == other else (0, 0) for other in (0, 1)]
-        windows = sliding_window_view(np.pad(array, padding, mode="edge"), 2 * reach + 1, axis)
-        array = ufunc.reduce(windows, axis=-1)
+def _slide(array: npt.NDArray[Any], reach: int, extreme: np.ufunc) -> npt.NDArray[Any]:
+    """Return the least or greatest within ``reach`` rows and columns of each pixel."""
+    array = np.pad(array, reach, mode="edge")
+    width = 1
+    while width < 2 * reach + 1:
+        # windows of this width, side by side or overlapping, make those of up to twice the width
+        step = min(width, 2 * reach + 1 - width)
+        array = extreme(array[step:], array[:-step])
+        array = extreme(array[:, step:], array[:, :-step])
+        width += step
     return array
 
 
 def _smooth(array: Floats) -> Floats:
     """Return the mean of 3 x 3 pixels, so that the least of many is not the darkest noise."""
-    sums: Floats = _slide(array, 1, np.add)
+    padded = np.pad(array, 1, mode="edge")
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    sums: Floats = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     return sums / np.float32(9)
 
 
@@ -247,6 +256,7 @@ def _shrink(grey: Bytes) -> Floats:
     factor = _factor(grey)
     padding = [(0, -side % factor) for side in grey.shape]
     rows, columns = (-(-side // factor) for side in grey.shape)
-    squares = np.pad(grey, padding, mode="edge").reshape(rows, factor, columns, factor)
-    means: Floats = squares.mean(axis=(1, 3), dtype=np.float32)
+    padded = np.pad(grey, padding, mode="edge").reshape(rows, factor, columns * factor)
+    sums = padded.sum(axis=1, dtype=np.uint32).reshape(rows, columns, factor).sum(axis=2)
+    means: Floats = (sums / factor**2).astype(np.float32)
     return means

@@ -1,0 +1,344 @@
+"""The .npz reader: every layout that it takes, and every fault in one line."""
+
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+
+from gpucnn.data import load
+from gpucnn.errors import DataError, SettingError
+
+RNG = np.random.default_rng(0)
+# (N, C, H, W) with sides that no other axis has
+COLOUR = RNG.integers(0, 256, (6, 3, 4, 5), dtype=np.uint8)
+GREY = COLOUR[:, :1]
+NUMBERS = np.array([0, 2, 1, 0, 1, 2])
+
+
+def members(images=GREY, labels=NUMBERS, **others):
+    """The arrays of a good file, some of them replaced; None leaves one out."""
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:4], "y_test": labels[:4]}
+    arrays |= others
+    return {key: array for key, array in arrays.items() if array is not None}
+
+
+def saved(folder, save=np.savez, **others):
+    path = folder / "shapes.npz"
+    save(path, **members(**others))
+    return path
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [
+        (GREY[:, 0], GREY),
+        (GREY, GREY),
+        (COLOUR, COLOUR),
+        (GREY.transpose(0, 2, 3, 1), GREY),
+        (COLOUR.transpose(0, 2, 3, 1), COLOUR),
+        (np.asfortranarray(COLOUR), COLOUR),
+    ],
+    ids=["NHW", "N1HW", "N3HW", "NHW1", "NHW3", "fortran"],
+)
+def test_every_layout_of_the_images(tmp_path, save, stored, wanted):
+    data = load(saved(tmp_path, save, images=stored))
+    np.testing.assert_array_equal(data.train.images, wanted)
+    np.testing.assert_array_equal(data.test.images, wanted[:4])
+    np.testing.assert_array_equal(data.train.labels, NUMBERS)
+    assert data.train.images.flags.c_contiguous
+    assert data.train.labels.dtype == np.int64
+    assert (data.name, data.classes) == ("shapes", ("0", "1", "2"))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", ">i2", "u4", "i8", "u8"])
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_every_kind_of_labels(tmp_path, dtype, shape):
+    data = load(saved(tmp_path, labels=NUMBERS.astype(dtype).reshape(shape)))
+    np.testing.assert_array_equal(data.train.labels, NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            {"y_test": None, "extra": NUMBERS},
+            "FILE has the keys extra, x_test, x_train, y_train:"
+            " wanted x_train, y_train, x_test, y_test",
+        ),
+        (
+            {"x_train": GREY / np.float32(255)},
+            "FILE: x_train is float32, wanted uint8 (pixels from 0 to 255)",
+        ),
+        (
+            {"x_test": GREY.astype(int)},
+            "FILE: x_test is int64, wanted uint8 (pixels from 0 to 255)",
+        ),
+        (
+            {"y_train": NUMBERS.astype(float)},
+            "FILE: y_train is float64, wanted an integer dtype (class numbers)",
+        ),
+        (
+            {"y_train": np.array(list("abcdef"))},
+            "FILE: y_train is <U1, wanted an integer dtype (class numbers)",
+        ),
+        (
+            {"x_train": GREY[:, 0, 0]},
+            "FILE: x_train has shape (6, 5), wanted (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            " with C 1 or 3",
+        ),
+        (
+            {"x_train": RNG.integers(0, 9, (6, 4, 5, 2), dtype=np.uint8)},
+            "FILE: x_train has shape (6, 4, 5, 2), wanted (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            " with C 1 or 3",
+        ),
+        (
+            {"x_train": COLOUR[:, :, :, :3]},
+            "FILE: x_train has shape (6, 3, 4, 3), where the channels could be axis 1 or axis 3",
+        ),
+        (
+            {"y_train": np.eye(6, dtype=int)},
+            "FILE: y_train has shape (6, 6), wanted (N,) or (N, 1)",
+        ),
+        (
+            {"x_test": COLOUR[:4]},
+            "FILE: training images are 1x4x5, test images 3x4x5"
+            " (channels x height x width): they must be equal",
+        ),
+        ({"y_train": NUMBERS[:5]}, "FILE: 6 images but 5 labels: there must be one each"),
+        (
+            {"y_test": np.array([0, 1, 3, 0])},
+            "FILE: test label 2 is 3: outside the 3 classes, 0 to 2",
+        ),
+        (
+            {"y_test": np.array([0, 1, 2**64 - 1, 0], dtype=np.uint64)},
+            "FILE: test label 2 is 18446744073709551615: outside the 3 classes, 0 to 2",
+        ),
+        (
+            {"y_train": NUMBERS - 1},
+            "FILE: training label 0 is -1: outside the 2 classes, 0 to 1",
+        ),
+        (
+            {"y_train": NUMBERS * 10**9},
+            "FILE: training label 1 is 2000000000, but only 3 different labels occur:"
+            " they must number the classes from 0 to 2",
+        ),
+        (
+            {"x_train": GREY[:0]},
+            "FILE: x_train has shape (0, 1, 4, 5) of uint8: there is nothing in it",
+        ),
+        (
+            {"y_train": NUMBERS.astype(object)},
+            "FILE: y_train holds pickled objects, which are never loaded:"
+            " save it as an array of numbers",
+        ),
+    ],
+)
+def test_wrong_keys_dtypes_shapes_and_labels(tmp_path, others, message):
+    assert refusal(saved(tmp_path, **others)) == message
+
+
+class Bomb:
+    """Leaves a file behind if it is ever unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_is_never_run(tmp_path):
+    labels = np.array([Bomb(tmp_path / "trace")] * 6, dtype=object)
+    path = saved(tmp_path, labels=labels)
+    assert "y_train holds pickled objects" in refusal(path)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_bare_pickle_under_the_name(tmp_path):
+    path = saved(tmp_path)
+    rewrite(path, "y_train.npy", lambda data: b"\x80\x04K\x01.")
+    assert refusal(path).startswith("FILE: y_train is not a NumPy array: ")
+
+
+def rewrite(path, name, change, **options):
+    """Write the archive again with one member changed."""
+    with zipfile.ZipFile(path) as archive:
+        content = {info: archive.read(info) for info in archive.namelist()}
+    content[name] = change(content[name])
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for key, data in content.items():
+            archive.writestr(key, data)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>not a zip</html>", b"PK\x05\x06" + bytes(10)],
+    ids=["empty", "web page", "cut"],
+)
+def test_not_a_zip_file(tmp_path, content):
+    path = tmp_path / "f.npz"
+    path.write_bytes(content)
+    assert refusal(path) == ("FILE is no .npz file, or a damaged one: File is not a zip file")
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_truncated_file(tmp_path, kept, save):
+    path = saved(tmp_path, save)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    assert refusal(path).startswith("FILE is no .npz file, or a damaged one: ")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_flipped_bit_in_the_pixels(tmp_path, save):
+    path = saved(tmp_path, save, images=RNG.integers(0, 256, (6, 40, 40), dtype=np.uint8))
+    whole = bytearray(path.read_bytes())
+    whole[1000] ^= 4
+    path.write_bytes(whole)
+    assert refusal(path).startswith("FILE is no .npz file, or a damaged one: ")
+
+
+def test_no_flipped_bit_raises_anything_else(tmp_path):
+    path = saved(tmp_path, np.savez_compressed)
+    whole = path.read_bytes()
+    for bit in np.random.default_rng(2).integers(0, len(whole) * 8, 300):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        # a flip in a time stamp is harmless; whatever is not must be a DataError of one line
+        try:
+            load(path)
+        except DataError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_a_header_that_does_not_fit_its_member(tmp_path):
+    path = saved(tmp_path)
+    rewrite(path, "x_train.npy", lambda data: data[:-5])
+    assert refusal(path) == (
+        "FILE: x_train has shape (6, 1, 4, 5) of uint8, 120 bytes, but 115 are there"
+    )
+    path = saved(tmp_path)
+    rewrite(path, "x_train.npy", lambda data: data.replace(b"(6, 1, 4, 5)", b"(-6,1, 4,-5)"))
+    assert refusal(path).startswith("FILE: x_train has shape (-6, 1, 4, -5) of uint8, ")
+
+
+def test_a_member_that_ends_early_with_the_right_checksum(tmp_path):
+    path = saved(tmp_path)
+    rewrite(path, "x_train.npy", lambda data: data[:-5], compression=zipfile.ZIP_DEFLATED)
+    data, size = path.read_bytes(), struct.pack("<I", 128 + 120 - 5)
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, struct.pack("<I", 128 + 120)))
+    assert refusal(path) == "FILE: x_train is truncated: 115 of its 120 bytes are there"
+
+
+def test_a_way_of_packing_that_numpy_does_not_write(tmp_path):
+    path = saved(tmp_path)
+    rewrite(path, "x_train.npy", lambda data: data, compression=zipfile.ZIP_LZMA)
+    assert refusal(path) == (
+        "FILE: x_train is packed by zip's method 14, wanted 0 (stored) or 8 (deflated),"
+        " which numpy.savez writes"
+    )
+
+
+def test_a_zip_bomb_takes_no_memory(tmp_path):
+    # 3 GB by the word of the zip file's directory, 12 kB in the file
+    path = saved(tmp_path, np.savez_compressed, images=np.zeros((6, 1000, 2000), np.uint8))
+    data = path.read_bytes()
+    size = struct.pack("<I", 6 * 1000 * 2000 + 128)
+    assert size in data
+    path.write_bytes(data.replace(size, struct.pack("<I", 3_000_000_128)))
+    tracemalloc.start()
+    message = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+    assert message.startswith("FILE: x_train says that it unpacks to 3000000128 bytes: not from")
+
+
+def test_a_zip_bomb_that_hides_its_size_takes_no_memory(tmp_path):
+    # 64 MB of zeros that the directory and the array's own header say to be 78 kB
+    path = saved(tmp_path, np.savez_compressed, images=np.zeros((6, 28, 28), np.uint8))
+    with zipfile.ZipFile(path) as archive:
+        header = archive.read("x_train.npy")[:128].replace(b"(6, 28, 28), }  ", b"(100, 28, 28), }")
+    rewrite(
+        path,
+        "x_train.npy",
+        lambda _: header + bytes(1 << 26),
+        compression=zipfile.ZIP_DEFLATED,
+    )
+    data = path.read_bytes()
+    size = struct.pack("<I", 128 + (1 << 26))
+    assert data.count(size) == 2
+    path.write_bytes(data.replace(size, struct.pack("<I", 128 + 100 * 28 * 28)))
+    tracemalloc.start()
+    message = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+    assert message == ("FILE is no .npz file, or a damaged one: Bad CRC-32 for file 'x_train.npy'")
+
+
+def test_a_bomb_that_keeps_its_promise_takes_no_memory(tmp_path):
+    # 300 MB of zeros in 1 MB, honestly labelled: only the ratio gives them away
+    path = saved(tmp_path, np.savez_compressed)
+    zeros = np.broadcast_to(np.uint8(0), (300, 1024, 1024))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("x_train.npy", "w") as stream:
+            np.lib.format.write_array_header_1_0(
+                stream, np.lib.format.header_data_from_array_1_0(zeros)
+            )
+            for image in zeros:
+                stream.write(image.tobytes())
+        for key, array in members(x_train=None).items():
+            with archive.open(f"{key}.npy", "w") as stream:
+                np.lib.format.write_array(stream, array)
+        packed = archive.getinfo("x_train.npy").compress_size
+    tracemalloc.start()
+    message = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+    assert message == (
+        f"FILE: x_train says that it unpacks to {128 + (300 << 20)} bytes:"
+        f" not from its {packed} packed bytes, of which at most {200 * packed} can come"
+    )
+
+
+def test_an_absurd_shape_takes_no_memory(tmp_path):
+    path = saved(tmp_path)
+    shape = b"(6000000, 100, 4, 5), }"
+    rewrite(path, "x_train.npy", lambda data: data.replace(b"(6, 1, 4, 5), }" + b" " * 8, shape))
+    assert refusal(path) == (
+        "FILE: x_train has shape (6000000, 100, 4, 5) of uint8, 12000000000 bytes, but"
+        " 120 are there"
+    )
+
+
+def test_an_unreadable_file(tmp_path, monkeypatch):
+    path = saved(tmp_path)
+
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.open", refuse)
+        assert refusal(path) == "FILE cannot be read: Permission denied"
+
+
+def test_resize_is_refused(tmp_path):
+    with pytest.raises(SettingError, match=r"resize is for folders of images: the images in .*npz"):
+        load(saved(tmp_path), resize=(8, 8))

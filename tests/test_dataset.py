@@ -1,0 +1,218 @@
+"""Split and Data: what they refuse, and that their figures are exact."""
+
+import math
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpucnn.data import Data, Split
+from gpucnn.errors import DataError, SettingError
+
+
+def split(count=10, shape=(3, 4, 5), seed=0, classes=4):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+    return Split(images, rng.integers(0, classes, count))
+
+
+def data(count=10, **options):
+    return Data(split(count, **options), split(6, seed=1, **options), tuple("abcd"), "toy")
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (
+            np.zeros((2, 1, 3, 3)),
+            np.zeros(2, np.int64),
+            "images are float64, wanted uint8",
+        ),
+        (
+            np.zeros((2, 3, 3), np.uint8),
+            np.zeros(2, np.int64),
+            "images have shape (2, 3, 3), wanted (N, C, H, W) with no axis of length 0",
+        ),
+        (
+            np.zeros((0, 1, 3, 3), np.uint8),
+            np.zeros(0, np.int64),
+            "images have shape (0, 1, 3, 3), wanted (N, C, H, W) with no axis of length 0",
+        ),
+        (
+            np.zeros((2, 1, 3, 3), np.uint8),
+            np.zeros(2, np.int32),
+            "labels are int32, wanted int64",
+        ),
+        (
+            np.zeros((2, 1, 3, 3), np.uint8),
+            np.zeros((2, 1), np.int64),
+            "labels have shape (2, 1), wanted (N,) with no axis of length 0",
+        ),
+        (
+            np.zeros((2, 1, 3, 3), np.uint8),
+            np.zeros(3, np.int64),
+            "2 images but 3 labels: there must be one each",
+        ),
+        ([[[[1]]]], np.zeros(1, np.int64), "images must be a NumPy array, not list"),
+    ],
+)
+def test_a_split_refuses(images, labels, message):
+    with pytest.raises(DataError) as caught:
+        Split(images, labels)
+    assert str(caught.value) == message
+
+
+def test_a_split_is_contiguous_and_read_only_and_leaves_its_arrays_alone():
+    images, labels = np.zeros((5, 4, 3, 2), np.uint8), np.zeros(2, np.int64)
+    made = Split(images.transpose(3, 2, 1, 0), labels)
+    assert made.images.flags.c_contiguous
+    for array in (made.images, made.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 1
+    images[0, 0, 0, 0] = labels[0] = 1
+    assert len(made) == 2
+
+
+def test_limit_takes_the_first():
+    whole = data()
+    limited = whole.limit(3)
+    np.testing.assert_array_equal(limited.train.images, whole.train.images[:3])
+    np.testing.assert_array_equal(limited.train.labels, whole.train.labels[:3])
+    assert limited.test is whole.test
+    assert (limited.classes, limited.name) == (whole.classes, whole.name)
+    assert len(whole.limit(10).train) == 10
+
+
+@pytest.mark.parametrize("n", [0, -1, 11])
+def test_limit_out_of_range(n):
+    for limited in (data(), data().train):
+        with pytest.raises(SettingError) as caught:
+            limited.limit(n)
+        assert str(caught.value) == f"limit is {n}: it must be from 1 to 10, the images there"
+
+
+def test_data_tells_its_shape():
+    made = data()
+    assert (made.channels, made.size, made.input_shape) == (3, (4, 5), (3, 4, 5))
+
+
+def test_data_refuses():
+    train, test = split(), split(6)
+    with pytest.raises(DataError, match="training images are 3x4x5, test images 1x4x5"):
+        Data(train, split(6, shape=(1, 4, 5)), tuple("abcd"), "toy")
+    with pytest.raises(DataError, match="toy: a data set needs at least one class"):
+        Data(train, test, (), "toy")
+
+
+@pytest.mark.parametrize("name", ["training", "test"])
+@pytest.mark.parametrize("wrong", [4, -1])
+def test_a_label_outside_the_classes(name, wrong):
+    labels = np.array([0, 3, wrong, 1, 9])
+    bad = Split(np.zeros((5, 3, 4, 5), np.uint8), labels)
+    with pytest.raises(DataError) as caught:
+        Data(*((bad, split()) if name == "training" else (split(), bad)), tuple("abcd"), "toy")
+    assert str(caught.value) == f"{name} label 2 is {wrong}: outside the 4 classes, 0 to 3"
+
+
+# hold_out
+
+
+def rows(part):
+    """Every image with its label, as something that can be compared and counted."""
+    return [
+        (image.tobytes(), int(label)) for image, label in zip(part.images, part.labels, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 4, 9])
+def test_hold_out_parts_the_training_images(n):
+    whole = data()
+    rest, held = whole.hold_out(n, seed=3)
+    assert (len(rest.train), len(held)) == (10 - n, n)
+    assert sorted(rows(rest.train) + rows(held)) == sorted(rows(whole.train))
+    # each part in the order in which it was
+    order = rows(whole.train)
+    for part in (rows(rest.train), rows(held)):
+        assert part == [row for row in order if row in part]
+    assert rest.test is whole.test
+
+
+def test_hold_out_is_a_function_of_the_seed():
+    whole, other = data(100), data(100)
+    assert rows(whole.hold_out(30, 5)[1]) == rows(other.hold_out(30, 5)[1])
+    assert rows(whole.hold_out(30, 5)[1]) != rows(whole.hold_out(30, 6)[1])
+    # fewer held out with the same seed are some of the same images
+    assert set(rows(whole.hold_out(10, 5)[1])) < set(rows(whole.hold_out(30, 5)[1]))
+
+
+@pytest.mark.parametrize("n", [0, -2, 10, 11])
+def test_hold_out_out_of_range(n):
+    with pytest.raises(SettingError) as caught:
+        data().hold_out(n, 0)
+    assert str(caught.value) == f"cannot hold out {n} of 10 training images: from 1 to 9 can be"
+
+
+def test_hold_out_with_a_negative_seed():
+    with pytest.raises(SettingError, match="seed must be 0 or more, got -1"):
+        data().hold_out(3, -1)
+
+
+# statistics
+
+
+@given(
+    st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(0, 99)
+)
+def test_statistics_are_exact(count, channels, height, width, seed):
+    made = split(count, (channels, height, width), seed)
+    means, stds = Data(made, made, tuple("abcd"), "toy").statistics()
+    for channel in range(channels):
+        pixels = [Fraction(int(pixel), 255) for pixel in made.images[:, channel].ravel()]
+        mean = sum(pixels) / len(pixels)
+        variance = sum((pixel - mean) ** 2 for pixel in pixels) / len(pixels)
+        assert math.isclose(means[channel], mean, rel_tol=1e-15)
+        wanted = math.sqrt(variance) if variance else 1.0
+        assert math.isclose(stds[channel], wanted, rel_tol=1e-15)
+
+
+def test_statistics_of_more_than_one_chunk():
+    images = np.zeros((300, 1, 40, 40), np.uint8)
+    images[::3] = 255
+    made = Split(images, np.zeros(300, np.int64))
+    mean, std = Data(made, made, ("a",), "toy").statistics()
+    assert mean == (1 / 3,)
+    assert math.isclose(std[0], math.sqrt(2) / 3, rel_tol=1e-15)
+
+
+def test_a_constant_channel_has_std_one():
+    images = np.zeros((4, 2, 3, 3), np.uint8)
+    images[:, 1] = 51
+    made = Split(images, np.zeros(4, np.int64))
+    assert Data(made, made, ("a",), "toy").statistics() == ((0.0, 0.2), (1.0, 1.0))
+
+
+# fingerprint
+
+
+def test_the_fingerprint_is_of_the_training_split():
+    whole = data()
+    changed_test = Data(whole.train, split(6, seed=9), whole.classes, "other")
+    assert changed_test.fingerprint() == whole.fingerprint()
+    images, labels = whole.train.images.copy(), whole.train.labels.copy()
+    images[-1, -1, -1, -1] ^= 1
+    labels[-1] = (labels[-1] + 1) % 4
+    for train in (Split(images, whole.train.labels), Split(whole.train.images, labels)):
+        assert Data(train, whole.test, whole.classes, "toy").fingerprint() != whole.fingerprint()
+
+
+def test_importing_it_reads_nothing_else():
+    code = (
+        "import sys, gpucnn.data; "
+        "print([name for name in ('PIL', 'zipfile', 'gzip', 'cupy') if name in sys.modules])"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stdout.strip() == "[]"
