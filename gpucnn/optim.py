@@ -28,12 +28,17 @@ class Optimizer:
         self.state = {name: be.zeros((size,)) for name in self.state_names}
         self.steps = 0
 
-    def step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
-        """Change ``param`` (size,) in place by its gradient, at the rate ``lr``."""
-        self.steps += 1
-        self._step(be, param, grad, lr)
+    def step(
+        self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None = None
+    ) -> None:
+        """Change ``param`` (size,) in place by its gradient, at the rate ``lr``.
 
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+        Nothing changes where ``flag``, int64 (1,), is not 0 (``Backend.check_finite``).
+        """
+        self.steps += 1
+        self._step(be, param, grad, lr, flag)
+
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
         raise NotImplementedError
 
 
@@ -52,9 +57,10 @@ class SGD(Optimizer):
         super().__post_init__()
         finite("SGD: momentum", self.momentum, 0.0)
 
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
         velocity = self.state["velocity"]
-        be.sgd_step(param, grad, velocity, lr, self.momentum, self.weight_decay, self.nesterov)
+        settings = (self.momentum, self.weight_decay, self.nesterov)
+        be.sgd_step(param, grad, velocity, lr, *settings, flag)
 
 
 @dataclass(eq=False)
@@ -75,7 +81,7 @@ class Adam(Optimizer):
             finite(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
         finite(f"{type(self).__name__}: eps", self.eps, 0.0)
 
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float) -> None:
+    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
         be.adam_step(
             param,
             grad,
@@ -87,6 +93,7 @@ class Adam(Optimizer):
             self.eps,
             self.weight_decay,
             self.decoupled,
+            flag,
         )
 
 

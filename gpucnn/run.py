@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from gpucnn.backends.checks import Array
 from gpucnn.checkpoint import Checkpoint, differences, save
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DivergedError, ShapeError
@@ -65,6 +64,7 @@ class Run:
         self.test = Batches(model, data.test, 128)
         self.held_out = Batches(model, held_out, 128) if held_out else None
         self.totals = model.backend.zeros((2,), np.float64)
+        self.flag = model.backend.zeros((1,), np.int64)
         settings.optimizer.reset(model.backend, model.size)
         model.seed_dropout(settings.seed, 0)
 
@@ -126,16 +126,26 @@ class Run:
         scores = model.forward(x, training=True)
         loss = settings.loss.forward(be, scores, target)
         model.backward(settings.loss.backward(be, scores, target))
-        if not (be.all_finite(loss) and be.all_finite(model.flat_grads)):
-            where = f"epoch {self.epoch + 1}, step {self.step + 1}"
-            raise DivergedError(f"{where}: {self._diagnosis(x)}; a lower learning rate may help")
+        be.check_finite(self.flag, loss, model.flat_grads, self.step + 1)
         rate = self._lr(self.step + 1)
-        settings.optimizer.step(be, model.flat_parameters, model.flat_grads, rate)
+        settings.optimizer.step(be, model.flat_parameters, model.flat_grads, rate, self.flag)
         be.add_metrics(self.totals, loss, scores, target)
+        if not be.waits:
+            self._raise_if_diverged()
+
+    def _raise_if_diverged(self) -> None:
+        """Raise DivergedError if a step met what is not finite; the weights are those before it."""
+        step = int(self.model.backend.to_numpy(self.flag)[0])
+        if step:
+            index = (step - 1) % len(self.train)
+            where = f"epoch {(step - 1) // len(self.train) + 1}, step {step}"
+            raise DivergedError(
+                f"{where}: {self._diagnosis(index)}; a lower learning rate may help"
+            )
 
     def _end_epoch(self) -> EpochEnded:
+        train_loss, train_accuracy = self._metrics()  # waits for the epoch's end on a device
         seconds, images_per_second = time.perf_counter() - self.began, self._speed()
-        train_loss, train_accuracy = self._metrics()
         loss = self.settings.loss
         with np.errstate(all="ignore"):
             test = self.test.evaluate(loss)
@@ -174,13 +184,17 @@ class Run:
             return False
         return bool(self.epoch - self.best["epoch"] >= patience)
 
-    def _diagnosis(self, x: Array) -> str:
-        """Say which layer the first value that is not finite comes from."""
+    def _diagnosis(self, index: int) -> str:
+        """Say which layer the first value of a batch that is not finite comes from."""
         model, be = self.model, self.model.backend
+        first, target = self.train.batch(index)
+        x = first
         for name, layer in model.layers.items():
             x = layer.forward(be, x)
             if not be.all_finite(x):
                 return f"the output of layer {name!r} is not finite"
+        scores = model.forward(first, training=True)
+        model.backward(self.settings.loss.backward(be, scores, target))
         for name, parameter in reversed(list(model.named_parameters())):
             if not be.all_finite(parameter.grad):
                 return f"the gradient of {name!r} is not finite"
@@ -202,6 +216,7 @@ class Run:
 
     def _metrics(self) -> tuple[float, float]:
         """Return the epoch's mean loss and accuracy so far; waits for the device."""
+        self._raise_if_diverged()
         loss, correct = self.model.backend.to_numpy(self.totals)
         seen = max(self._images(), 1)
         return float(loss) / seen, float(correct) / seen
@@ -238,6 +253,7 @@ class Run:
     # --- what a checkpoint holds ----------------------------------------------------------------
 
     def _save(self) -> Iterator[Event]:
+        self._raise_if_diverged()
         if self.path is not None:
             save(self.path, self.checkpoint())
             yield CheckpointWritten(self.step, self.epoch, os.fspath(self.path))

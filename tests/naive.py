@@ -687,6 +687,11 @@ def all_finite(array: Array) -> bool:
     return all(math.isfinite(value) for value in array.flat)
 
 
+def check_finite(flag: Array, loss: Array, grads: Array, step: int) -> None:
+    if flag[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
+        flag[0] = step
+
+
 def sgd_step(
     param: Array,
     grad: Array,
@@ -695,7 +700,10 @@ def sgd_step(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
+    flag: Array | None = None,
 ) -> None:
+    if flag is not None and flag[0] != 0:
+        return
     for index in np.ndindex(*param.shape):
         slope = float(grad[index]) + weight_decay * float(param[index])
         speed = momentum * float(velocity[index]) + slope
@@ -714,7 +722,10 @@ def adam_step(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    flag: Array | None = None,
 ) -> None:
+    if flag is not None and flag[0] != 0:
+        return
     first, second = betas
     for index in np.ndindex(*param.shape):
         value, slope = float(param[index]), float(grad[index])

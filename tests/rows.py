@@ -380,20 +380,36 @@ def finite(name: str, shape: Shape, values: Values = normal) -> Case:
     return Case("all_finite", name, lambda rng: {"array": values(rng, *shape)})
 
 
-def sgd(name: str, shape: Shape, **options: Any) -> Case:
+def guard(
+    name: str, size: int, values: Values = normal, loss: float = 1.5, already: int = 0
+) -> Case:
+    """A row of check_finite, the flag being ``already`` set or 0."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        return {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+        flag, value = np.array([already]), np.array(loss, np.float32)
+        return {"flag": flag, "loss": value, "grads": values(rng, size)}
+
+    return Case("check_finite", name, make, {"step": 7})
+
+
+def sgd(name: str, shape: Shape, flag: int | None = None, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+        return arrays if flag is None else {**arrays, "flag": np.array([flag])}
 
     return Case("sgd_step", name, make, options)
 
 
-def adam(name: str, shape: Shape, grad: Values = normal, **options: Any) -> Case:
+def adam(
+    name: str, shape: Shape, grad: Values = normal, flag: int | None = None, **options: Any
+) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        return {
+        arrays = {
             "param": normal(rng, *shape),
             "grad": grad(rng, *shape),
             "exp_avg": grad(rng, *shape),
             "exp_avg_sq": grad(rng, *shape) ** 2,
         }
+        return arrays if flag is None else {**arrays, "flag": np.array([flag])}
 
     return Case("adam_step", name, make, options)

@@ -47,6 +47,9 @@ class Backend(Checks, ABC):
 
     name: ClassVar[str]
 
+    waits: ClassVar[bool] = True
+    """Whether reading a result waits for a device, so that a training loop does so seldom."""
+
     def __init__(self, dtype: DTypeLike = "float32") -> None:
         try:
             self.dtype = np.dtype(object if dtype is None else dtype)
@@ -677,6 +680,22 @@ class Backend(Checks, ABC):
     @abstractmethod
     def _all_finite(self, array: Array) -> bool: ...
 
+    def check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
+        """Write ``step`` to ``flag``, int64 (1,), if it is 0 and a loss or gradient is not finite.
+
+        ``loss`` is of shape (). An optimiser step that is given a flag that is not 0 does nothing:
+        so a run stops before the weights take in what is not a number, and nothing waits.
+        """
+        self._check("check_finite", "flag", flag, (1,), np.int64)
+        self._check("check_finite", "loss", loss, ())
+        self._check("check_finite", "grads", grads, (None,))
+        if step < 1:
+            raise SettingError(f"check_finite: step must be at least 1, got {step!r}")
+        self._check_finite(flag, loss, grads, step)
+
+    @abstractmethod
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None: ...
+
     def sgd_step(
         self,
         param: Array,
@@ -686,15 +705,16 @@ class Backend(Checks, ABC):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        flag: Array | None = None,
     ) -> None:
         """One step of ``torch.optim.SGD`` in place, λ being ``weight_decay`` and μ the momentum.
 
         g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``.
         """
-        self._check_step("sgd_step", param, grad=grad, velocity=velocity)
+        self._check_step("sgd_step", param, flag, grad=grad, velocity=velocity)
         # Plain floats: a NumPy number would widen the arithmetic of float32 arrays.
         rates = float(lr), float(momentum), float(weight_decay)
-        self._sgd_step(param, grad, velocity, *rates, nesterov)
+        self._sgd_step(param, grad, velocity, *rates, nesterov, flag)
 
     @abstractmethod
     def _sgd_step(
@@ -706,6 +726,7 @@ class Backend(Checks, ABC):
         momentum: float,
         weight_decay: float,
         nesterov: bool,
+        flag: Array | None,
     ) -> None: ...
 
     def adam_step(
@@ -720,14 +741,17 @@ class Backend(Checks, ABC):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decoupled: bool = False,
+        flag: Array | None = None,
     ) -> None:
         """One step of ``torch.optim.Adam``, or AdamW if ``decoupled``, in place; the first is 1."""
-        self._check_step("adam_step", param, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+        self._check_step(
+            "adam_step", param, flag, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq
+        )
         if step < 1:
             raise SettingError(f"adam_step: step must be at least 1, got {step!r}")
         decay = float(betas[0]), float(betas[1])
         rates = float(lr), decay, float(eps), float(weight_decay)
-        self._adam_step(param, grad, exp_avg, exp_avg_sq, step, *rates, decoupled)
+        self._adam_step(param, grad, exp_avg, exp_avg_sq, step, *rates, decoupled, flag)
 
     @abstractmethod
     def _adam_step(
@@ -742,6 +766,7 @@ class Backend(Checks, ABC):
         eps: float,
         weight_decay: float,
         decoupled: bool,
+        flag: Array | None,
     ) -> None: ...
 
     def _parameter_grads(

@@ -77,8 +77,10 @@ class Checks:
         self._check(op, name, array)
         self._check(op, other_name, other, tuple(array.shape))
 
-    def _check_step(self, op: str, param: Array, **states: Array) -> None:
+    def _check_step(self, op: str, param: Array, flag: Array | None, **states: Array) -> None:
         self._check(op, "param", param)
+        if flag is not None:
+            self._check(op, "flag", flag, (1,), np.int64)
         for name, state in states.items():
             self._check(op, name, state, tuple(param.shape))
 

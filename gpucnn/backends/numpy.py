@@ -42,6 +42,7 @@ class NumpyBackend(Backend):
     """The contract in NumPy."""
 
     name = "numpy"
+    waits = False
     array_type = np.ndarray
 
     # --- arrays ---------------------------------------------------------------------------------
@@ -290,6 +291,10 @@ class NumpyBackend(Backend):
     def _all_finite(self, array: Array) -> bool:
         return bool(np.isfinite(array).all())
 
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
+        if not flag[0] and not (np.isfinite(loss) and np.isfinite(grads).all()):
+            flag[0] = step
+
     def _sgd_step(
         self,
         param: Array,
@@ -299,7 +304,10 @@ class NumpyBackend(Backend):
         momentum: float,
         weight_decay: float,
         nesterov: bool,
+        flag: Array | None,
     ) -> None:
+        if flag is not None and flag[0]:
+            return
         if weight_decay:
             grad = grad + weight_decay * param
         velocity *= momentum
@@ -318,7 +326,10 @@ class NumpyBackend(Backend):
         eps: float,
         weight_decay: float,
         decoupled: bool,
+        flag: Array | None,
     ) -> None:
+        if flag is not None and flag[0]:
+            return
         if weight_decay and decoupled:
             param *= 1 - lr * weight_decay
         elif weight_decay:
