@@ -45,7 +45,7 @@ PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
 class Backend(Checks, ABC):
     """Arrays of one device and the operations on them, in one floating-point type."""
 
-    name: ClassVar[str]
+    name: str
 
     waits: ClassVar[bool] = True
     """Whether reading a result waits for a device, so that a training loop does so seldom."""

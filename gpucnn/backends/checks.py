@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, SupportsIndex, TypeAlias
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -44,7 +44,7 @@ def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDA
 class Checks:
     """Refuses arguments that an operation cannot take, naming the operation and the argument."""
 
-    array_type: ClassVar[type]
+    array_type: type
     dtype: np.dtype[Any]
 
     def _check(
@@ -70,7 +70,7 @@ class Checks:
             have and want in (None, have) for have, want in zip(array.shape, shape, strict=True)
         )
         if not fits:
-            sizes = ", ".join("any" if size is None else str(size) for size in shape)
+            sizes = ", ".join("1 or more" if size is None else str(size) for size in shape)
             raise ShapeError(f"{op}: {name} must have shape ({sizes}), got {tuple(array.shape)}")
 
     def _check_pair(self, op: str, name: str, array: Array, other_name: str, other: Array) -> None:

@@ -25,7 +25,11 @@ examples:
   gpucnn evaluate runs/mine                           how well it reads the test images
   gpucnn predict runs/mine photo.png --show           what a picture shows
   gpucnn summary lenet5                               shapes, parameters, receptive fields
+  gpucnn check --backend emulated                     the CUDA kernels against NumPy
+  gpucnn doctor                                       what this machine has, and what mends it
 """
+
+BACKEND_HELP = "auto (default), cuda, emulated or numpy"
 
 TRAIN_EPILOG = """\
 examples:
@@ -69,6 +73,7 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -88,12 +93,17 @@ def make_parser() -> Parser:
     _evaluate_options(add("evaluate", "say how well a saved network does on test images"))
     _predict_options(add("predict", "say what pictures show"))
     _summary_options(add("summary", "list a network's layers"))
+    _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
+    add("doctor", "say what this machine has and lacks, and what mends it")
     parser.commands = subparsers.choices
     return parser
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; errors that users can mend are one line."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the command
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a character that a locale lacks must not end a run
             stream.reconfigure(errors="backslashreplace")
@@ -127,9 +137,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         from gpucnn.cli.train import train
 
         return train(arguments)
-    from gpucnn.cli import inference
+    from gpucnn.cli import inference, machine
 
     commands = {
+        "check": machine.check_command,
+        "doctor": machine.doctor_command,
         "evaluate": inference.evaluate_command,
         "predict": inference.predict_command,
         "summary": inference.summary_command,
@@ -150,7 +162,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     def option(name: str, help: str, **rest: object) -> None:
         parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
-    option("--backend", "auto (default) or numpy")
+    option("--backend", BACKEND_HELP)
     option("--data", "mnist (default), a folder of IDX files or of pictures, or an .npz file")
     option("--resize", "scale pictures of a folder to this size", metavar="HxW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
@@ -187,7 +199,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint.npz or its folder")
-    parser.add_argument("--backend", default="auto", help="auto (default) or numpy")
+    parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
     parser.add_argument(
         "--model",
         metavar="FILE.py:FUNCTION",
@@ -217,12 +229,23 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 def _summary_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "model",
+        "network",
         nargs="?",
         default="lenet5",
         metavar="MODEL",
         help="a name as for train --model, or a checkpoint (lenet5)",
     )
+    parser.add_argument(
+        "--model",
+        metavar="FILE.py:FUNCTION",
+        help="the source of a checkpoint's model, where it has layers of its own",
+    )
     parser.add_argument("--data", help="shape the network for this data, as for train")
     parser.add_argument("--resize", metavar="HxW", help="scale pictures of a folder to this size")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
+    parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,0 +1,461 @@
+"""The CUDA backend: allocates outputs, sizes grids and launches the kernels of kernels/*.cu.
+
+It is written against a namespace with CuPy's names (``ndarray``, ``empty``, ``zeros``,
+``asarray``, ``asnumpy``, ``RawModule``, ``cuda``) and knows nothing of where it runs: given
+``cupy``, that is a GPU; given ``gpucnn.emulator``, the CPU. Arrays are C-contiguous (N, C, H, W);
+any other layout is refused rather than copied in silence. Computations launch this project's
+kernels only, and wait for nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn.backends.base import Backend
+from gpucnn.backends.checks import Array, ParameterGrads, Reduction, Shape, host_array
+from gpucnn.backends.grids import (
+    CONV_TILES,
+    LINEAR_TILES,
+    WEIGHT_TILES,
+    WIDE,
+    Tiles,
+    average_sizes,
+    choose_tile,
+    conv_sizes,
+    count_parts,
+    count_splits,
+    window_sizes,
+)
+from gpucnn.backends.kernels import Kernels
+from gpucnn.backends.window import Window
+from gpucnn.errors import ArrayError
+
+
+class CudaBackend(Backend):
+    """The contract in CUDA C.
+
+    ``variant`` says which kernels compute matrix products: "auto" chooses by shape (choose_tile);
+    "naive", "small" and "large" are for tests and timings.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        namespace: Any,
+        dtype: DTypeLike = "float32",
+        name: str = "cuda",
+        notify: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(dtype)
+        self._xp = namespace
+        self._kernels = Kernels(namespace, self.dtype, notify=notify)
+        self.variant = "auto"
+        self.name = name
+        self.array_type = namespace.ndarray
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        own = isinstance(data, self.array_type)
+        host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
+        if own and host.dtype == data.dtype and data.flags.c_contiguous:
+            return data
+        return self._xp.asarray(np.asarray(host, order="C"))
+
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        return np.array(self._xp.asnumpy(array), order="C", copy=True)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return self._xp.empty(tuple(shape), self.dtype if dtype is None else np.dtype(dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return self._xp.zeros(tuple(shape), self.dtype if dtype is None else np.dtype(dtype))
+
+    def synchronize(self) -> None:
+        self._xp.cuda.get_current_stream().synchronize()
+
+    def _check(
+        self,
+        op: str,
+        name: str,
+        array: Array,
+        shape: Shape | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super()._check(op, name, array, shape, dtype)
+        if not array.flags.c_contiguous:
+            raise ArrayError(f"{op}: {name} must be C-contiguous; use backend.asarray")
+
+    # --- launching ------------------------------------------------------------------------------
+
+    def _map(self, kernel: str, *inputs: Array) -> Array:
+        """Return what an element-wise kernel makes of arrays of one shape."""
+        output = self._xp.empty(inputs[0].shape, self.dtype)
+        self._kernels.launch_each(kernel, output.size, *inputs, output, output.size)
+        return output
+
+    def _sum(self, kernel: str, n: int, inputs: tuple[Array, ...], *sizes: Any) -> Array:
+        """Return a sum of n terms as one number: by one block, or by parts that a second adds."""
+        output = self.empty(())
+        parts = count_parts(n)
+        partials = output if parts == 1 else self.empty((parts,))
+        self._kernels.launch(kernel, parts, *inputs, partials, *sizes)
+        if parts > 1:
+            self._kernels.launch("sum_partials", 1, partials, output, parts)
+        return output
+
+    def _pool(self, kernel: str, window: Window, inputs: tuple[Array, ...], *sizes: int) -> Array:
+        """Return a pooling's output, or the gradient of its input."""
+        plane = window.plane if kernel.endswith("backward") else window.output
+        output = self.empty((*inputs[0].shape[:2], *plane))
+        planes = output.shape[0] * output.shape[1]
+        self._kernels.launch_each(
+            kernel, output.size, *inputs, output, planes, *sizes, *window_sizes(window)
+        )
+        return output
+
+    def _product(
+        self, kernel: str, tiles: Tiles, rows: int, columns: int, groups: int, *arguments: Any
+    ) -> None:
+        """Launch a matrix product, one a group, in the variant that fits its result's shape."""
+        tile = choose_tile(self.variant, tiles, rows, columns, groups)
+        if tile is None:
+            self._kernels.launch_each(f"{kernel}_naive", rows * columns * groups, *arguments)
+        else:
+            grid = (-(-columns // tile[1]), -(-rows // tile[0]), groups)
+            self._kernels.launch(f"{kernel}_{tile[0]}x{tile[1]}", grid, *arguments)
+
+    # --- convolution ----------------------------------------------------------------------------
+
+    def _conv2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array:
+        batch, outputs = input.shape[0], weight.shape[0]
+        output = self.empty((batch, outputs, *window.output))
+        places = batch * math.prod(window.output)
+        sizes = conv_sizes(batch, input.shape[1], outputs, groups, window)
+        self._product(
+            "conv2d_forward",
+            CONV_TILES, outputs // groups, places, groups,
+            input, weight, bias, output, *sizes,
+        )  # fmt: skip
+        return output
+
+    def _conv2d_input(
+        self, grad: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array:
+        """Return the gradient of a convolution's input, plus ``bias``: a convolution backwards."""
+        batch, each = grad.shape[0], weight.shape[1]
+        output = self.empty((batch, each * groups, *window.plane))
+        places = batch * math.prod(window.plane)
+        sizes = conv_sizes(batch, each * groups, weight.shape[0], groups, window)
+        self._product(
+            "conv2d_backward_input",
+            CONV_TILES, each, places, groups,
+            grad, weight, bias, output, *sizes,
+        )  # fmt: skip
+        return output
+
+    def _conv2d_weight(
+        self, grad: Array, input: Array, out: Array, window: Window, groups: int
+    ) -> None:
+        """Write the gradient of a convolution's weight to ``out``."""
+        batch, channels = input.shape[:2]
+        rows, columns = out.shape[0] // groups, math.prod(out.shape[1:])
+        sizes = conv_sizes(batch, channels, out.shape[0], groups, window)
+        tile = choose_tile(self.variant, WEIGHT_TILES, rows, columns, groups)
+        if self.variant == "naive":
+            self._kernels.launch_each(
+                "conv2d_backward_weight_naive", out.size, grad, input, out, *sizes
+            )
+        elif tile is None:
+            self._kernels.launch("conv2d_backward_weight_block", out.size, grad, input, out, *sizes)
+        else:
+            terms = batch * math.prod(window.output)
+            x, y = -(-columns // tile[1]), -(-rows // tile[0])
+            splits = count_splits(terms, x * y * groups)
+            partials = out if splits == 1 else self.empty((splits, *out.shape))
+            self._kernels.launch(
+                f"conv2d_backward_weight_{tile[0]}x{tile[1]}",
+                (x, y, groups * splits), grad, input, partials, splits, *sizes,
+            )  # fmt: skip
+            if splits > 1:
+                self._kernels.launch_each("sum_splits", out.size, partials, out, splits, out.size)
+
+    def _sum_channels(self, grad: Array, out: Array | None) -> None:
+        """Write the sum of each of ``grad``'s channels, a bias's gradient, to ``out``."""
+        if out is not None:
+            batch, channels, *plane = grad.shape
+            self._kernels.launch(
+                "sum_channels", channels, grad, out, batch, channels, math.prod(plane)
+            )
+
+    def _conv2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None:
+        self._conv2d_weight(grad, input, out[0], window, groups)
+        self._sum_channels(grad, out[1])
+        return self._conv2d_input(grad, weight, None, window, groups) if input_grad else None
+
+    # A transposed convolution is the input gradient of a convolution, and the other way round.
+
+    def _conv_transpose2d(
+        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+    ) -> Array:
+        return self._conv2d_input(input, weight, bias, window, groups)
+
+    def _conv_transpose2d_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        window: Window,
+        groups: int,
+        input_grad: bool,
+        out: ParameterGrads,
+    ) -> Array | None:
+        self._conv2d_weight(input, grad, out[0], window, groups)
+        self._sum_channels(grad, out[1])
+        return self._conv2d(grad, weight, None, window, groups) if input_grad else None
+
+    # --- pooling --------------------------------------------------------------------------------
+
+    def _max_pool2d(
+        self, input: Array, window: Window, return_indices: bool
+    ) -> tuple[Array, Array | None]:
+        shape = (*input.shape[:2], *window.output)
+        output = self.empty(shape)
+        indices = self.empty(shape, np.int64) if return_indices else None
+        self._kernels.launch_each(
+            "max_pool2d_forward",
+            output.size, input, output, indices, shape[0] * shape[1], *window_sizes(window),
+        )  # fmt: skip
+        return output, indices
+
+    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
+        return self._pool("max_pool2d_backward", window, (grad, indices))
+
+    def _avg_pool2d(
+        self, input: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array:
+        sizes = average_sizes(window, count_include_pad, divisor)
+        return self._pool("avg_pool2d_forward", window, (input,), *sizes)
+
+    def _avg_pool2d_backward(
+        self, grad: Array, window: Window, count_include_pad: bool, divisor: int | None
+    ) -> Array:
+        sizes = average_sizes(window, count_include_pad, divisor)
+        return self._pool("avg_pool2d_backward", window, (grad,), *sizes)
+
+    def _lp_pool2d(self, input: Array, norm: int, window: Window) -> Array:
+        return self._pool("lp_pool2d_forward", window, (input,), norm)
+
+    def _lp_pool2d_backward(
+        self, grad: Array, input: Array, output: Array, norm: int, window: Window
+    ) -> Array:
+        return self._pool("lp_pool2d_backward", window, (grad, input, output), norm)
+
+    # --- activations ----------------------------------------------------------------------------
+
+    def _activation(self, op: str, input: Array) -> Array:
+        return self._map(f"{op}_forward", input)
+
+    def _activation_backward(self, op: str, grad: Array, output: Array) -> Array:
+        return self._map(f"{op}_backward", grad, output)
+
+    def _softmax(self, input: Array, dim: int) -> Array:
+        return self._lines("softmax_forward", dim, input)
+
+    def _softmax_backward(self, grad: Array, output: Array, dim: int) -> Array:
+        return self._lines("softmax_backward", dim, grad, output)
+
+    def _lines(self, kernel: str, dim: int, *inputs: Array) -> Array:
+        """Return what a kernel makes of arrays line by line along axis ``dim``."""
+        shape = inputs[0].shape
+        size, inner = shape[dim], math.prod(shape[dim + 1 :])
+        output = self.empty(shape)
+        lines = output.size // size
+        if size < WIDE:
+            self._kernels.launch_each(kernel, lines, *inputs, output, lines, size, inner)
+        else:
+            self._kernels.launch(f"{kernel}_wide", lines, *inputs, output, size, inner)
+        return output
+
+    def _dropout(self, input: Array, mask: Array) -> Array:
+        return self._map("dropout_forward", input, mask)
+
+    # --- linear ---------------------------------------------------------------------------------
+
+    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array:
+        (batch, features), outputs = input.shape, weight.shape[0]
+        output = self.empty((batch, outputs))
+        self._product(
+            "linear_forward",
+            LINEAR_TILES, batch, outputs, 1,
+            input, weight, bias, output, batch, features, outputs,
+        )  # fmt: skip
+        return output
+
+    def _linear_backward(
+        self, grad: Array, input: Array, weight: Array, input_grad: bool, out: ParameterGrads
+    ) -> Array | None:
+        (batch, features), outputs = input.shape, weight.shape[0]
+        sizes = (batch, features, outputs)
+        self._product(
+            "linear_backward_weight",
+            LINEAR_TILES, outputs, features, 1,
+            grad, input, out[0], *sizes,
+        )  # fmt: skip
+        self._sum_channels(grad, out[1])
+        if not input_grad:
+            return None
+        result = self.empty(input.shape)
+        self._product(
+            "linear_backward_input",
+            LINEAR_TILES, batch, features, 1,
+            grad, weight, result, *sizes,
+        )  # fmt: skip
+        return result
+
+    def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
+        return input.reshape(shape)
+
+    # --- losses ---------------------------------------------------------------------------------
+
+    def _cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array:
+        rows, classes = input.shape
+        scale = 1 / rows if reduction == "mean" else 1.0
+        arrays = (input, target)
+        if classes < WIDE and reduction != "none":
+            return self._sum("cross_entropy_forward_sum", rows, arrays, rows, classes, scale)
+        losses = self.empty((rows,))
+        if classes < WIDE:
+            self._kernels.launch_each("cross_entropy_forward", rows, *arrays, losses, rows, classes)
+            return losses
+        self._kernels.launch("cross_entropy_forward_wide", rows, *arrays, losses, classes, scale)
+        if reduction == "none":
+            return losses
+        output = self.empty(())
+        self._kernels.launch("sum_partials", 1, losses, output, rows)
+        return output
+
+    def _cross_entropy_backward(self, input: Array, target: Array, scale: float) -> Array:
+        rows, classes = input.shape
+        output = self.empty(input.shape)
+        arrays = (input, target, output)
+        if classes < WIDE:
+            self._kernels.launch_each("cross_entropy_backward", rows, *arrays, rows, classes, scale)
+        else:
+            self._kernels.launch("cross_entropy_backward_wide", rows, *arrays, classes, scale)
+        return output
+
+    def _pointwise_loss(self, op: str, input: Array, target: Array, reduction: Reduction) -> Array:
+        if reduction == "none":
+            return self._map(f"{op}_forward", input, target)
+        scale = 1 / input.size if reduction == "mean" else 1.0
+        return self._sum(f"{op}_forward_sum", input.size, (input, target), input.size, scale)
+
+    def _pointwise_loss_backward(self, op: str, input: Array, target: Array, scale: float) -> Array:
+        output = self.empty(input.shape)
+        self._kernels.launch_each(
+            f"{op}_backward", output.size, input, target, output, output.size, scale
+        )
+        return output
+
+    # --- training -------------------------------------------------------------------------------
+
+    def _one_hot(self, target: Array, num_classes: int) -> Array:
+        output = self.empty((target.size, num_classes))
+        self._kernels.launch_each(
+            "one_hot_forward", output.size, target, output, target.size, num_classes
+        )
+        return output
+
+    def _gather_images(
+        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
+    ) -> Array:
+        items, channels, height, width = images.shape
+        output = self.empty((count, channels, height, width))
+        self._kernels.launch_each(
+            "gather_images",
+            output.size, images, order, scale, shift, output,
+            items, start, count, channels, height * width,
+        )  # fmt: skip
+        return output
+
+    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
+        output = self.empty((count,), np.int64)
+        self._kernels.launch_each(
+            "gather_labels", count, labels, order, output, labels.size, start, count
+        )
+        return output
+
+    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+        self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *scores.shape)
+
+    def _all_finite(self, array: Array) -> bool:
+        return bool(self._xp.asnumpy(self._finite_flags(array)).all())
+
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
+        flags = self._finite_flags(grads)
+        self._kernels.launch("check_finite", 1, flag, flags, loss, flags.size, step)
+
+    def _finite_flags(self, array: Array) -> Array:
+        """Return a 1 for each part of ``array`` that is finite, and a 0 for the others."""
+        parts = count_parts(array.size)
+        flags = self.empty((parts,), np.int32)
+        self._kernels.launch("finite_flags", parts, array, flags, array.size)
+        return flags
+
+    def _sgd_step(
+        self,
+        param: Array,
+        grad: Array,
+        velocity: Array,
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool,
+        flag: Array | None,
+    ) -> None:
+        self._kernels.launch_each(
+            "sgd_step",
+            param.size, param, grad, velocity, flag, param.size,
+            lr, momentum, weight_decay, nesterov,
+        )  # fmt: skip
+
+    def _adam_step(
+        self,
+        param: Array,
+        grad: Array,
+        exp_avg: Array,
+        exp_avg_sq: Array,
+        step: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+        flag: Array | None,
+    ) -> None:
+        first, second = betas
+        self._kernels.launch_each(
+            "adam_step",
+            param.size, param, grad, exp_avg, exp_avg_sq, flag, param.size,
+            lr / (1 - first**step), (1 - second**step) ** 0.5,
+            first, 1 - first, second, 1 - second, eps,
+            0.0 if decoupled else weight_decay, 1 - lr * weight_decay if decoupled else 1.0,
+        )  # fmt: skip

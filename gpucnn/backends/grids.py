@@ -1,0 +1,89 @@
+"""How the CUDA backend divides work: which kernel, in how many parts, and the sizes it is told.
+
+Everything here follows from the shapes alone, and never from the device: how a sum is divided
+decides how it is rounded.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from gpucnn.backends.window import Window
+from gpucnn.errors import ShapeError
+
+TERMS_A_BLOCK = 1024
+MOST_PARTS = 256
+MOST_PIXELS = 2**31 - 1
+WIDE = 64
+"""From this many elements on, a block owns a line of softmax or cross-entropy."""
+
+Tiles = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns of the tiles that a product has kernels for, the large one first."""
+
+CONV_TILES: Tiles = ((64, 128), (16, 128))
+WEIGHT_TILES: Tiles = ((64, 64), (16, 64))
+LINEAR_TILES: Tiles = ((64, 128), (32, 32))
+ENOUGH_BLOCKS = 128  # about as many as keep a GPU busy
+
+
+def choose_tile(
+    variant: str, tiles: Tiles, rows: int, columns: int, groups: int
+) -> tuple[int, int] | None:
+    """Return the tile to compute a product of ``rows`` by ``columns`` in, once a group.
+
+    None, one thread or block an element, is for the few rows of depthwise convolutions, of which
+    even the small tile would be mostly empty. The large tile must be more than half full, and there
+    must be many of them.
+    """
+    large, small = tiles
+    if variant != "auto":
+        return {"naive": None, "small": small, "large": large}[variant]
+    if groups > 1 and rows < small[0] // 4:
+        return None
+    blocks = -(-rows // large[0]) * -(-columns // large[1]) * groups
+    return large if rows > large[0] // 2 and blocks >= ENOUGH_BLOCKS else small
+
+
+def count_parts(terms: int) -> int:
+    """Return in how many parts, a block each, to add ``terms`` terms into one number."""
+    return min(-(-terms // TERMS_A_BLOCK), MOST_PARTS)
+
+
+def count_splits(terms: int, blocks: int) -> int:
+    """Return in how many parts to add ``terms`` terms where ``blocks`` blocks add them otherwise.
+
+    So many that twice ENOUGH_BLOCKS have work, but each part has 64 terms or more.
+    """
+    return max(1, min(2 * ENOUGH_BLOCKS // blocks, terms // 64))
+
+
+# --- the whole numbers that kernels take, in the order of their signatures ----------------------
+
+
+@lru_cache(maxsize=512)
+def window_sizes(window: Window) -> tuple[np.int32, ...]:
+    """Return kernel_h, kernel_w, stride_h, …, out_h, out_w; kernels number pixels in 32 bits."""
+    for size in (window.plane, window.output):
+        if math.prod(size) > MOST_PIXELS:
+            raise ShapeError(f"a plane of {size} has more than {MOST_PIXELS} pixels")
+    (top, _), (left, _) = window.padding
+    pairs = (window.kernel, window.stride, (top, left), window.dilation)
+    sizes = (*pairs, window.plane, window.output)
+    return tuple(np.int32(size) for pair in sizes for size in pair)
+
+
+@lru_cache(maxsize=512)
+def conv_sizes(
+    batch: int, channels: int, outputs: int, groups: int, window: Window
+) -> tuple[np.int32, ...]:
+    """Return batch, channels, outputs and groups of a convolution, and its window's sizes."""
+    return *map(np.int32, (batch, channels, outputs, groups)), *window_sizes(window)
+
+
+def average_sizes(window: Window, count_include_pad: bool, divisor: int | None) -> tuple[int, ...]:
+    """Return count_pad, divisor, bottom and right of average pooling."""
+    (_, bottom), (_, right) = window.padding
+    return int(count_include_pad), divisor or 0, bottom, right

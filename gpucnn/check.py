@@ -1,0 +1,168 @@
+"""The consistency of a backend: every operation against NumPy in float64, on this machine.
+
+What an operation is given follows from the names of its parameters in the contract, so that a new
+operation is checked without a word here, as long as its parameters have the names of the others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends import Backend, get_backend
+
+UNIT = {"float32": 1e-6, "float64": 1e-13}
+"""Sixteen roundings, or more where the references round as well (tests/tolerance.py)."""
+
+Arguments = dict[str, Any]
+
+SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
+    "conv2d": {"input": (32, 6, 14, 14), "weight": (16, 6, 5, 5), "bias": (16,)},
+    "conv_transpose2d": {"input": (32, 16, 7, 7), "weight": (16, 6, 3, 3), "bias": (6,)},
+    "linear": {"input": (64, 400), "weight": (120, 400), "bias": (120,)},
+    "pool": {"input": (32, 6, 28, 28)},
+    "adam_step": {name: (5000,) for name in ("param", "grad", "exp_avg", "exp_avg_sq")},
+    "sgd_step": {name: (5000,) for name in ("param", "grad", "velocity")},
+    "other": {"input": (64, 100), "mask": (64, 100), "target": (64, 100), "array": (5000,)},
+}
+OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "lr": 0.01, "step": 3}
+OPTIONS |= {"return_indices": True, "start": 5, "count": 40}
+NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
+    "images": lambda rng: rng.integers(0, 256, (64, 1, 28, 28), np.uint8),
+    "order": lambda rng: rng.permutation(64),
+    "labels": lambda rng: rng.integers(0, 10, 64),
+    "scale": lambda rng: rng.uniform(0.1, 1, 1),
+    "shift": lambda rng: rng.uniform(-1, 1, 1),
+    "totals": lambda rng: rng.uniform(0, 9, 2),
+    "loss": lambda rng: np.asarray(rng.uniform(1, 2)),
+    "grads": lambda rng: rng.normal(size=5000),
+    "flag": lambda rng: np.zeros(1, np.int64),
+    "scores": lambda rng: rng.normal(size=(64, 10)),
+}
+CLASSES = ("cross_entropy", "one_hot", "add_metrics")
+KEPT = ("totals",)
+"""Arrays that stay float64 on every backend."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One operation on two backends: the greatest error in tolerances, and both times."""
+
+    op: str
+    error: float
+    seconds: float
+    reference_seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the error is within the tolerance; NaN is not."""
+        return self.error <= 1
+
+
+def operations() -> list[str]:
+    """Return the names of all operations of the contract that have arrays for arguments."""
+    public = [name for name, f in vars(Backend).items() if callable(f) and name[0] != "_"]
+    arrays = ("asarray", "to_numpy", "empty", "zeros", "synchronize")
+    return [name for name in public if name not in arrays and not name.endswith("_backward")]
+
+
+def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
+    """Compare every operation of ``backend``, forward and backward, with NumPy in float64."""
+    reference = get_backend("numpy", "float64")
+    for op in operations():
+        rng = np.random.default_rng([seed, len(op)])
+        arguments = _make_arguments(op, rng)
+        theirs, seconds = _run(backend, op, arguments)
+        ours, reference_seconds = _run(reference, op, arguments)
+        yield Result(op, _error(backend, theirs, ours, arguments), seconds, reference_seconds)
+        if not hasattr(Backend, f"{op}_backward"):
+            continue
+        known = {**arguments, **ours, "grad": _output_grad(op, ours, rng)}
+        known["input_shape"] = arguments["input"].shape
+        theirs, seconds = _run(backend, f"{op}_backward", known)
+        ours, reference_seconds = _run(reference, f"{op}_backward", known)
+        error = _error(backend, theirs, ours, arguments)
+        yield Result(f"{op}_backward", error, seconds, reference_seconds)
+
+
+def _make_arguments(op: str, rng: np.random.Generator) -> Arguments:
+    shapes = SHAPES.get(op, SHAPES["pool" if "pool" in op else "other"])
+    arguments: Arguments = {}
+    for name in inspect.signature(getattr(Backend, op)).parameters:
+        if name == "target" and op in CLASSES:
+            arguments[name] = rng.integers(0, 10, 64)
+        elif name in NUMBERS:
+            arguments[name] = _single(NUMBERS[name](rng))
+        elif name in shapes:
+            # Away from 0 and 1, and positive: no kink of any operation is near.
+            arguments[name] = _single(rng.uniform(0.1, 0.9, shapes[name]))
+        elif name in OPTIONS:
+            arguments[name] = OPTIONS[name]
+    if op in ("relu", "tanh", "sigmoid", "conv2d", "linear", "conv_transpose2d"):
+        arguments["input"] = arguments["input"] - np.float32(0.5)
+    return arguments
+
+
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    """Return floats as float32, whose values every backend can hold."""
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _output_grad(op: str, results: Arguments, rng: np.random.Generator) -> Any:
+    default = inspect.signature(getattr(Backend, f"{op}_backward")).parameters["grad"].default
+    if default is not inspect.Parameter.empty:
+        return 0.75  # a loss: the gradient of one number
+    return _single(rng.uniform(-1, 1, results["output"].shape))
+
+
+def _run(backend: Backend, op: str, known: Arguments) -> tuple[Arguments, float]:
+    """Return the named results of an operation, as NumPy arrays, and the best of three times."""
+    function = getattr(backend, op)
+    names = inspect.signature(function).parameters
+    seconds = math.inf
+    results: Any = None
+    for _ in range(3):
+        # Made anew each time: some operations work in place.
+        arguments = {name: _placed(backend, name, known[name]) for name in names if name in known}
+        backend.synchronize()
+        began = time.perf_counter()
+        results = function(**arguments)
+        backend.synchronize()
+        seconds = min(seconds, time.perf_counter() - began)
+    if results is None:
+        results = tuple(value for value in arguments.values() if hasattr(value, "shape"))
+    if not isinstance(results, tuple):
+        results = (results,)
+    labels = ("output", "indices") if op == "max_pool2d" else ("output", *map(str, range(9)))
+    named = zip(labels, results, strict=False)
+    return {k: np.asarray(_host(backend, v)) for k, v in named if v is not None}, seconds
+
+
+def _placed(backend: Backend, name: str, value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    floats = np.float64 if name in KEPT else backend.dtype
+    return backend.asarray(value.copy(), floats if value.dtype.kind == "f" else value.dtype)
+
+
+def _host(backend: Backend, value: Any) -> Any:
+    return value if isinstance(value, bool) else backend.to_numpy(value)
+
+
+def _error(backend: Backend, found: Arguments, wanted: Arguments, arguments: Arguments) -> float:
+    """Return the greatest difference in units of its tolerance."""
+    length = max((v.size for v in arguments.values() if isinstance(v, np.ndarray)), default=1)
+    unit = UNIT[str(backend.dtype)] * math.sqrt(length)
+    worst = 0.0
+    for name, reference in wanted.items():
+        scale = float(np.abs(reference).max(initial=0.0)) if reference.dtype.kind == "f" else 0.0
+        allowed = unit * (scale + np.abs(reference)) + np.finfo(np.float64).tiny
+        worst = max(worst, float(np.max(np.abs(found[name] - reference * 1.0) / allowed)))
+    return worst

@@ -1,0 +1,60 @@
+"""``gpucnn check`` and ``gpucnn doctor``: whether what this machine computes is right."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from gpucnn.backends import choose_backend, get_backend
+from gpucnn.check import check
+from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.doctor import examine
+
+
+def check_command(arguments: argparse.Namespace) -> int:
+    """Print every operation's greatest error and its times; 1 if one is beyond its tolerance."""
+    backend = get_backend(arguments.backend, arguments.dtype)
+    results = list(check(backend))
+    wrong = [result.op for result in results if not result.ok]
+    if arguments.json:
+        rows = [{**asdict(result), "ok": result.ok} for result in results]
+        print(json.dumps(plain_json({"backend": backend.name, "operations": rows})))
+        return 1 if wrong else 0
+    console = make_console()
+    fancy = is_fancy(console)
+    table = Table(box=box.ROUNDED if fancy else box.ASCII)
+    for heading in ("operation", "error", "", backend.name, "numpy float64", "ratio"):
+        table.add_column(heading, justify="left" if heading == "operation" else "right")
+    for result in results:
+        table.add_row(
+            result.op,
+            f"{result.error:.4f}",
+            Text("ok", "green") if result.ok else Text("WRONG", "bold red"),
+            f"{1e3 * result.seconds:.3f} ms",
+            f"{1e3 * result.reference_seconds:.3f} ms",
+            f"{result.reference_seconds / result.seconds:.2f}",
+        )
+    console.print(table)
+    verdict = "all operations agree" if not wrong else "beyond the tolerance: " + ", ".join(wrong)
+    console.print(f"{backend.name} backend, {backend.dtype}, errors in tolerances: {verdict}")
+    return 1 if wrong else 0
+
+
+def doctor_command(arguments: argparse.Namespace) -> int:
+    """Print what was found, and under what is missing the line that mends it."""
+    console = make_console()
+    fancy = is_fancy(console)
+    styles = {"ok": "green", "missing": "yellow", "bad": "bold red"}
+    for finding in examine():
+        style = styles[finding.state] if fancy else ""
+        console.print(Text(f"{finding.state:8}", style), Text(f"{finding.name:14}"), finding.found)
+        if finding.fix:
+            console.print(" " * 9 + f"-> {finding.fix}")
+    backend, reason = choose_backend()
+    console.print(f"auto is the {backend.name} backend here: {reason}")
+    return 0

@@ -1,0 +1,130 @@
+"""What this machine has of what gpucnn can use, and for what is missing the line that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gpucnn.backends.probe import driver_version, import_cupy, install_line, installed_wheels
+from gpucnn.errors import BackendError
+
+State = Literal["ok", "missing", "bad"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: what was found, and where it is not as it should be, what to do."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one after the other; nothing raises."""
+    yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield Finding("processor", "ok", f"{_processor()}, {os.cpu_count()} cores")
+    yield Finding("NumPy", "ok", f"{np.__version__}, {_blas()}")
+    yield _pillow()
+    yield from _gpu()
+    yield _gplusplus()
+    yield _cache()
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _blas() -> str:
+    """Return the linear algebra library that NumPy was built with."""
+    config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    threads = os.environ.get("OPENBLAS_NUM_THREADS")
+    return f"{blas.get('name', 'unknown BLAS')} {blas.get('version', '')}" + (
+        f", {threads} thread(s)" if threads else ""
+    )
+
+
+def _pillow() -> Finding:
+    try:
+        return Finding("Pillow", "ok", metadata.version("pillow"))
+    except metadata.PackageNotFoundError:
+        return Finding("Pillow", "missing", "for pictures", "pip install 'gpucnn[images]'")
+
+
+def _gpu() -> Iterator[Finding]:
+    version = driver_version()
+    if version is None:
+        yield Finding("NVIDIA driver", "missing", "for the cuda backend", "install NVIDIA's driver")
+    else:
+        yield Finding("NVIDIA driver", "ok", f"supports CUDA {_dotted(version)}")
+    wheels = installed_wheels()
+    if not wheels:
+        yield Finding("CuPy", "missing", "for the cuda backend", install_line())
+        return
+    packages = ", ".join(f"{name} {metadata.version(name)}" for name in wheels)
+    try:
+        cupy = import_cupy()
+    except BackendError as error:
+        yield Finding("CuPy", "bad", packages, str(error))
+        return
+    runtime = cupy.cuda.runtime
+    nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
+    yield Finding("CuPy", "ok", f"{packages}, CUDA {_dotted(runtime.runtimeGetVersion())}")
+    yield Finding("NVRTC", "ok", f"{nvrtc}: a kernel compiled and ran")
+    for index in range(runtime.getDeviceCount()):
+        properties = runtime.getDeviceProperties(index)
+        name = properties["name"].decode()
+        capability = f"{properties['major']}.{properties['minor']}"
+        memory = properties["totalGlobalMem"] / 2**30
+        found = f"{name}, {memory:.0f} GiB, compute capability {capability}"
+        yield Finding(f"GPU {index}", "ok", found)
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _gplusplus() -> Finding:
+    from gpucnn.emulator import toolchain
+
+    try:
+        compiler = toolchain.find_compiler()
+    except BackendError as error:
+        return Finding("g++", "missing", "for the emulated backend", str(error))
+    text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return Finding("g++", "ok", (text.stdout or compiler).splitlines()[0])
+
+
+def _cache() -> Finding:
+    from gpucnn.emulator import cache
+
+    folder = cache.folder()
+    if os.access(folder, os.W_OK):
+        return Finding("cache", "ok", str(folder))
+    return Finding("cache", "bad", f"{folder} cannot be written", f"chmod u+w {folder}")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on, for records of measurements."""
+    return {
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        **{name: metadata.version(name) for name in installed_wheels()},
+    }

@@ -1,0 +1,53 @@
+"""Runs CUDA C sources on the CPU, behind CuPy's names.
+
+A launch written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, args)``) runs with
+this package in its place: g++ compiles the same ``.cu`` text, and the threads of a block take
+turns on one thread of the host. Nothing is compiled at import.
+
+Two modes (GPUCNN_EMULATOR=fast|check, ``configure``, ``checking``): *fast* computes; *check* also
+finds accesses out of bounds, uninitialised reads, races, divergent barriers and more, and raises
+``EmulatorError`` with kernel, thread, block, file and line.
+
+It needs Linux on x86-64 and g++; elsewhere the first use raises BackendError.
+
+What it does not know: inline PTX, cooperative launches, half precision, graphs, how fast a GPU
+would be. ``__CUDA_ARCH__`` is 750. A thread that waits for another one in a loop of its own, not
+at a barrier, waits for ever. Check mode calls it a fault when a thread ends before a barrier that
+others of its block reach, although GPUs since 2018 allow that.
+"""
+
+from __future__ import annotations
+
+from gpucnn.emulator import cuda
+from gpucnn.emulator.array import asarray, asnumpy, empty, ndarray, zeros
+from gpucnn.emulator.cache import folder as cache_folder
+from gpucnn.emulator.errors import (
+    ArgumentError,
+    CompileError,
+    EmulatorError,
+    Kind,
+    LaunchError,
+)
+from gpucnn.emulator.module import RawKernel, RawModule
+from gpucnn.emulator.settings import checking, configure
+from gpucnn.emulator.toolchain import find_compiler as require
+
+__all__ = [
+    "ArgumentError",
+    "CompileError",
+    "EmulatorError",
+    "Kind",
+    "LaunchError",
+    "RawKernel",
+    "RawModule",
+    "asarray",
+    "asnumpy",
+    "cache_folder",
+    "checking",
+    "configure",
+    "cuda",
+    "empty",
+    "ndarray",
+    "require",
+    "zeros",
+]

@@ -1,0 +1,195 @@
+"""Checks the arguments of a launch against a kernel's parameters, and packs them.
+
+CuPy checks nothing here: a Python int is passed as 64 bits, a float as a double, and an array of
+another dtype or with strides is read as if it had none. The emulator refuses all of these.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gpucnn.emulator.array import ndarray
+from gpucnn.emulator.errors import ArgumentError
+
+
+class ParameterDescription(ctypes.Structure):
+    """``struct GpuParameter`` of runtime/abi.h."""
+
+    _fields_ = (
+        ("kind", ctypes.c_char),
+        ("pointee", ctypes.c_char),
+        ("read_only", ctypes.c_uint8),
+        ("size", ctypes.c_uint32),
+        ("pointee_size", ctypes.c_uint32),
+        ("offset", ctypes.c_uint32),
+    )
+
+
+class KernelDescription(ctypes.Structure):
+    """``struct GpuKernel`` of runtime/abi.h."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("run", ctypes.c_void_p),
+        ("parameters", ctypes.POINTER(ParameterDescription)),
+        ("names", ctypes.POINTER(ctypes.c_char_p)),
+        ("count", ctypes.c_int),
+        ("max_threads", ctypes.c_int),
+    )
+
+
+# struct Request of runtime/runtime.h: kernel, module, seed, grid, block, dynamic shared bytes,
+# check, order, threads, the number of ranges.
+_REQUEST = "<QQQ3I3IIIIII4x"
+_RANGE = "4Q"  # struct Range: the allocation's handle, first and last address, index, writable
+_CODES = {"f4": "f4x", "f8": "d", "i1": "b7x", "i2": "h6x", "i4": "i4x", "i8": "q",
+          "u1": "B7x", "u2": "H6x", "u4": "I4x", "u8": "Q", "b1": "?7x"}  # fmt: skip
+
+
+def _dtype(kind: str, size: int) -> np.dtype[Any] | None:
+    """Return the dtype of a C type, or None for a struct and for void."""
+    return np.dtype(f"{kind}{size}") if kind in "fiub" else None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: ``dtype`` is its own or its elements'; None for structs and void."""
+
+    kernel: str
+    name: str
+    pointer: bool
+    writable: bool
+    restrict: bool
+    dtype: np.dtype[Any] | None
+    size: int  # bytes of the value, or of what a pointer points to
+
+    @property
+    def code(self) -> str:
+        """How the value is packed: at a multiple of 8 bytes."""
+        if self.pointer:
+            return "Q"
+        if self.dtype is not None:
+            return _CODES[f"{self.dtype.kind}{self.size}"]
+        return f"{self.size}s{-self.size % 8}x"
+
+    def refuse(self, what: str) -> ArgumentError:
+        """Return the error for an argument of this parameter."""
+        return ArgumentError(self.kernel, f"argument {self.name}: {what}")
+
+    def scalar(self, value: Any) -> Any:
+        """Return a scalar argument as ``struct.pack`` takes it."""
+        wanted = self.dtype
+        if isinstance(value, np.generic) and wanted is not None and value.dtype == wanted:
+            return value
+        if wanted is None and isinstance(value, np.void) and value.itemsize == self.size:
+            return value.tobytes()
+        needs = f"a numpy.{wanted}" if wanted else f"a numpy.void of {self.size} bytes"
+        if isinstance(value, np.generic | ndarray | np.ndarray):
+            raise self.refuse(f"takes {needs}, not {type(value).__name__} of {value.dtype}")
+        raise self.refuse(f"takes {needs}, not Python's {type(value).__name__}: cast it")
+
+    def array(self, value: Any) -> ndarray | None:
+        """Return an array argument after checking it; None for a null pointer, numpy.uintp(0)."""
+        if isinstance(value, ndarray):
+            wanted = self.dtype
+            if wanted is not None and value.dtype != wanted:
+                raise self.refuse(f"is an array of {value.dtype}; the kernel takes {wanted}")
+            if not value.flags.c_contiguous:
+                raise self.refuse(f"is not C-contiguous: strides {value.strides}")
+            if wanted is None and self.size and self.size % value.dtype.itemsize:
+                raise self.refuse(f"{value.dtype} does not divide elements of {self.size} bytes")
+            return value
+        if isinstance(value, np.uintp | np.uint64) and value == 0:
+            return None
+        if isinstance(value, np.ndarray):
+            raise self.refuse("is a NumPy array on the host: copy it with asarray()")
+        if value is None:
+            raise self.refuse("is None: pass numpy.uintp(0) for a null pointer")
+        raise self.refuse(f"takes an array of the device, not {type(value).__name__}")
+
+
+class Packer:
+    """Checks and packs the arguments of one kernel."""
+
+    def __init__(self, name: str, description: KernelDescription, restrict: Sequence[bool]) -> None:
+        self.name = name
+        self.parameters = tuple(
+            self._parameter(description, index, restrict) for index in range(description.count)
+        )
+        self._pointers = sum(parameter.pointer for parameter in self.parameters)
+        codes = "".join(parameter.code for parameter in self.parameters)
+        self._format = struct.Struct(_REQUEST + _RANGE * self._pointers + codes)
+
+    def _parameter(
+        self, description: KernelDescription, index: int, restrict: Sequence[bool]
+    ) -> Parameter:
+        found = description.parameters[index]
+        pointer = found.kind == b"p"
+        kind, size = (found.pointee, found.pointee_size) if pointer else (found.kind, found.size)
+        return Parameter(
+            self.name,
+            description.names[index].decode(),
+            pointer,
+            not found.read_only,
+            restrict[index],
+            _dtype(kind.decode(), size),
+            size,
+        )
+
+    def pack(
+        self,
+        launch: tuple[int, ...],
+        settings: tuple[int, int, int],
+        arguments: Sequence[Any],
+        check: bool,
+    ) -> bytes:
+        """Return a launch's request, ready for the runtime.
+
+        launch: kernel, module, seed, grid (3), block (3), bytes of dynamic shared memory.
+        settings: check, order, threads. Raises ArgumentError.
+        """
+        if len(arguments) != len(self.parameters):
+            wanted = ", ".join(parameter.name for parameter in self.parameters)
+            raise ArgumentError(
+                self.name,
+                f"takes {len(self.parameters)} arguments ({wanted}), not {len(arguments)}",
+            )
+        ranges: list[int] = []
+        values: list[Any] = []
+        for index, parameter in enumerate(self.parameters):
+            value = arguments[index]
+            if not parameter.pointer:
+                values.append(parameter.scalar(value))
+                continue
+            array = parameter.array(value)
+            if array is None:
+                ranges += (0, 0, 0, index << 1)
+                values.append(0)
+                continue
+            start = array.data.ptr
+            ranges += (array._memory.handle, start, start + array.nbytes,
+                       index << 1 | parameter.writable)  # fmt: skip
+            values.append(start)
+        if check:
+            self._refuse_aliases(ranges)
+        return self._format.pack(*launch, *settings, self._pointers, *ranges, *values)
+
+    def _refuse_aliases(self, ranges: list[int]) -> None:
+        """Refuse memory that is written and reached by two parameters, one of them __restrict__."""
+        spans = [(self.parameters[ranges[i + 3] >> 1], ranges[i + 1], ranges[i + 2])
+                 for i in range(0, len(ranges), 4)]  # fmt: skip
+        for index, (one, low, high) in enumerate(spans):
+            for other, other_low, other_high in spans[:index]:
+                if max(low, other_low) >= min(high, other_high):
+                    continue
+                if (one.restrict or other.restrict) and (one.writable or other.writable):
+                    raise one.refuse(
+                        f"shares memory with {other.name}, although __restrict__ promises that"
+                        " nothing else reaches it"
+                    )

@@ -1,0 +1,237 @@
+"""Arrays in the emulated device's memory."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from gpucnn.emulator.native import runtime
+from gpucnn.errors import ArrayError, ShapeError
+
+Shape = int | Sequence[int]
+
+
+class Memory:
+    """An allocation; freed with the last array that uses it.
+
+    ``handle`` is the runtime's own; ``ptr`` its address; ``buffer`` lets NumPy see its bytes.
+    """
+
+    def __init__(self, nbytes: int, poison: bool) -> None:
+        address = ctypes.c_size_t()
+        library = runtime()
+        self.handle = library.allocate(nbytes, poison, ctypes.byref(address))
+        if not self.handle:
+            raise MemoryError(f"the emulator has no room for an array of {nbytes} bytes")
+        self.ptr: int = address.value
+        self.nbytes = nbytes
+        self._release = library.release
+        self.buffer: Any = (ctypes.c_char * max(nbytes, 1)).from_address(self.ptr)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self._release(self.handle)
+
+    def mark_written(self, view: np.ndarray[Any, Any]) -> None:
+        """Note that the host has written to the elements of a view of this memory."""
+        library = runtime()
+        if library.all_written(self.handle) or not view.size:
+            return
+        offset = view.__array_interface__["data"][0] - self.ptr
+        if view.flags.c_contiguous:
+            library.mark_written(self.handle, offset, view.nbytes)
+            return
+        distance = library.written_map_distance()
+        marks: Any = (ctypes.c_ubyte * self.nbytes).from_address(self.ptr + distance)
+        shape, strides = (*view.shape, view.itemsize), (*view.strides, 1)
+        np.ndarray(shape, np.uint8, marks, offset, strides)[...] = 1
+
+
+class Pointer:
+    """Where an array begins: ``ptr`` is its address."""
+
+    __slots__ = ("ptr",)
+
+    def __init__(self, ptr: int) -> None:
+        self.ptr = ptr
+
+
+class _Device:
+    id = 0
+
+
+_DEVICE = _Device()
+
+
+class ndarray:
+    """An array on the emulated device, with the attributes of CuPy's class of this name.
+
+    It is no numpy.ndarray, converts to none by itself, and has no arithmetic: work on it is done
+    by kernels. Basic slices, ``T`` and ``reshape`` are views of the same memory.
+    """
+
+    __slots__ = ("_host", "_memory", "data", "dtype", "flags", "ndim", "shape", "size", "strides")
+    __array_ufunc__ = None  # NumPy's arithmetic is refused, not tried element by element
+
+    def __init__(self, memory: Memory, host: np.ndarray[Any, Any]) -> None:
+        self._memory = memory
+        self._host = host  # the same memory, as NumPy sees it
+        self.data = Pointer(host.__array_interface__["data"][0])
+        self.shape: tuple[int, ...] = host.shape
+        self.strides: tuple[int, ...] = host.strides
+        self.dtype = host.dtype
+        self.size = host.size
+        self.ndim = host.ndim
+        self.flags = host.flags
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements."""
+        return self._host.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return int(self.dtype.itemsize)
+
+    @property
+    def device(self) -> _Device:
+        """The one device; its ``id`` is 0."""
+        return _DEVICE
+
+    @property
+    def T(self) -> ndarray:
+        """The transpose, a view."""
+        return ndarray(self._memory, self._host.T)
+
+    def reshape(self, *shape: Any) -> ndarray:
+        """Return a view in another shape; one length may be -1. ShapeError if it does not fit."""
+        wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        try:
+            view = self._host.reshape(wanted)
+        except ValueError as error:
+            raise ShapeError(str(error)) from None
+        if view.size and not np.may_share_memory(view, self._host):
+            raise ShapeError(f"an array of strides {self.strides} has no view of shape {wanted}")
+        return ndarray(self._memory, view)
+
+    def ravel(self) -> ndarray:
+        """Return a view in one dimension."""
+        return self.reshape(-1)
+
+    def get(self) -> np.ndarray[Any, Any]:
+        """Return a copy on the host."""
+        return self._host.copy()
+
+    def set(self, values: np.ndarray[Any, Any]) -> None:
+        """Copy from an array of the host of the same shape and dtype."""
+        if not isinstance(values, np.ndarray) or values.dtype != self.dtype:
+            raise ArrayError(f"set() takes a numpy.ndarray of {self.dtype}")
+        if values.shape != self.shape:
+            raise ShapeError(f"set() takes shape {self.shape}, not {values.shape}")
+        self._assign(self._host, values)
+
+    def fill(self, value: complex) -> None:
+        """Set every element to one value."""
+        self._assign(self._host, value)
+
+    def copy(self) -> ndarray:
+        """Return a C-contiguous copy."""
+        made = empty(self.shape, self.dtype)
+        made[...] = self
+        return made
+
+    def item(self) -> Any:
+        """Return the only element as a Python number."""
+        return self._host.item()
+
+    def __getitem__(self, key: Any) -> ndarray:
+        return ndarray(self._memory, self._host[_basic(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(value, ndarray):
+            value = value._host
+        elif not np.isscalar(value):
+            raise ArrayError(
+                f"cannot assign {type(value).__name__}: take asarray() or set() for host arrays"
+            )
+        self._assign(self._host[_basic(key)], value)
+
+    def _assign(self, view: np.ndarray[Any, Any], value: Any) -> None:
+        try:
+            view[...] = value
+        except ValueError as error:
+            raise ShapeError(str(error)) from None
+        self._memory.mark_written(view)
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __float__(self) -> float:
+        return float(self._host.item())
+
+    def __int__(self) -> int:
+        return int(self._host.item())
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        raise ArrayError("an array of the emulated device is no NumPy array: use asnumpy()")
+
+    def __repr__(self) -> str:
+        return f"emulator.{self._host!r}"
+
+
+def _basic(key: Any) -> tuple[Any, ...]:
+    """Return a key of basic indexing, which gives views; refuse any other."""
+    keys = key if isinstance(key, tuple) else (key,)
+    for part in keys:
+        index = isinstance(part, int | np.integer) and not isinstance(part, bool)
+        if not (index or part is None or part is Ellipsis or isinstance(part, slice)):
+            raise ArrayError("arrays of the emulator take integers and slices as indices only")
+    return keys if Ellipsis in keys else (*keys, Ellipsis)  # so that one element is an array
+
+
+def _allocate(shape: Shape, dtype: DTypeLike, poison: bool) -> ndarray:
+    lengths = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    kind = np.dtype(dtype)
+    if kind.hasobject:
+        raise ArrayError("the device holds no Python objects")
+    memory = Memory(math.prod(int(length) for length in lengths) * kind.itemsize, poison)
+    return ndarray(memory, np.ndarray(lengths, kind, memory.buffer))
+
+
+def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
+    """Return an array whose elements are not written: they read as NaN or -1.
+
+    Check mode finds kernels that read them. Raises MemoryError where there is no room.
+    """
+    return _allocate(shape, dtype, poison=True)
+
+
+def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:
+    """Return an array of zeros."""
+    return _allocate(shape, dtype, poison=False)
+
+
+def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndarray:
+    """Return ``values`` on the device, C-contiguous; a device array of that dtype as it is."""
+    if isinstance(values, ndarray):
+        if dtype is None or np.dtype(dtype) == values.dtype:
+            return values
+        host = values._host.astype(dtype)
+    else:
+        host = np.asarray(values, dtype)
+    made = _allocate(host.shape, host.dtype, poison=False)
+    made._host[...] = host
+    return made
+
+
+def asnumpy(array: ndarray) -> np.ndarray[Any, Any]:
+    """Return a copy on the host."""
+    if not isinstance(array, ndarray):
+        raise ArrayError(f"asnumpy() takes an array of the emulator, not {type(array).__name__}")
+    return array.get()

@@ -1,0 +1,100 @@
+"""Where compiled code is kept: a folder that processes may share, written to in one step."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+
+VARIABLE = "GPUCNN_CACHE_DIR"
+
+
+def folder() -> Path:
+    """Return the folder of compiled code, made if need be.
+
+    It is $GPUCNN_CACHE_DIR, else gpucnn in the user's cache folder; one that cannot be written to
+    gives way to a temporary folder of this user's own.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return _usable(Path(named) / "emulator")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return _usable(Path(base) / "gpucnn" / "emulator")
+
+
+@lru_cache
+def _usable(wanted: Path) -> Path:
+    try:
+        wanted.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=wanted):
+            return wanted
+    except OSError:
+        return _temporary()
+
+
+def _temporary() -> Path:
+    """Return a folder that only this user can write to: code is loaded from it."""
+    if not hasattr(os, "getuid"):  # no place to run kernels, but to be asked about
+        return Path(tempfile.gettempdir())
+    own = Path(tempfile.gettempdir()) / f"gpucnn-emulator-{os.getuid()}"
+    with suppress(OSError):
+        own.mkdir(mode=0o700, exist_ok=True)
+        found = own.lstat()
+        mine = found.st_uid == os.getuid() and not found.st_mode & 0o022
+        if stat.S_ISDIR(found.st_mode) and mine:
+            return own
+    return Path(tempfile.mkdtemp(prefix="gpucnn-emulator-"))
+
+
+def key(*parts: str) -> str:
+    """Return a name for what is made from these texts and no others."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:32]
+
+
+def cached(name: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder ``name`` of the cache; ``build`` fills it first if there is none.
+
+    Processes that want the same folder wait for the first one. Other folders are complete or
+    absent: an interrupted build leaves nothing that would be taken for one.
+    """
+    base = folder()
+    wanted = base / name
+    if wanted.is_dir():
+        return wanted
+    with _lock(base / f"{name}.lock"):
+        if wanted.is_dir():
+            return wanted
+        work = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=base))
+        try:
+            build(work)
+            os.rename(work, wanted)
+        except OSError:
+            if not wanted.is_dir():  # where locks do not work, another process was first
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return wanted
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Hold a lock on a file while inside; without one where the file system has none."""
+    import fcntl  # not on every system; the emulator as a whole is for Linux
+
+    with open(path, "a") as file:
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)

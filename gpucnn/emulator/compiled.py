@@ -1,0 +1,110 @@
+"""A source compiled for one mode: made by g++ once, kept in the cache, loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+from functools import cache as cache_results
+from pathlib import Path
+from typing import Any
+
+from gpucnn.emulator import cache, source, toolchain
+from gpucnn.emulator.arguments import KernelDescription
+from gpucnn.emulator.limits import MAX_SHARED_BYTES
+from gpucnn.emulator.native import runtime
+
+_LIBRARY, _NOTES = "module.so", "module.json"
+
+
+class Compiled:
+    """A source compiled for one mode, loaded."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _LIBRARY
+        self.notes: dict[str, Any] = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
+        native = runtime()  # loaded first: the library refers to it by name
+        self.library = ctypes.CDLL(str(self.path))
+        shared = self.notes["shared"]
+        base = ctypes.cast(self.library["gpu_shared_base"], ctypes.c_void_p)
+        dynamic = next(offset for offset, _, name in shared if name == source.DYNAMIC)
+        end = max(offset + size for offset, size, _ in shared) + source.RED_ZONE
+        self.module: int = native.open_module(base, dynamic, end)
+        for offset, size, name in shared:
+            is_dynamic = name == source.DYNAMIC
+            native.add_shared(self.module, offset, size, name.encode(), is_dynamic)
+
+    def describe(self, name: str) -> tuple[int, KernelDescription]:
+        """Return a kernel's description and its address."""
+        found = KernelDescription.in_dll(self.library, f"gpu_export_{name}")
+        return ctypes.addressof(found), found
+
+    def static_shared_bytes(self, name: str) -> int:
+        """Return the bytes of the ``__shared__`` arrays of a kernel and of what it calls."""
+        return int(self.notes["kernels"][name]["shared_bytes"])
+
+
+def _shared_variables(library: str, folder: Path) -> list[tuple[int, int, str]]:
+    """Return offset, bytes and symbol of a library's shared arrays."""
+    listing = toolchain.run(["readelf", "-sW", library], folder)
+    found = {}
+    for line in listing.splitlines():
+        match = re.match(r"\s*\d+: (\w+)\s+(\w+) TLS\s+\w+\s+\w+\s+\w+ (\S+)", line)
+        if match and int(match.group(2), 0):
+            found[match.group(3)] = (int(match.group(1), 16), int(match.group(2), 0))
+    return sorted((offset, size, name) for name, (offset, size) in found.items())
+
+
+def _build(folder: Path, compiler: str, flags: list[str], code: str, options: str) -> None:
+    """Compile a source into a folder: its library, and notes on what is in it."""
+    unit, assembler = "kernels.cpp", "kernels.s"
+    (folder / unit).write_text(options + code, encoding="utf-8")
+    # Without the emulator's header CUDA's words stay readable, and what #if leaves out is gone.
+    plain = toolchain.run([compiler, "-E", "-P", *source.PREDEFINED, unit], folder)
+    kernels, dynamic = source.find_kernels(plain), source.find_dynamic_shared(plain)
+    exports = source.exports(kernels, MAX_SHARED_BYTES)
+    (folder / unit).write_text(options + code + exports, encoding="utf-8")
+    # The folder's own name must not get into what is shared.
+    here = f"-ffile-prefix-map={folder}=."
+    toolchain.compile_code([compiler, *flags, here, unit, "-o", assembler], folder)
+    text = (folder / assembler).read_text(encoding="utf-8")
+    (folder / assembler).write_text(source.widen_shared(text, dynamic), encoding="utf-8")
+    link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
+    toolchain.run(link, folder)
+    # Dynamic arrays are further names of one variable: see source.widen_shared.
+    shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
+    sizes = {symbol: size for _, size, symbol in shared if symbol != source.DYNAMIC}
+    used = source.shared_use(text, [kernel.name for kernel in kernels], sizes)
+    notes = {
+        "kernels": {
+            kernel.name: {"restrict": kernel.restrict, "shared_bytes": used[kernel.name]}
+            for kernel in kernels
+        },
+        "shared": [(offset, size, source.array_name(name)) for offset, size, name in shared],
+    }
+    (folder / _NOTES).write_text(json.dumps(notes), encoding="utf-8")
+    (folder / unit).unlink()
+    (folder / assembler).unlink()
+
+
+@cache_results  # libraries are never unloaded
+def _load(folder: Path) -> Compiled:
+    return Compiled(folder)
+
+
+def compiled(code: str, options: source.Options, mode: str) -> Compiled:
+    """Return a source compiled for a mode, from the cache if it is there.
+
+    Raises CompileError with file and line, or BackendError where there is no compiler.
+    """
+    compiler = toolchain.find_compiler()
+    flags = toolchain.kernel_flags(mode, options.contract)
+    name = cache.key(
+        code,
+        options.text,
+        toolchain.key_of_flags(flags),
+        toolchain.compiler_version(compiler),
+        toolchain.own_sources(),
+    )
+    folder = cache.cached(name, lambda work: _build(work, compiler, flags, code, options.text))
+    return _load(folder)

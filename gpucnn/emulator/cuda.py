@@ -1,0 +1,77 @@
+"""Streams and the device, as far as the emulator has them: every launch runs to its end at once."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from gpucnn.emulator import limits
+
+
+class Stream:
+    """A stream: nothing is ever under way in it."""
+
+    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
+        self.is_null = null
+        self.is_non_blocking = non_blocking
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+    def use(self) -> Stream:
+        """Return the stream; there is no current one to change."""
+        return self
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+
+_NULL = Stream(null=True)
+
+
+def get_current_stream() -> Stream:
+    """Return the one stream."""
+    return _NULL
+
+
+class Device:
+    """The one device, number 0."""
+
+    def __init__(self, number: int = 0) -> None:
+        if number != 0:
+            raise ValueError(f"the emulator has device 0 only, not {number}")
+        self.id = 0
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """The limits that launches are held to, by CuPy's names; sizes in bytes."""
+        return {
+            "MaxThreadsPerBlock": limits.MAX_BLOCK_THREADS,
+            "MaxSharedMemoryPerBlock": limits.DEFAULT_SHARED_BYTES,
+            "MaxSharedMemoryPerBlockOptin": limits.MAX_SHARED_BYTES,
+            "MaxGridDimX": limits.MAX_GRID[0],
+            "MaxGridDimY": limits.MAX_GRID[1],
+            "MaxGridDimZ": limits.MAX_GRID[2],
+            "WarpSize": 32,
+        }
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass

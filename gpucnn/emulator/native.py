@@ -1,0 +1,98 @@
+"""The runtime library: compiled once, loaded at the first use, and called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from gpucnn.emulator import cache, toolchain
+
+_NAME = "runtime.so"
+MAX_FAULTS = 8  # as max_faults in runtime/runtime.h
+
+
+class Where(ctypes.Structure):
+    """``struct Where`` of runtime/runtime.h."""
+
+    _fields_ = (
+        ("block", ctypes.c_uint * 3),
+        ("thread", ctypes.c_uint * 3),
+        ("pc", ctypes.c_size_t),
+        ("file", ctypes.c_char * 256),
+        ("line", ctypes.c_int),
+    )
+
+
+class Fault(ctypes.Structure):
+    """``struct Fault`` of runtime/runtime.h."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int),
+        ("has_other", ctypes.c_int),
+        ("here", Where),
+        ("other", Where),
+        ("text", ctypes.c_char * 512),
+    )
+
+
+Faults = Fault * MAX_FAULTS
+
+
+class Runtime:
+    """The loaded library; its functions are described in runtime/memory.cpp and launch.cpp."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        library = ctypes.CDLL(str(path))
+        pointer, size, number, text = (
+            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p,
+        )  # fmt: skip
+
+        def function(name: str, result: object, *parameters: object) -> ctypes._NamedFuncPointer:
+            found = library[name]
+            found.restype, found.argtypes = result, parameters  # type: ignore[assignment]
+            return found
+
+        self.allocate = function(
+            "gpu_allocate", pointer, size, number, ctypes.POINTER(ctypes.c_size_t)
+        )
+        self.release = function("gpu_release", None, pointer)
+        self.mark_written = function("gpu_mark_written", None, pointer, size, size)
+        self.all_written = function("gpu_all_written", number, pointer)
+        self.written_map_distance = function("gpu_written_map_distance", size)
+        self.open_module = function("gpu_open_module", pointer, pointer, size, size)
+        self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
+        self._launch = function("gpu_launch", number, text, ctypes.POINTER(Fault))
+        self._faults = Faults()
+        self._lock = threading.Lock()
+
+    def launch(self, request: bytes) -> list[Fault]:
+        """Run a launch to its end and return its faults. ``request``: see arguments.py."""
+        with self._lock:
+            count = self._launch(request, self._faults)
+            return [Fault.from_buffer_copy(self._faults[index]) for index in range(count)]
+
+
+@lru_cache(maxsize=1)
+def runtime() -> Runtime:
+    """Return the runtime, compiled if it is not in the cache.
+
+    Raises BackendError where the emulator cannot run.
+    """
+    compiler = toolchain.find_compiler()
+    flags = [
+        *("-std=c++17", "-O2", "-g1", "-w", "-fPIC", "-shared", "-pthread"),
+        *("-fvisibility=hidden", "-fno-exceptions"),
+        "-U_FORTIFY_SOURCE",  # its longjmp refuses to leave a fiber
+    ]
+    name = cache.key(toolchain.compiler_version(compiler), " ".join(flags), toolchain.own_sources())
+
+    def build(folder: Path) -> None:
+        source = str(toolchain.RUNTIME / "runtime.cpp")
+        # Kernels' libraries find the loaded runtime by this name.
+        soname = f"-Wl,-soname,gpucnn-runtime-{name}.so"
+        toolchain.compile_code([compiler, *flags, source, "-o", _NAME, soname], folder)
+
+    return Runtime(cache.cached(name, build) / _NAME)

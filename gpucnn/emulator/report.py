@@ -1,0 +1,80 @@
+"""From what the runtime records of a fault to an exception that names a line."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from gpucnn.emulator.errors import EmulatorError, Kind
+from gpucnn.emulator.native import Fault, Where
+from gpucnn.emulator.toolchain import RUNTIME
+
+_KINDS = tuple(Kind)
+
+
+def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
+    """Return file and line of the call that returns to ``pc`` (bytes into the library).
+
+    Of functions inlined into each other it is the innermost one that is not the emulator's own.
+    Without addr2line, which comes with the compiler, both are None.
+    """
+    tool = shutil.which("addr2line")
+    if tool is None:
+        return None, None
+    command = [tool, "-i", "-e", str(library), hex(pc - 1)]
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
+    for found in done.stdout.splitlines():
+        file, _, line = found.partition(" ")[0].rpartition(":")
+        known = line.isdigit() and line != "0" and not file.startswith("?")
+        if known and not file.startswith(str(RUNTIME)) and os.path.basename(file) != "<emulator>":
+            return re.sub(r"^(\./)+", "", file), int(line)
+    return None, None
+
+
+def _place(library: Path, where: Where) -> tuple[str | None, int | None]:
+    if where.line:
+        return where.file.decode(errors="replace"), where.line
+    return find_line(library, where.pc) if where.pc else (None, None)
+
+
+def _index(index: Any) -> tuple[int, int, int]:
+    return index[0], index[1], index[2]
+
+
+def _sentence(where: Where, file: str | None, line: int | None) -> str:
+    block, thread = _index(where.block), _index(where.thread)
+    at = f" at {file}:{line}" if file else ""
+    return f"thread {thread} of block {block}{at}"
+
+
+def _error(kernel: str, library: Path, fault: Fault) -> EmulatorError:
+    kind = _KINDS[fault.kind]
+    file, line = _place(library, fault.here)
+    text = fault.text.decode(errors="replace")
+    message = f"{kernel}: {kind}: {text}, by {_sentence(fault.here, file, line)}"
+    if fault.has_other:
+        message += ", and " + _sentence(fault.other, *_place(library, fault.other))
+    return EmulatorError(
+        message,
+        kind=kind,
+        kernel=kernel,
+        block=_index(fault.here.block),
+        thread=_index(fault.here.thread),
+        file=file,
+        line=line,
+    )
+
+
+def error(kernel: str, library: Path, faults: list[Fault]) -> EmulatorError:
+    """Return the exception for the faults of one launch: the first one, with the others in it."""
+    first, *more = (_error(kernel, library, fault) for fault in faults)
+    first.more = tuple(more)
+    if more:
+        first.args = (f"{first} (and {len(more)} more)",)
+    return first

@@ -1,0 +1,105 @@
+// GPU_EXPORT(kernel, (bounds), names..., nullptr) makes one kernel callable from the runtime: a
+// description of its parameters, taken from its C++ type, and a function that unpacks the arguments
+// and calls it.
+#pragma once
+
+template <class T> struct gpu_kind { static constexpr char value = 's'; };
+template <> struct gpu_kind<void> { static constexpr char value = 'v'; };
+template <> struct gpu_kind<bool> { static constexpr char value = 'b'; };
+template <> struct gpu_kind<float> { static constexpr char value = 'f'; };
+template <> struct gpu_kind<double> { static constexpr char value = 'f'; };
+template <> struct gpu_kind<char> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<signed char> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<short> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<int> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<long> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<long long> { static constexpr char value = 'i'; };
+template <> struct gpu_kind<unsigned char> { static constexpr char value = 'u'; };
+template <> struct gpu_kind<unsigned short> { static constexpr char value = 'u'; };
+template <> struct gpu_kind<unsigned> { static constexpr char value = 'u'; };
+template <> struct gpu_kind<unsigned long> { static constexpr char value = 'u'; };
+template <> struct gpu_kind<unsigned long long> { static constexpr char value = 'u'; };
+
+// What a parameter is, told apart from what a pointer points to. Top-level const is not part of
+// a function's type, so only the pointee's needs care.
+template <class T> struct gpu_type {
+    static constexpr GpuParameter describe(uint32_t offset)
+    {
+        return {gpu_kind<T>::value, 0, 0, sizeof(T), 0, offset};
+    }
+};
+template <class T> struct gpu_type<T *> {
+    static constexpr GpuParameter describe(uint32_t offset)
+    {
+        return {'p', gpu_kind<T>::value, 0, sizeof(T *), sizeof(T), offset};
+    }
+};
+template <class T> struct gpu_type<const T *> {
+    static constexpr GpuParameter describe(uint32_t offset)
+    {
+        return {'p', gpu_kind<T>::value, 1, sizeof(T *), sizeof(T), offset};
+    }
+};
+template <class T> struct gpu_type<volatile T *> : gpu_type<T *> {};
+template <> struct gpu_type<void *> {
+    static constexpr GpuParameter describe(uint32_t offset)
+    {
+        return {'p', 'v', 0, sizeof(void *), 0, offset};
+    }
+};
+template <> struct gpu_type<const void *> {
+    static constexpr GpuParameter describe(uint32_t offset)
+    {
+        return {'p', 'v', 1, sizeof(void *), 0, offset};
+    }
+};
+
+// Every argument begins at a multiple of 8 bytes in the packed arguments.
+template <class... Args> struct gpu_packing {
+    template <int index> static constexpr uint32_t offset()
+    {
+        constexpr uint32_t sizes[] = {sizeof(Args)..., 0};
+        uint32_t sum = 0;
+        for (int i = 0; i < index; ++i) sum += (sizes[i] + 7) / 8 * 8;
+        return sum;
+    }
+};
+
+template <int... index> struct gpu_indices {};
+template <int count, int... index>
+struct gpu_counted : gpu_counted<count - 1, count - 1, index...> {};
+template <int... index> struct gpu_counted<0, index...> { typedef gpu_indices<index...> type; };
+
+template <auto kernel, class Signature = decltype(kernel)> struct gpu_entry;
+template <auto kernel, class... Args> struct gpu_entry<kernel, void (*)(Args...)> {
+    typedef gpu_packing<Args...> packing;
+    static constexpr int count = sizeof...(Args);
+
+    template <int... index>
+    GPU_UNCHECKED static void call(const char *packed, gpu_indices<index...>)
+    {
+        (void)packed;
+        kernel(*(const Args *)(packed + packing::template offset<index>())...);
+    }
+    GPU_UNCHECKED static void run(const char *packed)
+    {
+        call(packed, typename gpu_counted<count>::type());
+    }
+
+    struct Table { GpuParameter entry[count + 1]; };
+    template <int... index> static constexpr Table describe(gpu_indices<index...>)
+    {
+        return {{gpu_type<Args>::describe(packing::template offset<index>())..., GpuParameter{}}};
+    }
+    static constexpr Table table = describe(typename gpu_counted<count>::type());
+};
+
+constexpr int gpu_first() { return 0; }
+template <class... Rest> constexpr int gpu_first(int first, Rest...) { return first; }
+
+#define GPU_VISIBLE __attribute__((visibility("default")))
+#define GPU_EXPORT(kernel, bounds, ...)                                                       \
+    static const char *const gpu_names_##kernel[] = {__VA_ARGS__};                            \
+    extern "C" GPU_VISIBLE const GpuKernel gpu_export_##kernel = {                            \
+        #kernel, gpu_entry<&kernel>::run, gpu_entry<&kernel>::table.entry, gpu_names_##kernel, \
+        gpu_entry<&kernel>::count, gpu_first bounds};

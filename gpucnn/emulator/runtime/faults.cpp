@@ -1,0 +1,220 @@
+// Faults: how they are recorded, and how signals and the compiler's own checks become faults.
+
+static void format_into(char *text, size_t size, const char *format, va_list values)
+{
+    vsnprintf(text, size, format, values);
+}
+
+static Where here(Worker &w, void *pc)
+{
+    Where where = {};
+    where.block = blockIdx;
+    where.thread = w.threads[w.current].index;
+    where.pc = pc ? (Address)pc - w.launch->request->module->base : 0;
+    return where;
+}
+
+static Where at_line(uint3 block, uint3 thread, const char *file, int line)
+{
+    Where where = {};
+    where.block = block;
+    where.thread = thread;
+    where.line = line;
+    snprintf(where.file, sizeof where.file, "%s", file);
+    return where;
+}
+
+static void record(Worker &w, int kind, const Where &where, const Where *other, const char *format,
+                   va_list values)
+{
+    Launch &launch = *w.launch;
+    std::lock_guard<std::mutex> guard(launch.mutex);
+    if (launch.fault_count == max_faults) return;
+    Fault &fault = launch.faults[launch.fault_count++];
+    fault.kind = kind;
+    fault.here = where;
+    fault.has_other = other != nullptr;
+    if (other) fault.other = *other;
+    format_into(fault.text, sizeof fault.text, format, values);
+}
+
+// Records a fault and goes on: a race hides none of the others.
+static void note(Worker &w, int kind, const Where &where, const Where *other, const char *format,
+                 ...)
+{
+    va_list values;
+    va_start(values, format);
+    record(w, kind, where, other, format, values);
+    va_end(values);
+}
+
+// Records a fault and ends the launch. Called in a GPU thread it does not return.
+static void stop(Worker &w, int kind, const Where &where, const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    record(w, kind, where, nullptr, format, values);
+    va_end(values);
+    w.launch->stopped = true;
+    w.aborted = true;
+    if (w.inside) abandon_thread(w);
+}
+
+GPU_API void gpu_stop(const char *what, const char *file, int line)
+{
+    Worker &w = *worker;
+    stop(w, ASSERTION, at_line(blockIdx, w.threads[w.current].index, file, line), "%s", what);
+    abort();   // not reached
+}
+
+// ------------------------------------------------------------- the compiler's own checks
+// g++ -fsanitize=... calls these by name; no library of the compiler is linked.
+
+struct SourceLine {
+    const char *file;
+    uint32_t line, column;
+};
+
+static void undefined(int kind, const char *what, const SourceLine *at)
+{
+    Worker *w = worker;
+    if (!w || !w->inside) return;
+    stop(*w, kind, at_line(blockIdx, w->threads[w->current].index, at->file, (int)at->line), "%s",
+         what);
+}
+
+#define GPU_UNDEFINED(name, kind, what, ...)                            \
+    GPU_API void __ubsan_handle_##name(SourceLine *at, ##__VA_ARGS__)   \
+    {                                                                   \
+        undefined(kind, what, at);                                      \
+    }
+GPU_UNDEFINED(add_overflow, OVERFLOW, "signed integer overflow in +", Address, Address)
+GPU_UNDEFINED(sub_overflow, OVERFLOW, "signed integer overflow in -", Address, Address)
+GPU_UNDEFINED(mul_overflow, OVERFLOW, "signed integer overflow in *", Address, Address)
+GPU_UNDEFINED(negate_overflow, OVERFLOW, "signed integer overflow in unary -", Address)
+GPU_UNDEFINED(divrem_overflow, DIVISION, "integer division by zero", Address, Address)
+GPU_UNDEFINED(shift_out_of_bounds, BAD_SHIFT, "shift by a negative or too large count", Address,
+              Address)
+GPU_UNDEFINED(pointer_overflow, OVERFLOW, "pointer overflow", Address, Address)
+
+struct ArrayType {   // the compiler's description of a type
+    uint16_t kind, info;
+    char name[1];
+};
+struct BadIndex {
+    SourceLine at;
+    const ArrayType *array, *index;
+};
+GPU_API void __ubsan_handle_out_of_bounds(BadIndex *data, Address index)
+{
+    char what[160];
+    snprintf(what, sizeof what, "index %ld is outside %.100s", (long)(int32_t)index,
+             data->array->name);
+    undefined(OUT_OF_BOUNDS, what, &data->at);
+}
+
+struct BadPointer {
+    SourceLine at;
+    const ArrayType *type;
+    uint8_t log2_alignment, use;
+};
+GPU_API void __ubsan_handle_type_mismatch_v1(BadPointer *data, Address pointer)
+{
+    if (!pointer) return;   // the access itself is found out of bounds
+    char what[200];
+    snprintf(what, sizeof what, "address is no multiple of %u, the alignment of %.100s",
+             1u << data->log2_alignment, data->type->name);
+    undefined(MISALIGNED, what, &data->at);
+}
+
+// ---------------------------------------------------------------------------- signals
+static struct sigaction earlier_segv, earlier_bus, earlier_fpe;
+
+static const char *describe_segv(Worker &w, Address address, char *text, size_t size, int *kind)
+{
+    *kind = OUT_OF_BOUNDS;
+    Address stacks = (Address)w.stacks;
+    if (address - stacks < max_threads * stack_bytes) {
+        *kind = STACK;
+        return "the thread's stack is full";
+    }
+    if (address - arena.low >= arena.size) return "touches memory that is not the device's";
+    Allocation *before = arena.neighbour(address, -1), *after = arena.neighbour(address, 0);
+    bool near_after = after && after->live &&
+                      (!before || !before->live || after->low - address < address - before->high);
+    Allocation *memory = near_after ? after : before;
+    if (!memory || !memory->live) return "touches device memory that is not allocated";
+    snprintf(text, size, "touches memory %zu bytes %s an array of %zu bytes",
+             (size_t)(near_after ? after->low - address : address - before->high),
+             near_after ? "before" : "past the end of", (size_t)(memory->high - memory->low));
+    return text;
+}
+
+// The address after the instruction of the kernel that a signal came from. Where the signal came
+// from a function that the kernel called, the stack holds where that was to return to.
+static Address kernel_pc(Worker &w, ucontext_t *context)
+{
+    const Module &module = *w.launch->request->module;
+    auto inside = [&](Address pc) { return pc > module.code && pc <= module.code_end; };
+    Address pc = (Address)context->uc_mcontext.gregs[REG_RIP] + 1;
+    if (inside(pc)) return pc;
+    const Fiber &fiber = *w.threads[w.current].fiber;
+    Address top = (Address)fiber.low + stack_bytes - page;
+    Address word = std::max((Address)context->uc_mcontext.gregs[REG_RSP], (Address)fiber.low);
+    for (word = (word + 7) & ~(Address)7; word < top; word += 8)
+        if (inside(*(Address *)word)) return *(Address *)word;
+    return module.base;
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    Worker *w = worker;
+    if (!w || !w->inside) {   // not ours: whoever was there before meets it at the next attempt
+        struct sigaction *earlier = number == SIGSEGV   ? &earlier_segv
+                                    : number == SIGBUS ? &earlier_bus
+                                                       : &earlier_fpe;
+        sigaction(number, earlier, nullptr);
+        return;
+    }
+    w->inside = false;
+    char text[160];
+    int kind = DIVISION;
+    const char *what = "integer division by zero";
+    if (number == SIGSEGV && info->si_code == SI_KERNEL) {   // the processor names no address
+        kind = MISALIGNED;
+        what = "vector access at a misaligned address, or an address that no memory can have";
+    } else if (number != SIGFPE)
+        what = describe_segv(*w, (Address)info->si_addr, text, sizeof text, &kind);
+    stop(*w, kind, here(*w, (void *)kernel_pc(*w, (ucontext_t *)context)), "%s", what);
+    siglongjmp(w->escape, 1);
+}
+
+// Takes the signals of faulty kernels; again at each launch, since others may have taken them.
+static void catch_signals()
+{
+    struct sigaction now;
+    sigaction(SIGSEGV, nullptr, &now);
+    if (now.sa_sigaction == on_signal) return;
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = on_signal;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigaction(SIGSEGV, &action, &earlier_segv);
+    sigaction(SIGBUS, &action, &earlier_bus);
+    sigaction(SIGFPE, &action, &earlier_fpe);
+}
+
+// A thread whose own stack is full needs another one to handle the signal on.
+static void provide_signal_stack()
+{
+    static __thread bool done;
+    if (done) return;
+    done = true;
+    stack_t stack;
+    sigaltstack(nullptr, &stack);
+    if (!(stack.ss_flags & SS_DISABLE)) return;
+    stack.ss_flags = 0;
+    stack.ss_size = 64 << 10;
+    stack.ss_sp = malloc(stack.ss_size);
+    sigaltstack(&stack, nullptr);
+}

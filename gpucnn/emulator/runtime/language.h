@@ -1,0 +1,69 @@
+// CUDA's keywords, built-in variables and vector types.
+#pragma once
+
+// Sources can ask where they are: the emulator is no GPU of the newest kind, so a path of inline
+// PTX behind `#if __CUDA_ARCH__ >= 800` gives way to the plain path beside it.
+#define GPUCNN_EMULATOR 1
+#define __CUDACC_RTC__ 1
+#define __CUDA_ARCH__ 750
+
+// A kernel inlined into the function that calls it would lose its checks (see export.h).
+#define __global__ __attribute__((noinline, noclone))
+#define __device__
+#define __host__
+#define __constant__
+#define __managed__
+#define __grid_constant__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
+#define __launch_bounds__(...)
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __builtin_align__(bytes) __attribute__((aligned(bytes)))
+
+// One block runs on one thread of the host at a time, so "shared by the block" is "local to the
+// host's thread". In a function thread_local implies static; `extern __shared__ T name[]` becomes
+// a declaration whose definition toolchain.py adds to the assembler text.
+#define __shared__ thread_local
+
+#define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
+#define GPU_INLINE static inline __attribute__((always_inline))
+
+static constexpr int warpSize = 32;
+
+struct dim3 {
+    unsigned x, y, z;
+    constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+    constexpr dim3(uint3 other) : x(other.x), y(other.y), z(other.z) {}
+};
+
+// As on a GPU, vectors of two and four are aligned as a whole (to 16 bytes at most).
+#define GPU_VECTOR1(T, name)                                         \
+    struct name##1 { T x; };                                         \
+    GPU_INLINE name##1 make_##name##1(T x) { return name##1{x}; }
+#define GPU_VECTOR2(T, name)                                         \
+    struct __align__(2 * sizeof(T)) name##2 { T x, y; };             \
+    GPU_INLINE name##2 make_##name##2(T x, T y) { return name##2{x, y}; }
+#define GPU_VECTOR3(T, name)                                         \
+    struct name##3 { T x, y, z; };                                   \
+    GPU_MAKE3(T, name)
+#define GPU_MAKE3(T, name)                                           \
+    GPU_INLINE name##3 make_##name##3(T x, T y, T z) { return name##3{x, y, z}; }
+#define GPU_VECTOR4(T, name)                                         \
+    struct __align__(sizeof(T) == 8 ? 16 : 4 * sizeof(T)) name##4 { T x, y, z, w; }; \
+    GPU_INLINE name##4 make_##name##4(T x, T y, T z, T w) { return name##4{x, y, z, w}; }
+#define GPU_VECTORS(T, name) \
+    GPU_VECTOR1(T, name) GPU_VECTOR2(T, name) GPU_VECTOR3(T, name) GPU_VECTOR4(T, name)
+
+GPU_VECTORS(signed char, char)
+GPU_VECTORS(unsigned char, uchar)
+GPU_VECTORS(short, short)
+GPU_VECTORS(unsigned short, ushort)
+GPU_VECTORS(int, int)
+GPU_VECTORS(float, float)
+GPU_VECTORS(double, double)
+GPU_VECTORS(long long, longlong)
+GPU_VECTORS(unsigned long long, ulonglong)
+GPU_VECTOR1(unsigned, uint)
+GPU_VECTOR2(unsigned, uint)
+GPU_MAKE3(unsigned, uint)   // uint3 itself is in abi.h
+GPU_VECTOR4(unsigned, uint)

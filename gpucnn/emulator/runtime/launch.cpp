@@ -1,0 +1,159 @@
+// Modules and launches: what Python calls. Blocks are handed out to the workers one by one.
+
+static void work(Worker &w, Launch &launch)
+{
+    worker = &w;
+    w.launch = &launch;
+    w.aborted = false;
+    w.inside = false;
+    provide_signal_stack();
+    for (int i = 0; i < (int)launch.block_threads; ++i) {
+        unsigned t = (unsigned)i;
+        w.threads[i].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
+                              t / blockDim.x / blockDim.y};
+    }
+    if (launch.request->check) check_begin_launch(w);
+    if (!sigsetjmp(w.escape, 1)) {
+        while (!launch.stopped) {
+            uint64_t next = launch.next_block++;
+            if (next >= launch.blocks) break;
+            run_block(w, launch.block_order.empty() ? next : launch.block_order[next]);
+        }
+    }
+    drop_threads(w);
+    if (launch.request->check) check_end_launch();
+    worker = nullptr;
+}
+
+// Host threads beside the calling one. They wait for launches and never end.
+struct Pool {
+    std::mutex mutex;
+    std::condition_variable begin, end;
+    Launch *launch = nullptr;
+    uint64_t turn = 0;
+    unsigned wanted = 0, busy = 0, made = 0;
+
+    void serve(unsigned number)
+    {
+        Worker *mine = new Worker;
+        uint64_t seen = 0;
+        std::unique_lock<std::mutex> lock(mutex);
+        for (;;) {
+            begin.wait(lock, [&] { return turn != seen; });
+            seen = turn;
+            if (number >= wanted) continue;
+            Launch *now = launch;
+            lock.unlock();
+            work(*mine, *now);
+            lock.lock();
+            if (--busy == 0) end.notify_all();
+        }
+    }
+
+    void start(Launch &next, unsigned helpers)
+    {
+        std::lock_guard<std::mutex> lock(mutex);
+        for (; made < helpers; ++made) std::thread(&Pool::serve, this, made).detach();
+        launch = &next;
+        wanted = busy = helpers;
+        ++turn;
+        begin.notify_all();
+    }
+
+    void finish()
+    {
+        std::unique_lock<std::mutex> lock(mutex);
+        end.wait(lock, [&] { return busy == 0; });
+        wanted = 0;   // for those that wake up late
+    }
+};
+
+static Pool *pool;
+static Worker *first_worker;
+static pid_t pool_process;
+static std::mutex launching;
+
+static void order_blocks(Launch &launch)
+{
+    const Request &request = *launch.request;
+    if (request.order == FORWARD || launch.blocks > 1u << 24) return;
+    launch.block_order.resize(launch.blocks);
+    for (size_t i = 0; i < launch.blocks; ++i)
+        launch.block_order[i] = (uint32_t)(request.order == REVERSE ? launch.blocks - 1 - i : i);
+    if (request.order != RANDOM) return;
+    uint64_t state = request.seed * 0x9e3779b97f4a7c15u + 1;
+    for (size_t i = launch.blocks - 1; i; --i) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        std::swap(launch.block_order[i], launch.block_order[(state >> 33) % (i + 1)]);
+    }
+}
+
+// Runs a launch to its end. Returns the number of faults, and fills in `faults` (max_faults).
+GPU_API int gpu_launch(const Request *request, Fault *faults)
+{
+    std::lock_guard<std::mutex> guard(launching);
+    if (pool_process != getpid()) {   // at first, and after a fork, which leaves threads behind
+        pool_process = getpid();
+        pool = new Pool;
+        if (!first_worker) first_worker = new Worker;
+    }
+    memcpy(&gridDim, request->grid, sizeof gridDim);
+    memcpy(&blockDim, request->block, sizeof blockDim);
+    Launch launch;
+    launch.request = request;
+    launch.faults = faults;
+    launch.block_threads = blockDim.x * blockDim.y * blockDim.z;
+    launch.blocks = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
+    order_blocks(launch);
+    catch_signals();
+    unsigned helpers = request->check ? 0 : request->threads - 1;
+    if (helpers >= launch.blocks) helpers = (unsigned)launch.blocks - 1;
+    if (helpers) pool->start(launch, helpers);
+    work(*first_worker, launch);
+    if (helpers) pool->finish();
+    if (!request->check)   // nobody watched what was written: all of it, for all that is known
+        for (uint32_t i = 0; i < request->range_count; ++i)
+            if (request->ranges()[i].writable) request->ranges()[i].memory->written = true;
+    return launch.fault_count;
+}
+
+// Called for each loaded library: finds the one that holds the module's functions.
+static int find_image(dl_phdr_info *info, size_t, void *wanted)
+{
+    Module &module = *(Module *)wanted;
+    Address inside = (Address)module.shared_base;
+    Address end = 0, code = 0, code_end = 0;
+    bool found = false;
+    for (int i = 0; i < info->dlpi_phnum; ++i) {
+        const auto &part = info->dlpi_phdr[i];
+        if (part.p_type != PT_LOAD) continue;
+        Address low = info->dlpi_addr + part.p_vaddr, high = low + part.p_memsz;
+        end = std::max(end, high);
+        if (part.p_flags & PF_X) code = low, code_end = high;
+        found = found || (inside >= low && inside < high);
+    }
+    if (!found) return 0;
+    module.base = info->dlpi_addr;
+    module.end = end;
+    module.code = code;
+    module.code_end = code_end;
+    return 1;
+}
+
+// Modules are never closed. `shared_base` is a function of the module that returns its dynamic
+// shared memory, which lies `dynamic_offset` bytes after the start of all its shared memory.
+GPU_API Module *gpu_open_module(void *(*shared_base)(), size_t dynamic_offset, size_t shared_bytes)
+{
+    Module *module = new Module();
+    module->shared_base = shared_base;
+    module->dynamic_offset = dynamic_offset;
+    module->shared_bytes = shared_bytes;
+    dl_iterate_phdr(find_image, module);
+    return module;
+}
+
+GPU_API void gpu_add_shared(Module *module, size_t offset, size_t size, const char *name,
+                            int dynamic)
+{
+    module->shared.push_back({offset, size, strdup(name), dynamic});
+}

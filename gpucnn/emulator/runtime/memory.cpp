@@ -1,0 +1,138 @@
+// Device memory: an arena of address space in which every allocation ends just before a page that
+// cannot be touched, so that running past an array stops a kernel even in fast mode.
+//
+// A second region of the same size, the written-map, has one byte for each byte of the arena: 1
+// where something has been written. Check mode reads it to find uninitialised reads.
+
+struct Arena {
+    Address low = 0, size = 0, top = 0;
+    std::vector<Allocation *> all;                          // in the order of their addresses
+    std::map<size_t, std::vector<Allocation *>> released;   // by the bytes of their pages
+    std::mutex mutex;
+
+    bool reserve();
+    Allocation *allocate(size_t bytes);
+    void release(Allocation *memory);
+    Allocation *neighbour(Address address, int which);
+};
+
+static Arena arena;
+
+static const size_t alignment = 16;        // bytes: what float4 and double2 need
+static const size_t kept_bytes = 1 << 20;   // allocations up to this size keep their pages
+static const size_t kept_cells = 1 << 16;   // and up to this one the cells of check mode
+
+static char *written_map(Address address) { return (char *)(address + arena.size); }
+
+bool Arena::reserve()
+{
+    if (low) return true;
+    for (size_t bytes = (size_t)64 << 30; bytes >= (size_t)256 << 20; bytes /= 2) {
+        void *start = mmap(nullptr, 2 * bytes, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (start == MAP_FAILED) continue;
+        if (mprotect((char *)start + bytes, bytes, PROT_READ | PROT_WRITE)) {
+            munmap(start, 2 * bytes);
+            continue;
+        }
+        low = (Address)start;
+        size = bytes;
+        top = low + page;
+        return true;
+    }
+    return false;
+}
+
+Allocation *Arena::allocate(size_t bytes)
+{
+    std::lock_guard<std::mutex> guard(mutex);
+    if (!reserve() || bytes > size) return nullptr;
+    size_t pages = bytes ? (bytes + page - 1) / page * page : page;
+    std::vector<Allocation *> &same = released[pages];
+    Allocation *memory;
+    if (!same.empty()) {
+        memory = same.back();
+        same.pop_back();
+    } else {
+        if (pages + page > low + size - top) return nullptr;
+        memory = new Allocation();
+        memory->map_low = top;
+        memory->map_high = top + pages;
+        top += pages + page;
+        all.push_back(memory);
+    }
+    bool mapped = memory->used && pages <= kept_bytes;
+    if (!mapped && mprotect((void *)memory->map_low, pages, PROT_READ | PROT_WRITE)) {
+        same.push_back(memory);
+        return nullptr;
+    }
+    memory->low = (memory->map_high - bytes) & ~(Address)(alignment - 1);
+    memory->high = memory->low + bytes;
+    memory->live = true;
+    memory->written = false;
+    if (mapped) {
+        memset((void *)memory->low, 0, bytes);
+        memset(written_map(memory->low), 0, bytes);
+    }
+    memory->used = true;
+    return memory;
+}
+
+static size_t cell_bytes(const Allocation *memory);
+
+void Arena::release(Allocation *memory)
+{
+    std::lock_guard<std::mutex> guard(mutex);
+    size_t pages = memory->map_high - memory->map_low;
+    memory->live = false;
+    if (memory->cells && pages > kept_cells) {
+        munmap(memory->cells, cell_bytes(memory));
+        memory->cells = nullptr;
+    }
+    released[pages].push_back(memory);
+    if (pages <= kept_bytes) return;
+    // Given back to the system: the next allocation here begins as zeros, and so does its map.
+    madvise((void *)memory->map_low, pages, MADV_DONTNEED);
+    madvise(written_map(memory->map_low), pages, MADV_DONTNEED);
+    mprotect((void *)memory->map_low, pages, PROT_NONE);
+}
+
+// The allocation that begins after an address (which = 0), or the one before that (which = -1).
+Allocation *Arena::neighbour(Address address, int which)
+{
+    size_t first = 0, last = all.size();
+    while (first < last) {
+        size_t middle = (first + last) / 2;
+        if (all[middle]->map_low <= address) first = middle + 1;
+        else last = middle;
+    }
+    first += which;
+    return first < all.size() ? all[first] : nullptr;
+}
+
+// Returns null where memory is short. The contents are zeros; `poison` fills them with bytes that
+// read as NaN or as -1.
+GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
+{
+    Allocation *memory = arena.allocate(bytes);
+    if (!memory) return nullptr;
+    *address = memory->low;
+    if (poison) memset((void *)memory->low, 0xff, bytes);
+    else memory->written = true;
+    return memory;
+}
+
+GPU_API void gpu_release(Allocation *memory) { arena.release(memory); }
+
+// The host has written to part of an allocation: bytes from `offset` on, or all of it.
+GPU_API void gpu_mark_written(Allocation *memory, size_t offset, size_t bytes)
+{
+    if (memory->written) return;
+    if (bytes == memory->high - memory->low) memory->written = true;
+    else memset(written_map(memory->low + offset), 1, bytes);
+}
+
+GPU_API int gpu_all_written(Allocation *memory) { return memory->written; }
+
+// From an address of the arena to its byte of the written-map.
+GPU_API size_t gpu_written_map_distance() { return arena.size; }

@@ -1,0 +1,22 @@
+// The whole runtime as one translation unit: it compiles in a second or two, and the checks of an
+// access are inlined into the functions that the compiler calls.
+#include "runtime.h"
+
+__thread uint3 threadIdx, blockIdx;
+uint3 blockDim, gridDim;
+
+#include "memory.cpp"
+
+#include "faults.cpp"
+
+#include "races.cpp"
+
+#include "access.cpp"
+
+#include "fibers.cpp"
+
+#include "waiting.cpp"
+
+#include "block.cpp"
+
+#include "launch.cpp"

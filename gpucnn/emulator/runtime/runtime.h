@@ -1,0 +1,177 @@
+// The runtime's own structures. One launch runs at a time; each host thread that runs blocks of
+// it has a Worker. In check mode there is one worker, and the blocks run one after another.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <link.h>
+#include <map>
+#include <mutex>
+#include <setjmp.h>
+#include <signal.h>
+#include <string>
+#include <sys/mman.h>
+#include <thread>
+#include <ucontext.h>
+#include <unistd.h>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#define GPU_RUNTIME
+#include "abi.h"
+
+// Declared in abi.h, or called by Python or by code that the compiler writes.
+#define GPU_API extern "C" __attribute__((visibility("default")))
+
+typedef uintptr_t Address;
+
+static const int max_threads = 1024, max_warps = 32;
+static const size_t page = 4096;
+// Of the stack of one GPU thread, whose lowest page is a guard. Not a power of two, or all stacks
+// would compete for the same lines of the caches.
+static const size_t stack_bytes = 33 * page;
+
+// ------------------------------------------------------------------------------ faults.cpp
+// The order is that of Kind in gpucnn/emulator/errors.py.
+enum Kind {
+    OUT_OF_BOUNDS, UNINITIALISED, RACE, BARRIER, WARP, MISALIGNED, OVERFLOW, DIVISION, BAD_SHIFT,
+    READ_ONLY, STACK, ASSERTION,
+};
+
+struct Where {   // an access or a wait: by which thread, and from which line or instruction
+    uint3 block, thread;
+    Address pc;   // relative to the module; 0: see line
+    char file[256];
+    int line;
+};
+
+struct Fault {
+    int kind;
+    int has_other;
+    Where here, other;   // other: the second party of a race
+    char text[512];
+};
+
+static const int max_faults = 8;   // reported of one launch
+
+// ------------------------------------------------------------------------------ memory.cpp
+struct GlobalCell;
+
+struct Allocation {
+    Address low, high;           // what was asked for
+    Address map_low, map_high;   // the pages that hold it; a page that cannot be touched follows
+    bool live;
+    bool used;                   // has been given out before
+    bool written;                // every byte has been: else the written-map tells which have
+    GlobalCell *cells;           // check mode: the last accesses to each word, made at need
+};
+
+struct Range {   // an array that is an argument of a launch
+    Allocation *memory;
+    Address low, high;
+    uint32_t writable : 1, parameter : 31;
+    uint32_t unused;
+};
+
+// ------------------------------------------------------------------------------ launch.cpp
+struct SharedVariable {
+    size_t offset, size;   // from the start of the module's thread-local storage
+    const char *name;
+    int dynamic;           // the launch decides its size
+};
+
+struct Module {
+    void *(*shared_base)();   // this host thread's copy of the dynamic shared memory
+    size_t dynamic_offset, shared_bytes;   // where that begins; of all shared memory
+    std::vector<SharedVariable> shared;
+    Address base, end;        // the loaded library
+    Address code, code_end;   // its instructions
+};
+
+enum Order { FORWARD, REVERSE, RANDOM };
+
+struct Request {   // what Python passes for a launch: this, then the ranges, then the arguments
+    const GpuKernel *kernel;
+    Module *module;
+    uint64_t seed;
+    uint32_t grid[3], block[3];
+    uint32_t dynamic_bytes;
+    uint32_t check, order, threads;
+    uint32_t range_count;
+    uint32_t unused;   // so that the size is a multiple of 8 bytes
+
+    const Range *ranges() const { return (const Range *)(this + 1); }
+    const char *arguments() const { return (const char *)(ranges() + range_count); }
+};
+
+struct Launch {
+    const Request *request;
+    unsigned block_threads;
+    uint64_t blocks;
+    std::vector<uint32_t> block_order;   // empty: as numbered
+    std::atomic<uint64_t> next_block{0};
+    std::atomic<bool> stopped{false};
+    std::mutex mutex;                    // guards the faults
+    Fault *faults;
+    int fault_count = 0;
+};
+
+// ------------------------------------------------------ fibers.cpp, waiting.cpp, block.cpp
+enum State : uint8_t { FRESH, READY, AT_BARRIER, AT_WARP, EXITED };
+
+struct Fiber {
+    void *stack_pointer;
+    char *low;   // the lowest usable byte of its stack
+    int index;
+};
+
+struct Thread {
+    Fiber *fiber;
+    State state;
+    int vote;           // the kind of barrier it waits at
+    int line;           // where it waits
+    const char *file;
+    uint3 index;
+};
+
+struct Warp {
+    unsigned alive, waiting;   // lanes
+    int operation[32], source[32];
+    unsigned mask[32];
+    uint64_t value[32];        // deposited by each lane, then what each lane gets
+};
+
+struct Worker {
+    Launch *launch = nullptr;
+    void *scheduler = nullptr;      // its saved stack pointer
+    sigjmp_buf escape;              // back to the scheduler from a signal
+    volatile bool inside = false;   // a GPU thread is running
+    bool aborted = false;
+
+    Thread threads[max_threads];
+    Warp warps[max_warps];
+    int count = 0, exited = 0, at_barrier = 0, current = -1;
+    int ready[max_threads], ready_first = 0, ready_count = 0;
+    int voted = 0, vote_result = 0;
+    uint64_t random = 1;
+
+    char *stacks = nullptr;
+    std::vector<Fiber *> free_fibers;
+    int fibers_made = 0;
+};
+
+static __thread Worker *worker GPU_FIXED_TLS;
+
+static void abandon_thread(Worker &w);
+
+// ------------------------------------------------------------------- access.cpp, races.cpp
+static void check_begin_launch(Worker &w);
+static void check_begin_block(Worker &w, uint64_t block);
+static void check_barrier(Worker &w);
+static void check_syncwarp(Worker &w, int warp, unsigned lanes);
+static void check_end_launch();

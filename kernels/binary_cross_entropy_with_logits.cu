@@ -1,0 +1,36 @@
+// Binary cross-entropy of sigmoid(x) with targets t: the loss of an element is
+// max(x, 0) - x t + log(1 + exp(-|x|)), which overflows at no x, and dx = scale (sigmoid(x) - t),
+// where scale holds the gradient of the reduced loss and, for a mean, the division by n.
+//
+// Input and target are arrays of n elements, any shape. Forward writes each element's loss;
+// forward_sum is the first stage of their sum (common.cuh: fixed shares, a fixed tree).
+
+__device__ inline real term(real x, real target) {
+    const real tail = log1p(exp(-fabs(x)));
+    return (x > 0 ? x * (1 - target) : -(x * target)) + tail;
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+binary_cross_entropy_with_logits_forward(const real* __restrict__ input,
+                                         const real* __restrict__ target,
+                                         real* __restrict__ output, int64 n) {
+    const int64 i = thread_index();
+    if (i >= n) return;
+    output[i] = term(input[i], target[i]);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+binary_cross_entropy_with_logits_forward_sum(const real* __restrict__ input,
+                                             const real* __restrict__ target,
+                                             real* __restrict__ partials, int64 n, real scale) {
+    sum_terms(partials, n, scale, [&](int64 i) { return term(input[i], target[i]); });
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+binary_cross_entropy_with_logits_backward(const real* __restrict__ input,
+                                          const real* __restrict__ target,
+                                          real* __restrict__ input_grad, int64 n, real scale) {
+    const int64 i = thread_index();
+    if (i >= n) return;
+    input_grad[i] = scale * (sigmoid(input[i]) - target[i]);
+}

@@ -1,0 +1,320 @@
+// Shared by every file in this folder: the loader puts this text in front of each of them.
+//
+// `real` is a macro, float or double, that the loader defines: one module a file and a type.
+// A kernel's signature is its only registration. The loader reads from it what to check before a
+// launch, and the number of threads in a block from __launch_bounds__. `NULLABLE` before a
+// parameter's name says that the pointer may be null (None in Python).
+// A second number in __launch_bounds__, blocks on a multiprocessor, is for the compiler alone: without
+// it, ptxas keeps some kernels to so few registers that it spills (tests/test_compile.py).
+//
+// Determinism. No float atomics: whatever is added up is added by one thread in index order, or by
+// the fixed tree of block_sum, or by partial sums whose number follows from the shapes alone. So a
+// result depends on its inputs, and neither on the device nor on the order in which blocks run.
+
+#define NULLABLE
+
+typedef long long int64;
+typedef unsigned char uint8;
+
+// The thread's number in a one-dimensional grid; 64 bits, as arrays may pass 2^31 elements.
+__device__ inline int64 thread_index() {
+    return (int64)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+__device__ inline int64 threads_in_grid() {
+    return (int64)gridDim.x * blockDim.x;
+}
+
+__device__ inline bool is_nan(real x) {
+    return x != x;
+}
+
+__device__ inline bool is_finite(real x) {
+    return x - x == 0;
+}
+
+// A quiet NaN: what a label or an index out of range turns into, so that a loss shows it.
+__device__ inline real not_a_number() {
+    const real zero = 0;
+    return zero / zero;
+}
+
+// a / b and a % b of numbers that are not negative. The compiler's own division of 64 bits calls a
+// subroutine, for which registers are spilled; this one takes 32 bits where they do, and else goes
+// bit by bit.
+struct Division {
+    int64 quotient, rest;
+};
+
+__device__ inline Division divide(int64 a, int64 b) {
+    if (((a | b) >> 32) == 0) {
+        const unsigned int quotient = (unsigned int)a / (unsigned int)b;
+        return {quotient, (unsigned int)a - quotient * (unsigned int)b};
+    }
+    Division result = {0, 0};
+#pragma unroll 1
+    for (int bit = 62; bit >= 0; --bit) {
+        // As unsigned numbers, in which twice a rest cannot overflow.
+        const unsigned long long rest = (unsigned long long)result.rest * 2 + ((a >> bit) & 1);
+        const bool fits = rest >= (unsigned long long)b;
+        result.rest = (int64)(fits ? rest - b : rest);
+        result.quotient = result.quotient * 2 + fits;
+    }
+    return result;
+}
+
+__device__ inline int64 ceil_divide(int64 a, int64 b) {
+    return (a + b - 1) / b;
+}
+
+// 1 / (1 + exp(-x)); the exponential is taken of -|x| only, so that nothing overflows.
+__device__ inline real sigmoid(real x) {
+    const real small = exp(-fabs(x));
+    return (x >= 0 ? 1 : small) / (1 + small);
+}
+
+// How a window slides along one axis of a plane (gpucnn/backends/window.py): it stops `stops`
+// times, `stride` pixels apart, the first time with its first tap `before` pixels ahead of the
+// plane; its taps are `dilation` pixels apart.
+struct Axis {
+    int taps, stride, before, dilation, size, stops;
+
+    // The pixel under a tap at a stop; it may lie outside.
+    __device__ int pixel(int stop, int tap) const {
+        return stop * stride - before + tap * dilation;
+    }
+
+    __device__ bool inside(int pixel) const {
+        return pixel >= 0 && pixel < size;
+    }
+
+    // The stop that has the tap on the pixel, or -1: the reverse of pixel().
+    __device__ int stop(int pixel, int tap) const {
+        const int from_first = pixel + before - tap * dilation;
+        if (from_first < 0 || from_first % stride) return -1;
+        const int stop = from_first / stride;
+        return stop < stops ? stop : -1;
+    }
+
+    // The first and the last stop at which the window reaches over the pixel.
+    __device__ int first_stop(int pixel) const {
+        const int ahead = pixel + before - (taps - 1) * dilation;
+        return ahead <= 0 ? 0 : (ahead + stride - 1) / stride;
+    }
+
+    __device__ int last_stop(int pixel) const {
+        const int stop = (pixel + before) / stride;
+        return stop < stops ? stop : stops - 1;
+    }
+};
+
+// The sum of every thread's value, given to every thread, by a tree that depends on nothing but the
+// block's size: a power of two, at most 1024. T is real or int.
+template <typename T>
+__device__ T block_sum(T value) {
+    __shared__ T tree[1024];
+    tree[threadIdx.x] = value;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        if ((int)threadIdx.x < half) tree[threadIdx.x] += tree[threadIdx.x + half];
+        __syncthreads();
+    }
+    const T total = tree[0];
+    __syncthreads();  // so that the next call may write again
+    return total;
+}
+
+// The greatest of `size` elements that lie `step` apart, or NaN where one is, given to every
+// thread.
+__device__ inline real block_max(const real* elements, int size, int64 step) {
+    __shared__ real tree[1024];
+    real greatest = elements[0];
+    for (int i = threadIdx.x; i < size; i += blockDim.x) {
+        const real x = elements[i * step];
+        if (x > greatest || is_nan(x)) greatest = x;
+    }
+    tree[threadIdx.x] = greatest;
+    __syncthreads();
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        if ((int)threadIdx.x < half) {
+            const real other = tree[threadIdx.x + half];
+            if (other > tree[threadIdx.x] || is_nan(other)) tree[threadIdx.x] = other;
+        }
+        __syncthreads();
+    }
+    greatest = tree[0];
+    __syncthreads();  // so that the next call may write again
+    return greatest;
+}
+
+// The first of two stages of a long sum: writes `scale` times the sum of the block's share of the
+// n terms to partials[blockIdx.x]. With a grid of one block that is the whole sum; else
+// sum_partials (sum.cu) adds the partial sums. The launcher sizes the grid by n alone.
+template <typename Term>
+__device__ void sum_terms(real* partials, int64 n, real scale, Term term) {
+    real sum = 0;
+    for (int64 i = thread_index(); i < n; i += threads_in_grid()) sum += term(i);
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) partials[blockIdx.x] = sum * scale;
+}
+
+// --- tiled matrix products -----------------------------------------------------------------------
+//
+// C (row, column) = sum over k of A (row, k) B (column, k). A block owns a tile of C and goes along
+// k in slabs: while its threads work on one slab in shared memory, they fetch the next one into
+// registers. Each thread owns HIGH by WIDE sums, in registers, and adds its products in order of k.
+//
+// Where the operands' elements come from is the operands' affair: see Matrix below for what an
+// operand is. Out of range of lines or k, it gives zero.
+
+// COUNT numbers that travel together: one load from shared memory instead of COUNT.
+template <int COUNT>
+struct alignas(COUNT * sizeof(real)) Pack {
+    real at[COUNT];
+};
+
+// Which elements of a slab, LINES rows of A or columns of B by DEPTH values of k, a thread fetches.
+// Neighbouring threads take neighbouring k if ALONG_K, else neighbouring lines: whichever lies
+// together in memory.
+template <int LINES, int DEPTH, int THREADS, bool ALONG_K>
+struct Fetch {
+    static_assert(THREADS % (ALONG_K ? DEPTH : LINES) == 0, "a thread must keep its k or its line");
+    static_assert(LINES * DEPTH % THREADS == 0, "every thread must fetch the same number");
+    static constexpr int COUNT = LINES * DEPTH / THREADS;
+    static constexpr bool along_k = ALONG_K;
+    // From a thread's element to its next: in lines within a slab, and in k by step().
+    static constexpr int LINE_STEP = ALONG_K ? THREADS / DEPTH : 0;
+    static constexpr int K_STEP = ALONG_K ? DEPTH : THREADS / LINES;
+
+    __device__ static int line(int r) {
+        return (ALONG_K ? threadIdx.x / DEPTH : threadIdx.x % LINES) + r * LINE_STEP;
+    }
+
+    __device__ static int k(int r) {
+        return ALONG_K ? threadIdx.x % DEPTH : threadIdx.x / LINES + r * K_STEP;
+    }
+};
+
+template <int ROWS, int COLUMNS, int DEPTH, int HIGH, int WIDE>
+struct Tile {
+    static constexpr int rows = ROWS, columns = COLUMNS, depth = DEPTH, high = HIGH, wide = WIDE;
+    static constexpr int THREADS = (ROWS / HIGH) * (COLUMNS / WIDE);
+    static constexpr int A_PACK = HIGH < 4 ? HIGH : 4, B_PACK = WIDE < 4 ? WIDE : 4;
+    static_assert(ROWS % HIGH == 0 && COLUMNS % WIDE == 0, "threads must divide the tile");
+    static_assert(HIGH % A_PACK == 0 && WIDE % B_PACK == 0, "packs must divide a thread's part");
+    template <bool ALONG_K>
+    using RowFetch = Fetch<ROWS, DEPTH, THREADS, ALONG_K>;
+    template <bool ALONG_K>
+    using ColumnFetch = Fetch<COLUMNS, DEPTH, THREADS, ALONG_K>;
+
+    real sum[HIGH][WIDE];
+
+    // The row and the column, within the tile, of the thread's sum[i][j].
+    __device__ static int row(int i) {
+        const int y = threadIdx.x / (COLUMNS / WIDE);
+        return (i / A_PACK * (ROWS / HIGH) + y) * A_PACK + i % A_PACK;
+    }
+
+    __device__ static int column(int j) {
+        const int x = threadIdx.x % (COLUMNS / WIDE);
+        return (j / B_PACK * (COLUMNS / WIDE) + x) * B_PACK + j % B_PACK;
+    }
+
+    // Sets `sum` to the products of a and b over `count` values of k.
+    template <class A, class B>
+    __device__ void multiply(A a, B b, int64 count) {
+        // Two slabs of each, to read one while the other is written. The extra pack in a line
+        // spreads the banks that threads with neighbouring k write to.
+        __shared__ Pack<A_PACK> left[2][DEPTH][ROWS / A_PACK + 1];
+        __shared__ Pack<B_PACK> right[2][DEPTH][COLUMNS / B_PACK + 1];
+        real from_a[A::Place::COUNT], from_b[B::Place::COUNT];
+        const int y = threadIdx.x / (COLUMNS / WIDE), x = threadIdx.x % (COLUMNS / WIDE);
+        const int slabs = (int)ceil_divide(count, DEPTH);
+#pragma unroll
+        for (int i = 0; i < HIGH; ++i) {
+#pragma unroll
+            for (int j = 0; j < WIDE; ++j) sum[i][j] = 0;
+        }
+        fetch(a, from_a);
+        fetch(b, from_b);
+        store<typename A::Place>(left[0], from_a);
+        store<typename B::Place>(right[0], from_b);
+        __syncthreads();
+        for (int slab = 0; slab < slabs; ++slab) {
+            const int now = slab % 2;
+            const bool more = slab + 1 < slabs;
+            if (more) {
+                fetch(a, from_a);
+                fetch(b, from_b);
+            }
+#pragma unroll
+            for (int k = 0; k < DEPTH; ++k) {
+                Pack<A_PACK> p[HIGH / A_PACK];
+                Pack<B_PACK> q[WIDE / B_PACK];
+#pragma unroll
+                for (int i = 0; i < HIGH / A_PACK; ++i) p[i] = left[now][k][i * (ROWS / HIGH) + y];
+#pragma unroll
+                for (int j = 0; j < WIDE / B_PACK; ++j) {
+                    q[j] = right[now][k][j * (COLUMNS / WIDE) + x];
+                }
+#pragma unroll
+                for (int i = 0; i < HIGH; ++i) {
+#pragma unroll
+                    for (int j = 0; j < WIDE; ++j) {
+                        sum[i][j] += p[i / A_PACK].at[i % A_PACK] * q[j / B_PACK].at[j % B_PACK];
+                    }
+                }
+            }
+            if (more) {
+                store<typename A::Place>(left[1 - now], from_a);
+                store<typename B::Place>(right[1 - now], from_b);
+                __syncthreads();
+            }
+        }
+    }
+
+    // A thread's share of an operand's next slab.
+    template <class Operand>
+    __device__ static void fetch(Operand& operand, real (&values)[Operand::Place::COUNT]) {
+#pragma unroll
+        for (int r = 0; r < Operand::Place::COUNT; ++r) {
+            values[r] = operand.get(r);
+            if (!Operand::Place::along_k) operand.step();
+        }
+        if (Operand::Place::along_k) operand.step();
+    }
+
+    template <class Place, int PACK, int LENGTH>
+    __device__ static void store(Pack<PACK> (&slab)[DEPTH][LENGTH],
+                                 const real (&values)[Place::COUNT]) {
+#pragma unroll
+        for (int r = 0; r < Place::COUNT; ++r) {
+            slab[Place::k(r)][Place::line(r) / PACK].at[Place::line(r) % PACK] = values[r];
+        }
+    }
+};
+
+// An operand that lies in memory as a matrix: its element (line, k) is
+// data[line * line_stride + k * k_stride], k < count. An operand gives with get(r) the thread's r-th element
+// of the lines, at its present k, and step() moves k on.
+template <class F>
+struct Matrix {
+    using Place = F;
+    const real* at;
+    int line_stride, k_stride, left, lines;
+
+    __device__ Matrix(const real* data, int line_stride, int k_stride, int first_line, int lines,
+                      int count)
+        : at(data + (int64)(first_line + F::line(0)) * line_stride + (int64)F::k(0) * k_stride),
+          line_stride(line_stride), k_stride(k_stride), left(count - F::k(0)),
+          lines(lines - first_line) {}
+
+    __device__ real get(int r) const {
+        return left > 0 && F::line(r) < lines ? at[(int64)r * F::LINE_STEP * line_stride] : 0;
+    }
+
+    __device__ void step() {
+        left -= F::K_STEP;
+        at += (int64)F::K_STEP * k_stride;
+    }
+};

@@ -1,0 +1,12 @@
+// Dropout: y = x m, and dx = dy m by the same kernel, m being 0 or 1 / (1 - p) for each element.
+//
+// Arrays of n elements, any shape; the mask is drawn on the host, the same for every backend. A
+// thread owns one element, so there is no order to speak of.
+
+extern "C" __global__ void __launch_bounds__(256)
+dropout_forward(const real* __restrict__ input, const real* __restrict__ mask,
+                real* __restrict__ output, int64 n) {
+    const int64 i = thread_index();
+    if (i >= n) return;
+    output[i] = input[i] * mask[i];
+}
