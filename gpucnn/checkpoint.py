@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
 from gpucnn.errors import CheckpointError, SettingError
+from gpucnn.losses import LOSSES
 from gpucnn.model import Sequential
 
 FORMAT = 1
@@ -109,6 +110,8 @@ def load_model(
     mean, std = saved.metadata["normalization"]
     model.normalization = (tuple(mean), tuple(std))
     model.classes = tuple(saved.metadata["classes"])
+    losses = {kind.__name__: kind for kind in LOSSES.values()}
+    model.output = losses[saved.metadata["settings"]["loss"]["type"]].output
     return model
 
 
@@ -120,6 +123,8 @@ def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
         for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
             yield from differences(one, other, f"{path}[{index}]")
+    elif isinstance(wanted, list) and isinstance(found, list):
+        yield f"{path} had {len(found)} entries, now {len(wanted)}"
     elif wanted != found:
         yield f"{path} was {found!r}, now {wanted!r}"
 

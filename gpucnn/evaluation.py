@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backends.checks import Array
+from gpucnn.config import whole
 from gpucnn.data import Split
 from gpucnn.errors import ShapeError
 from gpucnn.losses import CrossEntropyLoss, Loss
@@ -43,6 +44,7 @@ class Batches:
             raise ShapeError(
                 f"the images are {split.images.shape[1:]}, the model takes {model.input_shape}"
             )
+        whole("batch_size", batch_size, 1)
         self.model = model
         self.count = len(split)
         self.batch_size = batch_size
@@ -65,9 +67,10 @@ class Batches:
         """Return how well the model does on all batches."""
         be = self.model.backend
         totals = be.zeros((2,), np.float64)
-        for index in range(len(self)):
-            x, target = self.batch(index)
-            scores = self.model.forward(x)
-            be.add_metrics(totals, loss.forward(be, scores, target), scores, target)
+        with np.errstate(all="ignore"):  # weights that are not finite show in the loss
+            for index in range(len(self)):
+                x, target = self.batch(index)
+                scores = self.model.forward(x)
+                be.add_metrics(totals, loss.forward(be, scores, target), scores, target)
         total_loss, correct = be.to_numpy(totals)
         return Evaluation(float(total_loss) / self.count, int(correct), self.count)

@@ -94,7 +94,7 @@ class Stopped(Event):
     """The run is over: all epochs done, no more progress, or asked to stop.
 
     ``epoch`` counts the epochs completed. The figures are those of the weights that the model now
-    holds, None where a run stopped before its first epoch's end.
+    holds, None where a run stopped within an epoch.
     """
 
     name = "stop"

@@ -7,7 +7,7 @@ of zeros and a one, or numbers of the scores' own shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from gpucnn.backends import Backend
 from gpucnn.backends.checks import Array
@@ -17,6 +17,8 @@ class Loss:
     """Base of all losses; ``op`` is the backend's operation, which has a backward beside it."""
 
     op: ClassVar[str]
+    output: ClassVar[Literal["softmax", "sigmoid", "none"]] = "none"
+    """What turns the scores that this loss trains into probabilities."""
 
     def forward(self, be: Backend, scores: Array, target: Array) -> Array:
         """Return the mean loss, an array of shape ()."""
@@ -35,6 +37,7 @@ class CrossEntropyLoss(Loss):
     """-log softmax(scores)[target]: the model's last layer gives plain scores."""
 
     op = "cross_entropy"
+    output = "softmax"
 
     def _target(self, be: Backend, scores: Array, target: Array) -> Array:
         return target
@@ -66,6 +69,7 @@ class BCEWithLogitsLoss(Loss):
     """Sigmoid and binary cross-entropy in one, which no score overflows."""
 
     op = "binary_cross_entropy_with_logits"
+    output = "sigmoid"
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.checks import Array
-from gpucnn.config import build, describe
+from gpucnn.config import build, describe, whole
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
 from gpucnn.init import Stream, generator
 from gpucnn.layers import Dropout, Layer, Parameter, Sigmoid, Softmax
@@ -34,6 +34,12 @@ class Sequential:
     classes: tuple[str, ...] | None = None
     """Names of the classes; ``fit`` sets them."""
 
+    output: Literal["softmax", "sigmoid", "none"] = "softmax"
+    """What turns the last layer's scores into probabilities; ``fit`` sets it by the loss."""
+
+    seed: int | None = None
+    """What the weights were drawn from, None once others were loaded."""
+
     def __init__(
         self,
         layers: Mapping[str, Layer] | Sequence[Layer],
@@ -46,6 +52,9 @@ class Sequential:
             layers = {str(index): layer for index, layer in enumerate(layers)}
         if not layers:
             raise SettingError("a model needs at least one layer")
+        for name, layer in layers.items():
+            if not isinstance(layer, Layer):
+                raise SettingError(f"layer {name!r} is no gpucnn layer but {layer!r}")
         if len({id(layer) for layer in layers.values()}) < len(layers):
             raise SettingError("a layer stands in the model twice: make a second one")
         self.layers = dict(layers)
@@ -83,6 +92,7 @@ class Sequential:
             values = parameter.draw(rng, parameter.shape, parameter.fan_in, parameter.fan_out)
             parameter.data[...] = self.backend.asarray(values)
         self.seed_dropout(seed, 0)
+        self.seed = seed
 
     def seed_dropout(self, seed: int, passes: int) -> None:
         """Have dropout go on as after ``passes`` training passes of a run with ``seed``."""
@@ -91,11 +101,14 @@ class Sequential:
                 layer.key, layer.passes = (seed, index), passes
 
     def to(self, backend: str | Backend) -> Sequential:
-        """Move the parameters to ``backend`` and return the model."""
-        state = self.state_dict()
-        self.backend = get_backend(backend)
+        """Move the parameters to ``backend`` and return the model; a name keeps the dtype."""
+        state, seed = self.state_dict(), self.seed
+        if isinstance(backend, str):
+            backend = get_backend(backend, self.backend.dtype)
+        self.backend = backend
         self._place(self.backend)
         self.load_state_dict(state)
+        self.seed = seed
         return self
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
@@ -116,6 +129,7 @@ class Sequential:
             raise CheckpointError("parameters do not fit the model: " + "; ".join(faults))
         for name, parameter in own.items():
             parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
+        self.seed = None
 
     # --- computing ------------------------------------------------------------------------------
 
@@ -141,9 +155,12 @@ class Sequential:
     def predict(self, images: Any, batch_size: int = 128) -> NDArray[Any]:
         """Return each picture's class probabilities, a NumPy array (N, classes).
 
+        A model trained by a squared error has none; its scores are returned as they are.
+
         ``images`` are uint8, (N, C, H, W), or (N, H, W) for models of one channel, as in the data
         that the model was trained on.
         """
+        whole("batch_size", batch_size, 1)
         pixels = self._pixels(images)
         images_there = self.backend.asarray(pixels, np.uint8)
         scale, shift = self.scaling()
@@ -232,4 +249,6 @@ class Sequential:
     def _probabilities(self, outputs: Array) -> Array:
         """A network that ends in probabilities already has them as they are."""
         last = list(self.layers.values())[-1]
-        return outputs if isinstance(last, Softmax | Sigmoid) else self.backend.softmax(outputs)
+        if isinstance(last, Softmax | Sigmoid) or self.output == "none":
+            return outputs
+        return getattr(self.backend, self.output)(outputs)

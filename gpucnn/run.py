@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.checkpoint import Checkpoint, differences, save
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, DivergedError, ShapeError
+from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
 from gpucnn.evaluation import Batches, Evaluation
 from gpucnn.events import (
     CheckpointWritten,
@@ -24,6 +24,8 @@ from gpucnn.events import (
     Stopped,
 )
 from gpucnn.init import epoch_order
+from gpucnn.layers import Sigmoid, Softmax
+from gpucnn.losses import BCELoss
 from gpucnn.model import Sequential
 from gpucnn.settings import Settings
 from gpucnn.version import __version__
@@ -52,6 +54,11 @@ class Run:
                 f"the model's output is {model.output_shape}, the data has {len(data.classes)} "
                 "classes"
             )
+        if not model.size:
+            raise SettingError("the model has no parameters to train")
+        last = list(model.layers.values())[-1]
+        if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
+            raise SettingError("BCELoss takes probabilities: end the model in a Sigmoid")
         self.model, self.data, self.settings = model, data, settings
         self.path, self.every = path, every
         self.should_stop = should_stop or (lambda: False)
@@ -59,6 +66,7 @@ class Run:
         if settings.validation:
             train, held_out = data.hold_out(settings.validation, settings.seed)
         model.normalization, model.classes = train.statistics(), data.classes
+        model.output = settings.loss.output
 
         self.train = Batches(model, train.train, settings.batch_size)
         self.test = Batches(model, data.test, 128)
@@ -144,6 +152,7 @@ class Run:
             )
 
     def _end_epoch(self) -> EpochEnded:
+        self._raise_if_overflown()
         train_loss, train_accuracy = self._metrics()  # waits for the epoch's end on a device
         seconds, images_per_second = time.perf_counter() - self.began, self._speed()
         loss = self.settings.loss
@@ -183,6 +192,18 @@ class Run:
         if patience is None or self.best is None:
             return False
         return bool(self.epoch - self.best["epoch"] >= patience)
+
+    def _raise_if_overflown(self) -> None:
+        """Raise DivergedError if finite gradients made weights that are not; nothing is saved."""
+        be = self.model.backend
+        if be.all_finite(self.model.flat_parameters):
+            return
+        for name, parameter in self.model.named_parameters():
+            if not be.all_finite(parameter.data):
+                raise DivergedError(
+                    f"step {self.step}: the update made {name!r} infinite; "
+                    "a lower learning rate may help"
+                )
 
     def _diagnosis(self, index: int) -> str:
         """Say which layer the first value of a batch that is not finite comes from."""
@@ -241,6 +262,8 @@ class Run:
     def _stopped(self, reason: Reason) -> Stopped:
         kept = self.settings.keep_best and reason != "interrupted" and self.best is not None
         figures = (self.best["test"] if self.best and kept else self.last) or {}
+        if self.index:  # the weights have changed since an epoch's end
+            figures = {}
         return Stopped(
             step=self.step,
             epoch=self.epoch,
@@ -254,6 +277,7 @@ class Run:
 
     def _save(self) -> Iterator[Event]:
         self._raise_if_diverged()
+        self._raise_if_overflown()
         if self.path is not None:
             save(self.path, self.checkpoint())
             yield CheckpointWritten(self.step, self.epoch, os.fspath(self.path))
@@ -270,7 +294,6 @@ class Run:
                 **self._identity(),
                 "gpucnn": __version__,
                 "normalization": self.model.normalization,
-                "classes": self.model.classes,
                 "epoch": self.epoch,
                 "index": self.index,
                 "optimizer_steps": optimizer.steps,
@@ -284,7 +307,12 @@ class Run:
         """Return what must be the same for a run to be resumed, as JSON would give it back."""
         identity = {
             "model": self.model.config(),
-            "data": {"name": self.data.name, "fingerprint": self.data.fingerprint()},
+            "data": {
+                "name": self.data.name,
+                "builtin": self.data.builtin,
+                "fingerprint": self.data.fingerprint(),
+            },
+            "classes": self.data.classes,
             "settings": self.settings.as_dict(),
             "dtype": str(self.model.backend.dtype),
         }

@@ -65,7 +65,7 @@ class CosineAnnealingLR(Schedule):
 class OneCycleLR(Schedule):
     """Up from 1 / div_factor in the first ``pct_start`` of the run, then down to almost nothing.
 
-    Both by half a cosine, as in PyTorch (L. N. Smith and N. Topin, arXiv:1708.07120).
+    Both by half a cosine; momentum stays as it is (L. N. Smith and N. Topin, arXiv:1708.07120).
     """
 
     pct_start: float = 0.3

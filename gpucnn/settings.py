@@ -33,6 +33,10 @@ class Settings:
     keep_best: bool = False
 
     def __post_init__(self) -> None:
+        kinds = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise SettingError(f"{name} must be a {kind.__name__}: {getattr(self, name)!r}")
         whole("epochs", self.epochs, 1)
         whole("batch_size", self.batch_size, 1)
         whole("seed", self.seed, 0)

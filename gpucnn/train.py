@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
-from gpucnn.backends import Backend, get_backend
+from gpucnn.backends import Backend
 from gpucnn.checkpoint import Checkpoint, load
 from gpucnn.config import whole
 from gpucnn.data import Data
@@ -30,7 +31,7 @@ def fit(
     validation: int = 0,
     early_stopping: int | None = None,
     keep_best: bool = False,
-    backend: str | Backend = "auto",
+    backend: str | Backend | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_every: int | None = None,
     resume: PathLike | Checkpoint | None = None,
@@ -44,6 +45,8 @@ def fit(
     decide on ``early_stopping`` (after that many epochs without a better accuracy) and on
     ``keep_best`` (the model ends with its best weights).
 
+    ``backend`` moves the model there first; by default it stays where it is.
+
     ``checkpoint`` is a file, written at the start, after every epoch, every ``checkpoint_every``
     steps if given, and when ``should_stop``, asked after every step, answers True. ``resume`` goes
     on from such a file, to the same bits as a run that was never stopped; its settings must be the
@@ -56,7 +59,8 @@ def fit(
     settings = Settings(
         epochs,
         batch_size,
-        optimizer or default_optimizer(),
+        # A copy: its state is this run's own.
+        default_optimizer() if optimizer is None else copy.copy(optimizer),
         schedule or Settings.schedule,
         loss or Settings.loss,
         seed,
@@ -66,7 +70,8 @@ def fit(
     )
     if checkpoint_every is not None:
         whole("checkpoint_every", checkpoint_every, 1)
-    model.to(get_backend(backend))
+    if backend is not None:
+        model.to(backend)
     run = Run(model, data, settings, checkpoint, checkpoint_every, should_stop)
     if resume is not None:
         run.restore(resume if isinstance(resume, Checkpoint) else load(resume))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,10 @@ from small import save_npz, small_data
 import gpucnn
 from gpucnn.cli import run
 from gpucnn.cli.train import Log
+from gpucnn.data import Data
 
 MODEL = """
+from __future__ import annotations
 from dataclasses import dataclass
 import gpucnn
 from gpucnn.layers import Flatten, Layer, Linear
@@ -37,6 +42,9 @@ def fixed():
 def wrong():
     return 3
 
+def leaving():
+    raise SystemExit(0)
+
 def broken():
     raise RuntimeError("no luck")
 """
@@ -53,6 +61,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def train(*options: str) -> int:
     return run(["train", "--data", "small.npz", "--model", "mlp", "--epochs", "2", *options])
+
+
+@contextmanager
+def open_folder(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
 
 
 def events(folder: str) -> list[dict]:
@@ -182,6 +197,129 @@ def test_resume_without_a_run_begins_anew(folder: Path, capsys: pytest.CaptureFi
     assert "--resume needs the run's folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--resume typo", "there is no run in typo to resume"),
+        ("--resume typo.npz", "takes a run's folder or its checkpoint.npz"),
+        ("--resume r/backup.npz", "takes a run's folder or its checkpoint.npz"),
+        ("--out elsewhere --resume r", "are two folders: give one"),
+        ("--out small.npz", "--out small.npz: File exists"),
+        ("--out small.npz/x", "--out small.npz/x: Not a directory"),
+    ],
+)
+def test_places_that_are_no_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert train("--out", "r") == 0
+    capsys.readouterr()
+    before = sorted(folder.rglob("*"))
+    assert train(*words.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_checkpoint_without_a_run_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("r").mkdir()
+    data = gpucnn.data.load("small.npz")
+    model = gpucnn.models.mlp(size=8, classes=4)
+    list(gpucnn.fit(model, data, epochs=1, checkpoint="r/checkpoint.npz"))
+    before = Path("r/checkpoint.npz").read_bytes()
+    assert train("--out", "r") == 2
+    assert Path("r/checkpoint.npz").read_bytes() == before
+
+
+def test_one_folder_holds_one_run_at_a_time(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    assert train("--out", "r") == 0
+    capsys.readouterr()
+    with open_folder("r") as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert run(["train", "--resume", "r"]) == 2
+        assert "another run is at work in r" in capsys.readouterr().err
+    assert run(["train", "--resume", "r"]) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    ['[]', '{"limit": "x"}', '{"recipe": []}', '{"model": 5}', '{"schedule": []}', '{"resize": 3}',
+     '{"foo": 1}', '{"epochs": null}'],
+)  # fmt: skip
+def test_a_config_that_was_edited_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    assert train("--out", "r") == 0
+    Path("r/config.json").write_text(f'{{"options": {options}}}')
+    capsys.readouterr()
+    assert run(["train", "--resume", "r"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_overflow_in_the_last_step_saves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--out", "r", "--lr", "1e300", "--epochs", "1", "--batch-size", "70") == 1
+    assert "infinite; a lower learning rate may help" in capsys.readouterr().err
+    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz").flat_parameters).all()
+
+
+def test_evaluate_draws_the_split_that_was_trained_with(folder: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Path("noise", name).mkdir(parents=True)
+        for index in range(40):
+            pixels = rng.integers(0, 256, (8, 8), np.uint8)
+            image.fromarray(pixels).save(f"noise/{name}/{index}.png")
+    own = ["--data", "noise", "--model", "mlp", "--seed", "3", "--epochs", "40", "--lr", "0.2"]
+    assert run(["train", *own, "--out", "r"]) == 0
+    last = [e for e in events("r") if e["event"] == "epoch"][-1]
+    assert last["train_accuracy"] > 0.95
+    saved = gpucnn.load_model("r/checkpoint.npz")
+    data = gpucnn.data.load("noise", seed=3)
+    assert gpucnn.evaluate(saved, data.test).accuracy == last["test_accuracy"]
+    assert run(["evaluate", "r", "--data", "noise", "--json"]) == 0
+
+
+def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("--out", "r")
+    data = small_data()
+    save_npz("more.npz", Data(data.train, data.test, (*data.classes, "e"), "more"))
+    content = dict(np.load("more.npz"))
+    content["y_train"][0] = 4
+    np.savez("more.npz", **content)
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "more.npz"]) == 2
+    assert "has the classes 0, 1, 2, 3, 4; the network knows 0, 1, 2, 3" in capsys.readouterr().err
+
+
+def test_weights_that_a_model_file_loads_are_kept(folder: Path) -> None:
+    Path("pre.py").write_text(
+        MODEL + "\ndef pretrained():\n    model = fixed()\n    state = model.state_dict()\n"
+        "    state['fc.weight'][...] = 0.125\n    model.load_state_dict(state)\n    return model\n"
+    )
+    own = ["--data", "small.npz", "--model", "pre.py:pretrained", "--lr", "0", "--epochs", "1"]
+    assert run(["train", *own, "--out", "r", "--seed", "7"]) == 0
+    assert np.all(gpucnn.load_model("r/checkpoint.npz").state_dict()["fc.weight"] == 0.125)
+
+
+def test_predict_gives_what_the_loss_makes_of_scores(folder: Path) -> None:
+    images = small_data().test.images
+    for loss, total in (("cross-entropy", True), ("mse", False), ("bce-with-logits", False)):
+        train("--out", loss, "--loss", loss, "--epochs", "9")
+        model = gpucnn.load_model(f"{loss}/checkpoint.npz")
+        rows = model.predict(images)
+        assert bool(np.allclose(rows.sum(1), 1, atol=1e-5)) == total
+        if loss == "bce-with-logits":
+            assert np.all((rows > 0) & (rows < 1))
+
+
 def test_a_damaged_checkpoint_is_kept_and_named(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -217,7 +355,10 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "r"]) == 2
     assert "trained on 'small': give its place as --data" in capsys.readouterr().err
     assert run(["evaluate", "r", "--data", "mnist"]) == 2
-    assert "images are (1, 28, 28), the model takes (1, 8, 8)" in capsys.readouterr().err
+    assert (
+        "mnist has the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; the network knows 0, 1, 2, 3"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_model_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,6 +464,8 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --model mynet.py:nothing", "has no function 'nothing'"),
         ("train --model mynet.py:wrong", "must return a gpucnn.Sequential, got int"),
         ("train --model mynet.py:broken", "RuntimeError: no luck"),
+        ("train --model mynet.py:leaving", "SystemExit: 0"),
+        ("train --loss bce", "end the model in a Sigmoid"),
         ("train --model small.npz", "unknown model"),
         ("train --model lenet5", "at least 12x12"),
         ("evaluate nothing", "no checkpoint at nothing"),

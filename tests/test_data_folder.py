@@ -46,10 +46,18 @@ def test_train_and_test_as_given(tmp_path):
     write_set(tmp_path / "pets/test", {"dog": 1, "cat": 2}, start=100)
     data = load(tmp_path / "pets")
     assert (data.name, data.classes, data.input_shape) == ("pets", ("cat", "dog"), (1, 5, 6))
-    assert greys(data.train) == [3, 4, 0, 1, 2]
-    assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
+    pairs = zip(greys(data.train), data.train.labels.tolist(), strict=True)
+    assert sorted(pairs) == [(0, 1), (1, 1), (2, 1), (3, 0), (4, 0)]
     assert greys(data.test) == [101, 102, 100]
     assert data.test.labels.tolist() == [0, 0, 1]
+
+
+def test_the_first_training_pictures_are_of_every_class(tmp_path):
+    write_set(tmp_path, {"a": 50, "b": 50})
+    first = load(tmp_path).limit(20)
+    assert set(first.train.labels.tolist()) == {0, 1}
+    again = load(tmp_path).limit(20)
+    assert first.fingerprint() == again.fingerprint()
 
 
 def test_a_fifth_of_each_class_is_drawn_for_testing(tmp_path):

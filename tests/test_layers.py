@@ -95,6 +95,12 @@ def test_training_and_inference_give_the_same(name: str) -> None:
     np.testing.assert_array_equal(model.forward(x), model.forward(x, training=True))
 
 
+def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
+    with pytest.raises(SettingError, match="gpucnn has a layer called ReLU: choose another name"):
+        type("ReLU", (Layer,), {})
+    assert Layer.types["ReLU"] is layers.ReLU
+
+
 def test_backward_needs_a_training_forward_and_runs_once() -> None:
     model = in_a_model(*LAYERS["conv"])
     x = np.ones((1, 2, 7, 6))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from small import save_npz, small_data
 
-import gpucnn
+from gpucnn import checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and terminals")
 
@@ -66,7 +66,7 @@ def test_twenty_kills_change_nothing(data: Path, tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         if (out / "checkpoint.npz").exists():
-            reached.add(gpucnn.checkpoint.load(out / "checkpoint.npz").metadata["epoch"])
+            reached.add(checkpoint.load(out / "checkpoint.npz").metadata["epoch"])
         subprocess.run([*words, "--resume"], check=True, capture_output=True)
         assert final(out) == final(whole), f"kill {number}"
         lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
@@ -105,7 +105,7 @@ def test_a_second_signal_leaves_at_once(data: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGCONT)
     process.communicate(timeout=60)
     assert process.returncode in (130, 143)
-    assert gpucnn.checkpoint.load(tmp_path / "out" / "checkpoint.npz")
+    assert checkpoint.load(tmp_path / "out" / "checkpoint.npz")
 
 
 def test_a_closed_pipe_ends_quietly(data: Path, tmp_path: Path) -> None:
@@ -141,8 +141,40 @@ def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(data: Path, tmp_path: 
     assert process.returncode == 1
     assert error.count("\n") == 1
     assert "File too large" in error
-    assert gpucnn.checkpoint.load(out / "checkpoint.npz").metadata["epoch"] >= 0
+    assert checkpoint.load(out / "checkpoint.npz").metadata["epoch"] >= 0
     assert not list(out.glob(".*.tmp"))
+
+
+def test_closed_and_full_outputs(data: Path, tmp_path: Path) -> None:
+    """Closed by the shell, or a device that takes nothing: the run is saved, or goes on."""
+    words = " ".join(command(data, tmp_path / "closed", epochs=2))
+    result = subprocess.run(f"{words} >&- 2>&-", shell=True, check=False)
+    assert result.returncode == 0
+    assert checkpoint.load(tmp_path / "closed" / "checkpoint.npz").metadata["epoch"] == 2
+    with open("/dev/full", "w") as full:
+        process = start(command(data, tmp_path / "full", epochs=500), stdout=full)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error == "gpucnn: cannot write standard output: No space left on device\n"
+    assert checkpoint.load(tmp_path / "full" / "checkpoint.npz")
+
+
+def test_a_signal_while_the_data_are_read_is_a_stop_like_any_other(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import os, signal, sys, gpucnn.data, gpucnn.cli\n"
+        "load = gpucnn.data.load\n"
+        "def slow(*a, **k): os.kill(os.getpid(), signal.SIGTERM); return load(*a, **k)\n"
+        "gpucnn.data.load = slow\n"
+        "sys.exit(gpucnn.cli.run(sys.argv[1:]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command(data, out)[3:]], capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (143, b"")
+    assert checkpoint.load(out / "checkpoint.npz").metadata["index"] == 1
 
 
 def run_in_terminal(words: list[str], **env: str) -> tuple[str, int]:

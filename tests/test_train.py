@@ -329,6 +329,23 @@ def test_bad_settings_are_refused_before_the_first_event(options: dict, message:
         gpucnn.fit(small_model(), small_data(), **options)
 
 
+def test_what_is_no_setting_is_refused() -> None:
+    for options in ({"optimizer": "sgd"}, {"loss": losses.MSELoss}, {"schedule": "cosine"}):
+        with pytest.raises(SettingError, match="must be a"):
+            gpucnn.fit(small_model(), small_data(), **options)
+    flat = gpucnn.Sequential([gpucnn.layers.Flatten()], (1, 2, 2))
+    with pytest.raises(SettingError, match="no parameters to train"):
+        gpucnn.fit(flat, Data(blobs(9, size=2), blobs(9, size=2), tuple("abcd"), "tiny"))
+
+
+def test_fit_keeps_the_models_precision_and_the_optimisers_own_state() -> None:
+    model = small_model().to(gpucnn.get_backend("numpy", "float64"))
+    optimizer = Adam(lr=0.01)
+    train(model=model, backend="numpy", optimizer=optimizer)
+    assert model.backend.dtype == np.float64
+    assert (optimizer.steps, optimizer.state) == (0, {})
+
+
 def test_data_that_the_model_does_not_take_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"pictures are \(3, 8, 8\), the model takes \(1, 8, 8\)"):
         gpucnn.fit(small_model(), small_data(channels=3))

@@ -118,13 +118,17 @@ class LiveDisplay(PlainDisplay):
 
     def __init__(self, console: Console, title: str) -> None:
         super().__init__(console, title)
-        self.progress = Progress(
+        self.wide = console.width >= 80
+        columns = [
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TextColumn("{task.percentage:3.0f} %"),
             TextColumn("{task.fields[figures]}"),
             TextColumn("left"),
             TimeRemainingColumn(compact=True),
+        ]
+        self.progress = Progress(
+            *(column for column in columns if self.wide or not isinstance(column, BarColumn)),
             console=console,
             auto_refresh=False,
             transient=True,
@@ -151,12 +155,12 @@ class LiveDisplay(PlainDisplay):
                 return
             self.drawn = now
             loss, accuracy = event.metrics()
+            speed = f"  {event.images_per_second:,.0f} images/s" if self.wide else ""
             self.progress.update(
                 self.task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{self.epochs}",
-                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}  "
-                f"{event.images_per_second:,.0f} images/s",
+                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}" + speed,
             )
             self.progress.refresh()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpucnn.checkpoint import load_model
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
 from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
 from gpucnn.config import build
-from gpucnn.errors import SettingError, unknown
+from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.evaluation import evaluate
 from gpucnn.losses import Loss
 from gpucnn.pictures import as_digit, as_input, read_picture
@@ -30,13 +30,22 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print how well a checkpoint's network does on the test images."""
     saved = read_checkpoint(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model)
-    trained_on = saved.metadata["data"]["name"]
-    if arguments.data is None and trained_on != "mnist":
-        raise SettingError(f"this network was trained on {trained_on!r}: give its place as --data")
-    data = read_data(arguments.data or "mnist", arguments.resize)
+    trained_on, seed = saved.metadata["data"], saved.metadata["settings"]["seed"]
+    if arguments.data is None and not trained_on["builtin"]:
+        raise SettingError(
+            f"this network was trained on {trained_on['name']!r}: give its place as --data"
+        )
+    data = read_data(arguments.data or "mnist", arguments.resize, seed)
+    if data.classes != model.classes:
+        raise DataError(
+            f"{data.name} has the classes {', '.join(data.classes)}; the network knows "
+            f"{', '.join(model.classes or ())}"
+        )
     losses = {kind.__name__: kind for kind in Loss.__subclasses__()}
     loss = build("loss", saved.metadata["settings"]["loss"], losses)
     result = evaluate(model, data.test, loss=loss)
+    if not math.isfinite(result.loss):
+        raise DivergedError("the network's outputs are not finite: its weights are useless")
     if arguments.json:
         figures = {
             "checkpoint": arguments.checkpoint,
@@ -63,18 +72,25 @@ def predict_command(arguments: argparse.Namespace) -> int:
     model = read_model(saved, arguments.backend, arguments.model)
     channels, height, width = model.input_shape
     as_digits = arguments.prepare == "digit" or (
-        arguments.prepare == "auto" and saved.metadata["data"]["name"] == "mnist"
+        arguments.prepare == "auto" and saved.metadata["data"]["builtin"]
     )
     if as_digits and (channels != 1 or height != width):
         raise SettingError("--prepare digit is for networks of square grey pictures")
     pictures = [read_picture(Path(image)) for image in arguments.images]
-    inputs = [
-        as_digit(picture, height)[None]
-        if as_digits
-        else as_input(picture, channels, (height, width))
-        for picture in pictures
-    ]
-    probabilities = model.predict(np.stack(inputs))
+    inputs = []
+    for name, picture in zip(arguments.images, pictures, strict=True):
+        try:
+            inputs.append(
+                as_digit(picture, height)[None]
+                if as_digits
+                else as_input(picture, channels, (height, width))
+            )
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from None
+    with np.errstate(all="ignore"):
+        probabilities = model.predict(np.stack(inputs))
+    if not np.isfinite(probabilities).all():
+        raise DivergedError("the network's outputs are not finite: its weights are useless")
     classes = model.classes or tuple(map(str, range(probabilities.shape[1])))
     rows = [
         [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
@@ -103,9 +119,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
 
 def summary_command(arguments: argparse.Namespace) -> int:
     """Print a network's layers."""
-    name = arguments.model
+    name = arguments.network
     if Path(name).is_dir() or name.endswith(".npz"):
-        summary = load_model(read_checkpoint(name), "numpy").summary()
+        summary = read_model(read_checkpoint(name), "numpy", arguments.model).summary()
     else:
         data = read_data(arguments.data, arguments.resize) if arguments.data else None
         summary = build_model(name, shape_for(data) if data else {}).summary()

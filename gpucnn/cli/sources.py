@@ -63,11 +63,11 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
         model = function(**{key: value for key, value in keywords.items() if key in taken})
     except GpucnnError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingError(f"{spec} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, Sequential):
         raise SettingError(f"{spec} must return a gpucnn.Sequential, got {type(model).__name__}")
-    if "seed" not in taken:
+    if "seed" not in taken and model.seed is not None:  # weights that were loaded are kept
         model.initialize(seed)
     return model
 
@@ -94,13 +94,16 @@ def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequentia
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise SettingError(f"no such file: {path}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"gpucnn_model_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SettingError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[f"gpucnn.custom.{path.stem}"] = module
+    sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except GpucnnError:
+        raise
+    except (Exception, SystemExit) as error:
         raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
     return module

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 from gpucnn.data.dataset import Data, Split
@@ -20,7 +21,7 @@ def mnist() -> Data:
     """
     from gpucnn.data.idx import read_idx_folder
 
-    return read_idx_folder(Path(__file__).parent / "mnist")
+    return replace(read_idx_folder(Path(__file__).parent / "mnist"), builtin=True)
 
 
 def load(

@@ -73,6 +73,7 @@ class Data:
         test: the images to judge by.
         classes: name of each class; a label is an index into it.
         name: what to call the data set.
+        builtin: whether it is the one that comes with the package.
 
     Raises:
         DataError: image shapes that differ, no classes, or a label outside the classes.
@@ -82,6 +83,7 @@ class Data:
     test: Split
     classes: tuple[str, ...]
     name: str
+    builtin: bool = False
 
     def __post_init__(self) -> None:
         if not self.classes:

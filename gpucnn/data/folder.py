@@ -54,6 +54,9 @@ def read_folder(
         classes, train, test = _given_split(found["train"], found["test"])
     else:
         classes, train, test = _drawn_split(folder, seed)
+    # Sorted by class no more: the first N training pictures are a fair share of every class.
+    order = generator(0, Stream.SPLIT, len(train)).permutation(len(train))
+    train = [train[index] for index in order]
     channels, size = _common_shape([path for path, _ in train + test], resize)
     return Data(
         _read(train, channels, size),

@@ -48,8 +48,12 @@ class Layer:
     _kept: Any = None
 
     def __init_subclass__(cls) -> None:
-        if not cls.__name__.startswith("_"):
-            Layer.types[cls.__name__] = cls
+        if cls.__name__.startswith("_"):
+            return
+        own = Layer.types.get(cls.__name__, cls)
+        if own.__module__.startswith("gpucnn.layers") and own.__module__ != cls.__module__:
+            raise SettingError(f"gpucnn has a layer called {cls.__name__}: choose another name")
+        Layer.types[cls.__name__] = cls
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:
