@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from numpy.typing import DTypeLike
 
 from gpucnn.backends.base import Backend
@@ -13,37 +15,44 @@ __all__ = ["BACKENDS", "Backend", "choose_backend", "get_backend"]
 BACKENDS = ("auto", "numpy", "cuda", "emulated")
 
 
-def get_backend(name: str | Backend = "auto", dtype: DTypeLike = "float32") -> Backend:
+def get_backend(
+    name: str | Backend = "auto",
+    dtype: DTypeLike = "float32",
+    notify: Callable[[], None] | None = None,
+) -> Backend:
     """Return the backend called ``name``, computing in ``dtype`` (float32 or float64).
 
     "cuda" needs an NVIDIA GPU and CuPy, "emulated" runs the same kernels on the CPU and needs g++,
     "numpy" runs everywhere, and "auto" is CUDA where a kernel runs and NumPy elsewhere. A backend
     is returned as it is. An unknown name raises SettingError; a backend that this machine cannot
     have raises BackendError, which says what is missing: no name but "auto" turns into another.
+    ``notify`` is called when kernels have to be compiled, which takes seconds once a machine.
     """
     if isinstance(name, Backend):
         return name
     if name == "auto":
-        return choose_backend(dtype)[0]
+        return choose_backend(dtype, notify)[0]
     if name == "numpy":
         return NumpyBackend(dtype)
     if name == "cuda":
         from gpucnn.backends.cuda import CudaBackend
         from gpucnn.backends.probe import import_cupy
 
-        return CudaBackend(import_cupy(), dtype, name="cuda")
+        return CudaBackend(import_cupy(), dtype, name="cuda", notify=notify)
     if name == "emulated":
         from gpucnn import emulator
         from gpucnn.backends.cuda import CudaBackend
 
         emulator.toolchain.find_compiler()  # says what is missing before anything is computed
-        return CudaBackend(emulator, dtype, name="emulated")
+        return CudaBackend(emulator, dtype, name="emulated", notify=notify)
     raise unknown("backend", name, BACKENDS)
 
 
-def choose_backend(dtype: DTypeLike = "float32") -> tuple[Backend, str]:
+def choose_backend(
+    dtype: DTypeLike = "float32", notify: Callable[[], None] | None = None
+) -> tuple[Backend, str]:
     """Return the backend that "auto" stands for on this machine, and why."""
     try:
-        return get_backend("cuda", dtype), "a kernel compiled and ran on the GPU"
+        return get_backend("cuda", dtype, notify), "a kernel compiled and ran on the GPU"
     except BackendError as error:
         return NumpyBackend(dtype), f"no CUDA: {error}"

@@ -33,7 +33,7 @@ from gpucnn.backends.grids import (
 )
 from gpucnn.backends.kernels import Kernels
 from gpucnn.backends.window import Window
-from gpucnn.errors import ArrayError
+from gpucnn.errors import ArrayError, BackendError
 
 
 class CudaBackend(Backend):
@@ -66,16 +66,36 @@ class CudaBackend(Backend):
         host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
         if own and host.dtype == data.dtype and data.flags.c_contiguous:
             return data
-        return self._xp.asarray(np.asarray(host, order="C"))
+        try:
+            return self._xp.asarray(np.asarray(host, order="C"))
+        except MemoryError as error:
+            raise self._out_of_memory(host.nbytes) from error
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
         return np.array(self._xp.asnumpy(array), order="C", copy=True)
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
-        return self._xp.empty(tuple(shape), self.dtype if dtype is None else np.dtype(dtype))
+        return self._allocate(self._xp.empty, tuple(shape), dtype)
 
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
-        return self._xp.zeros(tuple(shape), self.dtype if dtype is None else np.dtype(dtype))
+        return self._allocate(self._xp.zeros, tuple(shape), dtype)
+
+    def _allocate(
+        self, make: Callable[..., Array], shape: tuple[int, ...], dtype: DTypeLike | None
+    ) -> Array:
+        kind = self.dtype if dtype is None else np.dtype(dtype)
+        try:
+            return make(shape, kind)
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
+
+    def _out_of_memory(self, asked: int) -> BackendError:
+        runtime = getattr(self._xp.cuda, "runtime", None)
+        free = f", {runtime.memGetInfo()[0] / 2**20:,.0f} MiB are free" if runtime else ""
+        return BackendError(
+            f"out of memory: {asked / 2**20:,.0f} MiB were asked for{free}; "
+            "try half the batch size (--batch-size)"
+        )
 
     def synchronize(self) -> None:
         self._xp.cuda.get_current_stream().synchronize()
@@ -96,7 +116,7 @@ class CudaBackend(Backend):
 
     def _map(self, kernel: str, *inputs: Array) -> Array:
         """Return what an element-wise kernel makes of arrays of one shape."""
-        output = self._xp.empty(inputs[0].shape, self.dtype)
+        output = self.empty(inputs[0].shape)
         self._kernels.launch_each(kernel, output.size, *inputs, output, output.size)
         return output
 

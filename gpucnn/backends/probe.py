@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import os
 import sys
+import tempfile
 import warnings
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from gpucnn.errors import BackendError
@@ -23,6 +26,7 @@ def import_cupy() -> Any:
             f"{names} are both installed and break each other: "
             f"pip uninstall {' '.join(wheels)}, then {install_line()}"
         )
+    _find_cache()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its warnings are about what is checked here
@@ -58,6 +62,17 @@ def install_line() -> str:
     version = driver_version()
     extra = "cuda13" if version is not None and version >= 13000 else "cuda12"
     return f"pip install 'gpucnn[{extra}]'"
+
+
+def _find_cache() -> None:
+    """Let CuPy keep compiled kernels in a temporary folder where it cannot write to its own."""
+    folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:
+        os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="gpucnn-cupy-")
 
 
 def _check_driver(cupy: Any) -> None:

@@ -49,9 +49,10 @@ def percent(fraction: float) -> str:
 class PlainDisplay:
     """One line at the start, one an epoch: readable in a log file."""
 
-    def __init__(self, console: Console, title: str) -> None:
+    def __init__(self, console: Console, title: str, note: str = "") -> None:
         self.console = console
         self.title = title
+        self.note = f" ({note})" if note else ""
         self.epochs = 0
         self.seconds = 0.0
         self.images = 0.0
@@ -79,7 +80,7 @@ class PlainDisplay:
         held_out = f", {event.validation_images:,} held out" if event.validation_images else ""
         self.console.print(
             f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
-            f"{held_out}, {event.backend} backend"
+            f"{held_out}, {event.backend} backend{self.note}"
         )
         if event.step:
             self.console.print(f"resuming behind step {event.step:,}")
@@ -116,8 +117,8 @@ class PlainDisplay:
 class LiveDisplay(PlainDisplay):
     """The same with a progress bar that is redrawn in place."""
 
-    def __init__(self, console: Console, title: str) -> None:
-        super().__init__(console, title)
+    def __init__(self, console: Console, title: str, note: str = "") -> None:
+        super().__init__(console, title, note)
         self.wide = console.width >= 80
         columns = [
             TextColumn("{task.description}"),
@@ -171,9 +172,10 @@ class LiveDisplay(PlainDisplay):
         return table
 
 
-def make_display(console: Console, title: str) -> PlainDisplay:
-    """Return the display that fits the console."""
-    return LiveDisplay(console, title) if is_fancy(console) else PlainDisplay(console, title)
+def make_display(console: Console, title: str, note: str = "") -> PlainDisplay:
+    """Return the display that fits the console; ``note`` says why this backend."""
+    kind = LiveDisplay if is_fancy(console) else PlainDisplay
+    return kind(console, title, note)
 
 
 def plain_json(value: Any) -> Any:

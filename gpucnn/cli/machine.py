@@ -10,15 +10,16 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from gpucnn.backends import choose_backend, get_backend
+from gpucnn.backends import choose_backend
 from gpucnn.check import check
 from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.cli.sources import make_backend
 from gpucnn.doctor import examine
 
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Print every operation's greatest error and its times; 1 if one is beyond its tolerance."""
-    backend = get_backend(arguments.backend, arguments.dtype)
+    backend, _ = make_backend(arguments.backend, arguments.dtype)
     results = list(check(backend))
     wrong = [result.op for result in results if not result.ok]
     if arguments.json:

@@ -14,6 +14,7 @@ from typing import Any
 
 import gpucnn.data
 from gpucnn import checkpoint as checkpoints
+from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.checkpoint import Checkpoint
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
@@ -72,6 +73,18 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     return model
 
 
+def make_backend(name: str, dtype: str = "float32") -> tuple[Backend, str]:
+    """Return the backend called ``name``, and why it is this one if "auto" chose it."""
+
+    def notify() -> None:
+        print("compiling kernels, once on this machine", file=sys.stderr)
+
+    if name == "auto":
+        backend, reason = choose_backend(dtype, notify)
+        return backend, f"auto, {reason}"
+    return get_backend(name, dtype, notify), ""
+
+
 def read_checkpoint(path: str) -> Checkpoint:
     """Return the checkpoint at ``path``, a file or a run's folder."""
     place = Path(path)
@@ -88,7 +101,7 @@ def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequentia
         faults = list(checkpoints.differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
-    return checkpoints.load_model(saved, backend)
+    return checkpoints.load_model(saved, make_backend(backend)[0])
 
 
 def _import_file(path: Path) -> ModuleType:

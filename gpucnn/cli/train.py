@@ -18,7 +18,7 @@ from typing import Any
 from gpucnn.checkpoint import load, write_atomically
 from gpucnn.cli import make_parser, silence_stdout
 from gpucnn.cli.display import make_console, make_display, plain_json, show_cursor
-from gpucnn.cli.sources import build_model, read_data, shape_for
+from gpucnn.cli.sources import build_model, make_backend, read_data, shape_for
 from gpucnn.errors import SettingError, unknown
 from gpucnn.events import EpochEnded, Event, StepEnded, Stopped
 from gpucnn.losses import LOSSES
@@ -57,6 +57,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     spec = options.get("model", "lenet5")
     model = build_model(spec, shape_for(data), seed)
 
+    backend, note = make_backend(options.get("backend", "auto"))
     with _run_folder(folder, f"{Path(spec).stem}-{data.name}") as folder:
         checkpoint = folder / "checkpoint.npz"
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
@@ -64,7 +65,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             model,
             data,
             **vars(settings),
-            backend=options.get("backend", "auto"),
+            backend=backend,
             checkpoint=checkpoint,
             checkpoint_every=options.get("checkpoint_every"),
             resume=saved,
@@ -72,7 +73,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         )
         _write_config(folder, options, settings)
         log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
-        _follow(events, folder, f"{Path(spec).name} on {data.name}", stop, log)
+        _follow(events, folder, f"{Path(spec).name} on {data.name}", note, stop, log)
 
 
 def make_settings(options: Options) -> Settings:
@@ -285,10 +286,12 @@ class StopRequest:
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def _follow(events: Iterable[Event], folder: Path, title: str, stop: StopRequest, log: Log) -> None:
+def _follow(
+    events: Iterable[Event], folder: Path, title: str, note: str, stop: StopRequest, log: Log
+) -> None:
     """Show and log all events of a run, and how it ended."""
     console = make_console()
-    display = make_display(console, title)
+    display = make_display(console, title, note)
     with log, display:
         for event in events:
             log.write(event)

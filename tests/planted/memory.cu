@@ -1,0 +1,111 @@
+// Planted faults of access to memory. The line that must be found ends with "// fault".
+
+extern "C" __global__ void read_past(const float *x, float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = x[i] +
+                      x[i + 1];  // fault
+}
+
+extern "C" __global__ void read_before(const float *x, float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    float left = x[i - 1];  // fault
+    y[i] = x[i] - left;
+}
+
+extern "C" __global__ void write_past(float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i <= n) y[i] = 1.0f;  // fault
+}
+
+extern "C" __global__ void far_outside(float *y)
+{
+    y[(long long)threadIdx.x << 32] = 1.0f;  // fault
+}
+
+extern "C" __global__ void past_view(const float *x, float *y, int n)
+{
+    int i = threadIdx.x;
+    y[i] = x[i];  // fault
+}
+
+extern "C" __global__ void uninitialised(const float *x, float *y)
+{
+    y[threadIdx.x] = x[threadIdx.x];  // fault
+}
+
+extern "C" __global__ void misaligned(const float *x, float4 *y)
+{
+    const float4 *quads = reinterpret_cast<const float4 *>(x + 1);
+    float4 quad = quads[threadIdx.x];  // fault
+    y[threadIdx.x] = quad;
+}
+
+extern "C" __global__ void null_pointer(const float *bias, float *y)
+{
+    y[threadIdx.x] = bias[threadIdx.x];  // fault
+}
+
+extern "C" __global__ void wild_pointer(float **table)
+{
+    float *row = table[0];
+    row[0] = 1.0f;  // fault
+}
+
+extern "C" __global__ void writes_const(const float *x)
+{
+    const_cast<float *>(x)[threadIdx.x] = 1.0f;  // fault
+}
+
+extern "C" __global__ void local_index(int *y, int k)
+{
+    int digits[4] = {1, 2, 3, 4};
+    y[0] = digits[k];  // fault
+}
+
+extern "C" __global__ void shared_column(float *y, int column)
+{
+    __shared__ float tile[8][9];
+    int t = threadIdx.x;
+    for (int j = 0; j < 9; ++j) tile[t][j] = 0.0f;
+    y[t] = tile[t][t + column];  // fault
+}
+
+extern "C" __global__ void shared_past(float *y, int k)
+{
+    __shared__ float first[64];
+    __shared__ float second[64];
+    first[threadIdx.x] = 1.0f;
+    second[threadIdx.x] = 2.0f;
+    __syncthreads();
+    const float *p = first;
+    y[threadIdx.x] = p[threadIdx.x + k] +  // fault
+                     second[threadIdx.x];
+}
+
+extern "C" __global__ void dynamic_past(float *y)
+{
+    extern __shared__ float buffer[];
+    buffer[threadIdx.x] = 1.0f;  // fault
+    __syncthreads();
+    y[threadIdx.x] = buffer[threadIdx.x];
+}
+
+extern "C" __global__ void uninitialised_shared(float *y)
+{
+    __shared__ float part[32];
+    if (threadIdx.x < 16) part[threadIdx.x] = 1.0f;
+    __syncthreads();
+    y[threadIdx.x] = part[threadIdx.x];  // fault
+}
+
+extern "C" __global__ void left_by_another_block(float *y)
+{
+    extern __shared__ float buffer[];
+    if (blockIdx.x == 0) buffer[threadIdx.x] = 1.0f;
+    __syncthreads();
+    y[blockIdx.x * blockDim.x + threadIdx.x] = buffer[threadIdx.x];  // fault
+}

@@ -1,0 +1,117 @@
+// Planted races. The line whose access is found second ends with "// fault".
+
+extern "C" __global__ void missing_barrier(const float *x, float *y)
+{
+    __shared__ float s[64];
+    int t = threadIdx.x;
+    s[t] = x[t];
+    __syncthreads();
+    s[t] = s[t] + 1.0f;  // fault
+    y[t] = s[63 - t];
+}
+
+extern "C" __global__ void missing_second_barrier(const float *x, float *y, int rounds)
+{
+    __shared__ float s[64];
+    int t = threadIdx.x;
+    float sum = 0.0f;
+    for (int round = 0; round < rounds; ++round) {
+        s[t] = x[round * 64 + t];  // fault
+        __syncthreads();
+        sum += s[(t + 1) % 64];
+    }
+    y[t] = sum;
+}
+
+extern "C" __global__ void one_buffer_of_two(const float *x, float *y, int slabs)
+{
+    __shared__ float slab[2][64];
+    int t = threadIdx.x;
+    float sum = 0.0f;
+    slab[0][t] = x[t];
+    for (int k = 0; k < slabs; ++k) {
+        __syncthreads();
+        if (k + 1 < slabs)
+            slab[0][t] = x[(k + 1) * 64 + t];  // fault
+        sum += slab[0][63 - t];
+    }
+    y[t] = sum;
+}
+
+extern "C" __global__ void no_syncwarp(float *y)
+{
+    __shared__ float s[64];
+    int t = threadIdx.x;
+    s[t] = t;
+    s[t + 32] = t;
+    __syncwarp();
+    for (int half = 16; half > 0; half /= 2)
+        if (t < half) s[t] += s[t + half];  // fault
+    y[t] = s[0];
+}
+
+extern "C" __global__ void between_blocks(float *y)
+{
+    if (threadIdx.x == 0) y[0] += 1.0f;  // fault
+}
+
+extern "C" __global__ void neighbour_block(float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = 1.0f;
+    __syncthreads();
+    if (i >= blockDim.x && i < n)
+        y[i] += y[i - blockDim.x];  // fault
+}
+
+extern "C" __global__ void write_after_read(float *y, int n)
+{
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    float next = i + 1 < n ? y[i + 1] : 0.0f;
+    __syncthreads();
+    y[i] = next;  // fault
+}
+
+extern "C" __global__ void within_block(float *scratch, float *y)
+{
+    int t = threadIdx.x;
+    scratch[t] = t;  // fault
+    y[t] = scratch[t ^ 32];
+}
+
+extern "C" __global__ void same_byte(unsigned char *flags)
+{
+    flags[threadIdx.x / 2] = 1;  // fault
+}
+
+extern "C" __global__ void plain_beside_atomic(int *count, int *y)
+{
+    atomicAdd(count, 1);  // fault
+    y[threadIdx.x] = *count;
+}
+
+extern "C" __global__ void ticket_without_fence(float *partials, float *y, int *tickets)
+{
+    partials[blockIdx.x] = blockIdx.x;
+    int ticket = atomicAdd(tickets, 1);
+    if (ticket != gridDim.x - 1) return;
+    float sum = 0.0f;
+    for (int i = 0; i < gridDim.x; ++i)
+        sum += partials[i];  // fault
+    y[0] = sum;
+}
+
+extern "C" __global__ void ticket_without_barrier(float *partials, float *y, int *tickets)
+{
+    int t = threadIdx.x;
+    partials[blockIdx.x * blockDim.x + t] = 1.0f;
+    if (t != 31) return;
+    __threadfence();
+    int ticket = atomicAdd(tickets, 1);
+    if (ticket != gridDim.x - 1) return;
+    float sum = 0.0f;
+    for (int i = 0; i < gridDim.x * blockDim.x; ++i)
+        if (i / blockDim.x != blockIdx.x)
+            sum += partials[i];  // fault
+    y[0] = sum;
+}
