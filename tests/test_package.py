@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import gpucnn
+from gpucnn.backends.kernels import kernel_folder, signatures
 
 ROOT = Path(__file__).parent.parent
 EVERYTHING = "import gpucnn; [getattr(gpucnn, name) for name in gpucnn.__all__]"
@@ -42,6 +43,18 @@ def test_import_is_quick_and_changes_no_environment() -> None:
 
 def test_nothing_but_the_command_line_knows_of_a_terminal() -> None:
     assert python(f"{EVERYTHING}; import sys; print('rich' in sys.modules)") == "False"
+
+
+def test_the_kernels_are_in_the_installed_package() -> None:
+    """Installed from a wheel, as CI does it, the package has its own copy of the sources."""
+    names = {path.name for path in kernel_folder().iterdir()}
+    assert {"common.cuh", "relu.cu", "conv2d.cu"} <= names
+    assert len(signatures(kernel_folder())) > 50
+    package = Path(gpucnn.__file__).parent
+    if package.parent != ROOT:
+        assert kernel_folder() == package / "kernels"
+        for path in (ROOT / "kernels").iterdir():
+            assert (package / "kernels" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_dependencies_are_those_that_were_decided_on() -> None:

@@ -10,6 +10,7 @@ import pytest
 from small import small_data
 
 import gpucnn
+from gpucnn.backends.kernels import kernel_folder
 from gpucnn.cli import make_parser
 from gpucnn.cli.sources import build_model, shape_for
 
@@ -24,8 +25,8 @@ def test_the_interface_in_twenty_lines(
 ) -> None:
     mnist = gpucnn.data.mnist().limit(500)
     monkeypatch.setattr(gpucnn.data, "mnist", lambda: mnist)
-    assert len(PYTHON[0].splitlines()) <= 20
-    exec(PYTHON[0].replace("epochs=5", "epochs=1"), {})
+    assert len(PYTHON[1].splitlines()) <= 20
+    exec(PYTHON[1].replace("epochs=5", "epochs=1"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("1 0.")
     assert "61,706" in lines[-2]
@@ -33,7 +34,8 @@ def test_the_interface_in_twenty_lines(
 
 
 def test_a_model_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "mynet.py").write_text(PYTHON[1])
+    (tmp_path / "mynet.py").write_text(PYTHON[2])
+    assert "def build(" in PYTHON[2]
     data = small_data()
     model = build_model(f"{tmp_path}/mynet.py:build", shape_for(data))
     assert model.forward(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 4)
@@ -46,3 +48,8 @@ def test_the_commands() -> None:
         words = line.split("#")[0].split()
         if words[0] == "gpucnn":
             make_parser().parse(words[1:])
+
+
+def test_the_kernel_that_is_shown_is_the_one_that_runs() -> None:
+    (shown,) = re.findall(r"```cuda\n(.*?)```", README, re.DOTALL)
+    assert shown in (kernel_folder() / "relu.cu").read_text(encoding="utf-8")
