@@ -16,7 +16,7 @@ from small import save_npz, small_data
 
 import gpucnn
 from gpucnn.cli import run
-from gpucnn.cli.train import Log
+from gpucnn.cli.runs import Log
 from gpucnn.data import Data
 
 MODEL = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gpucnn.backends import Backend
 from gpucnn.backends.checks import Array
@@ -22,6 +22,8 @@ from gpucnn.layers.base import LARGE_PLANE, Fields, Shape, _Weighted, widen
 
 
 class _Convolution(_Weighted):
+    op: ClassVar[str]
+
     in_channels: int
     out_channels: int
     kernel_size: IntOrPair
@@ -50,6 +52,24 @@ class _Convolution(_Weighted):
     def _window(self, plane: Pair) -> Window:
         raise NotImplementedError
 
+    def _options(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        self._keep(training, x)
+        return getattr(be, self.op)(x, *self._data(), **self._options())
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        input_gradient, _, _ = getattr(be, f"{self.op}_backward")(
+            grad,
+            self._take(),
+            self._data()[0],
+            input_grad=input_grad,
+            out=self._grads(),
+            **self._options(),
+        )
+        return input_gradient
+
     def _plane(self, shape: Shape) -> Pair:
         if len(shape) != 3 or shape[0] != self.in_channels:
             raise ShapeError(
@@ -72,6 +92,8 @@ class Conv2d(_Convolution):
     bias: bool = True
     init: str = "uniform"
 
+    op = "conv2d"
+
     def __post_init__(self) -> None:
         self._setup(transposed=False)
 
@@ -86,20 +108,6 @@ class Conv2d(_Convolution):
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
         return widen(fields, self._window(LARGE_PLANE))
-
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        self._keep(training, x)
-        return be.conv2d(x, *self._data(), **self._options())
-
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return be.conv2d_backward(
-            grad,
-            self._take(),
-            self._data()[0],
-            input_grad=input_grad,
-            out=self._grads(),
-            **self._options(),
-        )[0]
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -124,6 +132,8 @@ class ConvTranspose2d(_Convolution):
     bias: bool = True
     dilation: IntOrPair = 1
     init: str = "uniform"
+
+    op = "conv_transpose2d"
 
     def __post_init__(self) -> None:
         self._setup(transposed=True)
@@ -153,20 +163,6 @@ class ConvTranspose2d(_Convolution):
             for axis in (0, 1)
         )
         return vertical, horizontal
-
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        self._keep(training, x)
-        return be.conv_transpose2d(x, *self._data(), **self._options())
-
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return be.conv_transpose2d_backward(
-            grad,
-            self._take(),
-            self._data()[0],
-            input_grad=input_grad,
-            out=self._grads(),
-            **self._options(),
-        )[0]
 
     def _options(self) -> dict[str, Any]:
         return {
