@@ -4,8 +4,8 @@
 // A kernel's signature is its only registration. The loader reads from it what to check before a
 // launch, and the number of threads in a block from __launch_bounds__. `NULLABLE` before a
 // parameter's name says that the pointer may be null (None in Python).
-// A second number in __launch_bounds__, blocks on a multiprocessor, is for the compiler alone: without
-// it, ptxas keeps some kernels to so few registers that it spills (tests/test_compile.py).
+// A second number in __launch_bounds__, blocks on a multiprocessor, is for the compiler alone:
+// without it, ptxas keeps some kernels to so few registers that it spills (tests/test_compile.py).
 //
 // Determinism. No float atomics: whatever is added up is added by one thread in index order, or by
 // the fixed tree of block_sum, or by partial sums whose number follows from the shapes alone. So a
@@ -294,8 +294,8 @@ struct Tile {
     }
 };
 
-// An operand that lies in memory as a matrix: its element (line, k) is
-// data[line * line_stride + k * k_stride], k < count. An operand gives with get(r) the thread's r-th element
+// An operand that lies in memory as a matrix: its element (line, k), k < count, is
+// data[line * line_stride + k * k_stride]. An operand gives with get(r) the thread's r-th element
 // of the lines, at its present k, and step() moves k on.
 template <class F>
 struct Matrix {

@@ -463,7 +463,9 @@ conv2d_forward_64x128(const real* __restrict__ input, const real* __restrict__ w
     forward<Large>(conv, input, weight, bias, output);
 }
 
-extern "C" __global__ void __launch_bounds__(128, 4)
+constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 7 : 4;  // 72 and 128 registers: no spill
+
+extern "C" __global__ void __launch_bounds__(128, INPUT_BLOCKS)
 conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restrict__ weight,
                              const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
                              int batch, int channels, int outputs, int groups, int kernel_h,

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 from gpucnn.backends import Backend, get_backend
+from gpucnn.backends.probe import driver_version
+from gpucnn.errors import BackendError
 
-BACKENDS = ("numpy",)
+GPU_REQUIRED = os.environ.get("GPUCNN_REQUIRE_GPU") == "1"
+
+BACKENDS = ["numpy", "emulated", "cuda"]
+# Where there can be no GPU, one test says so (test_consistency.py) and not each of thousands.
+if driver_version() is None and not GPU_REQUIRED:
+    BACKENDS.remove("cuda")
 
 # The same examples on every run and machine; a slow machine is not a failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
 settings.load_profile("deterministic")
 
 
+def backend_or_skip(name: str, dtype: str = "float32") -> Backend:
+    """Return a backend; skip the test where this machine lacks it, unless a GPU is required."""
+    try:
+        return get_backend(name, dtype)
+    except BackendError as error:
+        if name == "cuda" and GPU_REQUIRED:
+            pytest.fail(f"a GPU is required: {error}", pytrace=False)
+        pytest.skip(f"{name}: {error}")
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend_name(request: pytest.FixtureRequest) -> str:
     name: str = request.param
+    backend_or_skip(name)
     return name
 
 

@@ -7,6 +7,7 @@ the emulator.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -306,6 +307,27 @@ def test_wrong_arguments_are_refused(
     assert not recorder.launches
 
 
+class Elsewhere(np.ndarray):
+    """An array of a device of a certain number, as CuPy's are."""
+
+    place = SimpleNamespace(id=0)
+
+    @property
+    def device(self) -> Any:
+        return self.place
+
+
+def test_arrays_of_another_device_are_refused(folder: Path, recorder: Recorder) -> None:
+    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    loaded = Kernels(recorder, "float32", folder)
+    here, there = array(6).view(Elsewhere), array(6).view(Elsewhere)
+    loaded.launch("scale", 1, here, here, None, 6, 1.5, 0)
+    there.place = SimpleNamespace(id=1)
+    with pytest.raises(ArrayError, match=r"^scale: y must be on device 0, not 1$"):
+        loaded.launch("scale", 1, here, there, None, 6, 1.5, 0)
+    assert len(recorder.launches) == 1
+
+
 def test_the_number_of_arguments(folder: Path, recorder: Recorder) -> None:
     loaded = Kernels(recorder, "float32", folder)
     for count in (0, 5, 7):
@@ -419,6 +441,35 @@ def test_products_of_views_with_an_offset(emulator: Any) -> None:
     output = backend.linear(backend.asarray(host), flat[3:66].reshape((9, 7)), flat[101:110])
     wanted = host @ weight.T + backend.to_numpy(flat)[101:110]
     assert_close(backend.to_numpy(output), wanted.astype(np.float64), length=7)
+
+
+DIVIDE = """extern "C" __global__ void __launch_bounds__(32)
+divide_all(const int64* __restrict__ a, const int64* __restrict__ b, int64* __restrict__ quotient,
+           int64* __restrict__ rest, int n) {
+    if ((int)threadIdx.x >= n) return;
+    const Division result = divide(a[threadIdx.x], b[threadIdx.x]);
+    quotient[threadIdx.x] = result.quotient;
+    rest[threadIdx.x] = result.rest;
+}
+"""
+
+
+def test_divisions_of_64_bits(emulator: Any, tmp_path: Path) -> None:
+    """The slow way, for arrays of more than 2^32 elements, which no test can make."""
+    shutil.copy(kernel_folder() / "common.cuh", tmp_path)
+    (tmp_path / "divide.cu").write_text(DIVIDE)
+    most = 2**63 - 1
+    pairs = [(0, 1), (7, 3), (2**32 - 1, 2**32 - 1), (2**32, 1), (2**32, 2**32 - 1), (most, 1)]
+    pairs += [(most, most), (most - 1, most), (most, 2**62 + 1), (10**18 + 9, 10**9 + 7), (5, most)]
+    a, b = map(list, zip(*pairs, strict=True))
+    backend = CudaBackend(emulator)
+    quotient, rest = (backend.zeros((len(pairs),), np.int64) for _ in range(2))
+    with emulator.checking():
+        Kernels(emulator, "float32", tmp_path).launch(
+            "divide_all", 1, backend.asarray(a), backend.asarray(b), quotient, rest, len(pairs)
+        )
+    found = zip(backend.to_numpy(quotient).tolist(), backend.to_numpy(rest).tolist(), strict=True)
+    assert list(found) == [divmod(*pair) for pair in pairs]
 
 
 def test_a_broken_kernel_names_file_and_line(emulator: Any, folder: Path) -> None:

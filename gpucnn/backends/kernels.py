@@ -176,6 +176,7 @@ class Kernels:
         self.dtype = np.dtype(dtype)
         self.signatures = signatures(folder or kernel_folder())
         self.notify = notify
+        self.device = namespace.cuda.Device().id if hasattr(namespace, "cuda") else None
         self._kernels: dict[str, _Kernel] = {}
 
     def launch(self, name: str, grid: int | tuple[int, ...], *arguments: Any) -> None:
@@ -208,7 +209,13 @@ class Kernels:
             self.notify = None
         types = {**SCALARS, "real": self.dtype.type}
         checks = [
-            _check(signature.name, parameter, types[parameter.type], self.namespace.ndarray)
+            _check(
+                signature.name,
+                parameter,
+                types[parameter.type],
+                self.namespace.ndarray,
+                self.device,
+            )
             for parameter in signature.parameters
         ]
         self._kernels[name] = _Kernel(signature, function, checks)
@@ -239,16 +246,20 @@ class _Kernel:
         self.function(grid, self.block, tuple(values))
 
 
-def _check(kernel: str, parameter: Parameter, type_: type[Any], array_type: type) -> Check:
+def _check(
+    kernel: str, parameter: Parameter, type_: type[Any], array_type: type, device: int | None
+) -> Check:
     where = f"{kernel}: {parameter.name}"
     if parameter.is_array:
-        return _array_check(where, np.dtype(type_), array_type, parameter.nullable)
+        return _array_check(where, np.dtype(type_), array_type, parameter.nullable, device)
     if issubclass(type_, np.integer):
         return _whole_check(where, parameter.type, type_)
     return _real_check(where, parameter.type, type_)
 
 
-def _array_check(where: str, dtype: np.dtype[Any], array_type: type, nullable: bool) -> Check:
+def _array_check(
+    where: str, dtype: np.dtype[Any], array_type: type, nullable: bool, device: int | None
+) -> Check:
     def check(value: Any) -> Any:
         if isinstance(value, array_type):
             array: Any = value
@@ -256,6 +267,8 @@ def _array_check(where: str, dtype: np.dtype[Any], array_type: type, nullable: b
                 raise ArrayError(f"{where} must be {dtype}, got {array.dtype}")
             if not array.flags.c_contiguous:
                 raise ArrayError(f"{where} must be C-contiguous")
+            if device is not None and array.device.id != device:
+                raise ArrayError(f"{where} must be on device {device}, not {array.device.id}")
             return array
         if value is None and nullable:
             return NULL

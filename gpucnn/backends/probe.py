@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -72,7 +74,8 @@ def _find_cache() -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError:
-        os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="gpucnn-cupy-")
+        own = os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="gpucnn-cupy-")
+        atexit.register(shutil.rmtree, own, ignore_errors=True)
 
 
 def _check_driver(cupy: Any) -> None:
