@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -38,7 +37,7 @@ def examine() -> Iterator[Finding]:
     yield _pillow()
     yield from _gpu()
     yield _gplusplus()
-    yield _cache()
+    yield from _caches()
 
 
 def _processor() -> str:
@@ -112,19 +111,14 @@ def _gplusplus() -> Finding:
     return Finding("g++", "ok", (text.stdout or compiler).splitlines()[0])
 
 
-def _cache() -> Finding:
+def _caches() -> Iterator[Finding]:
+    """Look at where compiled kernels are kept, by CuPy and by the emulator."""
     from gpucnn.emulator import cache
 
-    folder = cache.folder()
-    if os.access(folder, os.W_OK):
-        return Finding("cache", "ok", str(folder))
-    return Finding("cache", "bad", f"{folder} cannot be written", f"chmod u+w {folder}")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions that results depend on, for records of measurements."""
-    return {
-        "python": sys.version.split()[0],
-        "numpy": np.__version__,
-        **{name: metadata.version(name) for name in installed_wheels()},
-    }
+    own = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    for name, folder in (("CuPy's cache", own), ("our cache", os.fspath(cache.folder()))):
+        place = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+        if os.access(place, os.W_OK):
+            yield Finding(name, "ok", folder)
+        else:
+            yield Finding(name, "bad", f"{folder} cannot be written", f"chmod u+w {place}")

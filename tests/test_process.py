@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -233,6 +234,21 @@ def test_piped_output_has_one_line_an_epoch(data: Path, tmp_path: Path) -> None:
     assert "\x1b" not in result.stdout
     assert "\r" not in result.stdout
     assert result.stderr == ""
+
+
+def test_a_first_start_says_that_kernels_are_compiled(data: Path, tmp_path: Path) -> None:
+    if not shutil.which("g++") or sys.platform != "linux":
+        pytest.skip("the emulated backend needs Linux and g++")
+    env = {**os.environ, "GPUCNN_CACHE_DIR": str(tmp_path / "cache")}
+    words = command(data, tmp_path / "out", "--backend", "emulated", "--limit", "4", epochs=1)
+    first, again = (
+        subprocess.run(
+            [*words, "--out", str(tmp_path / name)], env=env, capture_output=True, check=True
+        )
+        for name in ("first", "again")
+    )
+    assert first.stderr == b"compiling kernels, once on this machine\n"
+    assert again.stderr == b""
 
 
 def test_a_name_that_the_locale_lacks_is_escaped(data: Path, tmp_path: Path) -> None:
