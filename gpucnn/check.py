@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 
-UNIT = {"float32": 1e-6, "float64": 1e-13}
-"""Sixteen roundings, or more where the references round as well (tests/tolerance.py)."""
+UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53}
+"""Eight roundings: the relative error allowed a term. The tests use the same table."""
 
 Arguments = dict[str, Any]
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
 from gpucnn.errors import CheckpointError, SettingError
-from gpucnn.losses import LOSSES
+from gpucnn.losses import from_description
 from gpucnn.model import Sequential
 
 FORMAT = 1
@@ -110,8 +110,7 @@ def load_model(
     mean, std = saved.metadata["normalization"]
     model.normalization = (tuple(mean), tuple(std))
     model.classes = tuple(saved.metadata["classes"])
-    losses = {kind.__name__: kind for kind in LOSSES.values()}
-    model.output = losses[saved.metadata["settings"]["loss"]["type"]].output
+    model.output = from_description(saved.metadata["settings"]["loss"]).output
     return model
 
 

@@ -6,11 +6,13 @@ of zeros and a one, or numbers of the scores' own shape.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from gpucnn.backends import Backend
 from gpucnn.backends.checks import Array
+from gpucnn.config import build
 
 
 class Loss:
@@ -80,3 +82,9 @@ LOSSES: dict[str, type[Loss]] = {
     "bce-with-logits": BCEWithLogitsLoss,
 }
 """The command line's names."""
+
+
+def from_description(description: Mapping[str, Any]) -> Loss:
+    """Return the loss that ``gpucnn.config.describe`` described; SettingError if none."""
+    kinds = {kind.__name__: kind for kind in LOSSES.values()}
+    return cast(Loss, build("loss", description, kinds))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53}
+from gpucnn.check import UNIT
 
 
 def assert_close(

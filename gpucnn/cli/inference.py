@@ -16,10 +16,9 @@ from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
 from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
-from gpucnn.config import build
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.evaluation import evaluate
-from gpucnn.losses import Loss
+from gpucnn.losses import from_description
 from gpucnn.pictures import as_digit, as_input, read_picture
 from gpucnn.summary import Summary
 
@@ -41,8 +40,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             f"{data.name} has the classes {', '.join(data.classes)}; the network knows "
             f"{', '.join(model.classes or ())}"
         )
-    losses = {kind.__name__: kind for kind in Loss.__subclasses__()}
-    loss = build("loss", saved.metadata["settings"]["loss"], losses)
+    loss = from_description(saved.metadata["settings"]["loss"])
     result = evaluate(model, data.test, loss=loss)
     if not math.isfinite(result.loss):
         raise DivergedError("the network's outputs are not finite: its weights are useless")
