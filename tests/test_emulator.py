@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from planted.table import FOLDER, PLANTED, Planted, blank, floats, int32, ints
 
+import gpucnn
 from gpucnn import emulator
 from gpucnn.emulator import (
     ArgumentError,
@@ -423,6 +425,7 @@ def test_a_compile_error_names_file_and_line() -> None:
 
 CHILD = """
 import numpy as np
+import gpucnn
 from gpucnn import emulator
 from gpucnn.emulator import toolchain
 module = emulator.RawModule(code='extern "C" __global__ void one(int *x) { x[0] = 1; }')
@@ -433,10 +436,25 @@ print(toolchain.compilations)
 """
 
 
-def run_child(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+ELSEWHERE = """
+import gpucnn
+from gpucnn import emulator
+from gpucnn.emulator import toolchain
+code = 'extern "C" __global__ void f(int *n, int *y) {\\natomicAdd(n, 1);\\ny[threadIdx.x] = *n; }'
+n, y = emulator.zeros(1, "int32"), emulator.zeros(64, "int32")
+try:
+    emulator.RawModule(code=code).get_function("f")((1,), (64,), (n, y))
+except emulator.EmulatorError as fault:
+    print(emulator.__file__, toolchain.compilations, fault.line, fault)
+"""
+
+
+def run_child(
+    code: str, folder: Path = Path(__file__).parents[1], **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
-        cwd=Path(__file__).parents[1],
+        cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
@@ -452,6 +470,19 @@ def test_a_second_process_compiles_nothing_and_one_that_differs_does(tmp_path: P
     other = run_child(CHILD, **{**environment, "GPUCNN_EMULATOR": "check"})
     assert other.stdout == "1\n", other.stderr
     assert not list(tmp_path.rglob("*.lock"))
+
+
+@needs_compiler
+def test_what_one_installation_compiled_names_the_same_lines_in_another(tmp_path: Path) -> None:
+    """Inlined code of the emulator's own is passed over, wherever it was compiled."""
+    environment = {"GPUCNN_CACHE_DIR": str(tmp_path / "cache"), "GPUCNN_EMULATOR": "check"}
+    package = Path(gpucnn.__file__).parent
+    for name, compilations in (("first", 2), ("second", 0)):
+        without = shutil.ignore_patterns("data", "__pycache__")
+        shutil.copytree(package, tmp_path / name / "gpucnn", ignore=without)
+        done = run_child(ELSEWHERE, tmp_path / name, PYTHONPATH=str(tmp_path / name), **environment)
+        said = f"{tmp_path / name}/gpucnn/emulator/__init__.py {compilations} 2 "
+        assert done.stdout.startswith(said), done.stdout + done.stderr
 
 
 @needs_compiler
@@ -486,6 +517,7 @@ def test_other_machines_are_refused(
 FORK = """
 import os
 import numpy as np
+import gpucnn
 from gpucnn import emulator
 emulator.configure("fast", threads=2)
 module = emulator.RawModule(code='extern "C" __global__ void one(int *x) { x[blockIdx.x] = 1; }')

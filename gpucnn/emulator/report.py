@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,7 +10,7 @@ from typing import Any
 
 from gpucnn.emulator.errors import EmulatorError, Kind
 from gpucnn.emulator.native import Fault, Where
-from gpucnn.emulator.toolchain import RUNTIME
+from gpucnn.emulator.toolchain import OWN_CODE
 
 _KINDS = tuple(Kind)
 
@@ -32,7 +31,7 @@ def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
     for found in done.stdout.splitlines():
         file, _, line = found.partition(" ")[0].rpartition(":")
         known = line.isdigit() and line != "0" and not file.startswith("?")
-        if known and not file.startswith(str(RUNTIME)) and os.path.basename(file) != "<emulator>":
+        if known and OWN_CODE not in Path(file).parts:
             return re.sub(r"^(\./)+", "", file), int(line)
     return None, None
 

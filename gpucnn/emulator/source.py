@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpucnn.emulator.errors import CompileError
+from gpucnn.emulator.toolchain import OWN_CODE
 from gpucnn.errors import SettingError
 
 # Options of NVRTC that change nothing here: speed on a GPU, its kind, and how it rounds.
@@ -138,7 +139,7 @@ def exports(kernels: list[Signature], dynamic_bytes: int) -> str:
     """
     lines = [
         "",
-        '#line 1 "<emulator>"',
+        f'#line 1 "{OWN_CODE}"',
         '__attribute__((aligned(128), visibility("default")))',
         f'extern "C" thread_local unsigned char {DYNAMIC}[{dynamic_bytes}] = {{}};',
         f'extern "C" GPU_VISIBLE GPU_UNCHECKED void *gpu_shared_base() {{ return {DYNAMIC}; }}',

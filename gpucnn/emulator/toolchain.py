@@ -14,6 +14,7 @@ from gpucnn.emulator.errors import CompileError
 from gpucnn.errors import BackendError
 
 RUNTIME = Path(__file__).parent / "runtime"
+OWN_CODE = "<emulator>"  # what line tables call the emulator's own files, wherever it is installed
 
 # Both modes keep line tables (version 5 of DWARF confuses addr2line about the first file).
 # Function-local thread_local variables need no wrapper function, and what two modules define must
@@ -90,8 +91,7 @@ def kernel_flags(mode: str, contract: bool) -> list[str]:
         *_MODES[mode],
         *_vector_flags(),
         f"-ffp-contract={'fast' if contract else 'off'}",
-        "-include",
-        str(RUNTIME / "cuda.h"),
+        *("-include", str(RUNTIME / "cuda.h"), f"-ffile-prefix-map={RUNTIME}={OWN_CODE}"),
     ]
 
 
