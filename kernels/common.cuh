@@ -90,21 +90,60 @@ struct Axis {
 
     // The stop that has the tap on the pixel, or -1: the reverse of pixel().
     __device__ int stop(int pixel, int tap) const {
-        const int from_first = pixel + before - tap * dilation;
-        if (from_first < 0 || from_first % stride) return -1;
-        const int stop = from_first / stride;
+        int stop = pixel + before - tap * dilation;
+        if (stop < 0) return -1;
+        if (stride > 1) {  // most strides are 1, and a division costs more than a product's share
+            if (stop % stride) return -1;
+            stop /= stride;
+        }
         return stop < stops ? stop : -1;
     }
 
     // The first and the last stop at which the window reaches over the pixel.
     __device__ int first_stop(int pixel) const {
         const int ahead = pixel + before - (taps - 1) * dilation;
-        return ahead <= 0 ? 0 : (ahead + stride - 1) / stride;
+        return ahead <= 0 ? 0 : (ahead - 1) / stride + 1;  // ahead + stride may pass 2^31
     }
 
     __device__ int last_stop(int pixel) const {
         const int stop = (pixel + before) / stride;
         return stop < stops ? stop : stops - 1;
+    }
+};
+
+// How a pooling window slides over a plane. Both visits go in row-major order, in one thread: ties
+// and the rounding of sums follow from it.
+struct PoolWindow {
+    Axis rows, columns;
+
+    __device__ int64 area() const {
+        return (int64)rows.size * columns.size;
+    }
+
+    __device__ int64 stops() const {
+        return (int64)rows.stops * columns.stops;
+    }
+
+    // Calls visit(pixel of the flattened plane) for each tap that lies inside at a stop.
+    template <class Visit>
+    __device__ void each_tap(int oy, int ox, Visit visit) const {
+        for (int i = 0; i < rows.taps; ++i) {
+            const int y = rows.pixel(oy, i);
+            if (!rows.inside(y)) continue;
+            for (int j = 0; j < columns.taps; ++j) {
+                const int x = columns.pixel(ox, j);
+                if (columns.inside(x)) visit(y * columns.size + x);
+            }
+        }
+    }
+
+    // Calls visit(oy, ox) for each stop at which the window reaches over the pixel.
+    template <class Visit>
+    __device__ void each_stop(int pixel, Visit visit) const {
+        const int y = pixel / columns.size, x = pixel % columns.size;
+        for (int oy = rows.first_stop(y); oy <= rows.last_stop(y); ++oy) {
+            for (int ox = columns.first_stop(x); ox <= columns.last_stop(x); ++ox) visit(oy, ox);
+        }
     }
 };
 

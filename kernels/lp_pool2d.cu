@@ -10,7 +10,8 @@
 // so that nothing is added by two threads.
 
 // The window's taps over those inside, of which there is at least one; there is no padding.
-__device__ inline real outside_factor(const Axis& rows, const Axis& columns, int oy, int ox) {
+__device__ inline real outside_factor(const PoolWindow& window, int oy, int ox) {
+    const Axis &rows = window.rows, &columns = window.columns;
     const int inside_h = min(rows.taps, rows.size - rows.pixel(oy, 0));
     const int inside_w = min(columns.taps, columns.size - columns.pixel(ox, 0));
     return (real)((int64)rows.taps * columns.taps) / (real)((int64)inside_h * inside_w);
@@ -20,26 +21,19 @@ extern "C" __global__ void __launch_bounds__(256)
 lp_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, int64 planes, int norm,
                   int kernel_h, int kernel_w, int stride_h, int stride_w, int top, int left,
                   int dilation_h, int dilation_w, int height, int width, int out_h, int out_w) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
+    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
+                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
     const int64 at = thread_index();
-    const int64 stops = (int64)out_h * out_w;
-    if (at >= planes * stops) return;
-    const Division part = divide(at, stops);
-    const int stop = part.rest, oy = stop / out_w, ox = stop % out_w;
-    const real* plane = input + part.quotient * height * width;
+    if (at >= planes * window.stops()) return;
+    const Division part = divide(at, window.stops());
+    const int oy = (int)part.rest / out_w, ox = (int)part.rest % out_w;
+    const real* plane = input + part.quotient * window.area();
     real sum = 0;
-    for (int i = 0; i < kernel_h; ++i) {
-        const int y = rows.pixel(oy, i);
-        if (!rows.inside(y)) continue;
-        for (int j = 0; j < kernel_w; ++j) {
-            const int x = columns.pixel(ox, j);
-            if (!columns.inside(x)) continue;
-            const real value = plane[(int64)y * width + x];
-            sum += norm == 1 ? value : value * value;
-        }
-    }
-    sum *= outside_factor(rows, columns, oy, ox);
+    window.each_tap(oy, ox, [&](int pixel) {
+        const real value = plane[pixel];
+        sum += norm == 1 ? value : value * value;
+    });
+    sum *= outside_factor(window, oy, ox);
     output[at] = norm == 1 ? sum : sqrt(sum);
 }
 
@@ -49,26 +43,21 @@ lp_pool2d_backward(const real* __restrict__ grad, const real* __restrict__ input
                    int norm, int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
                    int left, int dilation_h, int dilation_w, int height, int width, int out_h,
                    int out_w) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
+    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
+                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
     const int64 at = thread_index();
-    const int64 area = (int64)height * width;
-    if (at >= planes * area) return;
-    const Division part = divide(at, area);
-    const int pixel = part.rest;
-    const int y = pixel / width, x = pixel % width;
-    const int64 first = part.quotient * out_h * out_w;
+    if (at >= planes * window.area()) return;
+    const Division part = divide(at, window.area());
+    const int64 first = part.quotient * window.stops();
     real sum = 0;
-    for (int oy = rows.first_stop(y); oy <= rows.last_stop(y); ++oy) {
-        for (int ox = columns.first_stop(x); ox <= columns.last_stop(x); ++ox) {
-            const int64 stop = first + (int64)oy * out_w + ox;
-            const real share = grad[stop] * outside_factor(rows, columns, oy, ox);
-            if (norm == 1) {
-                sum += share;
-            } else if (output[stop] != 0) {
-                sum += share / output[stop];
-            }
+    window.each_stop(part.rest, [&](int oy, int ox) {
+        const int64 stop = first + oy * out_w + ox;
+        const real share = grad[stop] * outside_factor(window, oy, ox);
+        if (norm == 1) {
+            sum += share;
+        } else if (output[stop] != 0) {
+            sum += share / output[stop];
         }
-    }
+    });
     input_grad[at] = norm == 1 ? sum : sum * input[at];
 }
