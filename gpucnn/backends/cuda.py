@@ -63,13 +63,18 @@ class CudaBackend(Backend):
 
     def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
         own = isinstance(data, self.array_type)
-        host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
-        if own and host.dtype == data.dtype and data.flags.c_contiguous:
+        if own and data.flags.c_contiguous and self._keeps_type(data, dtype):
             return data
+        host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
         try:
             return self._xp.asarray(np.asarray(host, order="C"))
         except MemoryError as error:
             raise self._out_of_memory(host.nbytes) from error
+
+    def _keeps_type(self, array: Array, dtype: DTypeLike | None) -> bool:
+        """Return whether asarray keeps the type; no element is fetched, as that would wait."""
+        nothing = host_array(np.empty(0, array.dtype), dtype, self.dtype)
+        return bool(nothing.dtype == array.dtype)
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
         return np.array(self._xp.asnumpy(array), order="C", copy=True)

@@ -16,7 +16,7 @@ from gpucnn.errors import ShapeError
 
 TERMS_A_BLOCK = 1024
 MOST_PARTS = 256
-MOST_PIXELS = 2**31 - 1
+INT_MAX = 2**31 - 1
 WIDE = 64
 """From this many elements on, a block owns a line of softmax or cross-entropy."""
 
@@ -65,10 +65,24 @@ def count_splits(terms: int, blocks: int) -> int:
 
 @lru_cache(maxsize=512)
 def window_sizes(window: Window) -> tuple[np.int32, ...]:
-    """Return kernel_h, kernel_w, stride_h, …, out_h, out_w; kernels number pixels in 32 bits."""
-    for size in (window.plane, window.output):
-        if math.prod(size) > MOST_PIXELS:
-            raise ShapeError(f"a plane of {size} has more than {MOST_PIXELS} pixels")
+    """Return kernel_h, kernel_w, stride_h, …, out_h, out_w.
+
+    Kernels number pixels, stops and taps in 32 bits, and step over the padding in 32 bits as well;
+    a window for which those do not do raises ShapeError.
+    """
+    for size in (window.plane, window.output, window.kernel):
+        if math.prod(size) > INT_MAX:
+            raise ShapeError(f"a plane of {size} has more than {INT_MAX} pixels")
+    for axis in (0, 1):
+        step, spacing = window.stride[axis], window.dilation[axis]
+        last_tap = (window.output[axis] - 1) * step + (window.kernel[axis] - 1) * spacing
+        padded = window.plane[axis] + sum(window.padding[axis])
+        if max(step, spacing, last_tap, padded) > INT_MAX:
+            raise ShapeError(
+                f"a window of kernel {window.kernel}, stride {window.stride}, padding "
+                f"{window.padding} and dilation {window.dilation} reaches further than {INT_MAX} "
+                "pixels"
+            )
     (top, _), (left, _) = window.padding
     pairs = (window.kernel, window.stride, (top, left), window.dilation)
     sizes = (*pairs, window.plane, window.output)
@@ -80,7 +94,14 @@ def conv_sizes(
     batch: int, channels: int, outputs: int, groups: int, window: Window
 ) -> tuple[np.int32, ...]:
     """Return batch, channels, outputs and groups of a convolution, and its window's sizes."""
-    return *map(np.int32, (batch, channels, outputs, groups)), *window_sizes(window)
+    sizes = window_sizes(window)
+    terms = max(channels, outputs) // groups * window.taps  # that a group's product adds up
+    if max(batch, channels, outputs, terms) > INT_MAX:
+        raise ShapeError(
+            f"a convolution of {batch} samples and {channels} channels to {outputs} in {groups} "
+            f"group(s) with a kernel of {window.kernel} has a size above {INT_MAX}"
+        )
+    return *map(np.int32, (batch, channels, outputs, groups)), *sizes
 
 
 def average_sizes(window: Window, count_include_pad: bool, divisor: int | None) -> tuple[int, ...]:
