@@ -1,0 +1,75 @@
+"""``python -m bench``: list the benches, or run some."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import machine
+from bench.harness import BenchError, Options, Report
+from bench.show import as_data, table
+
+BENCHES = ("ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the benches that are named and return the exit status."""
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
+    parser.add_argument("bench", nargs="*", choices=[*BENCHES, []], metavar="BENCH")
+    parser.add_argument("--json", metavar="FILE", help="write machine, versions and all figures")
+    parser.add_argument("--quick", action="store_true", help="two rounds of everything")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each peer is timed")
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT")
+    arguments = parser.parse_args(argv)
+    if arguments.rounds is not None and arguments.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    console = Console()
+    if not arguments.bench:
+        console.print(listing())
+        return 0
+    options = Options(arguments.rounds, arguments.quick, arguments.only)
+    found: dict[str, Any] = {"machine": machine.describe(), "options": asdict(options)}
+    found["benches"] = {}
+    for name in arguments.bench:
+        try:
+            report: Report = import_module(f"bench.{name}").run(options)
+        except BenchError as error:
+            print(f"bench {name}: {error}", file=sys.stderr)
+            return 1
+        found["benches"][name] = as_data(report)
+        console.print(table(report))
+        for note in report.notes:
+            console.print(note, markup=False, highlight=False)
+        if arguments.json:  # after each bench: what is measured is kept
+            Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+    console.print(footer(found["machine"]), markup=False, highlight=False)
+    return 0
+
+
+def listing() -> Table:
+    """Return the table of benches."""
+    rows = Table("bench", "what it measures", title="python -m bench BENCH ...")
+    for name in BENCHES:
+        rows.add_row(name, (import_module(f"bench.{name}").__doc__ or "").splitlines()[0])
+    return rows
+
+
+def footer(about: dict[str, Any]) -> str:
+    """Return the line that says what the figures belong to."""
+    blas = " ".join(str(about["blas"].get(key, "")) for key in ("name", "version", "core"))
+    return (
+        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, "
+        f"NumPy {about['numpy']} ({blas.strip()}), PyTorch {about['torch'] or 'not installed'}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,199 @@
+"""The operations that ``ops`` times: sizes, inputs, and how each is called.
+
+A call has the same name and arguments on every side, for the contract's are PyTorch's. Sizes are
+LeNet-5's with a batch of 64, and two 3x3 convolutions of larger networks with a batch of 16.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operation, the shapes of its arrays, and its other arguments.
+
+    ``input_grad`` is whether the input's gradient is wanted, ``backward`` whether there is one,
+    and ``work`` about how many elements plain loops go through.
+    """
+
+    op: str
+    arrays: Mapping[str, Shape]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    input_grad: bool = True
+    backward: bool = True
+    work: int = 10**9
+
+    def draw(self) -> dict[str, np.ndarray]:
+        """Return the arrays, the same at every call, in float64, int64 or uint8."""
+        rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
+        return {name: self._draw(rng, name, shape) for name, shape in self.arrays.items()}
+
+    def _draw(self, rng: np.random.Generator, name: str, shape: Shape) -> np.ndarray:
+        if name in ("target", "labels") and len(shape) == 1:
+            return rng.integers(0, 10, shape)
+        if name == "images":
+            return rng.integers(0, 256, shape, np.uint8)
+        if name in ("order", "totals", "flag"):
+            kinds = {"order": rng.permutation, "totals": np.zeros}
+            return kinds[name](shape[0]) if name in kinds else np.zeros(shape, np.int64)
+        if name == "mask":
+            return 2.0 * (rng.random(shape) < 0.5)
+        if self.op == "binary_cross_entropy" or name in ("target", "exp_avg_sq"):
+            return rng.uniform(0.05, 0.95, shape)
+        scale = 1 / math.sqrt(math.prod(shape[1:])) if name == "weight" else 1.0
+        return scale * rng.standard_normal(shape)
+
+
+def call(
+    lib: Any, case: Case, arrays: dict[str, Any], direction: str
+) -> tuple[Callable[[], Any], list[Any]]:
+    """Return the call of ``lib`` (a backend, or the loops), and the arrays that it works on.
+
+    An operation that returns nothing changed some of these in place.
+    """
+    forward = partial(getattr(lib, case.op), **arrays, **case.options)
+    if direction == "forward":
+        return forward, list(arrays.values())
+    return partial(getattr(lib, case.op + "_backward"), **_backward(lib, case, arrays)), []
+
+
+def gradient(case: Case, shape: Shape) -> np.ndarray:
+    """Return the gradient of the output that goes into a backward pass."""
+    return np.random.default_rng(zlib.crc32(case.op.encode())).standard_normal(shape)
+
+
+def _backward(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the operation's backward."""
+    options = dict(case.options)
+    if "target" in arrays:  # a loss, of which the gradient is 1
+        return {**arrays, **options}
+    if case.op == "max_pool2d":
+        options["return_indices"] = True
+    output = getattr(lib, case.op)(**arrays, **options)
+    options.pop("return_indices", None)
+    output, *indices = output if isinstance(output, tuple) else (output,)
+    grad = _like(lib, output, gradient(case, output.shape))
+    if case.op in ("conv2d", "conv_transpose2d", "linear"):
+        del arrays["bias"]
+        wanted = {} if case.input_grad else {"input_grad": False}
+        return {"grad": grad, **arrays, **options, **wanted}
+    if case.op in ("max_pool2d", "avg_pool2d", "sum_pool2d", "flatten"):
+        shape = {"input_shape": arrays["input"].shape}
+        return {"grad": grad, **dict(zip(["indices"], indices, strict=False)), **shape, **options}
+    if case.op == "lp_pool2d":
+        return {"grad": grad, "output": output, **arrays, **options}
+    if case.op == "dropout":
+        return {"grad": grad, "mask": arrays["mask"]}
+    return {"grad": grad, "output": output, **options}
+
+
+def _like(lib: Any, output: Any, values: np.ndarray) -> Any:
+    """Return ``values`` as an array of the type and the order in memory of ``output``."""
+    result = np.empty_like(output)
+    result[...] = values
+    return result
+
+
+def _conv(n: int, c: int, side: int, o: int, k: int, op: str = "conv2d", **options: Any) -> Case:
+    transposed = op == "conv_transpose2d"
+    input_grad = options.pop("input_grad", True)
+    weight = (c, o, k, k) if transposed else (o, c, k, k)
+    arrays = {"input": (n, c, side, side), "weight": weight, "bias": (o,)}
+    return Case(op, arrays, options, input_grad)
+
+
+def _linear(n: int, f: int, o: int) -> Case:
+    return Case("linear", {"input": (n, f), "weight": (o, f), "bias": (o,)}, work=n * f * o)
+
+
+def _map(op: str, shape: Shape, **options: Any) -> Case:
+    return Case(op, {"input": shape}, options, work=math.prod(shape))
+
+
+def _loss(op: str) -> Case:
+    return Case(op, {"input": (64, 10), "target": (64, 10)}, work=640)
+
+
+CONV1, CONV2, FLAT = (64, 6, 28, 28), (64, 16, 10, 10), (64, 400)
+_PARAMETERS = (61_706,)
+_SGD = {"lr": 0.01, "momentum": 0.9}
+
+CASES: dict[str, Case] = {
+    "conv2d conv1 5x5 1->6": _conv(64, 1, 28, 6, 5, padding=2, input_grad=False),
+    "conv2d conv2 5x5 6->16": _conv(64, 6, 14, 16, 5),
+    "conv2d 64x64 3x3 3->16": _conv(16, 3, 64, 16, 3, padding=1),
+    "conv2d 56x56 3x3 64->64": _conv(16, 64, 56, 64, 3, padding=1),
+    "conv_transpose2d 5x5 16->6": _conv(64, 16, 10, 6, 5, "conv_transpose2d"),
+    "relu 6x28x28": _map("relu", CONV1),
+    "sigmoid 6x28x28": _map("sigmoid", CONV1),
+    "tanh 6x28x28": _map("tanh", CONV1),
+    "max_pool2d 6x28x28": _map("max_pool2d", CONV1, kernel_size=2),
+    "max_pool2d 16x10x10": _map("max_pool2d", CONV2, kernel_size=2),
+    "avg_pool2d 6x28x28": _map("avg_pool2d", CONV1, kernel_size=2),
+    "sum_pool2d 6x28x28": _map("sum_pool2d", CONV1, kernel_size=2),
+    "lp_pool2d 6x28x28": _map("lp_pool2d", CONV1, kernel_size=2, norm_type=2),
+    "flatten 16x5x5": _map("flatten", (64, 16, 5, 5)),
+    "linear fc1 400->120": _linear(64, 400, 120),
+    "linear fc2 120->84": _linear(64, 120, 84),
+    "linear fc3 84->10": _linear(64, 84, 10),
+    "relu 120": _map("relu", (64, 120)),
+    "dropout 120": Case("dropout", {"input": (64, 120), "mask": (64, 120)}, work=7680),
+    "softmax 10": _map("softmax", (64, 10), dim=1),
+    "cross_entropy 10": Case("cross_entropy", {"input": (64, 10), "target": (64,)}, work=640),
+    "mse_loss 10": _loss("mse_loss"),
+    "half_squared_error 10": _loss("half_squared_error"),
+    "binary_cross_entropy 10": _loss("binary_cross_entropy"),
+    "binary_cross_entropy_with_logits 10": _loss("binary_cross_entropy_with_logits"),
+    "one_hot 10": Case("one_hot", {"target": (64,)}, {"num_classes": 10}, backward=False, work=640),
+    "gather_images 64 of 10,000": Case(
+        "gather_images",
+        {"images": (10_000, 1, 28, 28), "order": (10_000,), "scale": (1,), "shift": (1,)},
+        {"start": 640, "count": 64},
+        backward=False,
+        work=50_176,
+    ),
+    "gather_labels 64 of 10,000": Case(
+        "gather_labels",
+        {"labels": (10_000,), "order": (10_000,)},
+        {"start": 640, "count": 64},
+        backward=False,
+        work=64,
+    ),
+    "add_metrics 10": Case(
+        "add_metrics",
+        {"totals": (2,), "loss": (), "scores": (64, 10), "target": (64,)},
+        backward=False,
+        work=640,
+    ),
+    "check_finite 61,706": Case(
+        "check_finite",
+        {"flag": (1,), "loss": (), "grads": _PARAMETERS},
+        {"step": 1},
+        backward=False,
+        work=61_706,
+    ),
+    "sgd_step 61,706": Case(
+        "sgd_step",
+        dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS),
+        _SGD,
+        backward=False,
+        work=61_706,
+    ),
+    "adam_step 61,706": Case(
+        "adam_step",
+        dict.fromkeys(("param", "grad", "exp_avg", "exp_avg_sq"), _PARAMETERS),
+        {"step": 10, "lr": 0.001},
+        backward=False,
+        work=61_706,
+    ),
+}

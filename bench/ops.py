@@ -1,0 +1,25 @@
+"""Every operation at LeNet-5's sizes, forward and backward, and two larger convolutions."""
+
+from __future__ import annotations
+
+from bench.cases import CASES
+from bench.harness import Options, Report
+from bench.peers import compare_jobs
+
+NAIVE_WORK = 100_000
+"""So many elements the plain loops are timed for: a fraction of a second."""
+
+
+def run(options: Options) -> Report:
+    """Return a row for each operation and direction."""
+    jobs, naive = {}, set()
+    for name, case in CASES.items():
+        for direction in ("forward", "backward") if case.backward else ("forward",):
+            title = f"{name}, {direction}" if case.backward else name
+            jobs[title] = {"kind": "op", "case": name, "direction": direction}
+            if case.work <= NAIVE_WORK:
+                naive.add(title)
+    report = Report("one call of an operation, float32")
+    return compare_jobs(
+        report, jobs, options, rounds=7, naive=frozenset(naive), block=0.05, tolerance=2e-4
+    )

@@ -1,0 +1,43 @@
+"""Whole processes that train an epoch, as peers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bench.harness import BenchError, Peer, Results
+from bench.peers import Finished, Flavour, finished
+
+CHECK_IMAGES = 1280
+
+
+def training(flavour: Flavour, **spec: Any) -> tuple[Finished, dict[str, float]]:
+    """Run a whole process of ``flavour``; return what it cost, and its loss and accuracy."""
+    spec = {"batch": 64, "same": False, **spec}
+    command = [sys.executable, "-m", "bench.whole", flavour.side, json.dumps(spec)]
+    done = finished(command, flavour)
+    return done, json.loads(done.output)
+
+
+def check(flavour: Flavour, start: str, dtype: str = "float32") -> Results:
+    """Return the loss and accuracy after 20 steps on the same images in the same order."""
+    return training(flavour, start=start, images=CHECK_IMAGES, same=True, dtype=dtype)[1]
+
+
+def peer(
+    flavour: Flavour, start: str, images: int, batch: int, cost: Callable[[Finished], float]
+) -> Peer:
+    """Return a process of ``flavour`` as a peer that costs what ``cost`` says."""
+
+    def run(count: int) -> float:
+        total = 0.0
+        for _ in range(count):
+            done, figures = training(flavour, start=start, images=images, batch=batch)
+            if images == 60_000 and figures["accuracy"] < 0.95:
+                raise BenchError(f"{flavour.name} learned nothing: {figures}")
+            total += cost(done)
+        return total
+
+    return Peer(flavour.name, lambda: check(flavour, start), run, count=1)

@@ -1,0 +1,71 @@
+"""Reports as tables and as plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from bench.harness import Report, Row
+
+MISSING = "pip install 'gpucnn[bench]'"
+_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
+
+
+def cost(value: float, unit: str) -> str:
+    """Return a cost to three digits, seconds in the unit that suits them."""
+    if unit != "s":
+        return f"{value:.0f} {unit}"
+    scale, name = next(((s, n) for s, n in _UNITS if value >= s), _UNITS[-1])
+    value /= scale
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{min(digits, 2)}f} {name}"
+
+
+def ratio(row: Row, ours: str) -> str:
+    """Return PyTorch's best over ``ours``: the median of the rounds, and their range."""
+    best = row.best("PyTorch")
+    if best is None or ours not in row.costs:
+        return ""
+    middle, least, greatest = row.ratio(best, ours)
+    return f"{middle:.2f} ({least:.2f}-{greatest:.2f})"
+
+
+def table(report: Report) -> Table:
+    """Return the peers' medians, and beside each of gpucnn's how much longer PyTorch takes."""
+    names = list(dict.fromkeys(n for row in report.rows for n in (*row.costs, *row.refused)))
+    torch = any(name.startswith("PyTorch") for name in names)
+    columns = Table("case", title=report.title)
+    for name in names:
+        columns.add_column(name, justify="right")
+        if torch and name.startswith("gpucnn"):
+            columns.add_column("PyTorch / it", justify="right", style="bold")
+    if not torch and any(name.startswith("gpucnn") for name in names):
+        columns.add_column("PyTorch")
+    for row in report.rows:
+        cells = [row.case]
+        for name in names:
+            wrong = row.refused.get(name)
+            cells.append(cost(row.median(name), row.unit) if name in row.costs else wrong or "")
+            if torch and name.startswith("gpucnn"):
+                cells.append(ratio(row, name))
+        columns.add_row(*cells, *([MISSING] if len(columns.columns) > len(cells) else []))
+    return columns
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """Return a report as plain data, with medians and ratios beside all costs."""
+    data = asdict(report)
+    for row, plain in zip(report.rows, data["rows"], strict=True):
+        plain["medians"] = {name: row.median(name) for name in row.costs}
+        best = row.best("PyTorch")
+        if best is not None:
+            plain["pytorch"] = best
+            plain["pytorch_over"] = {
+                name: dict(zip(("median", "min", "max"), row.ratio(best, name), strict=True))
+                for name in row.costs
+                if name.startswith("gpucnn")
+            }
+    return data

@@ -1,0 +1,269 @@
+"""PyTorch on the CPU: the same networks and operations, data in memory, no DataLoader.
+
+Nothing of gpucnn is imported here: a process of this side holds what a PyTorch program would.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from bench import cases
+from bench.sides import Job, named, timed
+from bench.start import LR, MEAN, MOMENTUM, STD, read_start
+
+MNIST = Path(__file__).parents[2] / "gpucnn" / "data" / "mnist"
+EVALUATION_BATCH = 500
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+
+
+def about() -> dict[str, Any]:
+    """Return what the process computes with."""
+    return {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def load(spec: dict[str, Any]) -> Job:
+    """Make the job that ``spec`` describes."""
+    return {"op": op, "step": step, "inference": inference}[spec["kind"]](spec)
+
+
+def _pixels(name: str) -> np.ndarray:
+    with gzip.open(MNIST / f"{name}-images-idx3-ubyte.gz") as file:
+        return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
+
+
+def normalized(pixels: np.ndarray) -> torch.Tensor:
+    """Return pixels from 0 to 255 as the network takes them."""
+    return torch.tensor(pixels).float().div_(255).sub_(MEAN).div_(STD)
+
+
+@cache
+def split(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the normalised images and the labels of "train" or "t10k", read once."""
+    with gzip.open(MNIST / f"{name}-labels-idx1-ubyte.gz") as file:
+        labels = np.frombuffer(file.read(), np.uint8, offset=8)
+    return normalized(_pixels(name)), torch.tensor(labels).long()
+
+
+def lenet(spec: dict[str, Any]) -> nn.Sequential:
+    """Return LeNet-5 with the weights of the start file."""
+    layers: dict[str, nn.Module] = {
+        "conv1": nn.Conv2d(1, 6, 5, padding=2),
+        "relu1": nn.ReLU(),
+        "pool1": nn.MaxPool2d(2),
+        "conv2": nn.Conv2d(6, 16, 5),
+        "relu2": nn.ReLU(),
+        "pool2": nn.MaxPool2d(2),
+        "flatten": nn.Flatten(),
+        "fc1": nn.Linear(400, 120),
+        "relu3": nn.ReLU(),
+        "fc2": nn.Linear(120, 84),
+        "relu4": nn.ReLU(),
+        "fc3": nn.Linear(84, 10),
+    }
+    model = nn.Sequential(OrderedDict(layers))
+    model.load_state_dict({k: torch.tensor(v) for k, v in read_start(spec["start"])[0].items()})
+    return model
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def train(model: nn.Module, batch: int, orders: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Do one step after another and yield its loss; an order is that of an epoch."""
+    images, labels = split("train")
+    optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
+    for order in orders:
+        for start in range(0, len(order), batch):
+            picked = order[start : start + batch]
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images[picked]), labels[picked])
+            loss.backward()
+            optimizer.step()
+            yield loss.detach()
+
+
+def endless(count: int) -> Iterator[torch.Tensor]:
+    """Yield new orders of ``count`` images."""
+    while True:
+        yield torch.randperm(count)
+
+
+def step(spec: dict[str, Any]) -> Job:
+    """Training steps on all of MNIST."""
+
+    def check() -> dict[str, Any]:
+        order = torch.tensor(read_start(spec["start"])[1])
+        steps = train(lenet(spec), spec["batch"], iter([order]))
+        losses = [next(steps).item() for _ in range(3)]
+        return {"losses": np.cumsum(losses) / (1, 2, 3)}  # gpucnn reports the epoch's mean so far
+
+    steps = train(lenet(spec), spec["batch"], endless(60_000))
+    return Job(check, timed(lambda: next(steps)))
+
+
+def whole(spec: dict[str, Any]) -> dict[str, float]:
+    """Train an epoch and evaluate, in a process that was started for it."""
+    model, count = lenet(spec), spec["images"]
+    order = torch.tensor(read_start(spec["start"])[1]) if spec["same"] else torch.randperm(count)
+    total = torch.zeros(())
+    for loss in train(model, spec["batch"], iter([order])):
+        total += loss
+    return {"loss": float(total) / (count // spec["batch"]), "accuracy": evaluated(model)[1]}
+
+
+# --- inference ----------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def evaluated(model: nn.Module) -> tuple[float, float]:
+    """Return the loss and the accuracy on the test digits."""
+    images, labels = split("t10k")
+    loss, correct = torch.zeros(()), torch.zeros((), dtype=torch.long)
+    for x, target in zip(
+        images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True
+    ):
+        scores = model(x)
+        loss += F.cross_entropy(scores, target, reduction="sum")
+        correct += (scores.argmax(1) == target).sum()
+    return float(loss) / len(labels), int(correct) / len(labels)
+
+
+@torch.inference_mode()
+def predicted(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
+    """Return the probabilities of pictures of uint8, as gpucnn's ``predict`` does."""
+    return F.softmax(model(normalized(pixels)), 1)
+
+
+def inference(spec: dict[str, Any]) -> Job:
+    """Evaluation on the test digits, or prediction of the first ``batch`` of them."""
+    model = lenet(spec).eval()
+    if spec["batch"] is None:
+        return Job(
+            lambda: dict(zip(("loss", "accuracy"), evaluated(model), strict=True)),
+            timed(lambda: evaluated(model)),
+        )
+    pixels = _pixels("t10k")[: spec["batch"]]
+    return Job(
+        lambda: {"probabilities": predicted(model, pixels).numpy()},
+        timed(lambda: predicted(model, pixels)),
+    )
+
+
+# --- operations ---------------------------------------------------------------------------------
+
+
+def op(spec: dict[str, Any]) -> Job:
+    """One call of an operation, or of its gradient by autograd."""
+    case = cases.CASES[spec["case"]]
+    call = _gradient if spec["direction"] == "backward" else _forward
+
+    def check() -> dict[str, Any]:
+        function, changed = call(case)
+        result = function()
+        arrays = named(tuple(changed) if result is None else result)
+        return {name: x.detach().numpy() for name, x in arrays.items()}
+
+    return Job(check, timed(call(case)[0]))
+
+
+def _tensors(case: cases.Case) -> dict[str, torch.Tensor]:
+    drawn = {name: torch.tensor(x) for name, x in case.draw().items()}
+    doubles = ("totals",)  # gpucnn adds these up in float64 as well
+    return {
+        name: x.float() if x.is_floating_point() and name not in doubles else x
+        for name, x in drawn.items()
+    }
+
+
+def _forward(case: cases.Case) -> tuple[Callable[[], Any], list[torch.Tensor]]:
+    tensors = _tensors(case)
+    if case.op in STEPS:
+        return STEPS[case.op](**tensors, **case.options), list(tensors.values())
+    function = partial(_function(case.op), **tensors, **case.options)
+    return torch.no_grad()(function), list(tensors.values())
+
+
+def _gradient(case: cases.Case) -> tuple[Callable[[], Any], list[torch.Tensor]]:
+    tensors = _tensors(case)
+    wanted = [name for name in ("input", "weight", "bias") if name in tensors]
+    if not case.input_grad:
+        wanted.remove("input")
+    for name in wanted:
+        tensors[name].requires_grad_()
+    output = _function(case.op)(**tensors, **case.options)
+    grad = None if "target" in tensors else torch.tensor(cases.gradient(case, output.shape)).float()
+    inputs = [tensors[name] for name in wanted]
+    return partial(torch.autograd.grad, output, inputs, grad, retain_graph=True), []
+
+
+def _function(op: str) -> Callable[..., Any]:
+    return OTHERS.get(op) or getattr(F, op)
+
+
+def _add_metrics(
+    totals: torch.Tensor, loss: torch.Tensor, scores: torch.Tensor, target: torch.Tensor
+) -> None:
+    totals[0] += loss * len(target)
+    totals[1] += (scores.argmax(1) == target).sum()
+
+
+def _check_finite(flag: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: int) -> None:
+    if not flag and not (torch.isfinite(loss) and torch.isfinite(grads).all()):
+        flag.fill_(step)
+
+
+OTHERS: dict[str, Callable[..., Any]] = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "sum_pool2d": partial(F.avg_pool2d, divisor_override=1),
+    "half_squared_error": lambda input, target: F.mse_loss(input, target) / 2,
+    "dropout": lambda input, mask: input * mask,
+    "flatten": lambda input: input.flatten(1),
+    "one_hot": lambda target, num_classes: F.one_hot(target, num_classes).float(),
+    "gather_images": lambda images, order, start, count, scale, shift: (
+        images[order[start : start + count]].float().mul_(scale).add_(shift)
+    ),
+    "gather_labels": lambda labels, order, start, count: labels[order[start : start + count]],
+    "add_metrics": _add_metrics,
+    "check_finite": _check_finite,
+}
+"""What torch.nn.functional has under another name, or not at all."""
+
+
+def _sgd_step(
+    param: torch.Tensor, grad: torch.Tensor, velocity: torch.Tensor, **rates: float
+) -> Callable[[], Any]:
+    parameter = nn.Parameter(param)
+    parameter.grad = grad
+    optimizer = torch.optim.SGD([parameter], **rates, fused=True)
+    optimizer.state[parameter]["momentum_buffer"] = velocity
+    return optimizer.step
+
+
+def _adam_step(
+    param: torch.Tensor, grad: torch.Tensor, step: int, lr: float, **averages: torch.Tensor
+) -> Callable[[], Any]:
+    parameter = nn.Parameter(param)
+    parameter.grad = grad
+    optimizer = torch.optim.Adam([parameter], lr=lr, fused=True)
+    optimizer.state[parameter].update(averages, step=torch.tensor(float(step - 1)))
+    return optimizer.step
+
+
+STEPS: dict[str, Callable[..., Callable[[], Any]]] = {
+    "sgd_step": _sgd_step,
+    "adam_step": _adam_step,
+}
+"""Optimisers are made once, and then a step is what is timed."""

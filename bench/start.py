@@ -1,0 +1,34 @@
+"""Where every side's training begins: the same weights, images in the same order, the same rate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+LR, MOMENTUM = 0.01, 0.9
+MEAN, STD = 0.1306604762738429, 0.30810780717887876
+"""Of MNIST's training pixels, from 0 to 1."""
+
+
+@contextmanager
+def start_file(images: int) -> Iterator[str]:
+    """Write LeNet-5's first weights, by PyTorch's names, and the order of the first epoch."""
+    import gpucnn
+
+    weights = gpucnn.models.lenet5(seed=0).state_dict()
+    order = gpucnn.init.epoch_order(0, 0, images)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "start.npz"
+        np.savez(path, order=order, **weights)
+        yield str(path)
+
+
+def read_start(path: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the weights and the order of a start file."""
+    with np.load(path) as arrays:
+        weights = dict(arrays)
+    return weights, weights.pop("order")

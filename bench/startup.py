@@ -1,0 +1,46 @@
+"""Start-up: importing gpucnn and PyTorch, and the command line's help."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.harness import Options, Peer, Report, Results, compare
+from bench.peers import HAS_TORCH, Flavour, finished
+
+COMMANDS = {
+    "python alone": ["-c", "pass"],
+    "import gpucnn": ["-c", "import gpucnn"],
+    "import numpy": ["-c", "import numpy"],
+    "make a LeNet-5": ["-c", "import gpucnn; gpucnn.models.lenet5()"],
+    "gpucnn --help": ["-m", "gpucnn", "--help"],
+    "PyTorch": ["-c", "import torch"],
+}
+
+
+def run(options: Options) -> Report:
+    """Return one row of processes, which all have to end well."""
+    peers = [process(name, command) for name, command in COMMANDS.items()]
+    if not HAS_TORCH:
+        peers.pop()
+    row = compare("process", peers, {}, rounds=options.pick(9))
+    report = Report("start-up", [row])
+    if "PyTorch" in row.costs:
+        middle, least, greatest = row.ratio("PyTorch", "make a LeNet-5")
+        report.notes.append(
+            f"import torch / make a LeNet-5 with gpucnn: {middle:.1f} ({least:.1f}-{greatest:.1f})"
+        )
+    return report
+
+
+def process(name: str, command: list[str]) -> Peer:
+    """Return a process as a peer; its check is that it ends with status 0, and warms the disk."""
+    flavour = Flavour(name, "", {"OPENBLAS_NUM_THREADS": "1"})
+
+    def check() -> Results:
+        finished([sys.executable, *command], flavour)
+        return {}
+
+    def cost(count: int) -> float:
+        return sum(finished([sys.executable, *command], flavour).seconds for _ in range(count))
+
+    return Peer(name, check, cost, count=1)

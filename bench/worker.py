@@ -1,0 +1,52 @@
+"""A process that holds one side's jobs and does what its standard input says, a line at a time.
+
+    about            -> JSON: versions, threads
+    load SPEC        -> the job's number (SPEC is JSON)
+    check JOB FILE   -> ok, and the job's results are in FILE (.npz)
+    run JOB COUNT    -> seconds
+
+Sides run apart so that the variables of OpenBLAS and OpenMP, thread pools and memory do not mix,
+and they live long so that what is timed is warm.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from bench.sides import Job
+
+
+def answer(side: Any, jobs: list[Job], command: str, *arguments: str) -> str:
+    """Do one command and return the reply."""
+    if command == "about":
+        return json.dumps(side.about())
+    if command == "load":
+        jobs.append(side.load(json.loads(arguments[0])))
+        return str(len(jobs) - 1)
+    job = jobs[int(arguments[0])]
+    if command == "check":
+        np.savez(arguments[1], **job.check())
+        return "ok"
+    return repr(job.run(int(arguments[1])))
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    side, jobs = import_module(f"bench.sides.{sys.argv[1]}"), list[Job]()
+    for line in sys.stdin:
+        command, _, rest = line.strip().partition(" ")
+        arguments = [rest] if command == "load" else rest.split(" ", 1)
+        try:
+            reply = answer(side, jobs, command, *arguments)
+        except Exception as error:
+            reply = f"error {type(error).__name__}: {error}".replace("\n", " ")
+        print(reply, flush=True)
+
+
+if __name__ == "__main__":
+    main()
