@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,9 +16,14 @@ from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
 from gpucnn.init import Stream, generator
 from gpucnn.layers import Dropout, Layer, Parameter, Sigmoid, Softmax
 from gpucnn.layers.base import Shape
+from gpucnn.plan import Block, make_plan
 from gpucnn.summary import Summary, summarize
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+
+MOST_PLANS = 4
+"""So many of a model's plans are kept: training and evaluation have two each, one for the last,
+shorter batch."""
 
 
 class Sequential:
@@ -60,6 +66,8 @@ class Sequential:
         self.layers = dict(layers)
         self.input_shape: Shape = tuple(int(size) for size in input_shape)
         self.output_shape = self._check_shapes()
+        self._plans: dict[tuple[int, int, bool], dict[str, Block]] = {}
+        self._last_plan: Mapping[str, Block] | None = None
         self.backend = get_backend(backend)
         self._place(self.backend)
         self.initialize(seed)
@@ -67,6 +75,17 @@ class Sequential:
     def __repr__(self) -> str:
         rows = "".join(f"\n  {name}: {layer}" for name, layer in self.layers.items())
         return f"Sequential(input_shape={self.input_shape}, {self.size:,} parameters){rows}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle is made of: views and workspaces are made anew."""
+        return {**self.__dict__, "_plans": {}, "_last_plan": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        values, seed = self.state_dict(), self.seed
+        self._place(self.backend)
+        self.load_state_dict(values)
+        self.seed = seed
 
     # --- parameters -----------------------------------------------------------------------------
 
@@ -140,17 +159,39 @@ class Sequential:
         """
         if tuple(x.shape[1:]) != self.input_shape:
             raise ShapeError(f"the model takes {self._batch_shape()}, got {tuple(x.shape)}")
-        for layer in self.layers.values():
-            x = layer.forward(self.backend, x, training)
+        plan = self.plan(x.shape[0], training)
+        if training:
+            self._last_plan = plan
+        for block in plan.values():
+            x = block.forward(self.backend, x, training)
         return x
 
     def backward(self, grad: Array, input_grad: bool = False) -> Array | None:
         """Set ``grads`` from the gradient of the outputs; return the input's if asked for."""
-        first = next(iter(self.layers.values()))
-        result: Array | None = grad
-        for layer in reversed(self.layers.values()):
-            result = layer.backward(self.backend, result, input_grad or layer is not first)
+        plan, self._last_plan = self._last_plan, None
+        if plan is None:
+            raise SettingError("backward needs a forward with training=True before it")
+        first, *others = plan.values()
+        for block in reversed(others):
+            grad = block.backward(self.backend, grad, True)
+        result = first.backward(self.backend, grad, input_grad)
         return result if input_grad else None
+
+    def plan(self, samples: int, training: bool = False) -> Mapping[str, Block]:
+        """Return how batches of ``samples`` go through the model: its layers, in their order.
+
+        Neighbours that the backend can do as one operation are one block, named "conv1+relu1+pool1"
+        after them. Blocks have memory of their own; that of training keeps what ``backward``
+        needs, and no two threads share any.
+        """
+        key = threading.get_ident(), samples, training
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            plan = make_plan(self.layers, self.backend, self.input_shape, samples)
+        self._plans[key] = plan  # as the last one: the first is the one not used for longest
+        while len(self._plans) > MOST_PLANS:
+            self._plans.pop(next(iter(self._plans)), None)
+        return plan
 
     def predict(self, images: Any, batch_size: int = 128) -> NDArray[Any]:
         """Return each picture's class probabilities, a NumPy array (N, classes).
@@ -226,6 +267,8 @@ class Sequential:
         """Lay parameters and gradients out as two flat vectors, of which each has views."""
         self.flat_parameters = be.zeros((self.size,))
         self.flat_grads = be.zeros((self.size,))
+        self._plans.clear()
+        self._last_plan = None
         offset = 0
         for parameter in self.parameters():
             end = offset + parameter.size

@@ -105,7 +105,7 @@ def test_backward_needs_a_training_forward_and_runs_once() -> None:
     model = in_a_model(*LAYERS["conv"])
     x = np.ones((1, 2, 7, 6))
     y = model.forward(x)
-    with pytest.raises(SettingError, match="Conv2d: backward needs a forward with training=True"):
+    with pytest.raises(SettingError, match="backward needs a forward with training=True"):
         model.backward(y)
     model.forward(x, training=True)
     model.backward(y)

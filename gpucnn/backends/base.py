@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -40,6 +40,19 @@ from gpucnn.errors import SettingError, ShapeError
 
 PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
 """kernel_size, stride, padding, ceil_mode"""
+
+
+class JoinedConvolution(Protocol):
+    """A convolution and what follows it as one operation, with memory of its own for one shape.
+
+    One forward after the other: ``backward`` belongs to the last one, and no two threads share it.
+    """
+
+    def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
+        """Return the output, a new array; keeps what ``backward`` needs."""
+
+    def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
+        """Return the last input's gradient, None unless asked for; write the others to ``out``."""
 
 
 class Backend(Checks, ABC):
@@ -205,6 +218,32 @@ class Backend(Checks, ABC):
         input_grad: bool,
         out: ParameterGrads,
     ) -> Array | None: ...
+
+    def join_conv_relu_max_pool(
+        self,
+        conv: Window,
+        pool: Window,
+        channels: int,
+        outputs: int,
+        groups: int,
+        samples: int,
+    ) -> JoinedConvolution | None:
+        """Return convolution, bias, ReLU and max-pooling as one operation for a shape, if it pays.
+
+        ``conv`` slides over (samples, channels, H, W), ``pool`` over its ``outputs`` channels.
+        """
+        return self._join_conv_relu_max_pool(conv, pool, channels, outputs, groups, samples)
+
+    def _join_conv_relu_max_pool(
+        self,
+        conv: Window,
+        pool: Window,
+        channels: int,
+        outputs: int,
+        groups: int,
+        samples: int,
+    ) -> JoinedConvolution | None:
+        return None
 
     # --- pooling --------------------------------------------------------------------------------
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.base import Backend
+from gpucnn.backends.base import Backend, JoinedConvolution
 from gpucnn.backends.checks import Array, ParameterGrads, Reduction, host_array
+from gpucnn.backends.numpy_fused import ConvReLUMaxPool
 from gpucnn.backends.numpy_windows import (
     as_map,
     batch_first,
@@ -118,6 +119,22 @@ class NumpyBackend(Backend):
         if not input_grad:
             return None
         return as_map(matrices(weight, groups) @ columns, weight.shape[0], window.output)
+
+    def _join_conv_relu_max_pool(
+        self,
+        conv: Window,
+        pool: Window,
+        channels: int,
+        outputs: int,
+        groups: int,
+        samples: int,
+    ) -> JoinedConvolution | None:
+        fits = conv.stride == conv.dilation == (1, 1) and groups == 1
+        halves = pool.output == (conv.output[0] // 2, conv.output[1] // 2)
+        plain = pool.kernel == pool.stride == (2, 2) and pool.padding == ((0, 0), (0, 0))
+        if fits and plain and halves and pool.dilation == (1, 1):
+            return ConvReLUMaxPool(self, conv, channels, outputs, samples)
+        return None
 
     # --- pooling: a loop over the few taps of the window, each a pass over whole maps -----------
 

@@ -107,11 +107,13 @@ class _Weighted(Layer):
         if self.bias:
             self._parameters["bias"] = Parameter((outputs,), fan_in, fan_out, self.init)
 
-    def _data(self) -> tuple[Array, Array | None]:
+    def weights(self) -> tuple[Array, Array | None]:
+        """Return the weight and the bias, None where there is none."""
         bias = self.parameters.get("bias")
         return self.parameters["weight"].data, None if bias is None else bias.data
 
-    def _grads(self) -> tuple[Array, Array | None]:
+    def weight_grads(self) -> tuple[Array, Array | None]:
+        """Return where the gradients of the weight and of the bias go."""
         bias = self.parameters.get("bias")
         return self.parameters["weight"].grad, None if bias is None else bias.grad
 

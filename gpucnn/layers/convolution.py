@@ -57,15 +57,15 @@ class _Convolution(_Weighted):
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         self._keep(training, x)
-        return getattr(be, self.op)(x, *self._data(), **self._options())
+        return getattr(be, self.op)(x, *self.weights(), **self._options())
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         input_gradient, _, _ = getattr(be, f"{self.op}_backward")(
             grad,
             self._take(),
-            self._data()[0],
+            self.weights()[0],
             input_grad=input_grad,
-            out=self._grads(),
+            out=self.weight_grads(),
             **self._options(),
         )
         return input_gradient
@@ -101,7 +101,11 @@ class Conv2d(_Convolution):
         return conv_window(plane, self.kernel, self.stride, self.padding, self.dilation)
 
     def output_shape(self, shape: Shape) -> Shape:
-        return (self.out_channels, *self._window(self._plane(shape)).output)
+        return (self.out_channels, *self.window(shape).output)
+
+    def window(self, shape: Shape) -> Window:
+        """Return how the kernel slides over an input of ``shape``."""
+        return self._window(self._plane(shape))
 
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size * math.prod(self.output_shape(shape)[1:])

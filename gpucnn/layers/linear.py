@@ -42,11 +42,11 @@ class Linear(_Weighted):
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         self._keep(training, x)
-        return be.linear(x, *self._data())
+        return be.linear(x, *self.weights())
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         return be.linear_backward(
-            grad, self._take(), self._data()[0], input_grad=input_grad, out=self._grads()
+            grad, self._take(), self.weights()[0], input_grad=input_grad, out=self.weight_grads()
         )[0]
 
 

@@ -21,9 +21,13 @@ class _Pool(Layer):
         self._window(LARGE_PLANE)  # refuses bad arguments here rather than at the first batch
 
     def output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self.window(shape).output)
+
+    def window(self, shape: Shape) -> Window:
+        """Return how the kernel slides over an input of ``shape``."""
         if len(shape) != 3:
             raise ShapeError(f"takes (C, H, W), got {shape}")
-        return (shape[0], *self._window((shape[1], shape[2])).output)
+        return self._window((shape[1], shape[2]))
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
         return widen(fields, self._window(LARGE_PLANE))
