@@ -307,6 +307,126 @@ def test_wrong_arguments_are_refused(
     assert not recorder.launches
 
 
+@pytest.mark.parametrize(("name", "value", "message"), WRONG, ids=lambda value: str(value)[:20])
+def test_wrong_arguments_are_refused_after_right_ones(
+    scale: Callable[..., None], recorder: Recorder, name: str, value: Any, message: str
+) -> None:
+    """What is remembered of a launch is not taken for a check of the next."""
+    for number in (1, 2, 0.5):
+        scale(n=int(number), a=float(number), offset=int(number))
+    with pytest.raises(ArrayError, match=f"^scale: {name} {message}"):
+        scale(**{name: value})
+    assert len(recorder.launches) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("a", (0.0, -0.0, 0, True, 1.0, 0.1, np.float32(0.1), np.nan, np.inf, 1e-60, -1e-60)),
+        ("n", (1, True, np.int8(1), -1, 2**31 - 1, -(2**31))),
+        ("offset", (1, 1 + 2**32, -1, 2**32 - 1, 2**63 - 1)),
+    ],
+)
+def test_remembered_numbers_keep_their_bits(
+    scale: Callable[..., None], recorder: Recorder, name: str, values: tuple[Any, ...]
+) -> None:
+    type_, place = {"n": (np.int32, 3), "a": (np.float32, 4), "offset": (np.int64, 5)}[name]
+    for value in 2 * values:
+        scale(**{name: value})
+        found = recorder.launches[-1][3][place]
+        assert type(found) is type_
+        assert found.tobytes() == type_(value).tobytes()
+
+
+def test_only_so_much_is_remembered(
+    folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "MOST_KNOWN", 2)
+    loaded = Kernels(recorder, "float32", folder)
+    for n in (1, 2, 3, 1):
+        loaded.launch("scale", n, array(2), array(2), None, n, 1.0, 0)
+        assert len(loaded._kernels["scale"].grids) <= 2
+    assert [(launch[1], int(launch[3][3])) for launch in recorder.launches] == [
+        ((n,), n) for n in (1, 2, 3, 1)
+    ]
+
+
+def test_arrays_may_come_after_scalars(folder: Path, recorder: Recorder) -> None:
+    (folder / "late.cu").write_text(
+        'extern "C" __global__ void __launch_bounds__(32) late(int n, const real* x) {}'
+    )
+    loaded = Kernels(recorder, "float32", folder)
+    x = array(3)
+    loaded.launch("late", 1, 3, x)
+    assert recorder.launches[0][3] == (3, x)
+    with pytest.raises(ArrayError, match=r"^late: x must be float32, got float64$"):
+        loaded.launch("late", 1, 3, array(3, dtype="float64"))
+
+
+class CupyArray:
+    """An array with the fields that the loader reads in CuPy's, of which it may have others."""
+
+    def __init__(self, **changed: Any) -> None:
+        known = {"dtype": np.dtype("float32"), "contiguous": True, "device": 0} | changed
+        self.dtype = known["dtype"]
+        self._c_contiguous = known["contiguous"]
+        self.flags = SimpleNamespace(c_contiguous=known["contiguous"])
+        self.data = SimpleNamespace(device_id=known["device"])
+        self.device = SimpleNamespace(id=known["device"])
+
+    _c_contiguous = True
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"dtype": np.dtype("float64")}, "must be float32, got float64"),
+        ({"contiguous": False}, "must be C-contiguous"),
+        ({"device": 1}, "must be on device 0, not 1"),
+    ],
+)
+def test_the_fields_of_cupy_arrays(
+    changed: dict[str, Any], message: str, folder: Path, recorder: Recorder
+) -> None:
+    recorder.ndarray = CupyArray  # type: ignore[assignment]
+    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    loaded = Kernels(recorder, "float32", folder)
+    good, wrong = CupyArray(), CupyArray(**changed)
+    for b in (None, good):
+        loaded.launch("scale", 1, good, good, b, 6, 1.5, 0)
+    for place, name in enumerate("xyb"):
+        arrays = [good, good, good]
+        arrays[place] = wrong
+        with pytest.raises(ArrayError, match=rf"^scale: {name} {message}$"):
+            loaded.launch("scale", 1, *arrays, 6, 1.5, 0)
+    assert len(recorder.launches) == 2
+
+
+def test_arrays_of_cupy_itself(folder: Path, recorder: Recorder) -> None:
+    """Over addresses of no memory: nothing is launched, and no GPU is needed."""
+    cupy = pytest.importorskip("cupy")
+
+    def made(device: int = 0) -> Any:
+        memory = cupy.cuda.UnownedMemory(2**40, 64, None, device_id=device)
+        return cupy.ndarray((2, 3), np.float32, memptr=cupy.cuda.MemoryPointer(memory, 0))
+
+    recorder.ndarray = cupy.ndarray
+    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    loaded = Kernels(recorder, "float32", folder)
+    x = made()
+    loaded.launch("scale", 1, x, x, None, 6, 1.5, 0)
+    glance = loaded._kernels["scale"].glance_at_arrays
+    assert glance((x, x, x)) is not None  # or the slow way decides about every launch
+    for wrong, message in (
+        (made().T, "must be C-contiguous"),
+        (made(device=1), "must be on device 0, not 1"),
+        (made().view(np.int32), "must be float32, got int32"),
+    ):
+        with pytest.raises(ArrayError, match=rf"^scale: y {message}$"):
+            loaded.launch("scale", 1, x, wrong, None, 6, 1.5, 0)
+    assert len(recorder.launches) == 1
+
+
 class Elsewhere(np.ndarray):
     """An array of a device of a certain number, as CuPy's are."""
 
