@@ -15,10 +15,11 @@
 //   *_naive     a thread owns an element of the result and adds its products in index order;
 //   *_block     (dw) a block owns an element: for groups of few outputs, which would leave most of
 //               a tile empty;
-//   *_16x128 ..  implicit matrix products (Chellapilla et al., 2006): a block owns a tile of the
+//   *_16x128 .. implicit matrix products (Chellapilla et al., 2006): a block owns a tile of the
 //               result (common.cuh), and the matrix of windows is never written down, but gathered
-//               slab by slab from the planes. dw adds over samples and stops, a long sum with few
-//               results, so that it is split in `splits` parts; sum_splits (sum.cu) adds them.
+//               slab by slab from the planes. dx goes, for each pixel, through the taps alone that
+//               the stride lets stop on it (Phase). dw adds over samples and stops, a long sum with
+//               few results, so that it is split in `splits` parts; sum_splits (sum.cu) adds them.
 //
 // Every element is added by one thread in order, by a fixed tree, or in parts that the shapes fix.
 
@@ -230,24 +231,97 @@ struct Windows {
     __device__ void step() { k.step(); }
 };
 
+// A stride of s parts the pixels along an axis in phases, each of every s-th pixel, and the taps as
+// well: on a pixel only the taps of its phase ever stop. So a block owns pixels of one phase and
+// goes through their taps alone.
+struct Phase {
+    int first, stride, most;  // its pixels: first, first + stride, ..; no phase has more than most
+    int tap, step, taps;        // its taps: tap, tap + step, .., as many as taps
+    int back;                   // by how many stops a tap is behind the one before
+
+    __device__ void set(const Axis& axis, int pixel) {
+        first = pixel;
+        stride = axis.stride;
+        most = (axis.size - 1) / stride + 1;
+        tap = taps = 0;
+        step = axis.taps;
+        const int ahead = (first + axis.before) % stride;
+        for (int i = 0; i < axis.taps; ++i) {
+            if (i * axis.dilation % stride != ahead) continue;
+            if (taps == 1) {
+                step = i - tap;
+                break;
+            }
+            tap = i;
+            taps = 1;
+        }
+        if (taps) taps = (axis.taps - 1 - tap) / step + 1;
+        back = step * axis.dilation / stride;
+    }
+
+    // The stop that has the first tap on the pixel; it may lie outside.
+    __device__ int stop(const Axis& axis, int pixel) const {
+        return (pixel + axis.before - tap * axis.dilation) / stride;
+    }
+};
+
+// The columns that a block owns in the product of the input's gradient: (sample, pixel), the pixels
+// being of one phase down and one across.
+struct Phases {
+    Phase rows, columns;
+    int64 first;  // the block's first column in the phase
+
+    // The phases follow one another along the grid's x, each with blocks for `most` pixels.
+    __device__ void set(const Conv& conv, int tile) {
+        const int across = min(conv.columns.stride, conv.columns.size);
+        const int64 most = ((conv.rows.size - 1) / conv.rows.stride + 1) *
+                           (int64)((conv.columns.size - 1) / conv.columns.stride + 1);
+        const int64 tiles = divide(conv.batch * most + tile - 1, tile).quotient;
+        const Division part = divide(blockIdx.x, tiles);
+        rows.set(conv.rows, (int)part.quotient / across);
+        columns.set(conv.columns, (int)part.quotient % across);
+        first = part.rest * tile;
+    }
+
+    __device__ int taps() const { return rows.taps * columns.taps; }
+
+    // The sample and the pixel of the block's column; a pixel beyond the plane is -1.
+    __device__ Division place(const Conv& conv, int column) const {
+        const Division part = divide(first + column, (int64)rows.most * columns.most);
+        const int y = rows.first + (int)part.rest / columns.most * rows.stride;
+        const int x = columns.first + (int)part.rest % columns.most * columns.stride;
+        const bool inside = conv.rows.inside(y) && conv.columns.inside(x);
+        return {part.quotient, inside ? y * conv.columns.size + x : -1};
+    }
+
+    // Goes through (output, tap of the phase); where a phase has no tap, nothing is gone through.
+    __device__ Digits digits(int first, int step) const {
+        return {max(rows.taps, 1), max(columns.taps, 1), first, step};
+    }
+};
+
 // Input's gradient, A: row = channel, k = (output, tap): the weight between them.
 template <class F>
 struct TurnedWeight {
     using Place = F;
     const Conv& conv;
+    const Phases& phases;
     Digits k;
     const real* weights;
     int first;
 
-    __device__ TurnedWeight(const Conv& conv, const real* weight, int group, int first)
-        : conv(conv), k(conv.rows.taps, conv.columns.taps, F::k(0), F::K_STEP),
+    __device__ TurnedWeight(const Conv& conv, const Phases& phases, const real* weight, int group,
+                            int first)
+        : conv(conv), phases(phases), k(phases.digits(F::k(0), F::K_STEP)),
           weights(weight + (int64)group * conv.outs * conv.each * conv.taps), first(first) {}
 
     __device__ real get(int r) const {
         const int c = first + F::line(r);
         if (c >= conv.each || k.high >= conv.outs) return 0;
+        const int i = phases.rows.tap + k.row * phases.rows.step;
+        const int j = phases.columns.tap + k.column * phases.columns.step;
         const int64 filter = (int64)k.high * conv.each + c;
-        return weights[filter * conv.taps + k.row * conv.columns.taps + k.column];
+        return weights[filter * conv.taps + i * conv.columns.taps + j];
     }
 
     __device__ void step() { k.step(); }
@@ -259,27 +333,30 @@ template <class F>
 struct Stops {
     using Place = F;
     const Conv& conv;
+    const Phases& phases;
     Digits k;
     const real* sample;
-    int y, x;
+    int oy, ox;  // of the first tap
     bool within;
 
-    __device__ Stops(const Conv& conv, const real* grad, int group, int64 first)
-        : conv(conv), k(conv.rows.taps, conv.columns.taps, F::k(0), F::K_STEP) {
-        const Division part = divide(first + F::line(0), conv.area);
-        const int64 n = part.quotient;
-        const int pixel = (int)part.rest;
-        within = n < conv.batch;
-        sample = grad + (n * conv.outputs + group * conv.outs) * conv.stops;
-        y = pixel / conv.columns.size;
-        x = pixel % conv.columns.size;
+    __device__ Stops(const Conv& conv, const Phases& phases, const real* grad, int group)
+        : conv(conv), phases(phases), k(phases.digits(F::k(0), F::K_STEP)) {
+        const Division at = phases.place(conv, F::line(0));
+        const int pixel = (int)at.rest;
+        within = at.quotient < conv.batch && pixel >= 0;
+        sample = grad + (at.quotient * conv.outputs + group * conv.outs) * conv.stops;
+        oy = phases.rows.stop(conv.rows, pixel / conv.columns.size);
+        ox = phases.columns.stop(conv.columns, pixel % conv.columns.size);
     }
 
     __device__ real get(int) const {
-        if (!within || k.high >= conv.outs) return 0;
-        const int oy = conv.rows.stop(y, k.row), ox = conv.columns.stop(x, k.column);
-        if (oy < 0 || ox < 0) return 0;
-        return sample[k.high * conv.stops + oy * conv.columns.stops + ox];
+        const int row = oy - k.row * phases.rows.back;
+        const int column = ox - k.column * phases.columns.back;
+        if (!within || k.high >= conv.outs || row < 0 || row >= conv.rows.stops || column < 0 ||
+            column >= conv.columns.stops) {
+            return 0;
+        }
+        return sample[k.high * conv.stops + row * conv.columns.stops + column];
     }
 
     __device__ void step() { k.step(); }
@@ -362,14 +439,15 @@ struct Pixels {
 };
 
 // Writes the tile's rows, channels of a group, and columns, (sample, place), to result (batch,
-// channels, places). `first` is the group's first channel.
-template <class T>
+// channels, places). `first` is the group's first channel; place_of(column) is a column's sample
+// and place, which is negative where there is none.
+template <class T, class PlaceOf>
 __device__ void write(const T& tile, real* result, const real* bias, int batch, int channels,
-                      int first, int each, int64 places) {
+                      int first, int each, int64 places, PlaceOf place_of) {
 #pragma unroll
     for (int j = 0; j < T::wide; ++j) {
-        const Division at = divide((int64)blockIdx.x * T::columns + T::column(j), places);
-        if (at.quotient >= batch) break;
+        const Division at = place_of(T::column(j));
+        if (at.quotient >= batch || at.rest < 0) continue;
         real* sample = result + (at.quotient * channels + first) * places + at.rest;
 #pragma unroll
         for (int i = 0; i < T::high; ++i) {
@@ -387,26 +465,31 @@ __device__ void forward(const Conv& conv, const real* input, const real* weight,
     using A = Matrix<typename T::template RowFetch<true>>;
     using B = Windows<typename T::template ColumnFetch<false>>;
     const int group = blockIdx.z, row = blockIdx.y * T::rows, length = conv.each * conv.taps;
+    const int64 column = (int64)blockIdx.x * T::columns;
     const real* weights = weight + (int64)group * conv.outs * length;
     T tile;
-    tile.multiply(A(weights, length, 1, row, conv.outs, length),
-                  B(conv, input, group, (int64)blockIdx.x * T::columns), length);
-    write(tile, output, bias, conv.batch, conv.outputs, group * conv.outs, conv.outs, conv.stops);
+    tile.multiply(A(weights, length, 1, row, conv.outs, length), B(conv, input, group, column),
+                  length);
+    write(tile, output, bias, conv.batch, conv.outputs, group * conv.outs, conv.outs, conv.stops,
+          [&](int j) { return divide(column + j, conv.stops); });
 }
 
-// Grid: x tiles of (sample, pixel), y tiles of a group's channels, z groups.
+// Grid: x, for each phase, tiles of (sample, pixel), as many as the largest phase has; y tiles of a
+// group's channels, z groups.
 template <class T>
 __device__ void backward_input(const Conv& conv, const real* grad, const real* weight,
                                const real* bias, real* input_grad) {
     using A = TurnedWeight<typename T::template RowFetch<true>>;
     using B = Stops<typename T::template ColumnFetch<false>>;
     const int group = blockIdx.z, row = blockIdx.y * T::rows;
+    __shared__ Phases phases;  // the same for the block, and registers are few
+    if (threadIdx.x == 0) phases.set(conv, T::columns);
+    __syncthreads();
     T tile;
-    tile.multiply(A(conv, weight, group, row),
-                  B(conv, grad, group, (int64)blockIdx.x * T::columns),
-                  (int64)conv.outs * conv.taps);
+    tile.multiply(A(conv, phases, weight, group, row), B(conv, phases, grad, group),
+                  (int64)conv.outs * phases.taps());
     write(tile, input_grad, bias, conv.batch, conv.channels, group * conv.each, conv.each,
-          conv.area);
+          conv.area, [&](int j) { return phases.place(conv, j); });
 }
 
 // Grid: x tiles of (channel, tap), y tiles of a group's outputs, z groups times splits. A split

@@ -9,7 +9,7 @@ import pytest
 from conftest import backend_or_skip
 
 from gpucnn.backends import Backend
-from gpucnn.backends.grids import conv_sizes, window_sizes
+from gpucnn.backends.grids import conv_sizes, count_phases, window_sizes
 from gpucnn.backends.window import conv_window, pool_window
 from gpucnn.errors import ShapeError
 
@@ -74,3 +74,30 @@ def test_an_array_that_stays_as_it_is_is_not_fetched(monkeypatch: pytest.MonkeyP
         assert backend.asarray(bytes_, np.uint8) is bytes_
     assert backend.asarray(bytes_).dtype == np.int64
     assert backend.asarray(floats.T).flags.c_contiguous
+
+
+def test_a_stride_parts_a_plane_in_phases() -> None:
+    assert count_phases(conv_window((9, 11), (3, 3))) == (1, 99)
+    assert count_phases(conv_window((9, 11), (3, 3), (2, 4))) == (8, 5 * 3)
+    assert count_phases(conv_window((9, 11), (3, 3), (100, 1))) == (9, 11)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3), (4, 2), (9, 5)], ids=str)
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 3), (1, 4)], ids=str)
+def test_tiles_leave_out_only_taps_that_add_nothing(
+    stride: tuple[int, int], dilation: tuple[int, int]
+) -> None:
+    """Some of these phases have no tap at all: the gradient there is zero."""
+    backend = backend_or_skip("emulated", "float64")
+    rng = np.random.default_rng(0)
+    weight = backend.asarray(rng.normal(size=(4, 3, 3, 2)))
+    window = conv_window((9, 13), (3, 2), stride, (2, 1), dilation)
+    grad = backend.asarray(rng.normal(size=(2, 4, *window.output)))
+    image = backend.zeros((2, 3, 9, 13))
+    results = []
+    for variant in ("naive", "small", "large"):
+        backend.variant = variant  # type: ignore[attr-defined]
+        found, *_ = backend.conv2d_backward(grad, image, weight, stride, (2, 1), dilation)
+        results.append(backend.to_numpy(found))
+    np.testing.assert_array_equal(results[1], results[0])
+    np.testing.assert_array_equal(results[2], results[0])

@@ -28,6 +28,7 @@ from gpucnn.backends.grids import (
     choose_tile,
     conv_sizes,
     count_parts,
+    count_phases,
     count_splits,
     window_sizes,
 )
@@ -146,14 +147,25 @@ class CudaBackend(Backend):
         return output
 
     def _product(
-        self, kernel: str, tiles: Tiles, rows: int, columns: int, groups: int, *arguments: Any
+        self,
+        kernel: str,
+        tiles: Tiles,
+        rows: int,
+        columns: int,
+        groups: int,
+        *arguments: Any,
+        phases: int = 1,
     ) -> None:
-        """Launch a matrix product, one a group, in the variant that fits its result's shape."""
-        tile = choose_tile(self.variant, tiles, rows, columns, groups)
+        """Launch a matrix product, one a group, in the variant that fits its result's shape.
+
+        A product of several phases has ``columns`` columns in each, and each has its own tiles.
+        """
+        tile = choose_tile(self.variant, tiles, rows, columns * phases, groups)
         if tile is None:
-            self._kernels.launch_each(f"{kernel}_naive", rows * columns * groups, *arguments)
+            elements = rows * columns * phases * groups
+            self._kernels.launch_each(f"{kernel}_naive", elements, *arguments)
         else:
-            grid = (-(-columns // tile[1]), -(-rows // tile[0]), groups)
+            grid = (-(-columns // tile[1]) * phases, -(-rows // tile[0]), groups)
             self._kernels.launch(f"{kernel}_{tile[0]}x{tile[1]}", grid, *arguments)
 
     # --- convolution ----------------------------------------------------------------------------
@@ -178,12 +190,12 @@ class CudaBackend(Backend):
         """Return the gradient of a convolution's input, plus ``bias``: a convolution backwards."""
         batch, each = grad.shape[0], weight.shape[1]
         output = self.empty((batch, each * groups, *window.plane))
-        places = batch * math.prod(window.plane)
+        phases, pixels = count_phases(window)
         sizes = conv_sizes(batch, each * groups, weight.shape[0], groups, window)
         self._product(
             "conv2d_backward_input",
-            CONV_TILES, each, places, groups,
-            grad, weight, bias, output, *sizes,
+            CONV_TILES, each, batch * pixels, groups,
+            grad, weight, bias, output, *sizes, phases=phases,
         )  # fmt: skip
         return output
 

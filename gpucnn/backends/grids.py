@@ -104,6 +104,16 @@ def conv_sizes(
     return *map(np.int32, (batch, channels, outputs, groups)), *sizes
 
 
+def count_phases(window: Window) -> tuple[int, int]:
+    """Return in how many phases a stride parts a plane (conv2d.cu), and the pixels of the largest.
+
+    A stride of s parts each axis in s: pixels s apart meet the same taps.
+    """
+    sizes = list(zip(window.plane, window.stride, strict=True))
+    phases = math.prod(min(size, stride) for size, stride in sizes)
+    return phases, math.prod(-(-size // stride) for size, stride in sizes)
+
+
 def average_sizes(window: Window, count_include_pad: bool, divisor: int | None) -> tuple[int, ...]:
     """Return count_pad, divisor, bottom and right of average pooling."""
     (_, bottom), (_, right) = window.padding
