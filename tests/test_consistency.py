@@ -24,7 +24,7 @@ from small import blobs, small_data, small_model
 from tolerance import assert_close
 
 import gpucnn
-from gpucnn import models
+from gpucnn import check, models
 from gpucnn.backends import kernels
 from gpucnn.cli import run as command
 from gpucnn.data import Data
@@ -154,6 +154,7 @@ def test_the_check_of_right_kernels(name: str, capsys: pytest.CaptureFixture[str
         ("tanh.cu", "tanh(input[i])", "0.999f * tanh(input[i])", "tanh"),
         ("sgd.cu", "p - lr *", "p + lr *", "sgd_step"),
         ("max_pool2d.cu", "value > best", "value < best", "max_pool2d"),
+        ("sigmoid.cu", "output[i] = ", "output[i] = (i == 7 ? real(1.001) : 1) * ", "sigmoid"),
         ("relu.cu", "output[i] = ", "output[i] = i == 7 ? not_a_number() : ", "relu"),
         ("gather.cu", "? labels[", "? 1 + labels[", "gather_labels"),
     ],
@@ -177,3 +178,33 @@ def test_the_check_of_a_wrong_kernel(
     assert command(["check", "--backend", "emulated"]) == 1
     verdict = capsys.readouterr().out.split("beyond the tolerance: ")[1]
     assert op in verdict.replace(",", " ").split()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_check_leaves_room_for_rounding_only(dtype: str) -> None:
+    """In both precisions, and a half of its tolerance is not needed by NumPy's sums."""
+    backend = gpucnn.get_backend("numpy", dtype)
+    for result in check.check(backend):
+        assert result.error < 0.5, result
+
+
+def test_a_thousandth_in_one_element_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each operation: in an element of middling size, not the largest."""
+    run, numbers = check._run, set()
+
+    def off(backend: Any, op: str, known: Any) -> Any:
+        results, seconds = run(backend, op, known)
+        for name, value in results.items():
+            if backend.dtype == np.float32 and value.dtype.kind == "f":
+                numbers.add(op)
+                flat = value.reshape(-1).copy()
+                magnitudes = np.abs(flat[flat != 0])
+                middle = np.sort(magnitudes)[magnitudes.size // 2]
+                flat[np.flatnonzero(np.abs(flat) == middle)[0]] *= 1.001
+                return {**results, name: flat.reshape(value.shape)}, seconds
+        return results, seconds
+
+    monkeypatch.setattr(check, "_run", off)
+    missed = [r.op for r in check.check(gpucnn.get_backend("numpy")) if r.op in numbers and r.ok]
+    assert not missed
+    assert len(numbers) > 30

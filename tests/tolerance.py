@@ -1,4 +1,4 @@
-"""How far a result may be from its reference: one table, which no test overrides.
+"""How far a result may be from its reference: one rule (gpucnn/check.py), which no test overrides.
 
 A result of ``length`` added terms may differ from the reference by ``atol + rtol * |reference|``,
 where rtol = UNIT[dtype] * sqrt(length) and atol = rtol times the greatest magnitude in the
@@ -14,13 +14,12 @@ what they judge. NumPy's worst result in the table of cases uses a sixth of what
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.check import UNIT
+from gpucnn.check import tolerance
 
 
 def assert_close(
@@ -35,9 +34,7 @@ def assert_close(
     if actual.dtype.kind != "f":
         np.testing.assert_array_equal(actual, reference, err_msg=what)
         return
-    rtol = UNIT[actual.dtype.name] * math.sqrt(length)
-    finite = np.abs(reference[np.isfinite(reference)])
-    atol = rtol * float(finite.max(initial=0.0)) + float(np.finfo(actual.dtype).tiny)
+    rtol, atol = tolerance(actual.dtype, reference, length)
     np.testing.assert_allclose(
         actual.astype(np.float64), reference, rtol=rtol, atol=atol, err_msg=what, strict=True
     )
