@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
+from gpucnn.errors import BackendError
+
 VARIABLE = "GPUCNN_CACHE_DIR"
+KEPT_DAYS = 30  # since the last use
 
 
 def folder() -> Path:
@@ -65,25 +70,65 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
     """Return the folder ``name`` of the cache; ``build`` fills it first if there is none.
 
     Processes that want the same folder wait for the first one. Other folders are complete or
-    absent: an interrupted build leaves nothing that would be taken for one.
+    absent: an interrupted build leaves nothing that would be taken for one. Each build removes
+    what nobody has used for long. Raises BackendError where the folder cannot be filled, as on a
+    full disk.
     """
     base = folder()
     wanted = base / name
-    if wanted.is_dir():
+    if _touch(wanted):
         return wanted
-    with _lock(base / f"{name}.lock"):
-        if wanted.is_dir():
-            return wanted
-        work = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=base))
-        try:
-            build(work)
-            os.rename(work, wanted)
-        except OSError:
-            if not wanted.is_dir():  # where locks do not work, another process was first
-                raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    try:
+        with _lock(base / f"{name}.lock"):
+            if not _touch(wanted):
+                _make(wanted, build)
+                _remove_unused(base)
+    except OSError as error:
+        raise BackendError(
+            f"cannot keep compiled kernels in {base}: {error.strerror or error};"
+            f" {VARIABLE} names another folder"
+        ) from error
     return wanted
+
+
+def _make(wanted: Path, build: Callable[[Path], None]) -> None:
+    work = Path(tempfile.mkdtemp(prefix=f"{wanted.name}.", dir=wanted.parent))
+    try:
+        build(work)
+        os.rename(work, wanted)
+    except OSError:
+        if not wanted.is_dir():  # where locks do not work, another process was first
+            raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _touch(wanted: Path) -> bool:
+    """Note that a folder is in use; return whether it is there."""
+    with suppress(OSError):  # one that only others may write to is used all the same
+        os.utime(wanted)
+    return wanted.is_dir()
+
+
+def _remove_unused(base: Path) -> None:
+    """Remove what has not been used for KEPT_DAYS, and what killed builds left as long ago.
+
+    A folder is renamed first: another process finds all of it or none. One that is in use there
+    stays loaded, as its files stay until they are closed.
+    """
+    oldest = time.time() - KEPT_DAYS * 86400
+    for path in base.iterdir():
+        if not re.fullmatch(r"[0-9a-f]{32}(\..*)?", path.name):
+            continue
+        with suppress(OSError):  # another process may do the same
+            if path.stat().st_mtime >= oldest:
+                continue
+            if path.is_dir():
+                gone = path.with_name(f"{path.name[:32]}.{os.getpid()}.gone")
+                os.rename(path, gone)
+                shutil.rmtree(gone, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 @contextmanager

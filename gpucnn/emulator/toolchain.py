@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from gpucnn.emulator.errors import CompileError
 from gpucnn.errors import BackendError
 
+VARIABLE = "CXX"
 RUNTIME = Path(__file__).parent / "runtime"
 OWN_CODE = "<emulator>"  # what line tables call the emulator's own files, wherever it is installed
 
@@ -36,20 +38,41 @@ _MODES = {
     ],
 }
 
+# What g++ and the linker say where the machine is at fault, not the source.
+_SHORT = (
+    "No space left on device|Killed signal terminated|virtual memory exhausted"
+    "|out of memory allocating"
+)
+
 compilations = 0  # how often this process has run the compiler to make code
 
 
 def find_compiler() -> str:
-    """Return the path of g++; raise BackendError where the emulator cannot run."""
+    """Return the path of g++, or of the g++ that $CXX names.
+
+    Raises BackendError where the emulator cannot run, and where CXX names another compiler: g++
+    would then be one that the user did not mean.
+    """
     system, machine = platform.system(), platform.machine()
     if system != "Linux" or machine.lower() not in ("x86_64", "amd64"):
         raise BackendError(f"the emulator needs Linux on x86-64; this is {system} on {machine}")
-    path = shutil.which("g++")
+    named = os.environ.get(VARIABLE, "").strip()
+    path = shutil.which(named or "g++")
+    if named and (path is None or not _is_gcc(path)):
+        lacks = "is no g++" if path else "is not here"
+        raise BackendError(
+            f"the emulator compiles kernels with g++; {VARIABLE} names {named!r}, which {lacks}:"
+            " unset it, or name one program"
+        )
     if path is None:
         raise BackendError(
             "the emulator compiles kernels with g++, which is not here: apt install g++"
         )
     return path
+
+
+def _is_gcc(compiler: str) -> bool:
+    return "Free Software Foundation" in compiler_version(compiler)
 
 
 @lru_cache
@@ -101,19 +124,28 @@ def key_of_flags(flags: list[str]) -> str:
 
 
 def run(command: list[str], folder: Path) -> str:
-    """Run a compiler's tool in a folder and return its output; raise CompileError if it fails."""
+    """Run a compiler's tool in a folder and return its output.
+
+    Raises CompileError for what is wrong in the source, BackendError where the machine is at fault.
+    """
     environment = {**os.environ, "LC_ALL": "C"}  # messages are read below
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise BackendError(f"cannot run {command[0]}: {error.strerror}") from error
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise BackendError(f"{command[0]} was killed by {name}; memory may be short")
     if done.returncode:
-        raise _compile_error(done.stderr, command)
+        raise _failure(done.stderr, command)
     return done.stdout
 
 
@@ -124,8 +156,14 @@ def compile_code(command: list[str], folder: Path) -> None:
     run(command, folder)
 
 
-def _compile_error(text: str, command: list[str]) -> CompileError:
+def _failure(text: str, command: list[str]) -> CompileError | BackendError:
     """Return the first error of g++'s output as one line that begins with file and line."""
+    # g++ lives on where a program that it runs is killed, and says so.
+    short = re.search(rf"^.*(?:{_SHORT}).*$", text, re.MULTILINE)
+    if short:
+        return BackendError(
+            f"{command[0]} failed, as memory or the disk is full: {short.group().strip()}"
+        )
     found = re.search(r"^(.+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", text, re.MULTILINE)
     if found:
         file, line, what = found.group(1), int(found.group(2)), found.group(3)
