@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from gpucnn.emulator import (
     Kind,
     LaunchError,
     RawModule,
+    cache,
     settings,
     toolchain,
 )
@@ -101,6 +104,18 @@ def test_both_sides_of_a_race_are_named() -> None:
 
 
 @needs_compiler
+def test_barriers_on_equal_lines_of_two_files_are_told_apart() -> None:
+    code = """#line 1 "a.cuh"
+__device__ void wait() { __syncthreads(); }
+#line 1 "b.cu"
+extern "C" __global__ void f() { if (threadIdx.x) wait(); else __syncthreads(); }
+"""
+    with emulator.checking(), pytest.raises(EmulatorError, match=r"a\.cuh:1") as caught:
+        RawModule(code=code).get_function("f")((1,), (2,), ())
+    assert caught.value.kind == Kind.BARRIER
+
+
+@needs_compiler
 def test_a_fault_in_fast_mode_ends_the_launch_and_nothing_else() -> None:
     """Only what the hardware notices, or what keeps a block from ending, is found there."""
     emulator.configure("fast")
@@ -138,6 +153,12 @@ def run_reductions(real: str, dtype: str) -> None:
     arguments = (emulator.asarray(x), partials, total, tickets, int32(1000))
     kernel("last_block_sum", real=real)((4,), (256,), arguments)
     expect(total, [x.sum()])
+    for _ in range(2):  # it leaves its counter as it was
+        total.fill(0)
+        arguments = (emulator.asarray(x[:960]), total)
+        size = 64 * x.itemsize
+        kernel("reset_ticket_sum", real=real)((15,), (64,), arguments, shared_mem=size)
+        expect(total, [x[:960].sum()])
     halves = emulator.empty(6, dtype)
     kernel("warp_sums", real=real)((3,), (64,), (emulator.asarray(x[:192]), halves))
     expect(halves, x[:192].reshape(6, 32).sum(1))
@@ -410,6 +431,8 @@ def test_an_unknown_kernel_is_named_with_its_neighbour() -> None:
         kernel("transpoze")
     with pytest.raises(SettingError, match="unknown kernel"):
         kernel("newer_only")  # inside an #if that does not hold
+    with pytest.raises(SettingError, match='f is not extern "C"'):
+        RawModule(code="__global__ void f() {}").get_function("f")
 
 
 @needs_compiler
@@ -502,6 +525,66 @@ def test_without_a_compiler_the_first_use_says_what_to_install(tmp_path: Path) -
     last = done.stderr.splitlines()[-1]
     assert last.startswith("gpucnn.errors.BackendError: the emulator ")
     assert "apt install g++" in last or MISSING in last
+
+
+@needs_compiler
+def test_the_compiler_that_cxx_names_is_used_or_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own, other = tmp_path / "own-g++", tmp_path / "other"
+    own.symlink_to(toolchain.find_compiler())
+    other.write_text("#!/bin/sh\necho some other compiler\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("CXX", str(own))
+    assert toolchain.find_compiler() == str(own)
+    for name, says in ((str(other), "is no g"), ("no-such-g++", "is not here")):
+        monkeypatch.setenv("CXX", name)
+        with pytest.raises(BackendError, match=f"CXX names '{re.escape(name)}', which {says}"):
+            toolchain.find_compiler()
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("kill -9 $$", "was killed by SIGKILL"),
+        ("echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1", "memory"),
+        ("echo 'ld: final link failed: No space left on device' >&2; exit 1", "disk is full: ld"),
+    ],
+)
+def test_a_machine_that_is_short_of_something_is_no_fault_of_the_source(
+    tmp_path: Path, script: str, says: str
+) -> None:
+    with pytest.raises(BackendError, match=says):
+        toolchain.run(["sh", "-c", script], tmp_path)
+    with pytest.raises(BackendError, match="cannot run no-such-tool"):
+        toolchain.run(["no-such-tool"], tmp_path)
+
+
+def test_the_cache_drops_what_nobody_used_for_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))
+    first, second, third = (cache.key(name) for name in "123")
+
+    def build(folder: Path) -> None:
+        (folder / "made").write_text("")
+
+    base = cache.cached(first, build).parent
+    cache.cached(second, build)
+    (base / f"{third}.killed").mkdir()
+    (base / "notes.txt").write_text("not ours")
+    for path in base.iterdir():
+        os.utime(path, (0, 0))
+    cache.cached(first, build)  # used again
+    cache.cached(third, build)
+    assert {path.name for path in base.iterdir()} == {first, third, "notes.txt"}
+
+    def fill_disk(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(BackendError, match=r"No space left on device; GPUCNN_CACHE_DIR names"):
+        cache.cached(second, fill_disk)
+    assert {path.name for path in base.iterdir()} == {first, third, "notes.txt"}
 
 
 @pytest.mark.parametrize(("system", "machine"), [("Darwin", "arm64"), ("Linux", "aarch64")])

@@ -12,8 +12,13 @@ It needs Linux on x86-64 and g++; elsewhere the first use raises BackendError.
 
 What it does not know: inline PTX, cooperative launches, half precision, graphs, how fast a GPU
 would be. ``__CUDA_ARCH__`` is 750. A thread that waits for another one in a loop of its own, not
-at a barrier, waits for ever. Check mode calls it a fault when a thread ends before a barrier that
-others of its block reach, although GPUs since 2018 allow that.
+at a barrier, waits for ever.
+
+What check mode takes for a fault although a GPU runs it: a thread that ends before a barrier that
+others of its block reach; memory whose pointer comes in a struct or an array, not as an argument;
+a struct copied whole with padding that nothing wrote. What it does not find: faults inside a
+thread's local arrays, except an index out of range; an array overrun that ends in another argument,
+or in another part of the dynamic shared memory; one barrier reached by two calls of a function.
 """
 
 from __future__ import annotations

@@ -74,8 +74,10 @@ def _build(folder: Path, compiler: str, flags: list[str], code: str, options: st
     # Dynamic arrays are further names of one variable: see source.widen_shared.
     shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
     sizes = {symbol: size for _, size, symbol in shared if symbol != source.DYNAMIC}
-    used = source.shared_use(text, [kernel.name for kernel in kernels], sizes)
+    names = [kernel.name for kernel in kernels]
+    used = source.shared_use(text, names, sizes)
     notes = {
+        "mangled": sorted(set(names) - source.functions(text)),
         "kernels": {
             kernel.name: {"restrict": kernel.restrict, "shared_bytes": used[kernel.name]}
             for kernel in kernels

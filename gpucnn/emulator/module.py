@@ -19,7 +19,7 @@ from gpucnn.emulator.limits import (
     MAX_SHARED_BYTES,
 )
 from gpucnn.emulator.native import runtime
-from gpucnn.errors import unknown
+from gpucnn.errors import SettingError, unknown
 
 
 class RawModule:
@@ -61,10 +61,15 @@ class RawModule:
         return self._compiled[mode]
 
     def get_function(self, name: str) -> RawKernel:
-        """Return a kernel; SettingError with the nearest name if the source has none such."""
-        kernels = self.compile().notes["kernels"]
-        if name not in kernels:
-            raise unknown("kernel", name, kernels)
+        """Return a kernel; SettingError with the nearest name if the source has none such.
+
+        One that is not extern "C" is refused, too: its name on a GPU is another one.
+        """
+        notes = self.compile().notes
+        if name not in notes["kernels"]:
+            raise unknown("kernel", name, notes["kernels"])
+        if name in notes["mangled"]:
+            raise SettingError(f'kernel {name} is not extern "C": a GPU would not find its name')
         return RawKernel(self, name)
 
 

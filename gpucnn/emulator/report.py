@@ -37,9 +37,10 @@ def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
 
 
 def _place(library: Path, where: Where) -> tuple[str | None, int | None]:
-    if where.line:
+    found = find_line(library, where.pc) if where.pc else (None, None)
+    if where.line and not found[0]:
         return where.file.decode(errors="replace"), where.line
-    return find_line(library, where.pc) if where.pc else (None, None)
+    return found
 
 
 def _index(index: Any) -> tuple[int, int, int]:

@@ -128,8 +128,9 @@ def find_kernels(code: str) -> list[Signature]:
 
 
 def find_dynamic_shared(code: str) -> list[str]:
-    """Return the names declared as ``extern __shared__ T name[]``."""
-    declared = re.findall(r"\bextern\s+__shared__\b[^;{}]*?(\w+)\s*\[\s*\]", code)
+    """Return the names declared as ``extern __shared__ T name[]``, the words in any order."""
+    extern = r"\b(?:extern\b[^;{}]*?\b__shared__|__shared__\s+extern)\b"
+    declared = re.findall(extern + r"[^;{}]*?(\w+)\s*\[\s*\]", code)
     return sorted(set(declared))
 
 
@@ -164,14 +165,18 @@ _FUNCTION = re.compile(r"\t\.type\t([\w.$]+), @function")
 _SYMBOL = re.compile(r"[A-Za-z_$][\w.$]*")
 
 
+def functions(assembler: str) -> set[str]:
+    """Return the symbols of the functions in the compiler's output."""
+    return set(_FUNCTION.findall(assembler))
+
+
 def shared_use(assembler: str, kernels: list[str], sizes: dict[str, int]) -> dict[str, int]:
     """Return the bytes of the shared arrays that each kernel, or what it calls, mentions.
 
     sizes: of the arrays by symbol. The compiler's own output is read for this: a name in the
     source says little, as arrays may sit in templates that several kernels share.
     """
-    functions = set(_FUNCTION.findall(assembler))
-    mentions: dict[str, set[str]] = {name: set() for name in functions}
+    mentions: dict[str, set[str]] = {name: set() for name in functions(assembler)}
     inside: set[str] | None = None
     for line in assembler.splitlines():
         label = _LABEL.match(line)
@@ -185,7 +190,7 @@ def shared_use(assembler: str, kernels: list[str], sizes: dict[str, int]) -> dic
         while reach:
             found = mentions.get(reach.pop(), set()) - seen
             seen |= found
-            reach += found & functions
+            reach += found & mentions.keys()
         totals[kernel] = sum(size for symbol, size in sizes.items() if symbol in seen)
     return totals
 

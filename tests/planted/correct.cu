@@ -189,3 +189,31 @@ extern "C" __global__ void by_value(Size size, bool flip, double factor, double 
 #if __CUDA_ARCH__ >= 800
 extern "C" __global__ void newer_only(float *y) { asm("no such instruction;"); }
 #endif
+
+// The same, with the counter and the blocks' sums in variables; the last block resets the counter.
+__device__ unsigned finished;
+__device__ real block_sums[16];
+extern "C" __global__ void reset_ticket_sum(const real *x, real *y)
+{
+    extern __align__(16) __shared__ real values[];
+    __shared__ bool last;
+    int t = threadIdx.x;
+    values[t] = x[blockIdx.x * blockDim.x + t];
+    __syncthreads();
+    if (t == 0) {
+        real sum = 0;
+        for (int i = 0; i < blockDim.x; ++i) sum += values[i];
+        block_sums[blockIdx.x] = sum;
+        __threadfence();
+        last = atomicAdd(&finished, 1u) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (!last) return;
+    if (t < gridDim.x) memcpy(values + t, block_sums + t, sizeof(real));
+    __syncthreads();
+    if (t) return;
+    real sum = 0;
+    for (int i = 0; i < gridDim.x; ++i) sum += values[i];
+    y[0] = sum;
+    finished = 0;
+}

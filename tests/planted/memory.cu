@@ -109,3 +109,25 @@ extern "C" __global__ void left_by_another_block(float *y)
     __syncthreads();
     y[blockIdx.x * blockDim.x + threadIdx.x] = buffer[threadIdx.x];  // fault
 }
+
+extern "C" __global__ void copy_past(const float *x, float *y, int n)
+{
+    memcpy(y, x, n * sizeof(float));  // fault
+}
+
+extern "C" __global__ void misaligned_load(const float *x, float4 *y)
+{
+    float4 quad = __ldg(reinterpret_cast<const float4 *>(x + 1));  // fault
+    y[0] = quad;
+}
+
+extern "C" __global__ void misaligned_atomic(int *x)
+{
+    atomicAdd(reinterpret_cast<unsigned long long *>(x + 1), 1ull);  // fault
+}
+
+extern "C" __global__ void long_index(int *y, long long k)
+{
+    int digits[4] = {1, 2, 3, 4};
+    y[0] = digits[k];  // fault
+}

@@ -115,3 +115,46 @@ extern "C" __global__ void ticket_without_barrier(float *partials, float *y, int
             sum += partials[i];  // fault
     y[0] = sum;
 }
+
+extern "C" __global__ void last_block_reads(int *count, int *y)
+{
+    atomicAdd(count, 1);
+    __syncthreads();
+    if (blockIdx.x == gridDim.x - 1 && threadIdx.x == 0)
+        y[0] = *count;  // fault
+}
+
+extern "C" __global__ void bytes_of_a_word(unsigned char *flags, int *y)
+{
+    flags[blockIdx.x] = 1;
+    if (blockIdx.x == 1)
+        y[0] = flags[0];  // fault
+}
+
+extern "C" __global__ void fence_too_early(float *partials, float *y, int *tickets)
+{
+    __shared__ bool last;
+    __threadfence();
+    partials[blockIdx.x * blockDim.x + threadIdx.x] = 1.0f;
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd(tickets, 1) == gridDim.x - 1;
+    __syncthreads();
+    if (!last || threadIdx.x) return;
+    float sum = 0.0f;
+    for (int i = 0; i < gridDim.x * blockDim.x; ++i)
+        sum += partials[i];  // fault
+    y[0] = sum;
+}
+
+__device__ int counter;
+extern "C" __global__ void device_variable(int *y)
+{
+    int before = counter;  // fault
+    counter = before + 1;
+    y[threadIdx.x] = before;
+}
+
+extern "C" __global__ void cleared_by_all(float *y, int n)
+{
+    memset(y, 0, n * sizeof(float));  // fault
+}

@@ -100,6 +100,15 @@ MEMORY = [
         says="wild pointer",
     ),
     _memory("writes_const", Kind.READ_ONLY, lambda: (floats(64),), says="x, whose parameter"),
+    _memory(
+        "copy_past", OUT, lambda: (half_view(), blank(64), int32(33)), threads=1,
+        says="past the end of x",
+    ),
+    _memory("misaligned_load", Kind.MISALIGNED, lambda: (floats(8), blank(4)), threads=1),
+    _memory("misaligned_atomic", Kind.MISALIGNED, lambda: (ints(4),), threads=1, says="of 8"),
+    _memory(
+        "long_index", OUT, lambda: (ints(1), np.int64(2**32 + 1)), threads=1, says="4294967297"
+    ),
     _memory("local_index", OUT, lambda: (ints(1), int32(4)), threads=1, says="index 4"),
     _memory("shared_column", OUT, lambda: (blank(8), int32(3)), threads=8, thread=6, says="index"),
     _memory(
@@ -118,6 +127,11 @@ MEMORY = [
 ]  # fmt: skip
 
 RACES = [
+    _race("last_block_reads", lambda: (ints(1), ints(1)), grid=4, threads=32, says="atomic"),
+    _race("bytes_of_a_word", lambda: (zeros(4, np.uint8), ints(1)), grid=2, threads=1),
+    _race("fence_too_early", lambda: (blank(128), blank(1), ints(1)), grid=4, threads=32),
+    _race("device_variable", lambda: (ints(64),), says="global"),
+    _race("cleared_by_all", lambda: (blank(32), int32(9)), says="global"),
     _race("missing_barrier", lambda: (floats(64), blank(64)), says="shared"),
     _race("missing_second_barrier", lambda: (floats(128), blank(64), int32(2)), says="shared"),
     _race("one_buffer_of_two", lambda: (floats(256), blank(64), int32(4)), says="shared"),
@@ -153,6 +167,9 @@ THREADS = [
     _threads("product_overflows", OVERFLOW, lambda: (ints(1), int32(70000)), threads=1, says="*"),
     _threads("index_overflows", OVERFLOW, lambda: (blank(1), int32(2**31 - 1)), threads=1),
     _threads("divides_by_zero", Kind.DIVISION, lambda: (ints(1), int32(0)), threads=1),
+    _threads(
+        "quotient_overflows", OVERFLOW, lambda: (ints(1), int32(-(2**31))), threads=1, says="/"
+    ),
     _threads("shifts_too_far", Kind.BAD_SHIFT, lambda: (ints(1), int32(32)), threads=1),
     _threads("asserts", Kind.ASSERTION, lambda: (ints(1), int32(0)), threads=1, says="n > 0"),
     _threads("recurses", Kind.STACK, lambda: (ints(1), int32(10**6)), threads=1),

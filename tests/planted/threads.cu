@@ -128,3 +128,8 @@ extern "C" __global__ void dynamic_sum(const float *__restrict__ x, float *__res
     for (int i = 0; i < blockDim.x; ++i) sum += values[i];
     y[0] = sum;
 }
+
+extern "C" __global__ void quotient_overflows(int *y, int n)
+{
+    y[0] = n / (y[0] - 1);  // fault
+}

@@ -1,6 +1,6 @@
 // What compiled kernels, the runtime and Python say to each other: plain C data and functions.
 //
-// Python mirrors these structures in gpucnn/emulator/native.py and source.py; change them together.
+// Python mirrors these structures in gpucnn/emulator/arguments.py; change them together.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

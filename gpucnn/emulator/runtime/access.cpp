@@ -8,6 +8,7 @@ static const Range *last_range;             // what the last access was in
 static const SharedVariable *last_shared;
 static std::vector<const Range *> tracked;   // ranges that some argument lets the kernel write
 static std::vector<SharedCell> shared_cells;
+static std::unordered_map<Address, GlobalCell> variable_cells;   // of __device__ variables' words
 
 static void check_begin_launch(Worker &w)
 {
@@ -15,6 +16,7 @@ static void check_begin_launch(Worker &w)
     if (history.epoch > 0xf0000000u) {
         forget_epochs();
         shared_cells.clear();
+        variable_cells.clear();
     }
     next_epoch();
     history.launch = history.epoch;
@@ -121,8 +123,7 @@ static void global_access(Worker &w, Address address, size_t size, Use use, void
     if (!range) return outside_arguments(w, address, size, use, pc);
     const char *name = w.launch->request->kernel->parameter_names[range->parameter];
     if (use != READ && !range->writable)
-        return stop(w, READ_ONLY, here(w, pc), "%s to %s, whose parameter is const", "writes",
-                    name);
+        return stop(w, READ_ONLY, here(w, pc), "writes to %s, whose parameter is const", name);
     Allocation &memory = *range->memory;
     if (!memory.written) {
         char *map = written_map(address);
@@ -197,6 +198,17 @@ static bool within(Address address, const void *start, size_t bytes)
     return address - (Address)start < bytes;
 }
 
+// __device__ variables: all blocks share them, and they begin as zeros or as the source says.
+static void variable_access(Worker &w, Address address, size_t size, Use use, void *pc)
+{
+    for (Address next = address, end = address + size; next < end;) {
+        GlobalCell &cell = variable_cells[next / 4];
+        uint8_t bytes = take_word(next, end);
+        within_block(w, cell, bytes, use, pc, "global");
+        across_blocks(w, cell, bytes, use, pc);
+    }
+}
+
 static void other_access(Worker &w, Address address, size_t size, Use use, void *pc)
 {
     if (within(address, w.stacks, max_threads * stack_bytes)) return;   // local variables
@@ -205,7 +217,9 @@ static void other_access(Worker &w, Address address, size_t size, Use use, void 
     if (within(address, &blockDim, sizeof blockDim)) return;
     if (within(address, &gridDim, sizeof gridDim)) return;
     const Module &module = *w.launch->request->module;
-    if (address - module.base < module.end - module.base) return;   // __constant__ and literals
+    if (address - module.data < module.data_end - module.data)
+        return variable_access(w, address, size, use, pc);
+    if (address - module.base < module.end - module.base) return;   // literals, constant tables
     stop(w, OUT_OF_BOUNDS, here(w, pc), "%s %zu bytes through %s pointer", verb(use), size,
          address < page ? "a null" : "a host's or a wild");
 }
@@ -222,8 +236,12 @@ static inline void check_access(void *pointer, size_t size, Use use, void *pc)
 
 GPU_API void gpu_check_atomic(void *address, size_t size, void *caller)
 {
+    Worker *w = checking;
+    if (w && w->inside && (Address)address % size)
+        stop(*w, MISALIGNED, here(*w, caller), "atomic operation on %zu bytes at no multiple of %zu",
+             size, size);
     check_access(address, size, ATOMIC, caller);
-    if (checking && checking->inside) publish_and_acquire(*checking, (Address)address);
+    if (w && w->inside) publish_and_acquire(*w, (Address)address);
 }
 
 // ---------------------------------------------------------------- what the compiler calls

@@ -1,10 +1,5 @@
 // Faults: how they are recorded, and how signals and the compiler's own checks become faults.
 
-static void format_into(char *text, size_t size, const char *format, va_list values)
-{
-    vsnprintf(text, size, format, values);
-}
-
 static Where here(Worker &w, void *pc)
 {
     Where where = {};
@@ -35,7 +30,7 @@ static void record(Worker &w, int kind, const Where &where, const Where *other, 
     fault.here = where;
     fault.has_other = other != nullptr;
     if (other) fault.other = *other;
-    format_into(fault.text, sizeof fault.text, format, values);
+    vsnprintf(fault.text, sizeof fault.text, format, values);
 }
 
 // Records a fault and goes on: a race hides none of the others.
@@ -75,47 +70,54 @@ struct SourceLine {
     uint32_t line, column;
 };
 
-static void undefined(int kind, const char *what, const SourceLine *at)
+// `at` may lie in a function of the emulator that the kernel calls: then `pc` leads to the kernel.
+static void undefined(int kind, const char *what, const SourceLine *at, void *pc)
 {
     Worker *w = worker;
     if (!w || !w->inside) return;
-    stop(*w, kind, at_line(blockIdx, w->threads[w->current].index, at->file, (int)at->line), "%s",
-         what);
+    Where where = at_line(blockIdx, w->threads[w->current].index, at->file, (int)at->line);
+    where.pc = here(*w, pc).pc;
+    stop(*w, kind, where, "%s", what);
 }
 
 #define GPU_UNDEFINED(name, kind, what, ...)                            \
     GPU_API void __ubsan_handle_##name(SourceLine *at, ##__VA_ARGS__)   \
     {                                                                   \
-        undefined(kind, what, at);                                      \
+        undefined(kind, what, at, __builtin_return_address(0));         \
     }
 GPU_UNDEFINED(add_overflow, OVERFLOW, "signed integer overflow in +", Address, Address)
 GPU_UNDEFINED(sub_overflow, OVERFLOW, "signed integer overflow in -", Address, Address)
 GPU_UNDEFINED(mul_overflow, OVERFLOW, "signed integer overflow in *", Address, Address)
 GPU_UNDEFINED(negate_overflow, OVERFLOW, "signed integer overflow in unary -", Address)
-GPU_UNDEFINED(divrem_overflow, DIVISION, "integer division by zero", Address, Address)
 GPU_UNDEFINED(shift_out_of_bounds, BAD_SHIFT, "shift by a negative or too large count", Address,
               Address)
-GPU_UNDEFINED(pointer_overflow, OVERFLOW, "pointer overflow", Address, Address)
+GPU_API void __ubsan_handle_divrem_overflow(SourceLine *at, Address, Address divisor)
+{
+    undefined(divisor ? OVERFLOW : DIVISION,
+              divisor ? "signed integer overflow in /" : "integer division by zero", at,
+              __builtin_return_address(0));
+}
 
-struct ArrayType {   // the compiler's description of a type
-    uint16_t kind, info;
+struct Type {   // the compiler's description of a type
+    uint16_t kind, info;   // of integers: twice the logarithm of the bits, plus 1 if signed
     char name[1];
 };
 struct BadIndex {
     SourceLine at;
-    const ArrayType *array, *index;
+    const Type *array, *index;
 };
 GPU_API void __ubsan_handle_out_of_bounds(BadIndex *data, Address index)
 {
     char what[160];
-    snprintf(what, sizeof what, "index %ld is outside %.100s", (long)(int32_t)index,
-             data->array->name);
-    undefined(OUT_OF_BOUNDS, what, &data->at);
+    bool narrow = data->index->info >> 1 < 6, is_signed = data->index->info & 1;   // 6: 64 bits
+    long value = narrow && is_signed ? (long)(int32_t)index : (long)index;
+    snprintf(what, sizeof what, "index %ld is outside %.100s", value, data->array->name);
+    undefined(OUT_OF_BOUNDS, what, &data->at, __builtin_return_address(0));
 }
 
 struct BadPointer {
     SourceLine at;
-    const ArrayType *type;
+    const Type *type;
     uint8_t log2_alignment, use;
 };
 GPU_API void __ubsan_handle_type_mismatch_v1(BadPointer *data, Address pointer)
@@ -124,7 +126,7 @@ GPU_API void __ubsan_handle_type_mismatch_v1(BadPointer *data, Address pointer)
     char what[200];
     snprintf(what, sizeof what, "address is no multiple of %u, the alignment of %.100s",
              1u << data->log2_alignment, data->type->name);
-    undefined(MISALIGNED, what, &data->at);
+    undefined(MISALIGNED, what, &data->at, __builtin_return_address(0));
 }
 
 // ---------------------------------------------------------------------------- signals

@@ -22,13 +22,33 @@
 
 // One block runs on one thread of the host at a time, so "shared by the block" is "local to the
 // host's thread". In a function thread_local implies static; `extern __shared__ T name[]` becomes
-// a declaration whose definition toolchain.py adds to the assembler text.
+// a declaration whose definition source.py adds to the assembler text.
 #define __shared__ thread_local
 
 #define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
 #define GPU_INLINE static inline __attribute__((always_inline))
 
 static constexpr int warpSize = 32;
+
+#ifdef GPU_CHECK
+// The C library's functions are not compiled with checks: kernels get ours by macro.
+extern "C" void __tsan_read_range(void *, size_t);
+extern "C" void __tsan_write_range(void *, size_t);
+GPU_INLINE void *gpu_memset(void *to, int value, size_t bytes)
+{
+    if (bytes) __tsan_write_range(to, bytes);
+    return __builtin_memset(to, value, bytes);
+}
+GPU_INLINE void *gpu_memcpy(void *to, const void *from, size_t bytes)
+{
+    if (bytes) __tsan_read_range((void *)from, bytes);
+    if (bytes) __tsan_write_range(to, bytes);
+    return __builtin_memmove(to, from, bytes);
+}
+#define memset gpu_memset
+#define memcpy gpu_memcpy
+#define memmove gpu_memcpy
+#endif
 
 struct dim3 {
     unsigned x, y, z;

@@ -122,7 +122,7 @@ static int find_image(dl_phdr_info *info, size_t, void *wanted)
 {
     Module &module = *(Module *)wanted;
     Address inside = (Address)module.shared_base;
-    Address end = 0, code = 0, code_end = 0;
+    Address end = 0, code = 0, code_end = 0, data = 0, data_end = 0;
     bool found = false;
     for (int i = 0; i < info->dlpi_phnum; ++i) {
         const auto &part = info->dlpi_phdr[i];
@@ -130,6 +130,7 @@ static int find_image(dl_phdr_info *info, size_t, void *wanted)
         Address low = info->dlpi_addr + part.p_vaddr, high = low + part.p_memsz;
         end = std::max(end, high);
         if (part.p_flags & PF_X) code = low, code_end = high;
+        if (part.p_flags & PF_W) data = low, data_end = high;
         found = found || (inside >= low && inside < high);
     }
     if (!found) return 0;
@@ -137,6 +138,8 @@ static int find_image(dl_phdr_info *info, size_t, void *wanted)
     module.end = end;
     module.code = code;
     module.code_end = code_end;
+    module.data = data;
+    module.data_end = data_end;
     return 1;
 }
 

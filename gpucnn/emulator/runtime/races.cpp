@@ -18,8 +18,8 @@ enum Use : uint8_t { READ, WRITE, ATOMIC };
 
 struct Last {   // the last read or write of a word, for comparison with later blocks
     uint32_t epoch, pc;
-    uint16_t thread;
-    uint8_t bytes, use;
+    uint16_t thread : 10, bytes : 4, use : 2;
+    uint16_t fences;   // how many the thread had passed
 };
 
 struct Cell {   // what is known of one word (4 bytes)
@@ -29,7 +29,7 @@ struct Cell {   // what is known of one word (4 bytes)
 
 struct GlobalCell : Cell {
     Last write, read;
-    Last earlier_read;   // the last read by a block before the one of `read`
+    Last earlier_write, earlier_read;   // the last ones by a block before those of the two above
 };
 
 struct SharedCell : Cell {
@@ -37,11 +37,11 @@ struct SharedCell : Cell {
     uint8_t written;      // a bit for each byte
 };
 
-// A block that passes __threadfence and then an atomic operation publishes what it did before; a
-// block that later uses an atomic operation on the same address may touch all that.
+// A thread that passes __threadfence and then an atomic operation publishes what its block did
+// before the fence; a block that later uses an atomic operation on the same address may touch that.
 struct Publication {
-    uint32_t first, last;   // epochs of the block; of `last` only what `thread` did
-    uint16_t thread;
+    uint32_t first, fence, last;   // epochs: the block's first, of the fence, of the operation
+    uint16_t thread, fences;       // who published, and how many fences it had passed
 };
 
 struct History {
@@ -50,7 +50,8 @@ struct History {
     std::vector<Access> accesses;                // of this epoch; entry 0 is unused
     uint32_t step[max_threads];
     uint32_t known[max_threads][32];   // by each thread of the lanes of its warp: steps passed
-    bool fenced[max_threads];
+    uint32_t fence[max_threads];       // the epoch of each thread's last fence, or 0
+    uint16_t fences[max_threads];
     std::unordered_map<Address, std::vector<Publication>> published;
     std::unordered_map<uint32_t, Publication> acquired;   // by the first epoch of the other block
     std::vector<std::pair<uint32_t, uint32_t>> reported;  // pairs of instructions
@@ -96,7 +97,8 @@ static void check_begin_block(Worker &w, uint64_t number)
     history.blocks.push_back({history.epoch, number});
     memset(history.step, 0, w.count * sizeof history.step[0]);
     memset(history.known, 0, w.count * sizeof history.known[0]);
-    memset(history.fenced, 0, w.count * sizeof history.fenced[0]);
+    memset(history.fence, 0, w.count * sizeof history.fence[0]);
+    memset(history.fences, 0, w.count * sizeof history.fences[0]);
     history.acquired.clear();
 }
 
@@ -124,20 +126,23 @@ GPU_API void gpu_fence()
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     Worker *w = worker;
-    if (w->launch->request->check) history.fenced[w->current] = true;
+    if (!w->launch->request->check) return;
+    history.fence[w->current] = history.epoch;
+    ++history.fences[w->current];
 }
 
 static void publish_and_acquire(Worker &w, Address address)
 {
     int t = w.current;
-    if (!history.fenced[t] && history.published.empty()) return;
+    if (!history.fence[t] && history.published.empty()) return;
     std::vector<Publication> &here = history.published[address];
     for (const Publication &publication : here)
         if (publication.first != history.block)
             history.acquired[publication.first] = publication;
-    if (!history.fenced[t]) return;
+    if (!history.fence[t]) return;
     for (const auto &acquired : history.acquired) here.push_back(acquired.second);
-    here.push_back({history.block, history.epoch, (uint16_t)t});
+    here.push_back({history.block, history.fence[t], history.epoch, (uint16_t)t,
+                    history.fences[t]});
 }
 
 static bool acquired(const Last &last)
@@ -147,14 +152,16 @@ static bool acquired(const Last &last)
     auto found = history.acquired.find(block_of(last.epoch, &number));
     if (found == history.acquired.end()) return false;
     const Publication &p = found->second;
-    return last.epoch < p.last || (last.epoch == p.last && last.thread == p.thread);
+    // The atomic operation that published: the other block may reset what it counted in.
+    if (last.use == ATOMIC && last.thread == p.thread && last.epoch == p.last) return true;
+    if (last.epoch != p.fence) return last.epoch < p.fence;
+    // In the epoch of the fence: what its own thread did before it; and what others did before a
+    // fence of their own, if a barrier follows. Theirs are taken to be as many as the publisher's.
+    return last.fences < p.fences && (last.thread == p.thread || p.fence < p.last);
 }
 
 // ------------------------------------------------------------------------------- reports
-static const char *use_name(int use)
-{
-    return use == READ ? "read" : use == WRITE ? "write" : "atomic operation";
-}
+static const char *const use_names[] = {"read", "write", "atomic operation"};
 
 static void report_race(Worker &w, Where other, uint32_t other_pc, Use other_use, Use use,
                         void *pc, const char *space)
@@ -165,8 +172,8 @@ static void report_race(Worker &w, Where other, uint32_t other_pc, Use other_use
         if (seen == both) return;
     history.reported.push_back(both);
     other.pc = other_pc;
-    note(w, RACE, here(w, pc), &other, "%s of %s memory races with a %s", use_name(use), space,
-         use_name(other_use));
+    note(w, RACE, here(w, pc), &other, "%s of %s memory races with %s %s", use_names[use], space,
+         other_use == ATOMIC ? "an" : "a", use_names[other_use]);
 }
 
 static void race_with_thread(Worker &w, const Access &access, int lane, Use use, void *pc,
@@ -238,7 +245,7 @@ static bool of_earlier_block(const Last &last)
 
 static void across_blocks(Worker &w, GlobalCell &cell, uint8_t bytes, Use use, void *pc)
 {
-    const Last *others[] = {&cell.write, &cell.read, &cell.earlier_read};
+    const Last *others[] = {&cell.write, &cell.read, &cell.earlier_write, &cell.earlier_read};
     for (const Last *last : others)
         if (conflict(last->use, use) && of_earlier_block(*last) && (last->bytes & bytes) &&
             !acquired(*last)) {
@@ -246,8 +253,9 @@ static void across_blocks(Worker &w, GlobalCell &cell, uint8_t bytes, Use use, v
             break;
         }
     Last &mine = use == READ ? cell.read : cell.write;
-    if (use == READ && of_earlier_block(mine)) cell.earlier_read = mine;
+    if (of_earlier_block(mine)) (use == READ ? cell.earlier_read : cell.earlier_write) = mine;
     uint8_t before = mine.epoch >= history.launch ? mine.bytes : 0;
     uint32_t at = (uint32_t)((Address)pc - w.launch->request->module->base);
-    mine = {history.epoch, at, (uint16_t)w.current, (uint8_t)(bytes | before), use};
+    mine = {history.epoch, at, (uint16_t)w.current, (uint16_t)(bytes | before), use,
+            history.fences[w.current]};
 }

@@ -45,7 +45,7 @@ enum Kind {
 
 struct Where {   // an access or a wait: by which thread, and from which line or instruction
     uint3 block, thread;
-    Address pc;   // relative to the module; 0: see line
+    Address pc;   // relative to the module; 0, or of no line of the kernel's own: see line
     char file[256];
     int line;
 };
@@ -91,6 +91,7 @@ struct Module {
     std::vector<SharedVariable> shared;
     Address base, end;        // the loaded library
     Address code, code_end;   // its instructions
+    Address data, data_end;   // its variables
 };
 
 enum Order { FORWARD, REVERSE, RANDOM };

@@ -5,6 +5,11 @@ static Where waiting_place(const Thread &thread)
     return at_line(blockIdx, thread.index, thread.file, thread.line);
 }
 
+static bool same_line(const Thread &one, const Thread &other)
+{
+    return one.line == other.line && !strcmp(one.file, other.file);
+}
+
 // ----------------------------------------------------------------------- warp operations
 // Do the lanes wait with the same mask, for the same operation?
 static bool lanes_agree(Worker &w, int index, unsigned lanes)
@@ -16,7 +21,7 @@ static bool lanes_agree(Worker &w, int index, unsigned lanes)
         int lane = __builtin_ctz(rest);
         const Thread &thread = w.threads[index * 32 + lane];
         if (warp.mask[lane] != warp.mask[first]) return false;   // more lanes are to come
-        if (warp.operation[lane] == warp.operation[first] && thread.line == leader.line) continue;
+        if (warp.operation[lane] == warp.operation[first] && same_line(thread, leader)) continue;
         stop(w, WARP, waiting_place(thread),
              "warp operations differ: lane %d is here, lane %d at %s:%d", lane, first, leader.file,
              leader.line);
@@ -121,7 +126,7 @@ static std::string whereabouts(Worker &w)
         const Thread &thread = w.threads[first];
         int last = first;
         while (last + 1 < w.count && w.threads[last + 1].state == thread.state &&
-               (thread.state == EXITED || w.threads[last + 1].line == thread.line))
+               (thread.state == EXITED || same_line(w.threads[last + 1], thread)))
             ++last;
         char part[400];
         snprintf(part, sizeof part, "%sthreads %d-%d ", runs ? "; " : "", first, last);
@@ -154,7 +159,7 @@ static void release_barrier(Worker &w)
         return report_stall(w, WARP, AT_WARP, "not all of its lanes reach it");
     if (w.exited) return report_stall(w, BARRIER, AT_BARRIER, "not all threads reach it");
     for (int t = 1; t < w.count; ++t)
-        if (w.threads[t].line != w.threads[0].line || w.threads[t].vote != w.threads[0].vote)
+        if (!same_line(w.threads[t], w.threads[0]) || w.threads[t].vote != w.threads[0].vote)
             return report_stall(w, BARRIER, AT_BARRIER, "threads wait at different barriers");
     w.vote_result = w.voted;
     w.voted = w.at_barrier = 0;
