@@ -80,13 +80,21 @@ class Row:
         ratios = [one / other for one, other in pairs]
         return median(ratios), min(ratios), max(ratios)
 
+    def split(self, column: str) -> list[Row]:
+        """Return a row for each peer, all in one ``column``: to show peers as cases."""
+        return [Row(name, self.unit, {column: costs}) for name, costs in self.costs.items()]
+
 
 @dataclass
 class Report:
-    """What a bench found: rows, and lines of text beneath them."""
+    """What a bench found: rows, and lines of text beneath them.
+
+    ``peers`` is whether PyTorch is a column, or would be if it were installed.
+    """
 
     title: str
     rows: list[Row] = field(default_factory=list)
+    peers: bool = True
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.harness import Options, Peer, Report, Row, compare
+from bench.harness import Options, Peer, Report, compare
 from bench.peers import Worker, flavours, workers
 from bench.start import start_file
 
@@ -19,7 +19,7 @@ def run(options: Options) -> Report:
         row = compare("epoch", peers, {}, rounds=options.pick(3))
     seconds = [row.median(str(size)) for size in SIZES]
     slope, base, r2 = straight(np.array(SIZES), np.array(seconds))
-    report = Report("an epoch at batch 64, by number of images", rows(row))
+    report = Report("an epoch at batch 64, by number of images", row.split("gpucnn"), peers=False)
     report.about["fit"] = {"seconds_per_image": slope, "seconds": base, "r2": r2}
     report.notes = plot(seconds)
     report.notes.append(
@@ -37,13 +37,6 @@ def sized(worker: Worker, start: str, size: int) -> Peer:
         return {} if np.isfinite(peer.check()["loss"]) else {"loss": float("nan")}
 
     return Peer(str(size), check, peer.run, count=1)
-
-
-def rows(row: Row) -> list[Row]:
-    """Return a row for each size."""
-    return [
-        Row(f"{int(name):,} images", "s", {"gpucnn": costs}) for name, costs in row.costs.items()
-    ]
 
 
 def straight(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from bench.harness import Report, Row
@@ -37,21 +38,25 @@ def table(report: Report) -> Table:
     """Return the peers' medians, and beside each of gpucnn's how much longer PyTorch takes."""
     names = list(dict.fromkeys(n for row in report.rows for n in (*row.costs, *row.refused)))
     torch = any(name.startswith("PyTorch") for name in names)
-    columns = Table("case", title=report.title)
+    columns = Table(title=report.title)
+    columns.add_column("case", no_wrap=True)
     for name in names:
         columns.add_column(name, justify="right")
         if torch and name.startswith("gpucnn"):
-            columns.add_column("PyTorch / it", justify="right", style="bold")
-    if not torch and any(name.startswith("gpucnn") for name in names):
+            columns.add_column("PyTorch / it", justify="right", style="bold", no_wrap=True)
+    install = report.peers and not torch
+    if install:
         columns.add_column("PyTorch")
     for row in report.rows:
         cells = [row.case]
         for name in names:
             wrong = row.refused.get(name)
-            cells.append(cost(row.median(name), row.unit) if name in row.costs else wrong or "")
+            cells.append(
+                cost(row.median(name), row.unit) if name in row.costs else escape(wrong or "")
+            )
             if torch and name.startswith("gpucnn"):
                 cells.append(ratio(row, name))
-        columns.add_row(*cells, *([MISSING] if len(columns.columns) > len(cells) else []))
+        columns.add_row(*cells, *([escape(MISSING)] if install else []))
     return columns
 
 

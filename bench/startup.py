@@ -13,7 +13,7 @@ COMMANDS = {
     "import numpy": ["-c", "import numpy"],
     "make a LeNet-5": ["-c", "import gpucnn; gpucnn.models.lenet5()"],
     "gpucnn --help": ["-m", "gpucnn", "--help"],
-    "PyTorch": ["-c", "import torch"],
+    "import torch": ["-c", "import torch"],
 }
 
 
@@ -23,9 +23,9 @@ def run(options: Options) -> Report:
     if not HAS_TORCH:
         peers.pop()
     row = compare("process", peers, {}, rounds=options.pick(9))
-    report = Report("start-up", [row])
-    if "PyTorch" in row.costs:
-        middle, least, greatest = row.ratio("PyTorch", "make a LeNet-5")
+    report = Report("start-up", row.split("process"), peers=False)
+    if "import torch" in row.costs:
+        middle, least, greatest = row.ratio("import torch", "make a LeNet-5")
         report.notes.append(
             f"import torch / make a LeNet-5 with gpucnn: {middle:.1f} ({least:.1f}-{greatest:.1f})"
         )

@@ -64,7 +64,7 @@ def op(spec: dict[str, Any]) -> Job:
     case = cases.CASES[spec["case"]]
 
     def call() -> Any:
-        arrays = {name: natural(name, be.asarray(x)) for name, x in case.draw().items()}
+        arrays = {name: natural(be, name, x) for name, x in case.draw().items()}
         return cases.call(be, case, arrays, spec["direction"])
 
     def check() -> dict[str, Any]:
@@ -75,8 +75,9 @@ def op(spec: dict[str, Any]) -> Job:
     return Job(check, timed(call()[0]))
 
 
-def natural(name: str, x: np.ndarray) -> np.ndarray:
-    """Return a batch of feature maps or features with the batch innermost in memory."""
+def natural(be: gpucnn.Backend, name: str, values: np.ndarray) -> np.ndarray:
+    """Return an array of the backend, batches of features with the batch innermost in memory."""
+    x = be.asarray(values, {"images": np.uint8, "totals": np.float64}.get(name))
     if name not in ("input", "mask", "scores", "target") or x.ndim < 2:
         return x
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
@@ -113,18 +114,29 @@ def stepping(endless: Iterator[Any]) -> Callable[[int], float]:
 
 
 def profile(spec: dict[str, Any]) -> Job:
-    """Steps with a timer around each operation; ``check`` takes the timers' seconds."""
+    """Steps with a timer around each operation; ``check`` returns the last run's seconds of each.
+
+    Batches are full ones, and what happens between epochs is not counted.
+    """
     model, timers = lenet(spec), Timers()
     timers.wrap(model.backend)
-    run = stepping(fit(model, mnist(), 10**6, spec["batch"]))
-    last = [0.0]
+    events = fit(model, mnist().limit(100 * spec["batch"]), 10**6, spec["batch"])
+    found: dict[str, float] = {}
 
-    def steps(count: int) -> float:
-        timers.take(0.0)
-        last[0] = run(count)
-        return last[0]
+    def run(count: int) -> float:
+        found.clear()
+        done = 0
+        while done < count:
+            began = time.perf_counter()
+            event = next(events)
+            parts = timers.take(time.perf_counter() - began)
+            if event.name == "step":
+                done += 1
+                for name, seconds in parts.items():
+                    found[name] = found.get(name, 0.0) + seconds
+        return sum(found.values())
 
-    return Job(lambda: timers.take(last[0]), steps)
+    return Job(lambda: dict(found), run)
 
 
 def steps(events: Iterator[Any]) -> Iterator[Any]:

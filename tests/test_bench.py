@@ -1,0 +1,156 @@
+"""The benches' harness: what it refuses, the order it keeps, and its arithmetic."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Last, so that an installed gpucnn stays the one that is tested.
+sys.path.append(str(ROOT))
+
+from bench import harness, machine, peers, show  # noqa: E402
+from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
+
+
+def peer(name: str, log: list[str], results: Any = 1.0, seconds: float = 1.0) -> Peer:
+    def run(count: int) -> float:
+        log.append(name)
+        return seconds * count
+
+    return Peer(name, lambda: {"x": results}, run, count=2)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "PAUSE", 0.0)
+
+
+def test_peers_are_interleaved_and_every_round_begins_with_another() -> None:
+    log: list[str] = []
+    row = compare("case", [peer(name, log) for name in "abc"], {"x": 1.0}, rounds=4)
+    assert "".join(log) == "abc" + "bca" + "cab" + "abc"
+    assert row.costs == {name: [1.0] * 4 for name in "abc"}  # of one run, not of a block
+
+
+def test_no_peers_have_no_order() -> None:
+    assert rotated([], 3) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "says"),
+    [
+        (1.1, "off by 1.0e-01"),
+        (float("nan"), "off by nan"),
+        (np.ones(2), "(2,), wanted ()"),
+    ],
+)
+def test_a_peer_whose_result_is_wrong_is_refused_and_never_timed(results: Any, says: str) -> None:
+    log: list[str] = []
+    peers = [peer("right", log, 1.0), peer("wrong", log, results)]
+    row = compare("case", peers, {"x": 1.0}, rounds=2)
+    assert log == ["right", "right"]
+    assert list(row.costs) == ["right"]
+    assert says in row.refused["wrong"]
+
+
+def test_the_tolerance_is_relative_to_the_greatest_element() -> None:
+    reference = {"x": np.array([1000.0, 0.0])}
+    assert fault({"x": np.array([1000.0, 0.09])}, reference, 1e-4) is None
+    assert fault({"x": np.array([1000.0, 0.11])}, reference, 1e-4) is not None
+    assert "wanted ['x']" in (fault({"y": 1.0}, reference, 1e-4) or "")
+
+
+def test_a_peer_that_cannot_be_run_is_refused() -> None:
+    def broken() -> Any:
+        raise harness.BenchError("no such thing")
+
+    row = compare("case", [Peer("broken", broken, lambda count: 1.0)], {}, rounds=2)
+    assert row.refused == {"broken": "no such thing"}
+    assert row.costs == {}
+
+
+def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
+    row = Row("case", costs={"ours": [1.0, 2.0, 4.0], "PyTorch 1": [3.0, 4.0, 20.0]})
+    assert row.ratio("PyTorch 1", "ours") == (3.0, 2.0, 5.0)  # medians would give 4 / 2
+
+
+def test_pytorch_is_the_better_of_its_thread_counts() -> None:
+    costs = {"gpucnn": [1.0], "PyTorch 1 thread": [3.0], "PyTorch 2 threads": [2.0]}
+    row = Row("case", costs=costs)
+    assert row.best("PyTorch") == "PyTorch 2 threads"
+    assert show.ratio(row, "gpucnn") == "2.00 (2.00-2.00)"
+    data = show.as_data(Report("title", [row]))
+    assert data["rows"][0]["pytorch_over"]["gpucnn"]["median"] == 2.0
+
+
+def test_a_block_is_as_long_as_asked_for() -> None:
+    steady = Peer("steady", dict, lambda count: 0.001 * count)
+    assert harness.calibrated(steady, 0.2) == 200
+
+
+def test_costs_are_written_in_their_unit() -> None:
+    written = [show.cost(x, "s") for x in (2.5, 0.0123, 4.56e-6, 0.0)]
+    assert written == ["2.50 s", "12.3 ms", "4.56 µs", "0 µs"]
+    assert show.cost(107.6, "MB") == "108 MB"
+
+
+def test_the_straight_line_and_how_well_it_fits() -> None:
+    from bench.linear import straight
+
+    x = np.arange(1.0, 6.0)
+    assert straight(x, 3 * x + 2) == pytest.approx((3, 2, 1))
+    assert straight(x, np.array([1.0, -1.0, 0.0, -1.0, 1.0]))[2] == pytest.approx(0)
+
+
+def test_timers_count_each_second_once() -> None:
+    from bench.sides.timers import OTHER, Timers
+
+    class Backend:
+        def relu(self, x: Any) -> Any:
+            return self._activation("relu", x)
+
+        def _activation(self, op: str, x: Any) -> Any:
+            return x
+
+    backend, timers = Backend(), Timers()
+    timers.wrap(backend)
+    backend.relu(np.ones((2, 3)))
+    parts = timers.take(10.0)
+    assert set(parts) == {"relu 2x3", OTHER}
+    assert sum(parts.values()) == pytest.approx(10.0)
+    assert timers.take(0.0) == {OTHER: 0.0}
+
+
+def test_a_small_bench_runs_without_pytorch(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench.__main__ import main
+
+    monkeypatch.setattr(peers, "HAS_TORCH", False)
+    monkeypatch.setenv("COLUMNS", "120")
+    path = tmp_path / "figures.json"
+    arguments = ["ops", "--quick", "--rounds", "1", "--only", "softmax 10", "--json", str(path)]
+    assert main(arguments) == 0
+    assert "pip install 'gpucnn[bench]'" in capsys.readouterr().out
+    found = json.loads(path.read_text())
+    assert found["machine"]["cpu"] == machine.cpu()
+    assert found["machine"]["blas"]["name"]
+    rows = {row["case"]: row for row in found["benches"]["ops"]["rows"]}
+    assert set(rows) == {"softmax 10, forward", "softmax 10, backward"}
+    for row in rows.values():
+        assert row["refused"] == {}
+        assert {"gpucnn", "loops"} <= set(row["medians"])
+
+
+def test_every_bench_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import BENCHES, main
+
+    assert main([]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in BENCHES)
