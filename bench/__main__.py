@@ -66,7 +66,8 @@ def footer(about: dict[str, Any]) -> str:
     """Return the line that says what the figures belong to."""
     blas = " ".join(str(about["blas"].get(key, "")) for key in ("name", "version", "core"))
     return (
-        f"{about['date']}, {about['cpu']}, {about['cores']} cores, Python {about['python']}, "
+        f"{about['date']}, {about['cpu']}, {about['cores']} cores, load {about['load']} before, "
+        f"Python {about['python']}, "
         f"NumPy {about['numpy']} ({blas.strip()}), PyTorch {about['torch'] or 'not installed'}"
     )
 

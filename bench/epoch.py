@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.harness import Options, Report, Row, compare
 from bench.peers import Finished, flavours
-from bench.processes import CHECK_IMAGES, check, peer
+from bench.processes import check, peer
 from bench.start import start_file
 
 TOLERANCE = 1e-3  # an accuracy may differ by a few digits out of 10,000
@@ -13,7 +13,7 @@ TOLERANCE = 1e-3  # an accuracy may differ by a few digits out of 10,000
 def run(options: Options) -> Report:
     """Return the processes' seconds, and the greatest resident memory of the same runs."""
     memory = Row("peak resident memory", "MB")
-    with start_file(CHECK_IMAGES) as start:
+    with start_file(60_000) as start:
         peers = []
         for flavour in flavours():
 

@@ -23,6 +23,7 @@ def describe() -> dict[str, Any]:
         "cpu": cpu(),
         "cores": cores(),
         "avx512": avx512(),
+        "load": load(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "gpucnn": __version__,
@@ -35,6 +36,11 @@ def describe() -> dict[str, Any]:
 def cores() -> int:
     """Return how many logical cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load() -> float | None:
+    """Return how many processes ran in the last minute: figures of a busy machine say little."""
+    return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def cpu() -> str:

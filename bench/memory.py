@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.harness import Options, Report, compare
 from bench.peers import Finished, flavours
-from bench.processes import CHECK_IMAGES, check, peer
+from bench.processes import check, peer
 from bench.start import start_file
 
 IMAGES = 6400
@@ -18,7 +18,7 @@ def run(options: Options) -> Report:
         return done.megabytes
 
     report = Report("peak resident memory of a training process")
-    with start_file(CHECK_IMAGES) as start:
+    with start_file(60_000) as start:
         right = check(flavours()[0], start, "float64")
         for batch in (64, 512):
             peers = [peer(flavour, start, IMAGES, batch, megabytes) for flavour in flavours()]

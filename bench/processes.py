@@ -10,12 +10,12 @@ from typing import Any
 from bench.harness import BenchError, Peer, Results
 from bench.peers import Finished, Flavour, finished
 
-CHECK_IMAGES = 1280
+CHECK_STEPS = 20
 
 
 def training(flavour: Flavour, **spec: Any) -> tuple[Finished, dict[str, float]]:
     """Run a whole process of ``flavour``; return what it cost, and its loss and accuracy."""
-    spec = {"batch": 64, "same": False, **spec}
+    spec = {"batch": 64, "steps": None, **spec}
     command = [sys.executable, "-m", "bench.whole", flavour.side, json.dumps(spec)]
     done = finished(command, flavour)
     return done, json.loads(done.output)
@@ -23,7 +23,7 @@ def training(flavour: Flavour, **spec: Any) -> tuple[Finished, dict[str, float]]
 
 def check(flavour: Flavour, start: str, dtype: str = "float32") -> Results:
     """Return the loss and accuracy after 20 steps on the same images in the same order."""
-    return training(flavour, start=start, images=CHECK_IMAGES, same=True, dtype=dtype)[1]
+    return training(flavour, start=start, images=60_000, steps=CHECK_STEPS, dtype=dtype)[1]
 
 
 def peer(

@@ -159,11 +159,14 @@ def growth(spec: dict[str, Any]) -> Job:
 
 
 def whole(spec: dict[str, Any]) -> dict[str, float]:
-    """Train an epoch and evaluate, in a process that was started for it."""
-    data = mnist().limit(spec["images"])
-    for event in fit(lenet(spec), data, 1, spec["batch"]):
+    """Train an epoch, or ``steps`` of it, and evaluate, in a process that was started for it."""
+    model, data = lenet(spec), mnist().limit(spec["images"])
+    for event in fit(model, data, 1, spec["batch"]):
         if event.name == "epoch":
             return {"loss": event.train_loss, "accuracy": event.test_accuracy}
+        if event.name == "step" and event.step == spec["steps"]:
+            loss = event.metrics()[0]
+            return {"loss": loss, "accuracy": gpucnn.evaluate(model, data.test).accuracy}
     raise AssertionError("an epoch ends")
 
 

@@ -10,6 +10,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ def step(spec: dict[str, Any]) -> Job:
 
 
 def whole(spec: dict[str, Any]) -> dict[str, float]:
-    """Train an epoch and evaluate, in a process that was started for it."""
+    """Train an epoch, or ``steps`` of it, and evaluate, in a process that was started for it."""
     model, count = lenet(spec), spec["images"]
-    order = torch.tensor(read_start(spec["start"])[1]) if spec["same"] else torch.randperm(count)
-    total = torch.zeros(())
-    for loss in train(model, spec["batch"], iter([order])):
+    order = torch.tensor(read_start(spec["start"])[1]) if spec["steps"] else torch.randperm(count)
+    total, done = torch.zeros(()), 0
+    for loss in islice(train(model, spec["batch"], iter([order])), spec["steps"]):
         total += loss
-    return {"loss": float(total) / (count // spec["batch"]), "accuracy": evaluated(model)[1]}
+        done += 1
+    return {"loss": float(total) / done, "accuracy": evaluated(model)[1]}
 
 
 # --- inference ----------------------------------------------------------------------------------
