@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gpucnn import openblas
 from gpucnn.backends.probe import driver_version, import_cupy, install_line, installed_wheels
 from gpucnn.errors import BackendError
 
@@ -32,7 +33,7 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Look at everything, one after the other; nothing raises."""
     yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
-    yield Finding("processor", "ok", f"{_processor()}, {os.cpu_count()} cores")
+    yield Finding("processor", "ok", _processor())
     yield Finding("NumPy", "ok", f"{np.__version__}, {_blas()}")
     yield _pillow()
     yield from _gpu()
@@ -41,23 +42,21 @@ def examine() -> Iterator[Finding]:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    name = openblas.processor("model name") or platform.processor() or platform.machine()
+    avx512 = ", AVX-512" if openblas.has_avx512() else ""
+    return f"{name}, {os.cpu_count()} cores{avx512}"
 
 
 def _blas() -> str:
-    """Return the linear algebra library that NumPy was built with."""
+    """Return the linear algebra library that NumPy was built with, and how it runs here."""
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     blas = config.get("Build Dependencies", {}).get("blas", {})
-    threads = os.environ.get("OPENBLAS_NUM_THREADS")
-    return f"{blas.get('name', 'unknown BLAS')} {blas.get('version', '')}" + (
-        f", {threads} thread(s)" if threads else ""
-    )
+    library = f"{blas.get('name', 'unknown BLAS')} {blas.get('version', '')}"
+    in_use = openblas.in_use()
+    if in_use is None:
+        return library
+    kernels, threads = in_use
+    return f"{library}, {kernels} kernels, {threads} thread{'s' * (threads > 1)}"
 
 
 def _pillow() -> Finding:

@@ -28,6 +28,7 @@ from gpucnn.errors import ArrayError
 
 DIFFERENTIABLE = [case for case in CASES if case.has_backward]
 ARRAY_METHODS = {"asarray", "to_numpy", "empty", "zeros", "synchronize"}  # test_contract.py
+JOINED = {"join_conv_relu_max_pool"}  # not an operation but operations in one: test_plan.py
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_backward = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
@@ -44,7 +45,7 @@ every_out = pytest.mark.parametrize(
 
 def public_operations() -> set[str]:
     methods = inspect.getmembers(Backend, inspect.isfunction)
-    return {name for name, _ in methods if not name.startswith("_")} - ARRAY_METHODS
+    return {name for name, _ in methods if not name.startswith("_")} - ARRAY_METHODS - JOINED
 
 
 def test_every_operation_of_the_contract_has_a_row() -> None:

@@ -137,3 +137,18 @@ def test_schedules_stay_between_0_and_1_and_survive_a_description(schedule: Sche
 def test_a_bad_warmup_is_refused(warmup: float) -> None:
     with pytest.raises(SettingError, match="warmup"):
         ConstantLR(warmup=warmup)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_momentum_that_no_gradient_renews_does_not_become_denormal(dtype: str) -> None:
+    be = get_backend("numpy", dtype)
+    param, none = be.zeros((3,)), be.zeros((3,))
+    velocity, exp_avg = (be.asarray([1.0, -1.0, 1e-9]) for _ in range(2))
+    least = 1000 * np.finfo(dtype).smallest_normal  # room for a product with a small rate
+    for step in range(1, 8001):
+        be.sgd_step(param, none, velocity, 0.1, momentum=0.9)
+        be.adam_step(param, none, exp_avg, be.asarray([1.0, 1.0, 1.0]), step, 0.1)
+        for state in (velocity, exp_avg):
+            assert np.all((state == 0) | (np.abs(state) > least))
+    assert np.all(np.abs(velocity) < 1e-30)
+    assert np.all(np.abs(exp_avg) < 1e-30)

@@ -36,6 +36,7 @@ from gpucnn.backends.checks import (
     loss_scale,
 )
 from gpucnn.backends.window import IntOrPair, Window, pool_window
+from gpucnn.config import whole
 from gpucnn.errors import SettingError, ShapeError
 
 PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
@@ -663,7 +664,7 @@ class Backend(Checks, ABC):
     def one_hot(self, target: Array, num_classes: int) -> Array:
         """Return (N, num_classes) of the backend's dtype: 1 at each sample's class, else 0."""
         self._check("one_hot", "target", target, (None,), np.int64)
-        return self._one_hot(target, num_classes)
+        return self._one_hot(target, whole("one_hot: num_classes", num_classes, 1))
 
     @abstractmethod
     def _one_hot(self, target: Array, num_classes: int) -> Array: ...

@@ -282,7 +282,7 @@ class _Kernel:
             if not 1 <= blocks <= most:
                 raise ShapeError(
                     f"{self.signature.name}: a grid of {grid} blocks is not between 1 and "
-                    f"{LARGEST_GRID}: use a smaller batch"
+                    f"{LARGEST_GRID}: use smaller batches or fewer groups"
                 )
         if len(self.grids) >= MOST_KNOWN:
             self.grids.clear()

@@ -329,6 +329,7 @@ class NumpyBackend(Backend):
             grad = grad + weight_decay * param
         velocity *= momentum
         velocity += grad
+        _flush(velocity)
         param -= lr * (grad + momentum * velocity if nesterov else velocity)
 
     def _adam_step(
@@ -356,6 +357,7 @@ class NumpyBackend(Backend):
         exp_avg += (1 - first) * grad
         exp_avg_sq *= second
         exp_avg_sq += (1 - second) * grad * grad
+        _flush(exp_avg)
         denominator = np.sqrt(exp_avg_sq) / (1 - second**step) ** 0.5 + eps
         param -= lr / (1 - first**step) * exp_avg / denominator
 
@@ -364,6 +366,17 @@ def _sum_channels(rows: Array, out: Array | None) -> None:
     """Write the sum of each of ``out``'s channels, the leading axes of ``rows``, to ``out``."""
     if out is not None:
         np.sum(rows.reshape(out.size, -1), axis=1, out=out)
+
+
+def _flush(state: Array) -> None:
+    """Keep a state whose gradient stays zero from decaying to what is too small to be normal.
+
+    Processors are slow with such numbers. What is small against 1e-25 is rounded to a multiple of
+    its precision, far below anything that could change a weight.
+    """
+    tiny = state.dtype.type(1e-25 if state.dtype == np.float32 else 1e-280)
+    state += tiny
+    state -= tiny
 
 
 def _sigmoid(x: Array) -> Array:
