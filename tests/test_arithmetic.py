@@ -8,6 +8,7 @@ integers.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import product
 
@@ -24,7 +25,7 @@ from gpucnn.arithmetic import (
     same_padding,
     valid_padding,
 )
-from gpucnn.backends.window import conv_window
+from gpucnn.backends.window import Window, conv_window, pool_window
 
 SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS = (
     range(1, 10), range(1, 6), range(1, 5), range(4), range(1, 4),
@@ -375,3 +376,19 @@ def test_where_windows_begin_and_which_taps_lie_inside() -> None:
         ]
     window = conv_window((7, 9), (3, 2), (2, 3), (1, 2), (1, 2))
     assert (list(window.starts(0)), list(window.starts(1))) == ([-1, 1, 3, 5], [-2, 1, 4, 7])
+
+
+def test_whether_each_stop_meets_the_plane() -> None:
+    sizes = range(1, 6)
+    for kernel, step, before, spacing in product(range(1, 4), range(1, 4), range(3), range(1, 5)):
+        for size, stops in product(sizes, sizes):
+            padding = ((before, before), (0, 0))
+            window = Window((kernel, 1), (step, 1), padding, (spacing, 1), (size, 1), (stops, 1))
+            meets = all(any(inside) for inside in window.taps_inside(0))
+            assert window.all_meet_plane(0) == meets, window
+
+
+def test_a_window_over_a_large_plane_is_checked_at_its_ends_alone() -> None:
+    began = time.perf_counter()
+    pool_window((10**9, 10**9), 3, 1, 1)
+    assert time.perf_counter() - began < 0.1

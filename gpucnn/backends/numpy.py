@@ -21,18 +21,19 @@ from gpucnn.backends.numpy_windows import (
     batch_first,
     batch_last,
     corner_indices,
+    correlate,
+    correlate_input_grad,
+    correlate_weight_grad,
     crop,
     divisors,
     each_tap,
-    first_index,
-    fold,
     group_rows,
     masked,
     matrices,
+    max_with_index,
     reduce_taps,
     spread,
     tap_offset,
-    unfold,
     zero_windows,
 )
 from gpucnn.backends.window import Window
@@ -63,13 +64,12 @@ class NumpyBackend(Backend):
     def synchronize(self) -> None:
         pass
 
-    # --- convolution: one matrix product over columns that hold a window each -------------------
+    # --- convolution: matrix products with columns that hold a window each ----------------------
 
     def _conv2d(
         self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
     ) -> Array:
-        columns = unfold(batch_last(input), window, groups)
-        output = weight.reshape(groups, -1, columns.shape[1]) @ columns
+        output = correlate(batch_last(input), matrices(weight, groups), window)
         return as_map(output, weight.shape[0], window.output, bias)
 
     def _conv2d_backward(
@@ -83,23 +83,23 @@ class NumpyBackend(Backend):
         out: ParameterGrads,
     ) -> Array | None:
         rows = group_rows(grad, groups)
-        columns = unfold(batch_last(input), window, groups)
-        out[0][...] = (rows @ columns.transpose(0, 2, 1)).reshape(weight.shape)
+        out[0][...] = correlate_weight_grad(batch_last(input), rows, window).reshape(weight.shape)
         _sum_channels(rows, out[1])
         if not input_grad:
             return None
-        return fold(matrices(weight, groups).transpose(0, 2, 1) @ rows, window)
+        matrix = matrices(weight, groups)
+        return batch_first(correlate_input_grad(rows, matrix, window, input.shape[1]))
 
     # A transposed convolution is the input gradient of a convolution, and the other way round.
 
     def _conv_transpose2d(
         self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
     ) -> Array:
-        rows = group_rows(input, groups)
-        output = fold(matrices(weight, groups).transpose(0, 2, 1) @ rows, window)
+        rows, matrix = group_rows(input, groups), matrices(weight, groups)
+        output = correlate_input_grad(rows, matrix, window, weight.shape[1] * groups)
         if bias is not None:
-            output += bias[:, None, None]
-        return output
+            output += bias[:, None, None, None]
+        return batch_first(output)
 
     def _conv_transpose2d_backward(
         self,
@@ -112,13 +112,13 @@ class NumpyBackend(Backend):
         out: ParameterGrads,
     ) -> Array | None:
         grads = batch_last(grad)
-        columns = unfold(grads, window, groups)
         rows = group_rows(input, groups)
-        out[0][...] = (rows @ columns.transpose(0, 2, 1)).reshape(weight.shape)
+        out[0][...] = correlate_weight_grad(grads, rows, window).reshape(weight.shape)
         _sum_channels(grads, out[1])
         if not input_grad:
             return None
-        return as_map(matrices(weight, groups) @ columns, weight.shape[0], window.output)
+        matrix = matrices(weight, groups)
+        return as_map(correlate(grads, matrix, window), weight.shape[0], window.output)
 
     def _join_conv_relu_max_pool(
         self,
@@ -142,9 +142,10 @@ class NumpyBackend(Backend):
         self, input: Array, window: Window, return_indices: bool
     ) -> tuple[Array, Array | None]:
         x = batch_last(input)
-        best = reduce_taps(np.maximum, x, window, -np.inf)
-        indices = first_index(x, best, window) if return_indices else None
-        return batch_first(best), None if indices is None else batch_first(indices)
+        if not return_indices:
+            return batch_first(reduce_taps(np.maximum, x, window, -np.inf)), None
+        best, indices = max_with_index(x, window)
+        return batch_first(best), batch_first(indices)
 
     def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
         grads = batch_last(grad)

@@ -12,6 +12,9 @@ from numpy.lib.stride_tricks import as_strided
 from gpucnn.backends.checks import Array
 from gpucnn.backends.window import Window
 
+PART_BYTES = 1 << 20
+"""How much memory a part of a convolution's columns takes: what a core's second cache may hold."""
+
 # --- memory order -------------------------------------------------------------------------------
 
 
@@ -131,21 +134,34 @@ def tap_offset(window: Window, i: int, j: int) -> int:
     return i * window.dilation[0] * window.plane[1] + j * window.dilation[1]
 
 
-def first_index(x: Array, best: Array, window: Window) -> Array:
-    """Return the flat index of the first tap that holds ``best``, a NaN counting as equal to NaN.
-
-    Going through the taps backwards, the first of equals is written last.
-    """
+def max_with_index(x: Array, window: Window) -> tuple[Array, Array]:
+    """Return the greatest element of each window of (C, H, W, N), and its index in the plane."""
     views = slide(pad(x, window, -np.inf), window)
+    taps = list(each_tap(window))
+    best = views[:, *taps[0]].copy()
+    number = np.zeros(best.shape, np.min_scalar_type(len(taps)))  # of the tap that is the greatest
+    for k, tap in enumerate(taps[1:], 1):
+        seen = views[:, *tap]
+        # Only a greater one replaces what came before it, and then has the greatest number.
+        np.maximum(number, number.dtype.type(k) * (seen > best), out=number)
+        np.maximum(best, seen, out=best)
+    if not np.isfinite(best).all():
+        return best, _first_index(views, best, window)
+    offsets = np.array([tap_offset(window, *tap) for tap in taps])
+    return best, offsets[number] + corner_indices(window)
+
+
+def _first_index(views: Array, best: Array, window: Window) -> Array:
+    """Return the index of the first tap that holds ``best``, which may be infinite or NaN.
+
+    A NaN counts as equal to a NaN. Padding is -inf, which must not be taken for an element that
+    is -inf. Going through the taps backwards, the first of equals is written last.
+    """
     rows, columns = (np.array(window.taps_inside(axis)) for axis in (0, 1))
-    any_nan = bool(np.isnan(best).any())
     indices = np.zeros(best.shape, np.int64)
     for i, j in reversed(list(each_tap(window))):
         tap = views[:, i, j]
-        holds = tap == best
-        if any_nan:
-            holds |= np.isnan(tap)
-        # Padding is -inf, which must not be taken for an element that is -inf.
+        holds = (tap == best) | np.isnan(tap)
         holds &= (rows[:, i, None] & columns[:, j])[:, :, None]
         np.putmask(indices, holds, tap_offset(window, i, j))
     return indices + corner_indices(window)
@@ -154,22 +170,74 @@ def first_index(x: Array, best: Array, window: Window) -> Array:
 # --- convolution as a matrix product ------------------------------------------------------------
 
 
-def unfold(x: Array, window: Window, groups: int) -> Array:
-    """Return (groups, C / groups * kh * kw, H' * W' * N): a column for each stop of the window."""
+class Columns:
+    """Columns that hold a window each, made for a few rows of stops at a time.
+
+    All columns of a layer together are many times its input: in parts they stay in the caches, and
+    a part's memory serves the next one. A part is (groups, C / groups * kh * kw, stops * N).
+    """
+
+    def __init__(self, window: Window, channels: int, samples: int, groups: int) -> None:
+        self.window, self.groups = window, groups
+        self.row = window.output[1] * samples
+        self.length = channels * window.taps
+        self.shape = (channels, *window.kernel, window.output[0], window.output[1], samples)
+
+    def parts(self, dtype: np.dtype[Any]) -> Iterator[tuple[slice, slice, Array, Array]]:
+        """Yield rows of stops, where they lie in a matrix of all stops, and memory for columns.
+
+        The memory comes twice: by channel, tap and stop, and as matrices.
+        """
+        rows = max(1, PART_BYTES // (self.length * self.row * dtype.itemsize))
+        rows = min(rows, self.window.output[0])
+        memory = np.empty(self.length * rows * self.row, dtype)
+        for start in range(0, self.window.output[0], rows):
+            count = min(rows, self.window.output[0] - start)
+            part = memory[: self.length * count * self.row]
+            by_tap = part.reshape(*self.shape[:3], count, *self.shape[4:])
+            matrix = part.reshape(self.groups, self.length // self.groups, -1)
+            stops = slice(start * self.row, (start + count) * self.row)
+            yield slice(start, start + count), stops, by_tap, matrix
+
+
+def correlate(x: Array, matrix: Array, window: Window) -> Array:
+    """Return ``matrix`` (groups, M, K) times the columns of ``x`` (C, H, W, N), (groups, M, ...).
+
+    The last axis goes through stops and samples.
+    """
+    columns = Columns(window, x.shape[0], x.shape[3], matrix.shape[0])
     views = slide(pad(x, window), window)
-    per_group = x.shape[0] // groups * window.taps
-    return np.ascontiguousarray(views).reshape(groups, per_group, -1)
+    output = np.empty((*matrix.shape[:2], window.output[0] * columns.row), x.dtype)
+    for rows, stops, by_tap, part in columns.parts(x.dtype):
+        by_tap[...] = views[:, :, :, rows]
+        np.matmul(matrix, part, out=output[:, :, stops])
+    return output
 
 
-def fold(columns: Array, window: Window) -> Array:
-    """Add columns back to where ``columns`` took them from; returns (N, C, H, W)."""
-    places = window.output[0] * window.output[1]
-    channels = columns.shape[0] * columns.shape[1] // window.taps
-    taps = columns.reshape(channels, *window.kernel, *window.output, columns.shape[2] // places)
-    padded, views = zero_windows(taps, window)
-    for i, j in each_tap(window):
-        views[:, i, j] += taps[:, i, j]
-    return batch_first(crop(padded, window))
+def correlate_weight_grad(x: Array, grads: Array, window: Window) -> Array:
+    """Return ``grads`` (groups, M, stops * N) times the transposed columns of ``x``."""
+    columns = Columns(window, x.shape[0], x.shape[3], grads.shape[0])
+    views = slide(pad(x, window), window)
+    total: Array = np.zeros((*grads.shape[:2], columns.length // columns.groups), x.dtype)
+    for rows, stops, by_tap, part in columns.parts(x.dtype):
+        by_tap[...] = views[:, :, :, rows]
+        total += grads[:, :, stops] @ part.transpose(0, 2, 1)
+    return total
+
+
+def correlate_input_grad(grads: Array, matrix: Array, window: Window, channels: int) -> Array:
+    """Return the plane (C, H, W, N) that the transpose of ``correlate`` makes of its output."""
+    samples = grads.shape[2] // (window.output[0] * window.output[1])
+    columns = Columns(window, channels, samples, matrix.shape[0])
+    size = (channels, covered(window, 0), covered(window, 1), samples)
+    padded = np.zeros(size, grads.dtype)
+    views = slide(padded, window)
+    transposed = matrix.transpose(0, 2, 1)
+    for rows, stops, by_tap, part in columns.parts(grads.dtype):
+        np.matmul(transposed, grads[:, :, stops], out=part)
+        for i, j in each_tap(window):
+            views[:, i, j, rows] += by_tap[:, i, j]
+    return crop(padded, window)
 
 
 def matrices(weight: Array, groups: int) -> Array:

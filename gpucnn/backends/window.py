@@ -6,6 +6,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, takewhile
 from typing import SupportsIndex
 
 from gpucnn import arithmetic
@@ -47,6 +48,16 @@ class Window:
         offsets = range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
         size = self.plane[axis]
         return [[0 <= start + offset < size for offset in offsets] for start in self.starts(axis)]
+
+    def all_meet_plane(self, axis: int) -> bool:
+        """Return whether each stop along ``axis`` has a tap inside the plane."""
+        starts, size = self.starts(axis), self.plane[axis]
+        offsets = range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
+        # A stop that begins inside has its first tap there: only those that do not are looked at.
+        before = takewhile(lambda start: start < 0, starts)
+        after = takewhile(lambda start: start >= size, reversed(starts))
+        outside = chain(before, after)
+        return all(any(0 <= start + offset < size for offset in offsets) for start in outside)
 
 
 def pair(name: str, value: IntOrPair, least: int) -> Pair:
@@ -160,7 +171,7 @@ def _pool_window(
         raise ShapeError(f"{error} (input {plane}, kernel {kernel}, padding {padding})") from None
     window = Window(kernel, stride, padding, dilation, plane, (height, width))
     for axis in (0, 1):
-        if not all(any(inside) for inside in window.taps_inside(axis)):
+        if not window.all_meet_plane(axis):
             raise ShapeError(
                 f"a window of kernel {kernel}, padding {padding} and dilation {dilation} has no "
                 f"element of the input {plane} in it"
