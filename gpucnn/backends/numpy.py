@@ -31,6 +31,7 @@ from gpucnn.backends.numpy_windows import (
     masked,
     matrices,
     max_with_index,
+    rectify,
     reduce_taps,
     spread,
     tap_offset,
@@ -188,7 +189,7 @@ class NumpyBackend(Backend):
 
     def _activation(self, op: str, input: Array) -> Array:
         if op == "relu":
-            return np.maximum(input, 0, out=np.empty_like(input))
+            return rectify(input)
         return np.tanh(input) if op == "tanh" else _sigmoid(input)
 
     def _activation_backward(self, op: str, grad: Array, output: Array) -> Array:
@@ -381,6 +382,9 @@ def _flush(state: Array) -> None:
 
 
 def _sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) without overflow: the exponential is only taken of what is below zero."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    """1 / (1 + exp(-x)): where the exponential overflows to infinity, 0 is the right result."""
+    result = np.negative(x, out=np.empty_like(x))
+    with np.errstate(over="ignore"):
+        np.exp(result, out=result)
+    result += 1
+    return np.divide(1, result, out=result)

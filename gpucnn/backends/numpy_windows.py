@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import as_strided
 from gpucnn.backends.checks import Array
 from gpucnn.backends.window import Window
 
-PART_BYTES = 1 << 20
-"""How much memory a part of a convolution's columns takes: what a core's second cache may hold."""
+PART_BYTES = 1 << 22
+"""How much memory a part of a convolution's columns takes: a share of the last cache."""
 
 # --- memory order -------------------------------------------------------------------------------
 
@@ -26,6 +26,20 @@ def batch_last(array: Array) -> Array:
 def batch_first(array: Array) -> Array:
     """(..., N) to (N, ...), a view."""
     return array.transpose(array.ndim - 1, *range(array.ndim - 1))
+
+
+def rectify(x: Array) -> Array:
+    """Return max(x, 0), NaN where x is NaN, in the same memory order."""
+    lying = x.transpose(*range(1, x.ndim), 0) if x.ndim else x
+    if not lying.flags.c_contiguous:
+        return np.maximum(x, 0, out=np.empty_like(x))
+    # NumPy's fast loop takes two arrays and no number: rows of zeros that stay in the cache.
+    flat, result = lying.reshape(-1), np.empty_like(lying)
+    zeros, whole = np.zeros(2048, x.dtype), flat.size // 2048 * 2048
+    rows, tail = result.reshape(-1)[:whole], result.reshape(-1)[whole:]
+    np.maximum(flat[:whole].reshape(-1, 2048), zeros, out=rows.reshape(-1, 2048))
+    np.maximum(flat[whole:], zeros[: tail.size], out=tail)
+    return batch_first(result) if x.ndim else result
 
 
 # --- windows ------------------------------------------------------------------------------------
