@@ -13,6 +13,9 @@ from gpucnn.errors import ShapeError
 from gpucnn.losses import CrossEntropyLoss, Loss
 from gpucnn.model import Sequential
 
+BATCH_SIZE = 64
+"""Images at a time: on a CPU what a batch needs then stays in the caches."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -29,7 +32,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Sequential, split: Split, *, loss: Loss | None = None, batch_size: int = 128
+    model: Sequential, split: Split, *, loss: Loss | None = None, batch_size: int = BATCH_SIZE
 ) -> Evaluation:
     """Return the loss and accuracy of ``model`` on ``split``; dropout is off."""
     return Batches(model, split, batch_size).evaluate(loss or CrossEntropyLoss())

@@ -193,7 +193,7 @@ class Sequential:
             self._plans.pop(next(iter(self._plans)), None)
         return plan
 
-    def predict(self, images: Any, batch_size: int = 128) -> NDArray[Any]:
+    def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
         """Return each picture's class probabilities, a NumPy array (N, classes).
 
         A model trained by a squared error has none; its scores are returned as they are.

@@ -30,7 +30,7 @@ class ConvReLUMaxPool:
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         """As ``Layer.forward``."""
-        return self.operation.forward(x, *self.conv.weights())
+        return self.operation.forward(x, *self.conv.weights(), training)
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         """As ``Layer.backward``."""

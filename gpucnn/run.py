@@ -13,7 +13,7 @@ import numpy as np
 from gpucnn.checkpoint import Checkpoint, differences, save
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
-from gpucnn.evaluation import Batches, Evaluation
+from gpucnn.evaluation import BATCH_SIZE, Batches, Evaluation
 from gpucnn.events import (
     CheckpointWritten,
     EpochEnded,
@@ -69,8 +69,8 @@ class Run:
         model.output = settings.loss.output
 
         self.train = Batches(model, train.train, settings.batch_size)
-        self.test = Batches(model, data.test, 128)
-        self.held_out = Batches(model, held_out, 128) if held_out else None
+        self.test = Batches(model, data.test, BATCH_SIZE)
+        self.held_out = Batches(model, held_out, BATCH_SIZE) if held_out else None
         self.totals = model.backend.zeros((2,), np.float64)
         self.flag = model.backend.zeros((1,), np.int64)
         settings.optimizer.reset(model.backend, model.size)

@@ -49,8 +49,10 @@ class JoinedConvolution(Protocol):
     One forward after the other: ``backward`` belongs to the last one, and no two threads share it.
     """
 
-    def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
-        """Return the output, a new array; keeps what ``backward`` needs."""
+    def forward(
+        self, input: Array, weight: Array, bias: Array | None, training: bool = True
+    ) -> Array:
+        """Return the output, a new array; in training, keep what ``backward`` needs."""
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
         """Return the last input's gradient, None unless asked for; write the others to ``out``."""

@@ -63,8 +63,10 @@ class ConvReLUMaxPool:
         self._map_shape = (samples, outputs, *pooled)
         self._output = self._zero
 
-    def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
-        """Return the pooled maps; keeps what ``backward`` needs."""
+    def forward(
+        self, input: Array, weight: Array, bias: Array | None, training: bool = True
+    ) -> Array:
+        """Return the pooled maps; in training, keep what ``backward`` needs."""
         self._be._check("conv2d", "input", input, self._input_shape)
         x = batch_last(input)
         for odd_y, odd_x, inside, taken in self._places:
@@ -78,11 +80,12 @@ class ConvReLUMaxPool:
 
         upper_left, upper_right, lower_left, lower_right = np.split(self._quarters, 4)
         upper, lower = self._pair
-        np.greater_equal(upper_left, upper_right, out=self._first[0])
         np.maximum(upper_left, upper_right, out=upper)
-        np.greater_equal(lower_left, lower_right, out=self._first[1])
         np.maximum(lower_left, lower_right, out=lower)
-        np.greater_equal(upper, lower, out=self._first[2])
+        if training:
+            np.greater_equal(upper_left, upper_right, out=self._first[0])
+            np.greater_equal(lower_left, lower_right, out=self._first[1])
+            np.greater_equal(upper, lower, out=self._first[2])
         output = np.maximum(upper, lower)
         if bias is not None:
             output += bias[:, None]
