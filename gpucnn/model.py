@@ -189,8 +189,8 @@ class Sequential:
         if plan is None:
             plan = make_plan(self.layers, self.backend, self.input_shape, samples)
         self._plans[key] = plan  # as the last one: the first is the one not used for longest
-        while len(self._plans) > MOST_PLANS:
-            self._plans.pop(next(iter(self._plans)), None)
+        for oldest in list(self._plans)[:-MOST_PLANS]:  # a list: other threads may add theirs
+            self._plans.pop(oldest, None)
         return plan
 
     def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
