@@ -17,7 +17,7 @@ def describe() -> dict[str, Any]:
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": cpu(),
+        "cpu": openblas.processor_name(),
         "cores": cores(),
         "avx512": openblas.has_avx512(),
         "load": load(),
@@ -38,11 +38,6 @@ def cores() -> int:
 def load() -> float | None:
     """Return how many processes ran in the last minute: figures of a busy machine say little."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
-
-
-def cpu() -> str:
-    """Return the CPU's name."""
-    return openblas.processor("model name") or platform.processor() or platform.machine()
 
 
 def installed(package: str) -> str | None:

@@ -42,9 +42,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _processor() -> str:
-    name = openblas.processor("model name") or platform.processor() or platform.machine()
     avx512 = ", AVX-512" if openblas.has_avx512() else ""
-    return f"{name}, {os.cpu_count()} cores{avx512}"
+    return f"{openblas.processor_name()}, {os.cpu_count()} cores{avx512}"
 
 
 def _blas() -> str:

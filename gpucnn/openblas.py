@@ -44,6 +44,11 @@ def processor(key: str) -> str:
     return next(found, "")
 
 
+def processor_name() -> str:
+    """Return what the processor is called."""
+    return processor("model name") or platform.processor() or platform.machine()
+
+
 def in_use() -> tuple[str, int] | None:
     """Return the name of the kernels and the number of threads of the OpenBLAS in this process.
 

@@ -151,7 +151,7 @@ class NumpyBackend(Backend):
     def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
         grads = batch_last(grad)
         offsets = batch_last(indices) - corner_indices(window)
-        padded, views = zero_windows(grads, window)
+        padded, views = zero_windows(grads.shape[0], grads.shape[3], window, self.dtype)
         for i, j in each_tap(window):
             views[:, i, j] += masked(grads, offsets == tap_offset(window, i, j))
         return batch_first(crop(padded, window))

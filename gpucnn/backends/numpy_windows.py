@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -84,10 +85,11 @@ def slide(padded: Array, window: Window) -> Array:
     )
 
 
-def zero_windows(like: Array, window: Window) -> tuple[Array, Array]:
-    """Return a padded plane of zeros for the maps of ``like`` (C, ..., N), and its windows."""
-    size = (like.shape[0], covered(window, 0), covered(window, 1), like.shape[-1])
-    padded = np.zeros(size, like.dtype)
+def zero_windows(
+    channels: int, samples: int, window: Window, dtype: np.dtype[Any]
+) -> tuple[Array, Array]:
+    """Return a padded plane of zeros, (C, H, W, N), and its windows."""
+    padded = np.zeros((channels, covered(window, 0), covered(window, 1), samples), dtype)
     return padded, slide(padded, window)
 
 
@@ -102,7 +104,7 @@ def reduce_taps(add: np.ufunc, x: Array, window: Window, fill: float) -> Array:
 
 def spread(share: Array, window: Window) -> Array:
     """Return the plane that gets each window's ``share`` (C, H', W', N) at each of its taps."""
-    padded, views = zero_windows(share, window)
+    padded, views = zero_windows(share.shape[0], share.shape[3], window, share.dtype)
     for i, j in each_tap(window):
         views[:, i, j] += share
     return crop(padded, window)
@@ -214,38 +216,41 @@ class Columns:
             yield slice(start, start + count), stops, by_tap, matrix
 
 
+def columns_of(x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """Go through the columns of ``x`` (C, H, W, N): where a part lies among all, and the part."""
+    views = slide(pad(x, window), window)
+    columns = Columns(window, x.shape[0], x.shape[3], groups)
+    for rows, stops, by_tap, part in columns.parts(x.dtype):
+        by_tap[...] = views[:, :, :, rows]
+        yield stops, part
+
+
 def correlate(x: Array, matrix: Array, window: Window) -> Array:
     """Return ``matrix`` (groups, M, K) times the columns of ``x`` (C, H, W, N), (groups, M, ...).
 
     The last axis goes through stops and samples.
     """
-    columns = Columns(window, x.shape[0], x.shape[3], matrix.shape[0])
-    views = slide(pad(x, window), window)
-    output = np.empty((*matrix.shape[:2], window.output[0] * columns.row), x.dtype)
-    for rows, stops, by_tap, part in columns.parts(x.dtype):
-        by_tap[...] = views[:, :, :, rows]
+    groups, rows, _ = matrix.shape
+    output = np.empty((groups, rows, math.prod(window.output) * x.shape[3]), x.dtype)
+    for stops, part in columns_of(x, window, groups):
         np.matmul(matrix, part, out=output[:, :, stops])
     return output
 
 
 def correlate_weight_grad(x: Array, grads: Array, window: Window) -> Array:
     """Return ``grads`` (groups, M, stops * N) times the transposed columns of ``x``."""
-    columns = Columns(window, x.shape[0], x.shape[3], grads.shape[0])
-    views = slide(pad(x, window), window)
-    total: Array = np.zeros((*grads.shape[:2], columns.length // columns.groups), x.dtype)
-    for rows, stops, by_tap, part in columns.parts(x.dtype):
-        by_tap[...] = views[:, :, :, rows]
+    groups, rows, _ = grads.shape
+    total: Array = np.zeros((groups, rows, x.shape[0] // groups * window.taps), x.dtype)
+    for stops, part in columns_of(x, window, groups):
         total += grads[:, :, stops] @ part.transpose(0, 2, 1)
     return total
 
 
 def correlate_input_grad(grads: Array, matrix: Array, window: Window, channels: int) -> Array:
     """Return the plane (C, H, W, N) that the transpose of ``correlate`` makes of its output."""
-    samples = grads.shape[2] // (window.output[0] * window.output[1])
+    samples = grads.shape[2] // math.prod(window.output)
     columns = Columns(window, channels, samples, matrix.shape[0])
-    size = (channels, covered(window, 0), covered(window, 1), samples)
-    padded = np.zeros(size, grads.dtype)
-    views = slide(padded, window)
+    padded, views = zero_windows(channels, samples, window, grads.dtype)
     transposed = matrix.transpose(0, 2, 1)
     for rows, stops, by_tap, part in columns.parts(grads.dtype):
         np.matmul(transposed, grads[:, :, stops], out=part)

@@ -43,16 +43,19 @@ class Window:
         step, before = self.stride[axis], self.padding[axis][0]
         return range(-before, self.output[axis] * step - before, step)
 
+    def _offsets(self, axis: int) -> range:
+        """Return how far the taps along ``axis`` lie behind the first one."""
+        return range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
+
     def taps_inside(self, axis: int) -> list[list[bool]]:
         """Return for each stop along ``axis`` which of its taps lie inside the plane."""
-        offsets = range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
-        size = self.plane[axis]
+        offsets, size = self._offsets(axis), self.plane[axis]
         return [[0 <= start + offset < size for offset in offsets] for start in self.starts(axis)]
 
     def all_meet_plane(self, axis: int) -> bool:
         """Return whether each stop along ``axis`` has a tap inside the plane."""
         starts, size = self.starts(axis), self.plane[axis]
-        offsets = range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
+        offsets = self._offsets(axis)
         # A stop that begins inside has its first tap there: only those that do not are looked at.
         before = takewhile(lambda start: start < 0, starts)
         after = takewhile(lambda start: start >= size, reversed(starts))
