@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gpucnn import openblas
+from gpucnn import openblas, processor
 
 
 def describe() -> dict[str, Any]:
@@ -17,9 +17,9 @@ def describe() -> dict[str, Any]:
 
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpu": openblas.processor_name(),
+        "cpu": processor.name(),
         "cores": cores(),
-        "avx512": openblas.has_avx512(),
+        "avx512": processor.has_avx512(),
         "load": load(),
         "system": platform.platform(),
         "python": platform.python_version(),

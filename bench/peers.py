@@ -19,7 +19,7 @@ import numpy as np
 
 from bench import machine
 from bench.harness import BenchError, Options, Peer, Report, Results, compare
-from gpucnn import openblas
+from gpucnn import processor
 
 ROOT = Path(__file__).parents[1]
 HAS_TORCH = find_spec("torch") is not None
@@ -43,7 +43,7 @@ def flavours(naive: bool = False) -> list[Flavour]:
     """
     one = {"OPENBLAS_NUM_THREADS": "1"}
     found = [Flavour("gpucnn", "ours", one)]
-    if openblas.has_avx512():
+    if processor.has_avx512():
         found.append(Flavour("gpucnn avx512", "ours", {**one, "OPENBLAS_CORETYPE": "SkylakeX"}))
     if HAS_TORCH:
         for threads in sorted({1, machine.cores()}):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gpucnn import openblas
+from gpucnn import openblas, processor
 from gpucnn.backends.probe import driver_version, import_cupy, install_line, installed_wheels
 from gpucnn.errors import BackendError
 
@@ -42,8 +42,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _processor() -> str:
-    avx512 = ", AVX-512" if openblas.has_avx512() else ""
-    return f"{openblas.processor_name()}, {os.cpu_count()} cores{avx512}"
+    avx512 = ", AVX-512" if processor.has_avx512() else ""
+    cores = processor.cores()
+    return f"{processor.name()}, {cores} core{'s' * (cores > 1)}{avx512}"
 
 
 def _blas() -> str:

@@ -8,14 +8,15 @@ process.
 from __future__ import annotations
 
 import ctypes
-import platform
+import itertools
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from gpucnn import processor
 
 THREADS, KERNELS = "OPENBLAS_NUM_THREADS", "OPENBLAS_CORETYPE"
-
-# What the kernels called SkylakeX use: without one of these they end in an illegal instruction.
-_SKYLAKEX = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl", "fma", "avx2"}
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
@@ -24,29 +25,8 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     # many cores a machine has.
     environment.setdefault(THREADS, "1")
     # On AMD's processors OpenBLAS takes AVX2 kernels even where there is AVX-512.
-    if processor("vendor_id") == "AuthenticAMD" and has_avx512():
+    if processor.says("vendor_id") == "AuthenticAMD" and processor.has_avx512():
         environment.setdefault(KERNELS, "SkylakeX")
-
-
-def has_avx512() -> bool:
-    """Return whether this processor runs OpenBLAS's AVX-512 kernels."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    return x86 and set(processor("flags").split()) >= _SKYLAKEX
-
-
-def processor(key: str) -> str:
-    """Return what Linux says of the first processor under ``key``, elsewhere nothing."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    found = (line.partition(":")[2].strip() for line in lines if line.partition("\t")[0] == key)
-    return next(found, "")
-
-
-def processor_name() -> str:
-    """Return what the processor is called."""
-    return processor("model name") or platform.processor() or platform.machine()
 
 
 def in_use() -> tuple[str, int] | None:
@@ -54,22 +34,32 @@ def in_use() -> tuple[str, int] | None:
 
     None where NumPy is not imported, uses another library, or the system does not say.
     """
+    functions = _find("get_corename", "get_num_threads")
+    if functions is None:
+        return None
+    core, threads = functions
+    core.restype = ctypes.c_char_p
+    return core().decode(), threads()
+
+
+def use_one_thread() -> None:
+    """Have the OpenBLAS in this process use one thread from now on, if it is in use."""
+    functions = _find("set_num_threads")
+    if functions is not None:
+        functions[0](1)
+
+
+def _find(*names: str) -> list[Any] | None:
+    """Return OpenBLAS's functions of these names, None where it is not in use."""
     try:
         lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
     paths = {line.split(maxsplit=5)[5] for line in lines if "openblas" in line.lower()}
-    for path in sorted(paths):
-        try:
+    # NumPy's wheels put a prefix and a suffix to all names.
+    spellings = [(a, z) for a in ("", "scipy_") for z in ("", "64_", "_64")]
+    for path, (prefix, suffix) in itertools.product(sorted(paths), spellings):
+        with suppress(OSError, AttributeError):
             library = ctypes.CDLL(path)
-        except OSError:
-            continue
-        # NumPy's wheels put a prefix and a suffix to all names.
-        for prefix in ("", "scipy_"):
-            for suffix in ("", "64_", "_64"):
-                core = getattr(library, f"{prefix}openblas_get_corename{suffix}", None)
-                threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}", None)
-                if core is not None and threads is not None:
-                    core.restype = ctypes.c_char_p
-                    return core().decode(), threads()
+            return [getattr(library, f"{prefix}openblas_{name}{suffix}") for name in names]
     return None

@@ -16,7 +16,7 @@ sys.path.append(str(ROOT))
 
 from bench import harness, peers, show  # noqa: E402
 from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
-from gpucnn import openblas  # noqa: E402
+from gpucnn import processor  # noqa: E402
 
 
 def peer(name: str, log: list[str], results: Any = 1.0, seconds: float = 1.0) -> Peer:
@@ -140,7 +140,7 @@ def test_a_small_bench_runs_without_pytorch(
     assert main(arguments) == 0
     assert "pip install 'gpucnn[bench]'" in capsys.readouterr().out
     found = json.loads(path.read_text())
-    assert found["machine"]["cpu"] == openblas.processor_name()
+    assert found["machine"]["cpu"] == processor.name()
     assert found["machine"]["blas"]["name"]
     rows = {row["case"]: row for row in found["benches"]["ops"]["rows"]}
     assert set(rows) == {"softmax 10, forward", "softmax 10, backward"}

@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from gpucnn import openblas
+from gpucnn import openblas, processor
 
 AVX512 = "fpu avx2 fma avx512f avx512cd avx512bw avx512dq avx512vl"
 
 
 def play(monkeypatch: pytest.MonkeyPatch, vendor: str, flags: str) -> None:
     said = {"vendor_id": vendor, "flags": flags}
-    monkeypatch.setattr(openblas, "processor", said.__getitem__)
+    monkeypatch.setattr(processor, "says", said.__getitem__)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
 
 
@@ -49,7 +49,7 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_architectures_have_no_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, "AuthenticAMD", AVX512)
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert not openblas.has_avx512()
+    assert not processor.has_avx512()
 
 
 def child(code: str) -> str:
