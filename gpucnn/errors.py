@@ -53,6 +53,12 @@ class DivergedError(GpucnnError, ArithmeticError):
     status = 1
 
 
+class WorkerError(GpucnnError, RuntimeError):
+    """A worker process that is gone, or cannot do its part."""
+
+    status = 1
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
     """Return the error for a name that is none of ``known``, with the nearest of them."""
     import difflib  # only ever needed on the way out

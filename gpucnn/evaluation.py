@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from gpucnn.data import Split
 from gpucnn.errors import ShapeError
 from gpucnn.losses import CrossEntropyLoss, Loss
 from gpucnn.model import Sequential
+from gpucnn.processor import cores
 
 BATCH_SIZE = 64
 """Images at a time: on a CPU what a batch needs then stays in the caches."""
@@ -59,21 +61,36 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
+    def place(self, index: int) -> tuple[int, int]:
+        """Return where batch ``index`` begins in the order, and how many images it has."""
+        start = index * self.batch_size
+        return start, min(self.batch_size, self.count - start)
+
     def batch(self, index: int) -> tuple[Array, Array]:
         """Return the normalised images and the labels of batch ``index``; the last may be short."""
-        be, start = self.model.backend, index * self.batch_size
-        count = min(self.batch_size, self.count - start)
+        be, (start, count) = self.model.backend, self.place(index)
         x = be.gather_images(self.images, self.order, start, count, self.scale, self.shift)
         return x, be.gather_labels(self.labels, self.order, start, count)
 
     def evaluate(self, loss: Loss) -> Evaluation:
-        """Return how well the model does on all batches."""
+        """Return how well the model does on all batches, on all cores if the backend can.
+
+        The result does not depend on how many there are: batches are added up in their order.
+        """
         be = self.model.backend
-        totals = be.zeros((2,), np.float64)
-        with np.errstate(all="ignore"):  # weights that are not finite show in the loss
-            for index in range(len(self)):
+        totals = be.zeros((len(self), 2), np.float64)
+
+        def look(index: int) -> None:
+            with np.errstate(all="ignore"):  # weights that are not finite show in the loss
                 x, target = self.batch(index)
                 scores = self.model.forward(x)
-                be.add_metrics(totals, loss.forward(be, scores, target), scores, target)
-        total_loss, correct = be.to_numpy(totals)
+                be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
+
+        if be.side_by_side and len(self) > 1:
+            with ThreadPoolExecutor(cores()) as pool:
+                list(pool.map(look, range(len(self))))  # a list: so that what is raised is raised
+        else:
+            for index in range(len(self)):
+                look(index)
+        total_loss, correct = be.to_numpy(totals).sum(0)
         return Evaluation(float(total_loss) / self.count, int(correct), self.count)

@@ -22,8 +22,15 @@ from gpucnn.summary import Summary, summarize
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
 MOST_PLANS = 4
-"""So many of a model's plans are kept: training and evaluation have two each, one for the last,
-shorter batch."""
+"""So many of a model's plans a thread keeps: training and evaluation have two each, one for the
+last, shorter batch."""
+
+
+class _Plans(threading.local):
+    """A thread's plans by (samples, training); they end with the thread."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[int, bool], dict[str, Block]] = {}
 
 
 class Sequential:
@@ -66,7 +73,7 @@ class Sequential:
         self.layers = dict(layers)
         self.input_shape: Shape = tuple(int(size) for size in input_shape)
         self.output_shape = self._check_shapes()
-        self._plans: dict[tuple[int, int, bool], dict[str, Block]] = {}
+        self._plans = _Plans()
         self._last_plan: Mapping[str, Block] | None = None
         self.backend = get_backend(backend)
         self._place(self.backend)
@@ -78,7 +85,7 @@ class Sequential:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle is made of: views and workspaces are made anew."""
-        return {**self.__dict__, "_plans": {}, "_last_plan": None}
+        return {**self.__dict__, "_plans": None, "_last_plan": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -113,11 +120,14 @@ class Sequential:
         self.seed_dropout(seed, 0)
         self.seed = seed
 
-    def seed_dropout(self, seed: int, passes: int) -> None:
-        """Have dropout go on as after ``passes`` training passes of a run with ``seed``."""
+    def seed_dropout(self, seed: int, passes: int, rank: int = 0) -> None:
+        """Have dropout go on as after ``passes`` training passes of a run with ``seed``.
+
+        ``rank`` is the process's number: each has masks of its own.
+        """
         for index, layer in enumerate(self.layers.values()):
             if isinstance(layer, Dropout):
-                layer.key, layer.passes = (seed, index), passes
+                layer.key, layer.passes = (seed, index, rank) if rank else (seed, index), passes
 
     def to(self, backend: str | Backend) -> Sequential:
         """Move the parameters to ``backend`` and return the model; a name keeps the dtype."""
@@ -129,6 +139,21 @@ class Sequential:
         self.load_state_dict(state)
         self.seed = seed
         return self
+
+    def lay_out(self, flat_parameters: Array, flat_grads: Array) -> None:
+        """Have all parameters and gradients be views of these two vectors, in the layers' order.
+
+        They are the values that stand there.
+        """
+        self.flat_parameters, self.flat_grads = flat_parameters, flat_grads
+        self._plans = _Plans()
+        self._last_plan = None
+        offset = 0
+        for parameter in self.parameters():
+            end = offset + parameter.size
+            parameter.data = flat_parameters[offset:end].reshape(parameter.shape)
+            parameter.grad = flat_grads[offset:end].reshape(parameter.shape)
+            offset = end
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of all parameters in host memory, by PyTorch's names and shapes."""
@@ -184,13 +209,13 @@ class Sequential:
         after them. Blocks have memory of their own; that of training keeps what ``backward``
         needs, and no two threads share any.
         """
-        key = threading.get_ident(), samples, training
-        plan = self._plans.pop(key, None)
+        key, plans = (samples, training), self._plans.made
+        plan = plans.pop(key, None)
         if plan is None:
             plan = make_plan(self.layers, self.backend, self.input_shape, samples)
-        self._plans[key] = plan  # as the last one: the first is the one not used for longest
-        for oldest in list(self._plans)[:-MOST_PLANS]:  # a list: other threads may add theirs
-            self._plans.pop(oldest, None)
+        plans[key] = plan  # as the last one: the first is the one not used for longest
+        if len(plans) > MOST_PLANS:
+            del plans[next(iter(plans))]
         return plan
 
     def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
@@ -264,17 +289,8 @@ class Sequential:
         return shape
 
     def _place(self, be: Backend) -> None:
-        """Lay parameters and gradients out as two flat vectors, of which each has views."""
-        self.flat_parameters = be.zeros((self.size,))
-        self.flat_grads = be.zeros((self.size,))
-        self._plans.clear()
-        self._last_plan = None
-        offset = 0
-        for parameter in self.parameters():
-            end = offset + parameter.size
-            parameter.data = self.flat_parameters[offset:end].reshape(parameter.shape)
-            parameter.grad = self.flat_grads[offset:end].reshape(parameter.shape)
-            offset = end
+        """Have parameters and gradients lie in two new vectors on a backend."""
+        self.lay_out(be.zeros((self.size,)), be.zeros((self.size,)))
 
     def _pixels(self, images: Any) -> NDArray[np.uint8]:
         pixels = np.asarray(images)

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpucnn.checkpoint import Checkpoint, differences, save
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
+from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError, WorkerError
 from gpucnn.evaluation import BATCH_SIZE, Batches, Evaluation
 from gpucnn.events import (
     CheckpointWritten,
@@ -29,6 +29,7 @@ from gpucnn.losses import BCELoss
 from gpucnn.model import Sequential
 from gpucnn.settings import Settings
 from gpucnn.version import __version__
+from gpucnn.workers import Workers, set_grads
 
 PathLike = str | os.PathLike[str]
 
@@ -73,6 +74,10 @@ class Run:
         self.held_out = Batches(model, held_out, BATCH_SIZE) if held_out else None
         self.totals = model.backend.zeros((2,), np.float64)
         self.flag = model.backend.zeros((1,), np.int64)
+        self.workers: Workers | None = None
+        if settings.workers > 1:
+            most = min(settings.batch_size, self.train.count)
+            self.workers = Workers(model, settings.loss, settings.seed, settings.workers, most)
         settings.optimizer.reset(model.backend, model.size)
         model.seed_dropout(settings.seed, 0)
 
@@ -91,6 +96,20 @@ class Run:
 
     def events(self) -> Iterator[Event]:
         """Train from where the run is to its end."""
+        if self.workers is None:
+            yield from self._events()
+            return
+        try:
+            self.workers.start()
+            yield from self._events()
+        except WorkerError as error:
+            yield from self._save()  # as it was before the step
+            saved = "" if self.path is None else f", saved in {os.fspath(self.path)}"
+            raise WorkerError(f"{error}: stopped behind step {self.step}{saved}") from error
+        finally:
+            self.workers.close()
+
+    def _events(self) -> Iterator[Event]:
         yield self._started()
         yield from self._save()
         while self.epoch < self.settings.epochs and not self._stale():
@@ -130,14 +149,14 @@ class Run:
 
     def _train_step(self) -> None:
         model, be, settings = self.model, self.model.backend, self.settings
-        x, target = self.train.batch(self.index)
-        scores = model.forward(x, training=True)
-        loss = settings.loss.forward(be, scores, target)
-        model.backward(settings.loss.backward(be, scores, target))
+        if self.workers:
+            loss = self.workers.set_grads(self.train, self.index, self.step, self.totals)
+        else:
+            x, target = self.train.batch(self.index)
+            loss = set_grads(model, settings.loss, x, target, self.totals)
         be.check_finite(self.flag, loss, model.flat_grads, self.step + 1)
         rate = self._lr(self.step + 1)
         settings.optimizer.step(be, model.flat_parameters, model.flat_grads, rate, self.flag)
-        be.add_metrics(self.totals, loss, scores, target)
         if not be.waits:
             self._raise_if_diverged()
 

@@ -31,6 +31,7 @@ class Settings:
     validation: int = 0
     early_stopping: int | None = None
     keep_best: bool = False
+    workers: int = 1
 
     def __post_init__(self) -> None:
         kinds = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss}
@@ -40,6 +41,7 @@ class Settings:
         whole("epochs", self.epochs, 1)
         whole("batch_size", self.batch_size, 1)
         whole("seed", self.seed, 0)
+        whole("workers", self.workers, 1)
         whole("validation", self.validation, 0)
         if self.early_stopping is not None:
             whole("early_stopping", self.early_stopping, 1)

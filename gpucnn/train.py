@@ -31,6 +31,7 @@ def fit(
     validation: int = 0,
     early_stopping: int | None = None,
     keep_best: bool = False,
+    workers: int = 1,
     backend: str | Backend | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_every: int | None = None,
@@ -44,6 +45,11 @@ def fit(
     weights to begin with are the model's. ``validation`` training images are held out; only they
     decide on ``early_stopping`` (after that many epochs without a better accuracy) and on
     ``keep_best`` (the model ends with its best weights).
+
+    ``workers`` processes share each batch, this one among them, on the NumPy backend. The same
+    number gives the same bits. Scripts that ask for more than one need ``if __name__ ==
+    "__main__":``, and do well to set OPENBLAS_NUM_THREADS=1. A worker that dies raises WorkerError,
+    after the checkpoint was written.
 
     ``backend`` moves the model there first; by default it stays where it is.
 
@@ -67,6 +73,7 @@ def fit(
         validation,
         early_stopping,
         keep_best,
+        workers,
     )
     if checkpoint_every is not None:
         whole("checkpoint_every", checkpoint_every, 1)

@@ -156,7 +156,7 @@ def test_a_plan_is_made_once_and_few_are_kept() -> None:
     for samples in range(10, 10 + MOST_PLANS):
         model.plan(samples)
     assert model.plan(1, True) is not first
-    assert len(model._plans) == MOST_PLANS
+    assert len(model._plans.made) == MOST_PLANS
 
 
 def test_results_are_not_changed_by_the_next_batch() -> None:

@@ -66,6 +66,9 @@ class Backend(Checks, ABC):
     waits: ClassVar[bool] = True
     """Whether reading a result waits for a device, so that a training loop does so seldom."""
 
+    side_by_side: ClassVar[bool] = False
+    """Whether operations called from several threads are done at the same time."""
+
     def __init__(self, dtype: DTypeLike = "float32") -> None:
         try:
             self.dtype = np.dtype(object if dtype is None else dtype)

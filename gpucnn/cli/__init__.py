@@ -185,6 +185,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
     )
     option("--keep-best", "end with the weights of the best epoch", action="store_true")
+    option(
+        "--workers",
+        "processes that share each batch, on the numpy backend (the number of cores where it pays)",
+        type=int,
+        metavar="N",
+    )
     option("--checkpoint-every", "save every N steps, too", type=int, metavar="N")
     option("--out", "folder to save to (runs/MODEL-DATA-N)", metavar="DIR")
     parser.add_argument(

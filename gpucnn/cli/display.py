@@ -78,9 +78,11 @@ class PlainDisplay:
     def started(self, event: RunStarted) -> None:
         """Print what is about to happen."""
         held_out = f", {event.validation_images:,} held out" if event.validation_images else ""
+        workers = event.settings["workers"]
+        processes = f", {workers} processes" if workers > 1 else ""
         self.console.print(
             f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
-            f"{held_out}, {event.backend} backend{self.note}"
+            f"{held_out}, {event.backend} backend{self.note}{processes}"
         )
         if event.step:
             self.console.print(f"resuming behind step {event.step:,}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import json
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gpucnn.data
@@ -18,6 +16,7 @@ from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.checkpoint import Checkpoint
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
+from gpucnn.imports import import_file
 from gpucnn.model import Sequential
 from gpucnn.models import MODELS
 
@@ -56,7 +55,7 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     path, colon, name = spec.rpartition(":")
     if not colon or not path.endswith(".py"):
         raise unknown("model", spec, MODELS)
-    function = getattr(_import_file(Path(path)), name, None)
+    function = getattr(import_file(Path(path)), name, None)
     if not callable(function):
         raise SettingError(f"{path} has no function {name!r}")
     try:
@@ -102,21 +101,3 @@ def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequentia
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
     return checkpoints.load_model(saved, make_backend(backend)[0])
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise SettingError(f"no such file: {path}")
-    name = f"gpucnn_model_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise SettingError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
-    try:
-        spec.loader.exec_module(module)
-    except GpucnnError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
-    return module

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.schedules import SCHEDULES
 from gpucnn.settings import RECIPES, Settings, default_optimizer
 from gpucnn.train import fit
+from gpucnn.workers import number_that_pays
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -61,6 +62,12 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     with run_folder(folder, f"{Path(spec).stem}-{data.name}") as folder:
         checkpoint = folder / "checkpoint.npz"
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
+        if "workers" not in options:
+            images = len(data.train) - settings.validation
+            number = number_that_pays(model, backend, images, settings)
+            if saved:  # maybe begun on a machine with more cores, or fewer
+                number = saved.metadata["settings"]["workers"]
+            settings = replace(settings, workers=number)
         events = fit(
             model,
             data,
@@ -82,7 +89,8 @@ def make_settings(options: Options) -> Settings:
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
     settings = RECIPES[recipe]()
-    names = ("epochs", "batch_size", "seed", "validation", "early_stopping", "keep_best")
+    objects = ("optimizer", "schedule", "loss")
+    names = {field.name for field in fields(Settings)}.difference(objects)
     changes: Options = {name: options[name] for name in names if name in options}
     if "schedule" in options:
         changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)

@@ -1,0 +1,40 @@
+"""Python files of the user's own, which define models and layers."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from gpucnn.errors import GpucnnError, SettingError
+
+PREFIX = "gpucnn_model_"
+"""Names of their modules begin with this."""
+
+
+def import_file(path: Path) -> ModuleType:
+    """Return the module that a Python file is; SettingError says why it cannot be imported."""
+    if not path.is_file():
+        raise SettingError(f"no such file: {path}")
+    name = PREFIX + path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise SettingError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except GpucnnError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
+    return module
+
+
+def files_of(objects: Iterable[object]) -> list[str]:
+    """Return the files, imported by ``import_file``, that the classes of ``objects`` come from."""
+    names = {type(each).__module__ for each in objects}
+    modules = [sys.modules[name] for name in sorted(names) if name.startswith(PREFIX)]
+    return [module.__file__ for module in modules if module.__file__]

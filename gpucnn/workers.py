@@ -1,0 +1,321 @@
+"""Gradients by several processes, each of which takes a part of every batch.
+
+They share memory: the parameters, which only the first process changes, a row of gradients for
+each, and the pictures of the batch. A message to each worker says which of them are its part, and
+its answer that its row is written; the rows are then added in the order of the processes. So the
+same number of them gives the same bits, and another number others.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import multiprocessing
+import pickle
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn import openblas, processor
+from gpucnn.backends import Backend
+from gpucnn.backends.checks import Array
+from gpucnn.errors import GpucnnError, SettingError, WorkerError
+from gpucnn.evaluation import Batches
+from gpucnn.imports import files_of, import_file
+from gpucnn.losses import Loss
+from gpucnn.model import Sequential
+from gpucnn.settings import Settings
+
+Totals = tuple[float, float]
+
+
+def set_grads(
+    model: Sequential, loss: Loss, x: Array, target: Array, totals: Array, share: float = 1.0
+) -> Array:
+    """Set the gradients of the mean loss over a batch, times ``share``; return that loss.
+
+    What ``add_metrics`` counts is added to ``totals``.
+    """
+    be = model.backend
+    scores = model.forward(x, training=True)
+    value = loss.forward(be, scores, target)
+    grad = loss.backward(be, scores, target)
+    model.backward(grad if share == 1 else grad * share)
+    be.add_metrics(totals, value, scores, target)
+    return value
+
+
+class Workers:
+    """Processes that compute gradients together; this one is the first of them.
+
+    The model's parameters and gradients move to the shared memory and stay there.
+    """
+
+    def __init__(self, model: Sequential, loss: Loss, seed: int, number: int, most: int) -> None:
+        """Prepare ``number`` processes for batches of at ``most`` images; ``start`` starts them."""
+        if not model.backend.side_by_side:
+            raise SettingError(f"workers are for the numpy backend, not {model.backend.name}")
+        if number > most:
+            raise SettingError(f"a batch of {most} is too small for {number} workers")
+        try:
+            pickled = pickle.dumps((model, loss))
+        except Exception as error:
+            raise SettingError(f"the model cannot be sent to a worker: {error}") from error
+        self.number = number
+        self.memory = _Memory(model, number, most)
+        self.job = _Job(pickled, files_of(model.layers.values()), seed)
+        self.part = _Part(model, loss, seed, 0, self.memory)
+        self.processes: list[BaseProcess] = []
+        self.connections: list[Connection] = []
+
+    def start(self) -> None:
+        """Start the processes and wait until all are ready; WorkerError if one is not."""
+        atexit.register(self.close)  # before the interpreter waits for them, itself
+        context = multiprocessing.get_context("spawn")  # a fork would take locks and threads along
+        with _signals_blocked():
+            for rank in range(1, self.number):
+                own, other = context.Pipe()
+                # The job comes later: a start would wait for ever for a process that died early to
+                # read what is more than a pipe holds.
+                process = context.Process(
+                    target=_work,
+                    args=(other, rank, self.memory),
+                    name=f"worker {rank}",
+                    daemon=True,
+                )
+                self.connections.append(own)
+                process.start()
+                other.close()  # so that the worker's end is the only one, and closes with it
+                self.processes.append(process)
+        for rank in range(1, self.number):
+            self._tell(rank, self.job)
+        for rank in range(1, self.number):
+            try:
+                self._answer(rank)
+            except WorkerError as error:
+                raise WorkerError(
+                    f"{error} before it was ready; a script that trains with workers needs "
+                    "`if __name__ == '__main__'`"
+                ) from None
+
+    def set_grads(self, batches: Batches, index: int, passes: int, totals: Array) -> Array:
+        """Set the gradients of batch ``index``, after ``passes`` others; return its mean loss.
+
+        Where a worker is gone, WorkerError is raised, and ``totals`` are as they were.
+        """
+        first, count = batches.place(index)
+        picked = batches.order[first : first + count]
+        np.take(batches.images, picked, axis=0, out=self.memory.images[:count], mode="clip")
+        np.take(batches.labels, picked, out=self.memory.labels[:count], mode="clip")
+        ends = [math.ceil(rank * count / self.number) for rank in range(self.number + 1)]
+        parts = [(start, end, count, passes) for start, end in pairwise(ends)]
+        busy = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
+        for rank in busy:
+            self._tell(rank, parts[rank])
+        found = [self.part.compute(*parts[0]), *(self._answer(rank) for rank in busy)]
+        grads = self.memory.grads
+        for rank in busy:
+            grads[0] += grads[rank]
+        summed = np.sum(found, axis=0)
+        totals += summed
+        return np.asarray(summed[0] / count, grads.dtype)
+
+    def close(self) -> None:
+        """End the processes: each ends when its connection does."""
+        atexit.unregister(self.close)
+        for connection in self.connections:
+            connection.close()
+        for process in self.processes:
+            process.join(10)
+            process.kill()
+            process.join()
+            process.close()
+        self.connections, self.processes = [], []
+
+    def _tell(self, rank: int, message: Any) -> None:
+        with suppress(OSError):  # a worker that is gone shows in its answer
+            self.connections[rank - 1].send(message)
+
+    def _answer(self, rank: int) -> Any:
+        try:
+            answer = self.connections[rank - 1].recv()
+        except (EOFError, OSError):
+            process = self.processes[rank - 1]
+            process.join(10)
+            raise WorkerError(f"worker {rank} {_ending(process.exitcode)}") from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+def number_that_pays(model: Sequential, backend: Backend, images: int, settings: Settings) -> int:
+    """Return how many processes make a run on ``images`` images fastest: 1 for small ones.
+
+    Starting others takes as long as training on some thousand digits, and a part of a batch must be
+    worth the messages.
+    """
+    if not backend.side_by_side:
+        return 1
+    work = model.summary().multiply_adds
+    if work * images * settings.epochs < LEAST_RUN:
+        return 1
+    size = min(settings.batch_size, images)
+    return max(1, min(processor.cores(), size, int(size * work // LEAST_PART)))
+
+
+LEAST_RUN, LEAST_PART = 1e10, 1e7
+"""Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
+batch: LeNet-5 has 416,520 a digit."""
+
+
+@dataclass
+class _Shared:
+    """An array in memory that is shared with the processes it is given to when they start."""
+
+    memory: Any
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, ...], dtype: DTypeLike) -> _Shared:
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        return cls(RawArray("b", size), shape, np.dtype(dtype))
+
+    def array(self) -> NDArray[Any]:
+        return np.frombuffer(self.memory, self.dtype).reshape(self.shape)
+
+
+class _Memory:
+    """What the processes share."""
+
+    def __init__(self, model: Sequential, number: int, most: int) -> None:
+        dtype = model.backend.dtype
+        self._shared = {
+            "parameters": _Shared.zeros((model.size,), dtype),
+            "grads": _Shared.zeros((number, model.size), dtype),
+            "images": _Shared.zeros((most, *model.input_shape), np.uint8),
+            "labels": _Shared.zeros((most,), np.int64),
+        }
+        self._open()
+
+    def __getstate__(self) -> dict[str, _Shared]:
+        return self._shared
+
+    def __setstate__(self, state: dict[str, _Shared]) -> None:
+        self._shared = state
+        self._open()
+
+    def _open(self) -> None:
+        arrays = {name: shared.array() for name, shared in self._shared.items()}
+        self.parameters, self.grads = arrays["parameters"], arrays["grads"]
+        self.images, self.labels = arrays["images"], arrays["labels"]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker is told when it starts; ``files`` are those that its layers come from."""
+
+    pickled: bytes
+    files: list[str]
+    seed: int
+
+
+class _Part:
+    """The part of a process in every batch."""
+
+    def __init__(
+        self, model: Sequential, loss: Loss, seed: int, rank: int, memory: _Memory
+    ) -> None:
+        self.model, self.loss, self.seed, self.rank = model, loss, seed, rank
+        self.memory = memory
+        self.order = np.arange(len(memory.labels))
+        self.scale, self.shift = model.scaling()
+        values = model.flat_parameters
+        model.lay_out(memory.parameters, memory.grads[rank])
+        if rank == 0:
+            memory.parameters[...] = values
+
+    def compute(self, start: int, end: int, count: int, passes: int) -> Totals:
+        """Set the gradients of images ``start`` to ``end`` in a batch of ``count``.
+
+        Return the sum of their losses and how many were right.
+        """
+        be, memory, here = self.model.backend, self.memory, end - start
+        self.model.seed_dropout(self.seed, passes, self.rank)
+        totals = np.zeros(2)
+        with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
+            x = be.gather_images(memory.images, self.order, start, here, self.scale, self.shift)
+            target = be.gather_labels(memory.labels, self.order, start, here)
+            set_grads(self.model, self.loss, x, target, totals, here / count)
+        return float(totals[0]), float(totals[1])
+
+
+def _work(connection: Connection, rank: int, memory: _Memory) -> None:
+    """Be a worker: until the connection closes, compute what comes and answer."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the first process decides what they mean
+    openblas.use_one_thread()
+    with suppress(EOFError, OSError):  # the first process is done, or gone
+        part = _caught(_make_part, connection.recv(), rank, memory)
+        if isinstance(part, Exception):
+            connection.send(part)
+            return
+        connection.send(None)
+        while True:
+            connection.send(_caught(part.compute, *connection.recv()))
+
+
+def _make_part(job: _Job, rank: int, memory: _Memory) -> _Part:
+    for file in job.files:
+        import_file(Path(file))
+    model, loss = pickle.loads(job.pickled)
+    return _Part(model, loss, job.seed, rank, memory)
+
+
+def _caught(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns, or what it raises, in a form that can be sent."""
+    try:
+        return function(*arguments)
+    except GpucnnError as error:
+        return error
+    except Exception as error:
+        name = multiprocessing.current_process().name
+        raised = WorkerError(f"{name}: {type(error).__name__}: {error}")
+        raised.add_note(traceback.format_exc())
+        return raised
+
+
+def _ending(status: int | None) -> str:
+    """Say how a process has ended."""
+    if status is None:
+        return "no longer answers"
+    return (
+        f"ended with status {status}" if status >= 0 else f"was killed by {Signals(-status).name}"
+    )
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Have processes that start within the block never see what a terminal sends to all."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # before the block: starting it lets signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
