@@ -314,7 +314,7 @@ def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "WorkerError: worker 1 ended with status 1 before it was ready" in last
-    assert "if __name__ == '__main__':" in last
+    assert "`if __name__ == '__main__'`" in last
 
 
 def test_grads_of_a_share_add_up() -> None:
