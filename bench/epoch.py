@@ -15,7 +15,7 @@ def run(options: Options) -> Report:
     memory = Row("peak resident memory", "MB")
     with start_file(60_000) as start:
         peers = []
-        for flavour in flavours():
+        for flavour in flavours(sharing=True):
 
             def seconds(done: Finished, name: str = flavour.name) -> float:
                 memory.costs.setdefault(name, []).append(done.megabytes)

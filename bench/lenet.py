@@ -15,4 +15,4 @@ def run(options: Options) -> Report:
             for batch in (64, 128, 512)
         }
         report = Report("a training step of LeNet-5, SGD with momentum, all in memory")
-        return compare_jobs(report, jobs, options, rounds=9, block=0.4)
+        return compare_jobs(report, jobs, options, rounds=9, block=0.4, sharing=True)

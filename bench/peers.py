@@ -27,24 +27,29 @@ HAS_TORCH = find_spec("torch") is not None
 
 @dataclass(frozen=True)
 class Flavour:
-    """A side and the environment that its process is given."""
+    """A side, the environment that its process is given, and how many of gpucnn's train."""
 
     name: str
     side: str
     env: Mapping[str, str]
+    workers: int = 1
 
 
-def flavours(naive: bool = False) -> list[Flavour]:
+def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
     """Return what is compared here; gpucnn's names begin with "gpucnn", PyTorch's with "PyTorch".
 
     gpucnn has one BLAS thread, as its command line sets it, and OpenBLAS's AVX-512 kernels beside
-    the default ones where the CPU has AVX-512. PyTorch has one thread, and as many as there are
-    cores.
+    the default ones where the CPU has AVX-512. With ``sharing`` there is one more, with the best
+    kernels, whose batches as many processes share as there are physical cores. PyTorch has one
+    thread, and as many as there are cores.
     """
     one = {"OPENBLAS_NUM_THREADS": "1"}
     found = [Flavour("gpucnn", "ours", one)]
     if processor.has_avx512():
         found.append(Flavour("gpucnn avx512", "ours", {**one, "OPENBLAS_CORETYPE": "SkylakeX"}))
+    count = processor.cores()
+    if sharing and count > 1:
+        found.append(Flavour(f"gpucnn {count} workers", "ours", found[-1].env, count))
     if HAS_TORCH:
         for threads in sorted({1, machine.cores()}):
             name = f"PyTorch {threads} thread{'s' * (threads > 1)}"
@@ -99,7 +104,7 @@ class Worker:
 
     def peer(self, spec: Mapping[str, Any]) -> Peer:
         """Load a job and return it as a peer."""
-        job = self.ask("load " + json.dumps(spec))
+        job = self.ask("load " + json.dumps({**spec, "workers": self.flavour.workers}))
         return Peer(
             self.flavour.name,
             lambda: self.results(job),
@@ -134,16 +139,18 @@ def compare_jobs(
     *,
     rounds: int,
     naive: frozenset[str] = frozenset(),
+    sharing: bool = False,
     **settings: Any,
 ) -> Report:
     """Add a row for each of ``jobs`` (case: spec) to ``report``, its peers in worker processes.
 
     The reference is gpucnn in float64, which the tests compare with plain loops. Cases in
-    ``naive`` have the loops as a peer too.
+    ``naive`` have the loops as a peer too; ``sharing`` is that of ``flavours``.
     """
     reference = Flavour("reference", "ours", {"OPENBLAS_NUM_THREADS": "1"})
     wanted = {case: spec for case, spec in jobs.items() if options.wants(case)}
-    with workers([reference, *flavours(bool(naive & set(wanted)))]) as (judge, *running):
+    found = flavours(bool(naive & set(wanted)), sharing)
+    with workers([reference, *found]) as (judge, *running):
         for worker in running:
             report.about[worker.flavour.name] = json.loads(worker.ask("about"))
         for case, spec in wanted.items():

@@ -31,7 +31,7 @@ def ratio(row: Row, ours: str) -> str:
     if best is None or ours not in row.costs:
         return ""
     middle, least, greatest = row.ratio(best, ours)
-    return f"{middle:.2f} ({least:.2f}-{greatest:.2f})"
+    return f"{middle:.2f}\n({least:.2f}-{greatest:.2f})"
 
 
 def table(report: Report) -> Table:
@@ -39,11 +39,11 @@ def table(report: Report) -> Table:
     names = list(dict.fromkeys(n for row in report.rows for n in (*row.costs, *row.refused)))
     torch = any(name.startswith("PyTorch") for name in names)
     columns = Table(title=report.title)
-    columns.add_column("case", no_wrap=True)
+    columns.add_column("case", overflow="fold")
     for name in names:
-        columns.add_column(name, justify="right")
+        columns.add_column(name, justify="right", min_width=max(map(len, name.split())))
         if torch and name.startswith("gpucnn"):
-            columns.add_column("PyTorch / it", justify="right", style="bold", no_wrap=True)
+            columns.add_column("PyTorch\n/ it", justify="right", style="bold", no_wrap=True)
     install = report.peers and not torch
     if install:
         columns.add_column("PyTorch")

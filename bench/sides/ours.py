@@ -42,7 +42,9 @@ def lenet(spec: dict[str, Any]) -> gpucnn.Sequential:
     return model
 
 
-def fit(model: gpucnn.Sequential, data: gpucnn.Data, epochs: int, batch: int) -> Iterator[Any]:
+def fit(
+    model: gpucnn.Sequential, data: gpucnn.Data, epochs: int, batch: int, workers: int = 1
+) -> Iterator[Any]:
     """Train as the other side does: SGD at a constant rate."""
     return gpucnn.fit(
         model,
@@ -52,6 +54,7 @@ def fit(model: gpucnn.Sequential, data: gpucnn.Data, epochs: int, batch: int) ->
         optimizer=gpucnn.optim.SGD(lr=LR, momentum=MOMENTUM),
         schedule=gpucnn.schedules.ConstantLR(),
         seed=0,
+        workers=workers,
     )
 
 
@@ -91,10 +94,10 @@ def step(spec: dict[str, Any]) -> Job:
     data = replace(mnist(), test=mnist().test.limit(128))
 
     def check() -> dict[str, Any]:
-        events = steps(fit(lenet(spec), data, 1, spec["batch"]))
+        events = steps(fit(lenet(spec), data, 1, spec["batch"], spec["workers"]))
         return {"losses": [next(events).metrics()[0] for _ in range(3)]}
 
-    return Job(check, stepping(fit(lenet(spec), data, 10**6, spec["batch"])))
+    return Job(check, stepping(fit(lenet(spec), data, 10**6, spec["batch"], spec["workers"])))
 
 
 def stepping(endless: Iterator[Any]) -> Callable[[int], float]:
@@ -161,7 +164,7 @@ def growth(spec: dict[str, Any]) -> Job:
 def whole(spec: dict[str, Any]) -> dict[str, float]:
     """Train an epoch, or ``steps`` of it, and evaluate, in a process that was started for it."""
     model, data = lenet(spec), mnist().limit(spec["images"])
-    for event in fit(model, data, 1, spec["batch"]):
+    for event in fit(model, data, 1, spec["batch"], spec["workers"]):
         if event.name == "epoch":
             return {"loss": event.train_loss, "accuracy": event.test_accuracy}
         if event.name == "step" and event.step == spec["steps"]:
