@@ -85,7 +85,7 @@ def test_pytorch_is_the_better_of_its_thread_counts() -> None:
     costs = {"gpucnn": [1.0], "PyTorch 1 thread": [3.0], "PyTorch 2 threads": [2.0]}
     row = Row("case", costs=costs)
     assert row.best("PyTorch") == "PyTorch 2 threads"
-    assert show.ratio(row, "gpucnn") == "2.00 (2.00-2.00)"
+    assert show.ratio(row, "gpucnn") == "2.00\n(2.00-2.00)"
     data = show.as_data(Report("title", [row]))
     assert data["rows"][0]["pytorch_over"]["gpucnn"]["median"] == 2.0
 
