@@ -10,7 +10,8 @@ finds accesses out of bounds, uninitialised reads, races, divergent barriers and
 
 It needs Linux on x86-64 and g++; elsewhere the first use raises BackendError.
 
-What it does not know: inline PTX, cooperative launches, half precision, graphs, how fast a GPU
+Streams record launches, and graphs repeat them, by CuPy's names; what CUDA refuses meanwhile is
+refused. What it does not know: inline PTX, cooperative launches, half precision, how fast a GPU
 would be. ``__CUDA_ARCH__`` is 750. A thread that waits for another one in a loop of its own, not
 at a barrier, waits for ever.
 
@@ -33,12 +34,14 @@ from gpucnn.emulator.errors import (
     Kind,
     LaunchError,
 )
+from gpucnn.emulator.graphs import CaptureError
 from gpucnn.emulator.module import RawKernel, RawModule
 from gpucnn.emulator.settings import checking, configure
 from gpucnn.emulator.toolchain import find_compiler as require
 
 __all__ = [
     "ArgumentError",
+    "CaptureError",
     "CompileError",
     "EmulatorError",
     "Kind",

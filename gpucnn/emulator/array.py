@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from gpucnn.emulator import graphs
 from gpucnn.emulator.native import runtime
 from gpucnn.errors import ArrayError, ShapeError
 
@@ -126,6 +128,7 @@ class ndarray:
 
     def get(self) -> np.ndarray[Any, Any]:
         """Return a copy on the host."""
+        graphs.refuse("a copy to the host")
         return self._host.copy()
 
     def set(self, values: np.ndarray[Any, Any]) -> None:
@@ -134,6 +137,7 @@ class ndarray:
             raise ArrayError(f"set() takes a numpy.ndarray of {self.dtype}")
         if values.shape != self.shape:
             raise ShapeError(f"set() takes shape {self.shape}, not {values.shape}")
+        graphs.refuse("a copy from the host")
         self._assign(self._host, values)
 
     def fill(self, value: complex) -> None:
@@ -148,41 +152,58 @@ class ndarray:
 
     def item(self) -> Any:
         """Return the only element as a Python number."""
-        return self._host.item()
+        return self.get().item()
 
     def __getitem__(self, key: Any) -> ndarray:
         return ndarray(self._memory, self._host[_basic(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        view = self._host[_basic(key)]
         if isinstance(value, ndarray):
-            value = value._host
-        elif not np.isscalar(value):
+            self._assign(view, value._host, value._memory)
+        elif np.isscalar(value):
+            self._assign(view, value)
+        else:
             raise ArrayError(
                 f"cannot assign {type(value).__name__}: take asarray() or set() for host arrays"
             )
-        self._assign(self._host[_basic(key)], value)
 
-    def _assign(self, view: np.ndarray[Any, Any], value: Any) -> None:
+    def _assign(self, view: np.ndarray[Any, Any], value: Any, *sources: Memory) -> None:
         try:
-            view[...] = value
+            np.broadcast_to(value, view.shape)
         except ValueError as error:
             raise ShapeError(str(error)) from None
-        self._memory.mark_written(view)
+        _write("an assignment", self._memory, view, value, *sources)
 
     def __len__(self) -> int:
         return len(self._host)
 
     def __float__(self) -> float:
-        return float(self._host.item())
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(self._host.item())
+        return int(self.item())
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise ArrayError("an array of the emulated device is no NumPy array: use asnumpy()")
 
     def __repr__(self) -> str:
         return f"emulator.{self._host!r}"
+
+
+def _write(
+    name: str, memory: Memory, view: np.ndarray[Any, Any], value: Any, *sources: Memory
+) -> None:
+    """Set the elements of a view of a memory, now or, where the stream records, at each replay."""
+    place = weakref.ref(memory)  # a graph keeps no array alive
+
+    def run() -> None:
+        view[...] = value
+        there = place()
+        assert there is not None
+        there.mark_written(view)
+
+    graphs.do(name, (memory, *sources), run)
 
 
 def _basic(key: Any) -> tuple[Any, ...]:
@@ -214,7 +235,10 @@ def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
 
 def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:
     """Return an array of zeros."""
-    return _allocate(shape, dtype, poison=False)
+    made = _allocate(shape, dtype, poison=False)
+    if graphs.get_current_stream().is_capturing():
+        made.fill(0)
+    return made
 
 
 def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndarray:
@@ -222,8 +246,9 @@ def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndar
     if isinstance(values, ndarray):
         if dtype is None or np.dtype(dtype) == values.dtype:
             return values
-        host = values._host.astype(dtype)
+        host = values.get().astype(dtype)
     else:
+        graphs.refuse("a copy from the host")
         host = np.asarray(values, dtype)
     made = _allocate(host.shape, host.dtype, poison=False)
     made._host[...] = host

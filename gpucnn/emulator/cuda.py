@@ -1,44 +1,16 @@
-"""Streams and the device, as far as the emulator has them: every launch runs to its end at once."""
+"""Streams, graphs and the device, as far as the emulator has them.
+
+Every launch that is not recorded runs to its end at once.
+"""
 
 from __future__ import annotations
 
 from types import TracebackType
 
-from gpucnn.emulator import limits
+from gpucnn.emulator import graphs, limits
+from gpucnn.emulator.graphs import Graph, Stream, get_current_stream
 
-
-class Stream:
-    """A stream: nothing is ever under way in it."""
-
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.is_null = null
-        self.is_non_blocking = non_blocking
-
-    def synchronize(self) -> None:
-        """Return at once."""
-
-    def use(self) -> Stream:
-        """Return the stream; there is no current one to change."""
-        return self
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-
-_NULL = Stream(null=True)
-
-
-def get_current_stream() -> Stream:
-    """Return the one stream."""
-    return _NULL
+__all__ = ["Device", "Graph", "Stream", "get_current_stream"]
 
 
 class Device:
@@ -50,7 +22,8 @@ class Device:
         self.id = 0
 
     def synchronize(self) -> None:
-        """Return at once."""
+        """Return at once, unless the current stream records, which is refused."""
+        graphs.refuse("a wait for the device")
 
     @property
     def attributes(self) -> dict[str, int]:

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     LAUNCH = "bad launch"
     ARGUMENT = "bad argument"
     COMPILE = "compile error"
+    CAPTURE = "capture"
 
 
 class EmulatorError(GpucnnError, RuntimeError):

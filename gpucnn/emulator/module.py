@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpucnn.emulator import report, settings, source
+from gpucnn.emulator import graphs, report, settings, source
 from gpucnn.emulator.arguments import Packer
+from gpucnn.emulator.array import ndarray
 from gpucnn.emulator.compiled import Compiled, compiled
 from gpucnn.emulator.errors import LaunchError
 from gpucnn.emulator.limits import (
@@ -139,9 +140,9 @@ class RawKernel:
         args: Sequence[Any],
         *,
         shared_mem: int = 0,
-        stream: object = None,
+        stream: graphs.Stream | None = None,
     ) -> None:
-        """Run the kernel to its end.
+        """Run the kernel to its end, or record it if ``stream``, or the current one, does.
 
         grid: blocks in x, y, z; block: threads in x, y, z; args: arrays of this package and NumPy
         scalars; shared_mem: bytes of dynamic shared memory. Raises LaunchError, ArgumentError, or
@@ -157,9 +158,15 @@ class RawKernel:
         check = now.mode == "check"
         launch = (entry.address, entry.compiled.module, now.seed, *sizes)
         how = (int(check), settings.ORDERS.index(now.order), now.threads)
-        faults = runtime().launch(entry.packer.pack(launch, how, args, check))
-        if faults:
-            raise report.error(self.name, entry.compiled.path, faults)
+        request = entry.packer.pack(launch, how, args, check)
+
+        def run() -> None:
+            faults = runtime().launch(request)
+            if faults:
+                raise report.error(self.name, entry.compiled.path, faults)
+
+        memories = [value._memory for value in args if isinstance(value, ndarray)]
+        graphs.do(self.name, memories, run, stream)
 
     def _sizes(
         self, entry: _Entry, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int

@@ -1,0 +1,173 @@
+"""Graphs in the emulator: what is recorded is repeated, and what CUDA refuses is refused."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn import emulator
+from gpucnn.emulator.cuda import Device, Graph, Stream, get_current_stream
+from gpucnn.errors import BackendError
+
+try:
+    emulator.require()
+except BackendError as error:  # the emulator needs g++
+    pytest.skip(str(error), allow_module_level=True)
+
+SOURCE = """
+extern "C" __global__ void add(float* x, const float* y, int n) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) x[i] += y[i];
+}
+extern "C" __global__ void count(int* steps) { steps[0] += 1; }
+extern "C" __global__ void beyond(float* x, const int* at) { x[at[0]] = 1; }
+"""
+
+
+def kernel(name: str) -> emulator.RawKernel:
+    return emulator.RawModule(code=SOURCE).get_function(name)
+
+
+def floats(*values: float) -> emulator.ndarray:
+    return emulator.asarray(np.array(values, np.float32))
+
+
+@contextmanager
+def recording() -> Iterator[tuple[Stream, list[Graph]]]:
+    """Record what happens in the block; the graph is in the list after it."""
+    stream, graphs = Stream(non_blocking=True), list[Graph]()
+    with stream:
+        stream.begin_capture()
+        yield stream, graphs
+        graphs.append(stream.end_capture())
+
+
+def add(x: emulator.ndarray, y: emulator.ndarray, **options: Any) -> None:
+    kernel("add")((1,), (x.size,), (x, y, np.int32(x.size)), **options)
+
+
+def test_what_is_recorded_runs_at_each_replay_and_not_before() -> None:
+    x, y, steps = floats(1, 2, 3), floats(1, 1, 1), emulator.zeros((1,), np.int32)
+    with recording() as (_, graphs):
+        add(x, y)
+        add(y, x)
+        kernel("count")((1,), (1,), (steps,))
+    assert x.get().tolist() == [1, 2, 3]
+    for _ in range(2):
+        graphs[0].launch()
+    assert x.get().tolist() == [5, 7, 9]  # y is 3, 4, 5 behind the first replay
+    assert y.get().tolist() == [8, 11, 14]
+    assert steps.item() == 2
+
+
+def test_zeroing_and_copying_are_recorded_too() -> None:
+    x, y = floats(1, 2), floats(5, 6)
+    with recording() as (_, graphs):
+        fresh = emulator.zeros((2,), np.float32)
+        add(fresh, x)
+        x[...] = y
+        y.fill(0)
+    graphs[0].launch()
+    assert (fresh.get().tolist(), x.get().tolist(), y.get().tolist()) == ([1, 2], [5, 6], [0, 0])
+    graphs[0].launch()
+    assert fresh.get().tolist() == [5, 6], "zeroed again, not added to what was there"
+
+
+def test_an_array_that_was_freed_is_named_by_the_kernel_that_used_it() -> None:
+    x, y = floats(1), floats(2)
+    with recording() as (_, graphs):
+        add(x, y)
+    del y
+    gc.collect()
+    with pytest.raises(emulator.CaptureError, match="add: an array was freed") as caught:
+        graphs[0].launch()
+    assert caught.value.kernel == "add"
+    assert x.item() == 1
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda stream, x: stream.synchronize(),
+        lambda stream, x: Device().synchronize(),
+        lambda stream, x: x.get(),
+        lambda stream, x: emulator.asnumpy(x),
+        lambda stream, x: x.item(),
+        lambda stream, x: float(x),
+        lambda stream, x: x.set(np.zeros(1, np.float32)),
+        lambda stream, x: emulator.asarray(np.zeros(1)),
+    ],
+)
+def test_waits_and_host_copies_are_refused_and_spoil_the_recording(
+    deed: Callable[[Stream, Any], object],
+) -> None:
+    x, stream = floats(1), Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(emulator.CaptureError, match="while the stream records"):
+            deed(stream, x)
+        with pytest.raises(emulator.CaptureError, match="spoilt"):
+            stream.end_capture()
+    assert get_current_stream().is_null
+    deed(stream, x)
+
+
+def test_streams_begin_and_end_in_order() -> None:
+    with pytest.raises(emulator.CaptureError, match="null stream"):
+        get_current_stream().begin_capture()
+    stream = Stream(non_blocking=True)
+    with pytest.raises(emulator.CaptureError, match="not recording"):
+        stream.end_capture()
+    stream.begin_capture()
+    assert stream.is_capturing()
+    with pytest.raises(emulator.CaptureError, match="already"):
+        stream.begin_capture()
+    graph = stream.end_capture()
+    stream.begin_capture()
+    with pytest.raises(emulator.CaptureError, match="stream that records"):
+        graph.launch(stream)
+    stream.end_capture()
+    graph.launch(stream)
+    graph.upload()
+
+
+def test_a_launch_goes_to_the_stream_it_names() -> None:
+    x, y, other = floats(1), floats(1), Stream(non_blocking=True)
+    with recording() as (_, graphs):
+        add(x, y, stream=other)
+    assert x.item() == 2
+    graphs[0].launch()
+    assert x.item() == 2, "nothing was recorded"
+    other.begin_capture()
+    add(x, y)
+    add(x, y, stream=other)
+    graph = other.end_capture()
+    assert x.item() == 3
+    graph.launch()
+    assert x.item() == 4
+
+
+def test_threads_have_current_streams_of_their_own() -> None:
+    x, y = floats(1), floats(1)
+    with recording():
+        thread = threading.Thread(target=add, args=(x, y))
+        thread.start()
+        thread.join()
+    assert x.item() == 2
+
+
+def test_faults_are_found_at_the_replay() -> None:
+    x, at = floats(1, 2), emulator.asarray(np.array([0], np.int32))
+    with emulator.checking(), recording() as (_, graphs):
+        kernel("beyond")((1,), (1,), (x, at))
+    graphs[0].launch()
+    at[...] = 7
+    with pytest.raises(emulator.EmulatorError, match="beyond") as caught:
+        graphs[0].launch()
+    assert caught.value.kind == emulator.Kind.OUT_OF_BOUNDS
