@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,12 @@ from gpucnn.backends.window import Window
 
 PART_BYTES = 1 << 22
 """How much memory a part of a convolution's columns takes: a share of the last cache."""
+
+WIDE = 512
+"""How many columns a row of stops needs to be worth a matrix product of its own."""
+
+MANY = 32
+"""From so many channels in a group on, an input's gradient is best made by a convolution."""
 
 # --- memory order -------------------------------------------------------------------------------
 
@@ -31,16 +39,27 @@ def batch_first(array: Array) -> Array:
 
 def rectify(x: Array) -> Array:
     """Return max(x, 0), NaN where x is NaN, in the same memory order."""
-    lying = x.transpose(*range(1, x.ndim), 0) if x.ndim else x
-    if not lying.flags.c_contiguous:
-        return np.maximum(x, 0, out=np.empty_like(x))
+    result = np.empty_like(x)
+    if x.strides != result.strides:  # with gaps, repeated or backwards
+        return np.maximum(x, 0, out=result)
     # NumPy's fast loop takes two arrays and no number: rows of zeros that stay in the cache.
-    flat, result = lying.reshape(-1), np.empty_like(lying)
-    zeros, whole = np.zeros(2048, x.dtype), flat.size // 2048 * 2048
-    rows, tail = result.reshape(-1)[:whole], result.reshape(-1)[whole:]
-    np.maximum(flat[:whole].reshape(-1, 2048), zeros, out=rows.reshape(-1, 2048))
-    np.maximum(flat[whole:], zeros[: tail.size], out=tail)
-    return batch_first(result) if x.ndim else result
+    seen, made, zeros = x.ravel("K"), result.ravel("K"), _zeros(x.dtype)
+    size = zeros.size
+    whole = seen.size // size * size
+    if whole:
+        rows = made[:whole].reshape(-1, size)
+        np.maximum(seen[:whole].reshape(-1, size), zeros, out=rows)
+    np.maximum(seen[whole:], zeros[: seen.size - whole], out=made[whole:])
+    return result
+
+
+@cache
+def _zeros(dtype: np.dtype[Any]) -> Array:
+    """Return a row of zeros to take part in operations, never to be written to.
+
+    Shorter ones NumPy would gather in its buffer, of 8192 elements, at up to ten times the cost.
+    """
+    return np.zeros(8192, dtype)
 
 
 # --- windows ------------------------------------------------------------------------------------
@@ -184,93 +203,161 @@ def _first_index(views: Array, best: Array, window: Window) -> Array:
 
 
 # --- convolution as a matrix product ------------------------------------------------------------
-
-
-class Columns:
-    """Columns that hold a window each, made for a few rows of stops at a time.
-
-    All columns of a layer together are many times its input: in parts they stay in the caches, and
-    a part's memory serves the next one. A part is (groups, C / groups * kh * kw, stops * N).
-    """
-
-    def __init__(self, window: Window, channels: int, samples: int, groups: int) -> None:
-        self.window, self.groups = window, groups
-        self.row = window.output[1] * samples
-        self.length = channels * window.taps
-        self.shape = (channels, *window.kernel, window.output[0], window.output[1], samples)
-
-    def parts(self, dtype: np.dtype[Any]) -> Iterator[tuple[slice, slice, Array, Array]]:
-        """Yield rows of stops, where they lie in a matrix of all stops, and memory for columns.
-
-        The memory comes twice: by channel, tap and stop, and as matrices.
-        """
-        rows = max(1, PART_BYTES // (self.length * self.row * dtype.itemsize))
-        rows = min(rows, self.window.output[0])
-        memory = np.empty(self.length * rows * self.row, dtype)
-        for start in range(0, self.window.output[0], rows):
-            count = min(rows, self.window.output[0] - start)
-            part = memory[: self.length * count * self.row]
-            by_tap = part.reshape(*self.shape[:3], count, *self.shape[4:])
-            matrix = part.reshape(self.groups, self.length // self.groups, -1)
-            stops = slice(start * self.row, (start + count) * self.row)
-            yield slice(start, start + count), stops, by_tap, matrix
+# A column holds what a stop sees of one sample, ordered (kh, C / groups, kw), and so does a row of
+# the weight's matrix. All columns of a layer together are many times its input: they are made for
+# a few rows of stops at a time, so that they stay in the caches, and their memory serves again.
 
 
 def columns_of(x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
-    """Go through the columns of ``x`` (C, H, W, N): where a part lies among all, and the part."""
-    views = slide(pad(x, window), window)
-    columns = Columns(window, x.shape[0], x.shape[3], groups)
-    for rows, stops, by_tap, part in columns.parts(x.dtype):
-        by_tap[...] = views[:, :, :, rows]
-        yield stops, part
+    """Go through the columns of ``x`` (C, H, W, N): some rows of stops, and the columns of these.
+
+    Columns are (products, groups, K, stops * N): what a matrix product each is made of.
+    """
+    padded = pad(x, window)
+    wide = window.output[1] * x.shape[3] >= WIDE
+    if wide and window.dilation[0] == 1 and window.stride[0] < window.kernel[0]:
+        return _columns_by_line(padded, window, groups)
+    return _columns_by_tap(padded, window, groups)
+
+
+def _columns_by_tap(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """Copy what each tap sees; all rows of stops together make one product."""
+    seen = _taps(padded, window, groups)
+    for rows, by_tap, part in _parts(window, seen.shape, padded.dtype):
+        by_tap[...] = seen[..., rows, :, :]
+        yield rows, part[None]
+
+
+def _columns_by_line(padded: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
+    """Copy what each tap of a row sees; each row of stops makes a product.
+
+    With the lines of pixels one behind the other in memory, each with the taps of a row, ``kh``
+    lines in succession are the columns of a row of stops, and overlap with those of the next.
+    """
+    (kh, kw), (height, width) = window.kernel, window.output
+    step = window.stride[0]
+    row = replace(
+        window, kernel=(1, kw), stride=(1, window.stride[1]), output=(padded.shape[1], width)
+    )
+    seen = np.moveaxis(_taps(padded, row, groups)[:, 0], 3, 1)  # (groups, H, C / groups, kw, ...)
+    lines = PART_BYTES // (seen[:, 0].size * padded.itemsize)
+    count = min(max(1, (lines - kh) // step + 1), height)
+    memory = np.empty((groups, (count - 1) * step + kh, *seen.shape[2:]), padded.dtype)
+    group, line, _, tap, _, _ = memory.strides
+    shape = groups, kh * math.prod(seen.shape[2:4]), width * padded.shape[3]
+    for start in range(0, height, count):
+        rows = slice(start, min(start + count, height))
+        first, last = start * step, (rows.stop - 1) * step + kh
+        memory[:, : last - first] = seen[:, first:last]
+        strides = (step * line, group, tap, padded.itemsize)
+        yield rows, as_strided(memory, (rows.stop - start, *shape), strides)
+
+
+def _taps(padded: Array, window: Window, groups: int) -> Array:
+    """Return the view (groups, kh, C / groups, kw, H', W', N) of what each tap meets."""
+    views = slide(padded, window)
+    return views.reshape(groups, -1, *views.shape[1:]).swapaxes(1, 2)
+
+
+def _parts(
+    window: Window, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> Iterator[tuple[slice, Array, Array]]:
+    """Yield rows of stops, and memory for their columns, in two forms: as ``shape``, which is that
+    of ``_taps``, with these rows alone, and as matrices (groups, K, stops * N).
+    """
+    height, row = window.output[0], math.prod(shape) // window.output[0]
+    count = min(max(1, PART_BYTES // (row * dtype.itemsize)), height)
+    memory = np.empty(count * row, dtype)
+    for start in range(0, height, count):
+        rows = slice(start, min(start + count, height))
+        number = rows.stop - start
+        part = memory[: number * row]
+        by_tap = part.reshape(*shape[:4], number, *shape[5:])
+        yield rows, by_tap, part.reshape(shape[0], math.prod(shape[1:4]), -1)
 
 
 def correlate(x: Array, matrix: Array, window: Window) -> Array:
-    """Return ``matrix`` (groups, M, K) times the columns of ``x`` (C, H, W, N), (groups, M, ...).
-
-    The last axis goes through stops and samples.
-    """
-    groups, rows, _ = matrix.shape
-    output = np.empty((groups, rows, math.prod(window.output) * x.shape[3]), x.dtype)
-    for stops, part in columns_of(x, window, groups):
-        np.matmul(matrix, part, out=output[:, :, stops])
+    """Return ``matrix`` (groups, M, K) times the columns of ``x``, as (groups, M, H', W' * N)."""
+    groups, outputs, _ = matrix.shape
+    height, width = window.output
+    output = np.empty((groups, outputs, height, width * x.shape[3]), x.dtype)
+    for rows, columns in columns_of(x, window, groups):
+        np.matmul(matrix, columns, out=_products(output, rows, columns))
     return output
 
 
 def correlate_weight_grad(x: Array, grads: Array, window: Window) -> Array:
-    """Return ``grads`` (groups, M, stops * N) times the transposed columns of ``x``."""
-    groups, rows, _ = grads.shape
-    total: Array = np.zeros((groups, rows, x.shape[0] // groups * window.taps), x.dtype)
-    for stops, part in columns_of(x, window, groups):
-        total += grads[:, :, stops] @ part.transpose(0, 2, 1)
-    return total
+    """Return ``grads`` (groups, M, H', W' * N) times the transposed columns of ``x``, as a weight.
+
+    That is (groups * M, C / groups, kh, kw).
+    """
+    groups, outputs, _, _ = grads.shape
+    total: Array = np.zeros((groups, outputs, x.shape[0] // groups * window.taps), x.dtype)
+    for rows, columns in columns_of(x, window, groups):
+        products = _products(grads, rows, columns) @ columns.transpose(0, 1, 3, 2)
+        total += products.sum(0)
+    kh, kw = window.kernel
+    return total.reshape(groups * outputs, kh, -1, kw).swapaxes(1, 2)
 
 
-def correlate_input_grad(grads: Array, matrix: Array, window: Window, channels: int) -> Array:
+def _products(stops: Array, rows: slice, columns: Array) -> Array:
+    """Return the view of these rows of (groups, M, H', W' * N) as the ``columns`` are divided."""
+    groups, outputs, _, _ = stops.shape
+    return np.moveaxis(stops[:, :, rows].reshape(groups, outputs, columns.shape[0], -1), 2, 0)
+
+
+def correlate_input_grad(grads: Array, matrix: Array, window: Window, samples: int) -> Array:
     """Return the plane (C, H, W, N) that the transpose of ``correlate`` makes of its output."""
-    samples = grads.shape[2] // math.prod(window.output)
-    columns = Columns(window, channels, samples, matrix.shape[0])
-    padded, views = zero_windows(channels, samples, window, grads.dtype)
+    groups, outputs, length = matrix.shape
+    channels, turned = groups * length // window.taps, _turned(window)
+    if turned and channels >= MANY * groups:
+        kernel = matrix.reshape(groups, outputs, window.kernel[0], -1, window.kernel[1])
+        kernel = kernel[:, :, ::-1, :, ::-1].transpose(0, 3, 2, 1, 4)
+        maps = grads.reshape(groups * outputs, *window.output, samples)
+        plane = correlate(maps, kernel.reshape(groups, channels // groups, -1), turned)
+        return plane.reshape(channels, *window.plane, samples)
+    padded, _ = zero_windows(channels, samples, window, grads.dtype)
+    views = _taps(padded, window, groups)
     transposed = matrix.transpose(0, 2, 1)
-    for rows, stops, by_tap, part in columns.parts(grads.dtype):
-        np.matmul(transposed, grads[:, :, stops], out=part)
+    for rows, by_tap, part in _parts(window, views.shape, grads.dtype):
+        np.matmul(transposed, _products(grads, rows, part[None])[0], out=part)
         for i, j in each_tap(window):
-            views[:, i, j, rows] += by_tap[:, i, j]
+            views[:, i, :, j, rows] += by_tap[:, i, :, j]
     return crop(padded, window)
 
 
+def _turned(window: Window) -> Window | None:
+    """Return the window that slides over the gradients of ``window``'s output to make its input's.
+
+    That is a convolution with the kernel turned by half a turn, for a stride of 1. None where the
+    stride is another, or where pixels of padding would be a good part of the work.
+    """
+    pads = []
+    for axis in (0, 1):
+        top = window.padding[axis][0]
+        before = (window.kernel[axis] - 1) * window.dilation[axis] - top
+        pads.append((before, window.plane[axis] - window.output[axis] + top))
+    much = math.prod(window.plane) > 1.2 * math.prod(window.output)
+    if window.stride != (1, 1) or much or min(map(min, pads)) < 0:
+        return None
+    return replace(window, padding=(pads[0], pads[1]), plane=window.output, output=window.plane)
+
+
 def matrices(weight: Array, groups: int) -> Array:
-    """Return the weight as (groups, first axis / groups, the rest)."""
-    return weight.reshape(groups, weight.shape[0] // groups, -1)
+    """Return a weight as (groups, first axis / groups, K), ordered as a column is."""
+    first, second, kh, kw = weight.shape
+    return weight.swapaxes(1, 2).reshape(groups, first // groups, kh * second * kw)
 
 
 def group_rows(array: Array, groups: int) -> Array:
-    """Return (N, C, H, W) as (groups, C / groups, H * W * N)."""
-    return batch_last(array).reshape(groups, array.shape[1] // groups, -1)
+    """Return (N, C, H, W) as (groups, C / groups, H, W * N)."""
+    samples, channels, height, width = array.shape
+    return batch_last(array).reshape(groups, channels // groups, height, width * samples)
 
 
-def as_map(rows: Array, channels: int, size: tuple[int, int], bias: Any = None) -> Array:
-    """Return (groups, C / groups, H * W * N) as (N, C, H, W), the bias added."""
+def as_map(rows: Array, samples: int, bias: Any = None) -> Array:
+    """Return (groups, C / groups, H, W * N) as (N, C, H, W), the bias added."""
+    groups, channels, height, _ = rows.shape
     if bias is not None:
-        rows += bias.reshape(rows.shape[0], -1, 1)
-    return batch_first(rows.reshape(channels, *size, -1))
+        rows += bias.reshape(groups, channels, 1, 1)
+    return batch_first(rows.reshape(groups * channels, height, -1, samples))
