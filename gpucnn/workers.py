@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import pickle
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -147,11 +148,11 @@ class Workers:
 
     def _tell(self, rank: int, message: Any) -> None:
         with suppress(OSError):  # a worker that is gone shows in its answer
-            self.connections[rank - 1].send(message)
+            _send(self.connections[rank - 1], message, self.memory.told[rank])
 
     def _answer(self, rank: int) -> Any:
         try:
-            answer = self.connections[rank - 1].recv()
+            answer = _receive(self.connections[rank - 1], self.memory.answered[rank])
         except (EOFError, OSError):
             process = self.processes[rank - 1]
             process.join(10)
@@ -175,6 +176,10 @@ def number_that_pays(model: Sequential, backend: Backend, images: int, settings:
     size = min(settings.batch_size, images)
     return max(1, min(processor.cores(), size, int(size * work // LEAST_PART)))
 
+
+PATIENCE = 0.002
+"""Seconds that a process awaits a message awake: one that sleeps takes a tenth of a millisecond to
+wake, and longer in a virtual machine."""
 
 LEAST_RUN, LEAST_PART = 1e10, 1e7
 """Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
@@ -208,6 +213,8 @@ class _Memory:
             "grads": _Shared.zeros((number, model.size), dtype),
             "images": _Shared.zeros((most, *model.input_shape), np.uint8),
             "labels": _Shared.zeros((most,), np.int64),
+            "told": _Shared.zeros((number, 2), np.int64),
+            "answered": _Shared.zeros((number, 2), np.int64),
         }
         self._open()
 
@@ -222,6 +229,7 @@ class _Memory:
         arrays = {name: shared.array() for name, shared in self._shared.items()}
         self.parameters, self.grads = arrays["parameters"], arrays["grads"]
         self.images, self.labels = arrays["images"], arrays["labels"]
+        self.told, self.answered = arrays["told"], arrays["answered"]
 
 
 @dataclass(frozen=True)
@@ -269,13 +277,30 @@ def _work(connection: Connection, rank: int, memory: _Memory) -> None:
         signal.signal(number, signal.SIG_IGN)  # the first process decides what they mean
     openblas.use_one_thread()
     with suppress(EOFError, OSError):  # the first process is done, or gone
-        part = _caught(_make_part, connection.recv(), rank, memory)
+        told, answered = memory.told[rank], memory.answered[rank]
+        part = _caught(_make_part, _receive(connection, told), rank, memory)
         if isinstance(part, Exception):
-            connection.send(part)
+            _send(connection, part, answered)
             return
-        connection.send(None)
+        _send(connection, None, answered)
         while True:
-            connection.send(_caught(part.compute, *connection.recv()))
+            _send(connection, _caught(part.compute, *_receive(connection, told)), answered)
+
+
+def _send(connection: Connection, message: Any, counts: NDArray[np.int64]) -> None:
+    """Send a message; ``counts``, shared memory, are those sent and received in this direction."""
+    counts[0] += 1
+    connection.send_bytes(pickle.dumps(message))  # connection.send has a slower pickler
+
+
+def _receive(connection: Connection, counts: NDArray[np.int64]) -> Any:
+    """Return the next message; EOFError or OSError where the other process is gone."""
+    until = time.perf_counter() + PATIENCE
+    while counts[0] == counts[1] and time.perf_counter() < until:
+        pass
+    message = pickle.loads(connection.recv_bytes())
+    counts[1] += 1
+    return message
 
 
 def _make_part(job: _Job, rank: int, memory: _Memory) -> _Part:
