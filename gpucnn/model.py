@@ -212,7 +212,7 @@ class Sequential:
         key, plans = (samples, training), self._plans.made
         plan = plans.pop(key, None)
         if plan is None:
-            plan = make_plan(self.layers, self.backend, self.input_shape, samples)
+            plan = make_plan(self.layers, self.backend, self.input_shape, samples, training)
         plans[key] = plan  # as the last one: the first is the one not used for longest
         if len(plans) > MOST_PLANS:
             del plans[next(iter(plans))]

@@ -29,8 +29,8 @@ class ConvReLUMaxPool:
         self.conv, self.operation = conv, operation
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        """As ``Layer.forward``."""
-        return self.operation.forward(x, *self.conv.weights(), training)
+        """As ``Layer.forward``; ``training`` is what the plan was made for."""
+        return self.operation.forward(x, *self.conv.weights())
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         """As ``Layer.backward``."""
@@ -38,14 +38,17 @@ class ConvReLUMaxPool:
 
 
 def make_plan(
-    layers: Mapping[str, Layer], be: Backend, input_shape: Shape, samples: int
+    layers: Mapping[str, Layer], be: Backend, input_shape: Shape, samples: int, training: bool
 ) -> dict[str, Block]:
-    """Return the blocks for batches of ``samples``, by the names of their layers."""
+    """Return the blocks for batches of ``samples``, by the names of their layers.
+
+    ``training`` is whether there will be backward passes.
+    """
     blocks: dict[str, Block] = {}
     shape, rest = input_shape, list(layers.items())
     while rest:
         names, kinds = zip(*rest[:3], strict=True)
-        joined = _join(kinds, be, shape, samples)
+        joined = _join(kinds, be, shape, samples, training)
         done = 3 if joined else 1
         blocks["+".join(names[:done])] = joined or kinds[0]
         for layer in kinds[:done]:
@@ -55,7 +58,7 @@ def make_plan(
 
 
 def _join(
-    layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int
+    layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int, training: bool
 ) -> ConvReLUMaxPool | None:
     """Return the block for three layers if the backend can do them as one operation."""
     # Subclasses may mean something else.
@@ -67,6 +70,6 @@ def _join(
     window = conv.window(shape)
     pooling = pool.window(conv.output_shape(shape))
     operation = be.join_conv_relu_max_pool(
-        window, pooling, conv.in_channels, conv.out_channels, conv.groups, samples
+        window, pooling, conv.in_channels, conv.out_channels, conv.groups, samples, training
     )
     return None if operation is None else ConvReLUMaxPool(conv, operation)

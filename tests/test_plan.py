@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gpucnn
-from gpucnn.backends import Backend, get_backend
+from gpucnn.backends import Backend, get_backend, numpy_fused
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 from gpucnn.layers import AvgPool2d, Conv2d, MaxPool2d, ReLU, Tanh
 from gpucnn.model import MOST_PLANS, Sequential
@@ -54,13 +55,25 @@ def test_a_joined_block_does_what_its_layers_do(data: st.DataObject) -> None:
     bias = data.draw(st.booleans(), "bias")
     conv = Conv2d(channels, outputs, kernel, padding=padding, bias=bias)
     model = network(conv, plane)
-    assert list(model.plan(samples, True)) == [JOINED]
+    strip = data.draw(st.sampled_from([1, 2000, numpy_fused.STRIP_BYTES]), "strip")
+    with patch.object(numpy_fused, "STRIP_BYTES", strip):  # one row, some or all at a time
+        assert list(model.plan(samples, True)) == list(model.plan(samples)) == [JOINED]
     rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
     for _ in range(2):  # the second time in used memory
         x = rng.standard_normal((samples, *model.input_shape))
         grad = rng.standard_normal((samples, *model.output_shape))
-        for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
+        wanted = by_layers(model, x, grad)
+        np.testing.assert_allclose(model.forward(x), wanted[0], rtol=1e-11, atol=1e-11)
+        for one, other in zip(by_plan(model, x, grad), wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_a_plan_for_evaluation_has_no_backward() -> None:
+    model = network(Conv2d(1, 1, 3), (6, 6))
+    be, (block,) = model.backend, model.plan(2).values()
+    block.forward(be, np.ones((2, 1, 6, 6)))
+    with pytest.raises(SettingError, match="plan for training"):
+        block.backward(be, np.ones((2, 1, 2, 2)))
 
 
 def test_padding_may_be_same() -> None:

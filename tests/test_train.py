@@ -11,7 +11,7 @@ import pytest
 from small import blobs, small_data, small_model
 
 import gpucnn
-from gpucnn import losses
+from gpucnn import evaluation, losses
 from gpucnn.data import Data, Split
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
 from gpucnn.events import CheckpointWritten, EpochEnded, Event, RunStarted, StepEnded, Stopped
@@ -64,6 +64,19 @@ def test_it_learns_and_evaluate_agrees() -> None:
     assert result.loss == pytest.approx(last.test_loss, rel=1e-5)
     predicted = model.predict(data.test.images).argmax(1)
     assert np.mean(predicted == data.test.labels) == last.test_accuracy
+
+
+def test_an_evaluation_is_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, found = small_data(), []
+    model = small_model()
+    model.normalization = data.statistics()
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(evaluation, "cores", lambda count=cores: count)
+        found.append(gpucnn.evaluate(model, data.test, batch_size=7))
+    assert found[0] == found[1] == found[2]
+    broken = Split(data.test.images, np.full(40, 9))
+    with pytest.raises(gpucnn.errors.DataError, match="outside the 4 classes"):
+        gpucnn.evaluate(model, broken, batch_size=7)
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:

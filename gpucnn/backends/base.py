@@ -49,10 +49,8 @@ class JoinedConvolution(Protocol):
     One forward after the other: ``backward`` belongs to the last one, and no two threads share it.
     """
 
-    def forward(
-        self, input: Array, weight: Array, bias: Array | None, training: bool = True
-    ) -> Array:
-        """Return the output, a new array; in training, keep what ``backward`` needs."""
+    def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
+        """Return the output, a new array."""
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
         """Return the last input's gradient, None unless asked for; write the others to ``out``."""
@@ -233,12 +231,16 @@ class Backend(Checks, ABC):
         outputs: int,
         groups: int,
         samples: int,
+        training: bool = True,
     ) -> JoinedConvolution | None:
         """Return convolution, bias, ReLU and max-pooling as one operation for a shape, if it pays.
 
-        ``conv`` slides over (samples, channels, H, W), ``pool`` over its ``outputs`` channels.
+        ``conv`` slides over (samples, channels, H, W), ``pool`` over its ``outputs`` channels. It
+        has a ``backward`` only if made for ``training``.
         """
-        return self._join_conv_relu_max_pool(conv, pool, channels, outputs, groups, samples)
+        return self._join_conv_relu_max_pool(
+            conv, pool, channels, outputs, groups, samples, training
+        )
 
     def _join_conv_relu_max_pool(
         self,
@@ -248,6 +250,7 @@ class Backend(Checks, ABC):
         outputs: int,
         groups: int,
         samples: int,
+        training: bool,
     ) -> JoinedConvolution | None:
         return None
 

@@ -129,12 +129,13 @@ class NumpyBackend(Backend):
         outputs: int,
         groups: int,
         samples: int,
+        training: bool,
     ) -> JoinedConvolution | None:
         fits = conv.stride == conv.dilation == (1, 1) and groups == 1
         halves = pool.output == (conv.output[0] // 2, conv.output[1] // 2)
         plain = pool.kernel == pool.stride == (2, 2) and pool.padding == ((0, 0), (0, 0))
         if fits and plain and halves and pool.dilation == (1, 1):
-            return ConvReLUMaxPool(self, conv, channels, outputs, samples)
+            return ConvReLUMaxPool(self, conv, channels, outputs, samples, training)
         return None
 
     # --- pooling: a loop over the few taps of the window, each a pass over whole maps -----------

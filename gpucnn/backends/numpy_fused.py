@@ -6,36 +6,70 @@ weights, written down once for each of the four, gives the four quarters of the 
 the other, and pooling is three ``np.maximum`` over whole quarters. Bias and ReLU come after it, on
 a quarter of the data: neither changes which element is the greatest. For 5 by 5 kernels that is
 1.44 times the multiply-adds and 2.8 times less to copy, which counts for more while there are
-few channels.
+few channels. All this is done for a strip of some rows of the output after another, which stays in
+the caches.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from gpucnn.backends.base import Backend
 from gpucnn.backends.checks import Array, ParameterGrads
 from gpucnn.backends.numpy_windows import batch_first, batch_last
 from gpucnn.backends.window import Pair, Window
+from gpucnn.errors import SettingError
 
 Place = tuple[slice, slice, slice]
+
+STRIP_BYTES = 1 << 21
+"""How much memory the columns of a strip take at most, unless one row takes more: what is made of
+them next finds them in a cache."""
+
+
+@dataclass
+class _Strip:
+    """Some rows of the output: their columns, and the memory that they are worked out in.
+
+    Strips share what backward needs nothing of. Taps are pairs of columns and what they are copies
+    of; in ``tap_grads`` each tap of the patch is alone, because what they see overlaps.
+    """
+
+    rows: slice
+    columns: Array
+    quarters: Array
+    pair: Array
+    first: Array
+    zero: Array
+    taps: list[tuple[Array, Array]]
+    tap_grads: list[tuple[Array, Array]]
 
 
 class ConvReLUMaxPool:
     """The operation for one shape, with the memory that it works in; its results are new arrays.
 
     ``window`` is the convolution's, of stride and dilation 1; (N, C, H, W) become
-    (N, O, H' // 2, W' // 2). Ties go to the first element, as in ``max_pool2d``.
+    (N, O, H' // 2, W' // 2). Ties go to the first element, as in ``max_pool2d``. Only with
+    ``training`` there is memory for what ``backward`` needs.
     """
 
     def __init__(
-        self, be: Backend, window: Window, channels: int, outputs: int, samples: int
+        self,
+        be: Backend,
+        window: Window,
+        channels: int,
+        outputs: int,
+        samples: int,
+        training: bool,
     ) -> None:
-        self._be, dtype = be, be.dtype
+        self._be, self._training, dtype = be, training, be.dtype
         self._input_shape = (samples, channels, *window.plane)
-        patch = window.kernel[0] + 1, window.kernel[1] + 1
         pooled = window.output[0] // 2, window.output[1] // 2
-        stops = pooled[0] * pooled[1] * samples
         # The padded input, its even and odd rows and columns apart: what a row of patches takes
         # for one of its taps then lies side by side. The padding is written here, once.
         height, width = (_half(window, axis) for axis in (0, 1))
@@ -43,92 +77,132 @@ class ConvReLUMaxPool:
         self._part_grads = np.zeros_like(self._parts)
         self._places = [(y, x, *_place(window, y, x)) for y in (0, 1) for x in (0, 1)]
 
-        columns = np.empty((*patch, channels, *pooled, samples), dtype)
-        self._columns = columns.reshape(-1, stops)
-        self._taps = _taps(columns, self._parts, pooled)
-        self._tap_grads = _taps(columns, self._part_grads, pooled)
-
-        weights = np.zeros((4, outputs, *patch, channels), dtype)
+        patch = (window.kernel[0] + 1, window.kernel[1] + 1, channels)
+        weights = np.zeros((4, outputs, *patch), dtype)
         self._weights = weights.reshape(4 * outputs, -1)
         self._weight_spots = _spots(weights, window.kernel)
-        weight_grads = np.empty_like(weights)
+        weight_grads = np.zeros_like(weights)
         self._weight_grads = weight_grads.reshape(4 * outputs, -1)
         self._weight_grad_spots = _spots(weight_grads, window.kernel)
 
-        self._quarters = np.empty((4 * outputs, stops), dtype)
-        self._pair = np.empty((2, outputs, stops), dtype)
-        self._first = np.empty((3, outputs, stops), bool)
-        self._positive = np.empty((outputs, stops), bool)
-        self._zero = np.zeros((outputs, stops), dtype)  # np.maximum is slower with a plain 0
         self._map_shape = (samples, outputs, *pooled)
-        self._output = self._zero
+        self._strips = self._make_strips(patch, outputs)
+        self._output: Array = None
 
-    def forward(
-        self, input: Array, weight: Array, bias: Array | None, training: bool = True
-    ) -> Array:
-        """Return the pooled maps; in training, keep what ``backward`` needs."""
+    def _make_strips(self, patch: tuple[int, int, int], outputs: int) -> list[_Strip]:
+        samples, _, height, width = self._map_shape
+        stops, length, dtype = width * samples, math.prod(patch), self._parts.dtype
+        parts = math.ceil(height * stops * length * dtype.itemsize / STRIP_BYTES)
+        most = math.ceil(height / parts)
+        quarters = np.empty(4 * outputs * most * stops, dtype)
+        pair = np.empty(2 * outputs * most * stops, dtype)
+        zero = np.zeros(outputs * most * stops, dtype)  # np.maximum is slower with a plain 0
+        columns, strips = np.empty(0, dtype), []
+        for start in range(0, height, most):
+            rows = slice(start, min(start + most, height))
+            count = rows.stop - start
+            if self._training or not start:  # else one strip's columns are needed no more
+                columns = np.empty(length * most * stops, dtype)
+            by_tap = _shaped(columns, (*patch, count, width, samples))
+            strip = _Strip(
+                rows,
+                by_tap.reshape(length, -1),
+                _shaped(quarters, (4 * outputs, count * stops)),
+                _shaped(pair, (2, outputs, count, stops)),
+                np.empty((3, outputs, count, stops), bool),
+                _shaped(zero, (outputs, count, stops)),
+                _taps(by_tap, self._parts, start),
+                _single_taps(by_tap, self._part_grads, start),
+            )
+            strips.append(strip)
+        return strips
+
+    def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
+        """Return the pooled maps."""
         self._be._check("conv2d", "input", input, self._input_shape)
         x = batch_last(input)
         for odd_y, odd_x, inside, taken in self._places:
             self._parts[odd_y, odd_x][inside] = x[taken]
-        for column, seen in self._taps:
-            column[...] = seen
         taps_first = weight.transpose(0, 2, 3, 1)
         for spot in self._weight_spots:
             spot[...] = taps_first
-        np.matmul(self._weights, self._columns, out=self._quarters)
+        samples, outputs, height, width = self._map_shape
+        output = np.empty((outputs, height, width * samples), self._parts.dtype)
+        for strip in self._strips:
+            self._forward_strip(strip, bias, output[:, strip.rows])
+        self._output = output
+        return batch_first(output.reshape(outputs, height, width, samples))
 
-        upper_left, upper_right, lower_left, lower_right = np.split(self._quarters, 4)
-        upper, lower = self._pair
+    def _forward_strip(self, strip: _Strip, bias: Array | None, output: Array) -> None:
+        for columns, seen in strip.taps:
+            columns[...] = seen
+        np.matmul(self._weights, strip.columns, out=strip.quarters)
+        upper_left, upper_right, lower_left, lower_right = strip.quarters.reshape(4, *output.shape)
+        upper, lower = strip.pair
         np.maximum(upper_left, upper_right, out=upper)
         np.maximum(lower_left, lower_right, out=lower)
-        if training:
-            np.greater_equal(upper_left, upper_right, out=self._first[0])
-            np.greater_equal(lower_left, lower_right, out=self._first[1])
-            np.greater_equal(upper, lower, out=self._first[2])
-        output = np.maximum(upper, lower)
+        if self._training:
+            np.greater_equal(upper_left, upper_right, out=strip.first[0])
+            np.greater_equal(lower_left, lower_right, out=strip.first[1])
+            np.greater_equal(upper, lower, out=strip.first[2])
+        np.maximum(upper, lower, out=output)
         if bias is not None:
-            output += bias[:, None]
-        self._output = np.maximum(output, self._zero, out=output)
-        samples, *channel = self._map_shape
-        return batch_first(output.reshape(*channel, samples))
+            output += bias[:, None, None]
+        np.maximum(output, strip.zero, out=output)
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
         """Return the gradient of the last forward's input, if asked for; set the parameters'."""
+        if not self._training or self._output is None:
+            raise SettingError("backward needs a forward of a plan for training before it")
         self._be._check("max_pool2d_backward", "grad", grad, self._map_shape)
-        np.greater(self._output, self._zero, out=self._positive)
-        whole, part = self._pair
-        np.multiply(batch_last(grad).reshape(whole.shape), self._positive, out=whole)
+        grads = batch_last(grad).reshape(self._output.shape)
+        self._part_grads.fill(0)
+        self._weight_grads.fill(0)
         if out[1] is not None:
-            np.sum(whole, axis=1, out=out[1])
-        # Each gradient goes to one of the four quarters; the others get what is left, 0.
-        upper_left, upper_right, lower_left, lower_right = np.split(self._quarters, 4)
-        np.multiply(whole, self._first[2], out=part)
-        np.multiply(part, self._first[0], out=upper_left)
-        np.subtract(part, upper_left, out=upper_right)
-        np.subtract(whole, part, out=part)
-        np.multiply(part, self._first[1], out=lower_left)
-        np.subtract(part, lower_left, out=lower_right)
-
-        np.matmul(self._quarters, self._columns.T, out=self._weight_grads)
+            out[1].fill(0)
+        for strip in self._strips:
+            self._backward_strip(strip, grads[:, strip.rows], out[1])
+            if input_grad:
+                # The columns, needed no more, become their own gradients.
+                np.matmul(self._weights.T, strip.quarters, out=strip.columns)
+                for column, seen in strip.tap_grads:
+                    seen += column
         taps_first = out[0].transpose(0, 2, 3, 1)
         one, two, three, four = self._weight_grad_spots
         np.add(one, two, out=taps_first)
         taps_first += three
         taps_first += four
-        return self._backward_input() if input_grad else None
+        return self._gathered() if input_grad else None
 
-    def _backward_input(self) -> Array:
-        """Return the input's gradient; the columns, needed no more, become their own gradients."""
-        np.matmul(self._weights.T, self._quarters, out=self._columns)
-        self._part_grads.fill(0)
-        for column, seen in self._tap_grads:
-            seen += column
+    def _backward_strip(self, strip: _Strip, grad: Array, bias_grad: Array | None) -> None:
+        """Work out the gradients of the four quarters, and add a strip's share to the weights'."""
+        whole, part = strip.pair
+        positive = np.greater(self._output[:, strip.rows], strip.zero)
+        np.multiply(grad, positive, out=whole)
+        if bias_grad is not None:
+            bias_grad += whole.reshape(len(whole), -1).sum(1)
+        # Each gradient goes to one of the four quarters; the others get what is left, 0.
+        upper_left, upper_right, lower_left, lower_right = strip.quarters.reshape(4, *grad.shape)
+        np.multiply(whole, strip.first[2], out=part)
+        np.multiply(part, strip.first[0], out=upper_left)
+        np.subtract(part, upper_left, out=upper_right)
+        np.subtract(whole, part, out=part)
+        np.multiply(part, strip.first[1], out=lower_left)
+        np.subtract(part, lower_left, out=lower_right)
+        self._weight_grads += strip.quarters @ strip.columns.T
+
+    def _gathered(self) -> Array:
+        """Return the input's gradient out of its four parts."""
         samples, *map_shape = self._input_shape
-        input_grad = np.empty((*map_shape, samples), self._columns.dtype)
+        input_grad = np.empty((*map_shape, samples), self._parts.dtype)
         for odd_y, odd_x, inside, taken in self._places:
             input_grad[taken] = self._part_grads[odd_y, odd_x][inside]
         return batch_first(input_grad)
+
+
+def _shaped(memory: Array, shape: Sequence[int]) -> Array:
+    """Return the first elements of flat memory as an array."""
+    return memory[: math.prod(shape)].reshape(shape)
 
 
 def _half(window: Window, axis: int) -> int:
@@ -149,15 +223,29 @@ def _place(window: Window, odd_y: int, odd_x: int) -> tuple[Place, Place]:
     return (inside[0], inside[1], inside[2]), (taken[0], taken[1], taken[2])
 
 
-def _taps(columns: Array, parts: Array, pooled: Pair) -> list[tuple[Array, Array]]:
-    """Return for each tap of the patch its rows of the columns, and what it sees of the parts."""
-    return [
-        (
-            columns[i, j],
-            parts[i % 2, j % 2, :, i // 2 : i // 2 + pooled[0], j // 2 : j // 2 + pooled[1]],
-        )
-        for i, j in np.ndindex(columns.shape[:2])
-    ]
+def _taps(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
+    """Return the columns of (kh + 1, kw + 1, C, rows, W', N), and what they see of the parts.
+
+    ``start`` is the first row. All taps that look at one of the parts are one pair.
+    """
+    pairs = []
+    for odd_y, odd_x in np.ndindex(2, 2):
+        own = columns[odd_y::2, odd_x::2]
+        seen = sliding_window_view(parts[odd_y, odd_x], own.shape[3:5], axis=(1, 2))
+        seen = seen[:, start : start + own.shape[0], : own.shape[1]]
+        pairs.append((own, seen.transpose(1, 2, 0, 4, 5, 3)))
+    return pairs
+
+
+def _single_taps(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
+    """Return the same for each tap alone, in views that can be written to."""
+    _, _, _, height, width, _ = columns.shape
+    pairs = []
+    for i, j in np.ndindex(columns.shape[:2]):
+        top, left = start + i // 2, j // 2
+        seen = parts[i % 2, j % 2, :, top : top + height, left : left + width]
+        pairs.append((columns[i, j], seen))
+    return pairs
 
 
 def _spots(weights: Array, kernel: Pair) -> list[Array]:
