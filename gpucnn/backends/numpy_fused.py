@@ -74,7 +74,7 @@ class ConvReLUMaxPool:
         # for one of its taps then lies side by side. The padding is written here, once.
         height, width = (_half(window, axis) for axis in (0, 1))
         self._parts = np.zeros((2, 2, channels, height, width, samples), dtype)
-        self._part_grads = np.zeros_like(self._parts)
+        self._part_grads = np.zeros_like(self._parts) if training else None
         self._places = [(y, x, *_place(window, y, x)) for y in (0, 1) for x in (0, 1)]
 
         patch = (window.kernel[0] + 1, window.kernel[1] + 1, channels)
@@ -97,7 +97,7 @@ class ConvReLUMaxPool:
         quarters = np.empty(4 * outputs * most * stops, dtype)
         pair = np.empty(2 * outputs * most * stops, dtype)
         zero = np.zeros(outputs * most * stops, dtype)  # np.maximum is slower with a plain 0
-        columns, strips = np.empty(0, dtype), []
+        columns, strips, grads = np.empty(0, dtype), [], self._part_grads
         for start in range(0, height, most):
             rows = slice(start, min(start + most, height))
             count = rows.stop - start
@@ -109,10 +109,10 @@ class ConvReLUMaxPool:
                 by_tap.reshape(length, -1),
                 _shaped(quarters, (4 * outputs, count * stops)),
                 _shaped(pair, (2, outputs, count, stops)),
-                np.empty((3, outputs, count, stops), bool),
+                np.empty((3 * self._training, outputs, count, stops), bool),
                 _shaped(zero, (outputs, count, stops)),
                 _taps(by_tap, self._parts, start),
-                _single_taps(by_tap, self._part_grads, start),
+                [] if grads is None else _single_taps(by_tap, grads, start),
             )
             strips.append(strip)
         return strips
@@ -152,7 +152,7 @@ class ConvReLUMaxPool:
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
         """Return the gradient of the last forward's input, if asked for; set the parameters'."""
-        if not self._training or self._output is None:
+        if self._part_grads is None or self._output is None:
             raise SettingError("backward needs a forward of a plan for training before it")
         self._be._check("max_pool2d_backward", "grad", grad, self._map_shape)
         grads = batch_last(grad).reshape(self._output.shape)
@@ -172,7 +172,7 @@ class ConvReLUMaxPool:
         np.add(one, two, out=taps_first)
         taps_first += three
         taps_first += four
-        return self._gathered() if input_grad else None
+        return self._gathered(self._part_grads) if input_grad else None
 
     def _backward_strip(self, strip: _Strip, grad: Array, bias_grad: Array | None) -> None:
         """Work out the gradients of the four quarters, and add a strip's share to the weights'."""
@@ -191,12 +191,12 @@ class ConvReLUMaxPool:
         np.subtract(part, lower_left, out=lower_right)
         self._weight_grads += strip.quarters @ strip.columns.T
 
-    def _gathered(self) -> Array:
+    def _gathered(self, parts: Array) -> Array:
         """Return the input's gradient out of its four parts."""
         samples, *map_shape = self._input_shape
-        input_grad = np.empty((*map_shape, samples), self._parts.dtype)
+        input_grad = np.empty((*map_shape, samples), parts.dtype)
         for odd_y, odd_x, inside, taken in self._places:
-            input_grad[taken] = self._part_grads[odd_y, odd_x][inside]
+            input_grad[taken] = parts[odd_y, odd_x][inside]
         return batch_first(input_grad)
 
 
