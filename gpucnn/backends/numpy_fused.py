@@ -130,7 +130,7 @@ class ConvReLUMaxPool:
         output = np.empty((outputs, height, width * samples), self._parts.dtype)
         for strip in self._strips:
             self._forward_strip(strip, bias, output[:, strip.rows])
-        self._output = output
+        self._output = output if self._training else None
         return batch_first(output.reshape(outputs, height, width, samples))
 
     def _forward_strip(self, strip: _Strip, bias: Array | None, output: Array) -> None:
