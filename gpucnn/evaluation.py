@@ -18,6 +18,9 @@ from gpucnn.processor import cores
 BATCH_SIZE = 400
 """Images at a time: the more, the less often threads wait for each other."""
 
+MOST_THREADS = 4
+"""Each has memory for a batch of its own, and the more there are, the more they wait."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -87,7 +90,7 @@ class Batches:
                 be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
 
         if be.side_by_side and len(self) > 1:
-            with ThreadPoolExecutor(cores()) as pool:
+            with ThreadPoolExecutor(min(cores(), MOST_THREADS)) as pool:
                 list(pool.map(look, range(len(self))))  # a list: so that what is raised is raised
         else:
             for index in range(len(self)):
