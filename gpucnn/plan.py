@@ -8,7 +8,7 @@ from typing import Protocol
 from gpucnn.backends import Backend
 from gpucnn.backends.base import JoinedConvolution
 from gpucnn.backends.checks import Array
-from gpucnn.layers import Conv2d, Layer, MaxPool2d, ReLU
+from gpucnn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.layers.base import Shape
 
 
@@ -37,6 +37,25 @@ class ConvReLUMaxPool:
         return self.operation.backward(grad, input_grad, self.conv.weight_grads())
 
 
+class WithReLU:
+    """A convolution or linear layer that puts its results through the ReLU behind it itself."""
+
+    def __init__(self, layer: Conv2d | Linear) -> None:
+        self.layer = layer
+        self._output: Array = None
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        """As ``Layer.forward``."""
+        output = self.layer.forward(be, x, training, relu=True)
+        self._output = output if training else None
+        return output
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        """As ``Layer.backward``."""
+        output, self._output = self._output, None
+        return self.layer.backward(be, be.relu_backward(grad, output), input_grad)
+
+
 def make_plan(
     layers: Mapping[str, Layer], be: Backend, input_shape: Shape, samples: int, training: bool
 ) -> dict[str, Block]:
@@ -48,9 +67,8 @@ def make_plan(
     shape, rest = input_shape, list(layers.items())
     while rest:
         names, kinds = zip(*rest[:3], strict=True)
-        joined = _join(kinds, be, shape, samples, training)
-        done = 3 if joined else 1
-        blocks["+".join(names[:done])] = joined or kinds[0]
+        block, done = _join(kinds, be, shape, samples, training)
+        blocks["+".join(names[:done])] = block
         for layer in kinds[:done]:
             shape = layer.output_shape(shape)
         del rest[:done]
@@ -59,17 +77,25 @@ def make_plan(
 
 def _join(
     layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int, training: bool
-) -> ConvReLUMaxPool | None:
-    """Return the block for three layers if the backend can do them as one operation."""
-    # Subclasses may mean something else.
-    if [type(layer) for layer in layers] != [Conv2d, ReLU, MaxPool2d]:
-        return None
-    conv, _, pool = layers
-    assert isinstance(conv, Conv2d)
-    assert isinstance(pool, MaxPool2d)
-    window = conv.window(shape)
-    pooling = pool.window(conv.output_shape(shape))
-    operation = be.join_conv_relu_max_pool(
-        window, pooling, conv.in_channels, conv.out_channels, conv.groups, samples, training
-    )
-    return None if operation is None else ConvReLUMaxPool(conv, operation)
+) -> tuple[Block, int]:
+    """Return the block for as many of the layers as can be one operation, and their number."""
+    first, kinds = layers[0], [type(layer) for layer in layers]  # subclasses may mean another thing
+    if kinds == [Conv2d, ReLU, MaxPool2d]:
+        _, _, pool = layers
+        assert isinstance(first, Conv2d)
+        assert isinstance(pool, MaxPool2d)
+        operation = be.join_conv_relu_max_pool(
+            first.window(shape),
+            pool.window(first.output_shape(shape)),
+            first.in_channels,
+            first.out_channels,
+            first.groups,
+            samples,
+            training,
+        )
+        if operation is not None:
+            return ConvReLUMaxPool(first, operation), 3
+    if kinds[:2] in ([Conv2d, ReLU], [Linear, ReLU]):
+        assert isinstance(first, Conv2d | Linear)
+        return WithReLU(first), 2
+    return first, 1

@@ -39,6 +39,13 @@ __device__ inline real not_a_number() {
     return zero / zero;
 }
 
+// The end of a sum: plus the channel's bias, if there is one, and through ReLU if asked for. NaN
+// stays NaN.
+__device__ inline real finish(real sum, const real* bias, int channel, int relu) {
+    if (bias) sum += bias[channel];
+    return relu && sum <= 0 ? 0 : sum;
+}
+
 // a / b and a % b of numbers that are not negative. The compiler's own division of 64 bits calls a
 // subroutine, for which registers are spilled; this one takes 32 bits where they do, and else goes
 // bit by bit.

@@ -1,6 +1,7 @@
 // Convolution (a cross-correlation, as in PyTorch):
 //   y[n, o, oy, ox] = b[o] + sum of x[n, c, oy s - p + i d, ox s - p + j d] w[o, c, i, j]
-// over the channels c of o's group and the taps (i, j) whose pixel lies inside the plane. Backward:
+// over the channels c of o's group and the taps (i, j) whose pixel lies inside the plane, through
+// ReLU if `relu` is not 0. Backward:
 // dx gathers, for each pixel, dy w over the outputs of its group and the stops that have a tap on
 // it; dw adds dy x over samples and stops; db adds dy over samples and stops.
 //
@@ -28,7 +29,7 @@ conv2d_forward_naive(const real* __restrict__ input, const real* __restrict__ we
                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
                      int channels, int outputs, int groups, int kernel_h, int kernel_w,
                      int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                     int height, int width, int out_h, int out_w) {
+                     int height, int width, int out_h, int out_w, int relu) {
     const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
     const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
     const int64 at = thread_index(), stops = (int64)out_h * out_w;
@@ -52,7 +53,7 @@ conv2d_forward_naive(const real* __restrict__ input, const real* __restrict__ we
             }
         }
     }
-    output[at] = bias ? sum + bias[o] : sum;
+    output[at] = finish(sum, bias, o, relu);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
@@ -83,7 +84,7 @@ conv2d_backward_input_naive(const real* __restrict__ grad, const real* __restric
             }
         }
     }
-    input_grad[at] = bias ? sum + bias[c] : sum;
+    input_grad[at] = finish(sum, bias, c, 0);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
@@ -442,8 +443,8 @@ struct Pixels {
 // channels, places). `first` is the group's first channel; place_of(column) is a column's sample
 // and place, which is negative where there is none.
 template <class T, class PlaceOf>
-__device__ void write(const T& tile, real* result, const real* bias, int batch, int channels,
-                      int first, int each, int64 places, PlaceOf place_of) {
+__device__ void write(const T& tile, real* result, const real* bias, int relu, int batch,
+                      int channels, int first, int each, int64 places, PlaceOf place_of) {
 #pragma unroll
     for (int j = 0; j < T::wide; ++j) {
         const Division at = place_of(T::column(j));
@@ -453,7 +454,7 @@ __device__ void write(const T& tile, real* result, const real* bias, int batch, 
         for (int i = 0; i < T::high; ++i) {
             const int row = blockIdx.y * T::rows + T::row(i);
             if (row >= each) break;
-            sample[row * places] = bias ? tile.sum[i][j] + bias[first + row] : tile.sum[i][j];
+            sample[row * places] = finish(tile.sum[i][j], bias, first + row, relu);
         }
     }
 }
@@ -461,7 +462,7 @@ __device__ void write(const T& tile, real* result, const real* bias, int batch, 
 // Grid: x tiles of (sample, stop), y tiles of a group's outputs, z groups.
 template <class T>
 __device__ void forward(const Conv& conv, const real* input, const real* weight, const real* bias,
-                        real* output) {
+                        real* output, int relu) {
     using A = Matrix<typename T::template RowFetch<true>>;
     using B = Windows<typename T::template ColumnFetch<false>>;
     const int group = blockIdx.z, row = blockIdx.y * T::rows, length = conv.each * conv.taps;
@@ -470,8 +471,8 @@ __device__ void forward(const Conv& conv, const real* input, const real* weight,
     T tile;
     tile.multiply(A(weights, length, 1, row, conv.outs, length), B(conv, input, group, column),
                   length);
-    write(tile, output, bias, conv.batch, conv.outputs, group * conv.outs, conv.outs, conv.stops,
-          [&](int j) { return divide(column + j, conv.stops); });
+    write(tile, output, bias, relu, conv.batch, conv.outputs, group * conv.outs, conv.outs,
+          conv.stops, [&](int j) { return divide(column + j, conv.stops); });
 }
 
 // Grid: x, for each phase, tiles of (sample, pixel), as many as the largest phase has; y tiles of a
@@ -488,7 +489,7 @@ __device__ void backward_input(const Conv& conv, const real* grad, const real* w
     T tile;
     tile.multiply(A(conv, phases, weight, group, row), B(conv, phases, grad, group),
                   (int64)conv.outs * phases.taps());
-    write(tile, input_grad, bias, conv.batch, conv.channels, group * conv.each, conv.each,
+    write(tile, input_grad, bias, 0, conv.batch, conv.channels, group * conv.each, conv.each,
           conv.area, [&](int j) { return phases.place(conv, j); });
 }
 
@@ -527,11 +528,11 @@ conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ w
                       const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
                       int channels, int outputs, int groups, int kernel_h, int kernel_w,
                       int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                      int height, int width, int out_h, int out_w) {
+                      int height, int width, int out_h, int out_w, int relu) {
     const Conv conv = {batch, channels, outputs, groups,
                        {kernel_h, stride_h, top, dilation_h, height, out_h},
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Narrow>(conv, input, weight, bias, output);
+    forward<Narrow>(conv, input, weight, bias, output, relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -539,11 +540,11 @@ conv2d_forward_64x128(const real* __restrict__ input, const real* __restrict__ w
                       const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
                       int channels, int outputs, int groups, int kernel_h, int kernel_w,
                       int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                      int height, int width, int out_h, int out_w) {
+                      int height, int width, int out_h, int out_w, int relu) {
     const Conv conv = {batch, channels, outputs, groups,
                        {kernel_h, stride_h, top, dilation_h, height, out_h},
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Large>(conv, input, weight, bias, output);
+    forward<Large>(conv, input, weight, bias, output, relu);
 }
 
 constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 7 : 4;  // 72 and 128 registers: no spill

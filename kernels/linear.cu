@@ -1,4 +1,5 @@
-// Linear layer: y = x w^T + b; dx = dy w, dw = dy^T x, db = the sum of dy over the batch.
+// Linear layer: y = x w^T + b, through ReLU if `relu` is not 0; dx = dy w, dw = dy^T x, db = the
+// sum of dy over the batch.
 //
 // Shapes: input and input_grad (batch, features), weight and weight_grad (outputs, features), bias
 // and bias_grad (outputs), output and grad (batch, outputs).
@@ -10,13 +11,13 @@
 extern "C" __global__ void __launch_bounds__(256)
 linear_forward_naive(const real* __restrict__ input, const real* __restrict__ weight,
                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                     int features, int outputs) {
+                     int features, int outputs, int relu) {
     const int64 at = thread_index();
     if (at >= (int64)batch * outputs) return;
     const int64 n = at / outputs, o = at % outputs;
     real sum = 0;
     for (int64 f = 0; f < features; ++f) sum += input[n * features + f] * weight[o * features + f];
-    output[at] = bias ? sum + bias[o] : sum;
+    output[at] = finish(sum, bias, o, relu);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -56,7 +57,7 @@ struct Corner {
 
 template <class T>
 __device__ void write(const T& tile, const Corner<T>& first, real* result, const real* bias,
-                      int rows, int columns) {
+                      int relu, int rows, int columns) {
 #pragma unroll
     for (int i = 0; i < T::high; ++i) {
         const int64 row = first.row + T::row(i);
@@ -65,21 +66,21 @@ __device__ void write(const T& tile, const Corner<T>& first, real* result, const
         for (int j = 0; j < T::wide; ++j) {
             const int column = first.column + T::column(j);
             if (column >= columns) break;
-            result[row * columns + column] = bias ? tile.sum[i][j] + bias[column] : tile.sum[i][j];
+            result[row * columns + column] = finish(tile.sum[i][j], bias, column, relu);
         }
     }
 }
 
 template <class T>
 __device__ void forward(const real* input, const real* weight, const real* bias, real* output,
-                        int batch, int features, int outputs) {
+                        int batch, int features, int outputs, int relu) {
     using A = Matrix<typename T::template RowFetch<true>>;
     using B = Matrix<typename T::template ColumnFetch<true>>;
     const Corner<T> first;
     T tile;
     tile.multiply(A(input, features, 1, first.row, batch, features),
                   B(weight, features, 1, first.column, outputs, features), features);
-    write(tile, first, output, bias, batch, outputs);
+    write(tile, first, output, bias, relu, batch, outputs);
 }
 
 template <class T>
@@ -91,7 +92,7 @@ __device__ void backward_input(const real* grad, const real* weight, real* input
     T tile;
     tile.multiply(A(grad, outputs, 1, first.row, batch, outputs),
                   B(weight, 1, features, first.column, features, outputs), outputs);
-    write(tile, first, input_grad, nullptr, batch, features);
+    write(tile, first, input_grad, nullptr, 0, batch, features);
 }
 
 template <class T>
@@ -103,21 +104,21 @@ __device__ void backward_weight(const real* grad, const real* input, real* weigh
     T tile;
     tile.multiply(A(grad, 1, outputs, first.row, outputs, batch),
                   B(input, 1, features, first.column, features, batch), batch);
-    write(tile, first, weight_grad, nullptr, outputs, features);
+    write(tile, first, weight_grad, nullptr, 0, outputs, features);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_forward_32x32(const real* __restrict__ input, const real* __restrict__ weight,
                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                     int features, int outputs) {
-    forward<Small>(input, weight, bias, output, batch, features, outputs);
+                     int features, int outputs, int relu) {
+    forward<Small>(input, weight, bias, output, batch, features, outputs, relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 linear_forward_64x128(const real* __restrict__ input, const real* __restrict__ weight,
                       const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                      int features, int outputs) {
-    forward<Large>(input, weight, bias, output, batch, features, outputs);
+                      int features, int outputs, int relu) {
+    forward<Large>(input, weight, bias, output, batch, features, outputs, relu);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -69,6 +69,11 @@ def conv_connections(
     return output_shape, connections()
 
 
+def finished(output: Array, bias: Array | None, through_relu: bool) -> Array:
+    output = output if bias is None else add_bias(output, bias)
+    return relu(output) if through_relu else output
+
+
 def conv2d(
     input: Array,
     weight: Array,
@@ -77,6 +82,8 @@ def conv2d(
     padding: IntOrPair | str = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
+    *,
+    relu: bool = False,
 ) -> Array:
     shape, connections = conv_connections(
         input.shape, weight.shape, stride, padding, dilation, groups
@@ -84,7 +91,7 @@ def conv2d(
     output = np.zeros(shape)
     for out, source, tap in connections:
         output[out] += float(input[source]) * float(weight[tap])
-    return output if bias is None else add_bias(output, bias)
+    return finished(output, bias, relu)
 
 
 def conv2d_backward(
@@ -496,12 +503,12 @@ def dropout_backward(grad: Array, mask: Array) -> Array:
 # --- linear -----------------------------------------------------------------------------------
 
 
-def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
+def linear(input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False) -> Array:
     output = np.zeros((input.shape[0], weight.shape[0]))
     for n, o in np.ndindex(*output.shape):
         for f in range(input.shape[1]):
             output[n, o] += float(input[n, f]) * float(weight[o, f])
-    return output if bias is None else add_bias(output, bias)
+    return finished(output, bias, relu)
 
 
 def linear_backward(grad: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:

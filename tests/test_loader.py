@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +30,7 @@ from rows import (
 )
 from tolerance import assert_close
 
-from gpucnn.backends import kernels
+from gpucnn.backends import get_backend, kernels
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.grids import choose_tile, count_parts, count_splits, window_sizes
 from gpucnn.backends.kernels import Kernels, Parameter, kernel_folder, parse, signatures, source
@@ -610,6 +611,22 @@ def test_variants(case: Case, variant: str, emulator: Any) -> None:
     for actual, wanted in ((results, known.results), (grads, known.grads)):
         for name, value in to_numpy(backend, actual).items():
             assert_close(value, wanted[name], length=case.length, what=name)
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "numpy"])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.op in ("conv2d", "linear")], ids=str
+)
+def test_the_relu_of_a_product_is_that_of_its_own(case: Case, variant: str, emulator: Any) -> None:
+    backend = get_backend("numpy") if variant == "numpy" else CudaBackend(emulator)
+    backend.variant = variant  # type: ignore[attr-defined]
+    arrays = to_backend(backend, case.arrays())
+    plain = forward(backend, case, arrays)["output"]
+    through = replace(case, options={**case.options, "relu": True})
+    joined = forward(backend, through, arrays)["output"]
+    wanted, found = backend.to_numpy(backend.relu(plain)), backend.to_numpy(joined)
+    assert wanted.size < 10 or (wanted == 0).any(), "something must be cut off"
+    np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize("order", ["reverse", "random"])

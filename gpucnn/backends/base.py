@@ -115,14 +115,25 @@ class Backend(Checks, ABC):
         padding: IntOrPair | str = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
+        *,
+        relu: bool = False,
     ) -> Array:
-        """Cross-correlate (N, C, H, W) with (O, C / groups, kh, kw), giving (N, O, H', W')."""
+        """Cross-correlate (N, C, H, W) with (O, C / groups, kh, kw), giving (N, O, H', W').
+
+        With ``relu``, the result has gone through ``relu``, to the same bits.
+        """
         window = self._conv_window("conv2d", input, weight, bias, stride, padding, dilation, groups)
-        return self._conv2d(input, weight, bias, window, groups)
+        return self._conv2d(input, weight, bias, window, groups, bool(relu))
 
     @abstractmethod
     def _conv2d(
-        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+        self,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        window: Window,
+        groups: int,
+        relu: bool,
     ) -> Array: ...
 
     def conv2d_backward(
@@ -525,16 +536,18 @@ class Backend(Checks, ABC):
 
     # --- linear ---------------------------------------------------------------------------------
 
-    def linear(self, input: Array, weight: Array, bias: Array | None = None) -> Array:
-        """Return x wᵀ + b: (N, F) with (O, F) gives (N, O)."""
+    def linear(
+        self, input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False
+    ) -> Array:
+        """Return x wᵀ + b: (N, F) with (O, F) gives (N, O); ``relu`` as for ``conv2d``."""
         self._check("linear", "input", input, (None, None))
         self._check("linear", "weight", weight, (None, input.shape[1]))
         if bias is not None:
             self._check("linear", "bias", bias, (weight.shape[0],))
-        return self._linear(input, weight, bias)
+        return self._linear(input, weight, bias, bool(relu))
 
     @abstractmethod
-    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array: ...
+    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array: ...
 
     def linear_backward(
         self,

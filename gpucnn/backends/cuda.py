@@ -171,7 +171,13 @@ class CudaBackend(Backend):
     # --- convolution ----------------------------------------------------------------------------
 
     def _conv2d(
-        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+        self,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        window: Window,
+        groups: int,
+        relu: bool,
     ) -> Array:
         batch, outputs = input.shape[0], weight.shape[0]
         output = self.empty((batch, outputs, *window.output))
@@ -180,7 +186,7 @@ class CudaBackend(Backend):
         self._product(
             "conv2d_forward",
             CONV_TILES, outputs // groups, places, groups,
-            input, weight, bias, output, *sizes,
+            input, weight, bias, output, *sizes, relu,
         )  # fmt: skip
         return output
 
@@ -266,7 +272,7 @@ class CudaBackend(Backend):
     ) -> Array | None:
         self._conv2d_weight(input, grad, out[0], window, groups)
         self._sum_channels(grad, out[1])
-        return self._conv2d(grad, weight, None, window, groups) if input_grad else None
+        return self._conv2d(grad, weight, None, window, groups, False) if input_grad else None
 
     # --- pooling --------------------------------------------------------------------------------
 
@@ -336,13 +342,13 @@ class CudaBackend(Backend):
 
     # --- linear ---------------------------------------------------------------------------------
 
-    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array:
+    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
         (batch, features), outputs = input.shape, weight.shape[0]
         output = self.empty((batch, outputs))
         self._product(
             "linear_forward",
             LINEAR_TILES, batch, outputs, 1,
-            input, weight, bias, output, batch, features, outputs,
+            input, weight, bias, output, batch, features, outputs, relu,
         )  # fmt: skip
         return output
 

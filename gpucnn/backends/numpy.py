@@ -68,10 +68,17 @@ class NumpyBackend(Backend):
     # --- convolution: matrix products with columns that hold a window each ----------------------
 
     def _conv2d(
-        self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
+        self,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        window: Window,
+        groups: int,
+        relu: bool,
     ) -> Array:
         output = correlate(batch_last(input), matrices(weight, groups), window)
-        return as_map(output, input.shape[0], bias)
+        maps = as_map(output, input.shape[0], bias)
+        return rectify(maps, maps) if relu else maps
 
     def _conv2d_backward(
         self,
@@ -214,11 +221,11 @@ class NumpyBackend(Backend):
 
     # --- linear ---------------------------------------------------------------------------------
 
-    def _linear(self, input: Array, weight: Array, bias: Array | None) -> Array:
+    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
         output = weight @ batch_last(input)
         if bias is not None:
             output += bias[:, None]
-        return output.T
+        return rectify(output, output).T if relu else output.T
 
     def _linear_backward(
         self,

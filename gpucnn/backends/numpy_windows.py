@@ -37,9 +37,12 @@ def batch_first(array: Array) -> Array:
     return array.transpose(array.ndim - 1, *range(array.ndim - 1))
 
 
-def rectify(x: Array) -> Array:
-    """Return max(x, 0), NaN where x is NaN, in the same memory order."""
-    result = np.empty_like(x)
+def rectify(x: Array, out: Array | None = None) -> Array:
+    """Return max(x, 0), NaN where x is NaN, in the same memory order.
+
+    ``out`` may be ``x`` itself, where that has no gaps.
+    """
+    result = np.empty_like(x) if out is None else out
     if x.strides != result.strides:  # with gaps, repeated or backwards
         return np.maximum(x, 0, out=result)
     # NumPy's fast loop takes two arrays and no number: rows of zeros that stay in the cache.

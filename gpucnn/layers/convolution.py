@@ -97,6 +97,12 @@ class Conv2d(_Convolution):
     def __post_init__(self) -> None:
         self._setup(transposed=False)
 
+    def forward(
+        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
+    ) -> Array:
+        self._keep(training, x)
+        return be.conv2d(x, *self.weights(), **self._options(), relu=relu)
+
     def _window(self, plane: Pair) -> Window:
         return conv_window(plane, self.kernel, self.stride, self.padding, self.dilation)
 

@@ -40,9 +40,11 @@ class Linear(_Weighted):
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+    def forward(
+        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
+    ) -> Array:
         self._keep(training, x)
-        return be.linear(x, *self.weights())
+        return be.linear(x, *self.weights(), relu=relu)
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         return be.linear_backward(
