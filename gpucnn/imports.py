@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -27,14 +26,15 @@ def import_file(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except GpucnnError:
+        del sys.modules[name]
         raise
     except (Exception, SystemExit) as error:
+        del sys.modules[name]
         raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
     return module
 
 
-def files_of(objects: Iterable[object]) -> list[str]:
-    """Return the files, imported by ``import_file``, that the classes of ``objects`` come from."""
-    names = {type(each).__module__ for each in objects}
-    modules = [sys.modules[name] for name in sorted(names) if name.startswith(PREFIX)]
+def imported_files() -> list[str]:
+    """Return the files that were imported by ``import_file``."""
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(PREFIX)]
     return [module.__file__ for module in modules if module.__file__]

@@ -182,7 +182,7 @@ class Sequential:
 
         With ``training``, dropout is on and the layers keep what ``backward`` needs.
         """
-        if tuple(x.shape[1:]) != self.input_shape:
+        if tuple(x.shape[1:]) != self.input_shape or not x.shape[0]:
             raise ShapeError(f"the model takes {self._batch_shape()}, got {tuple(x.shape)}")
         plan = self.plan(x.shape[0], training)
         if training:

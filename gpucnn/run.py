@@ -101,11 +101,12 @@ class Run:
             return
         try:
             self.workers.start()
-            yield from self._events()
-        except WorkerError as error:
-            yield from self._save()  # as it was before the step
-            saved = "" if self.path is None else f", saved in {os.fspath(self.path)}"
-            raise WorkerError(f"{error}: stopped behind step {self.step}{saved}") from error
+            try:
+                yield from self._events()
+            except WorkerError as error:
+                yield from self._save()  # as it was before the step
+                saved = "" if self.path is None else f", saved in {os.fspath(self.path)}"
+                raise WorkerError(f"{error}: stopped behind step {self.step}{saved}") from error
         finally:
             self.workers.close()
 
@@ -340,6 +341,7 @@ class Run:
     def restore(self, saved: Checkpoint) -> None:
         """Take the run up where ``saved`` left it; CheckpointError if it is of another run."""
         state, be = saved.metadata, self.model.backend
+        state["settings"].setdefault("workers", 1)  # written before there were any
         faults = list(differences(self._identity(), state))
         if faults:
             raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))

@@ -48,8 +48,9 @@ def fit(
 
     ``workers`` processes share each batch, this one among them, on the NumPy backend. The same
     number gives the same bits. Scripts that ask for more than one need ``if __name__ ==
-    "__main__":``, and do well to set OPENBLAS_NUM_THREADS=1. A worker that dies raises WorkerError,
-    after the checkpoint was written.
+    "__main__":``, and do well to set OPENBLAS_NUM_THREADS=1; what layers of one's own keep besides
+    parameters stays in each process. A worker that dies raises WorkerError, after the checkpoint
+    was written.
 
     ``backend`` moves the model there first; by default it stays where it is.
 

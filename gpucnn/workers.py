@@ -9,10 +9,14 @@ same number of them gives the same bits, and another number others.
 from __future__ import annotations
 
 import atexit
+import errno
 import math
 import multiprocessing
+import os
 import pickle
+import shutil
 import signal
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -35,12 +39,20 @@ from gpucnn.backends import Backend
 from gpucnn.backends.checks import Array
 from gpucnn.errors import GpucnnError, SettingError, WorkerError
 from gpucnn.evaluation import Batches
-from gpucnn.imports import files_of, import_file
+from gpucnn.imports import import_file, imported_files
 from gpucnn.losses import Loss
 from gpucnn.model import Sequential
 from gpucnn.settings import Settings
 
 Totals = tuple[float, float]
+
+PATIENCE = 0.002
+"""Seconds that a process awaits a message awake: one that sleeps takes a tenth of a millisecond to
+wake, and longer in a virtual machine."""
+
+LEAST_RUN, LEAST_PART = 1e10, 1e7
+"""Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
+batch: LeNet-5 has 416,520 a digit."""
 
 
 def set_grads(
@@ -62,29 +74,36 @@ def set_grads(
 class Workers:
     """Processes that compute gradients together; this one is the first of them.
 
-    The model's parameters and gradients move to the shared memory and stay there.
+    While they run, the model's parameters and gradients lie in the shared memory.
     """
 
     def __init__(self, model: Sequential, loss: Loss, seed: int, number: int, most: int) -> None:
         """Prepare ``number`` processes for batches of at ``most`` images; ``start`` starts them."""
         if not model.backend.side_by_side:
-            raise SettingError(f"workers are for the numpy backend, not {model.backend.name}")
+            raise SettingError(
+                f"{number} workers are for the numpy backend, not {model.backend.name}; a run that "
+                "began with them goes on with numpy"
+            )
         if number > most:
             raise SettingError(f"a batch of {most} is too small for {number} workers")
+        if multiprocessing.current_process().daemon:
+            raise SettingError("a daemonic process cannot have workers")
         try:
             pickled = pickle.dumps((model, loss))
         except Exception as error:
             raise SettingError(f"the model cannot be sent to a worker: {error}") from error
-        self.number = number
-        self.memory = _Memory(model, number, most)
-        self.job = _Job(pickled, files_of(model.layers.values()), seed)
-        self.part = _Part(model, loss, seed, 0, self.memory)
+        self.model, self.loss, self.seed = model, loss, seed
+        self.number, self.most = number, most
+        self.job = _Job(pickled, imported_files(), seed)
         self.processes: list[BaseProcess] = []
         self.connections: list[Connection] = []
+        self.owner = os.getpid()
 
     def start(self) -> None:
         """Start the processes and wait until all are ready; WorkerError if one is not."""
         atexit.register(self.close)  # before the interpreter waits for them, itself
+        self.memory = _Memory(self.model, self.number, self.most)
+        self.part = _Part(self.model, self.loss, self.seed, 0, self.memory)
         context = multiprocessing.get_context("spawn")  # a fork would take locks and threads along
         with _signals_blocked():
             for rank in range(1, self.number):
@@ -104,19 +123,29 @@ class Workers:
         for rank in range(1, self.number):
             self._tell(rank, self.job)
         for rank in range(1, self.number):
-            try:
-                self._answer(rank)
-            except WorkerError as error:
-                raise WorkerError(
-                    f"{error} before it was ready; a script that trains with workers needs "
+            self._await_start(rank)
+
+    def _await_start(self, rank: int) -> None:
+        try:
+            self._answer(rank)
+        except WorkerError as error:
+            if getattr(error, "__notes__", None):  # it answered: it says itself what is wrong
+                raise
+            hint = ""
+            if self.processes[rank - 1].exitcode == 1:  # as when the script cannot be imported
+                hint = (
+                    "; to train with workers a script must be a file, and begin under "
                     "`if __name__ == '__main__'`"
-                ) from None
+                )
+            raise WorkerError(f"{error} before it was ready{hint}") from None
 
     def set_grads(self, batches: Batches, index: int, passes: int, totals: Array) -> Array:
         """Set the gradients of batch ``index``, after ``passes`` others; return its mean loss.
 
         Where a worker is gone, WorkerError is raised, and ``totals`` are as they were.
         """
+        if self.model.flat_parameters is not self.memory.parameters:
+            raise SettingError("the model was moved while its workers trained it")
         first, count = batches.place(index)
         picked = batches.order[first : first + count]
         np.take(batches.images, picked, axis=0, out=self.memory.images[:count], mode="clip")
@@ -135,16 +164,25 @@ class Workers:
         return np.asarray(summed[0] / count, grads.dtype)
 
     def close(self) -> None:
-        """End the processes: each ends when its connection does."""
+        """End the processes, each of which does when its connection ends; free the model."""
+        if os.getpid() != self.owner:  # a fork of this process: they are not its own
+            return
         atexit.unregister(self.close)
         for connection in self.connections:
             connection.close()
+        until = time.monotonic() + 10
         for process in self.processes:
-            process.join(10)
-            process.kill()
-            process.join()
-            process.close()
+            process.join(max(0.0, until - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+            with suppress(ValueError):  # where SIGCHLD is ignored nobody learns how it ended
+                process.close()
         self.connections, self.processes = [], []
+        memory = getattr(self, "memory", None)
+        if memory is not None and self.model.flat_parameters is memory.parameters:
+            # A fork must not share what it changes.
+            self.model.lay_out(memory.parameters.copy(), memory.grads[0].copy())
 
     def _tell(self, rank: int, message: Any) -> None:
         with suppress(OSError):  # a worker that is gone shows in its answer
@@ -177,15 +215,6 @@ def number_that_pays(model: Sequential, backend: Backend, images: int, settings:
     return max(1, min(processor.cores(), size, int(size * work // LEAST_PART)))
 
 
-PATIENCE = 0.002
-"""Seconds that a process awaits a message awake: one that sleeps takes a tenth of a millisecond to
-wake, and longer in a virtual machine."""
-
-LEAST_RUN, LEAST_PART = 1e10, 1e7
-"""Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
-batch: LeNet-5 has 416,520 a digit."""
-
-
 @dataclass
 class _Shared:
     """An array in memory that is shared with the processes it is given to when they start."""
@@ -197,14 +226,29 @@ class _Shared:
     @classmethod
     def zeros(cls, shape: tuple[int, ...], dtype: DTypeLike) -> _Shared:
         size = math.prod(shape) * np.dtype(dtype).itemsize
-        return cls(RawArray("b", size), shape, np.dtype(dtype))
+        try:
+            # Python takes the first with enough room; without it the first touch ends the process.
+            places = ("/dev/shm", tempfile.gettempdir()) if os.name == "posix" else ()
+            rooms = [shutil.disk_usage(place).free for place in places if os.path.isdir(place)]
+            if rooms and max(rooms) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return cls(RawArray("b", size), shape, np.dtype(dtype))
+        except OSError as error:
+            raise SettingError(
+                f"no {size / 2**20:,.1f} MiB of shared memory for workers: {error.strerror}; "
+                "one worker needs none"
+            ) from error
 
     def array(self) -> NDArray[Any]:
         return np.frombuffer(self.memory, self.dtype).reshape(self.shape)
 
 
 class _Memory:
-    """What the processes share."""
+    """What the processes share.
+
+    ``told`` and ``answered`` count the messages to and from each: sent, and received. A process
+    sees in them that there is one without asking the system.
+    """
 
     def __init__(self, model: Sequential, number: int, most: int) -> None:
         dtype = model.backend.dtype

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from small import blobs, small_data, small_model
 
 import gpucnn
 from gpucnn import evaluation, losses
+from gpucnn.backends import Backend
 from gpucnn.data import Data, Split
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
 from gpucnn.events import CheckpointWritten, EpochEnded, Event, RunStarted, StepEnded, Stopped
 from gpucnn.init import epoch_order
+from gpucnn.layers import ReLU
 from gpucnn.optim import SGD, Adam
 from gpucnn.schedules import ConstantLR, CosineAnnealingLR
 
@@ -77,6 +80,26 @@ def test_an_evaluation_is_the_same_on_any_number_of_cores(monkeypatch: pytest.Mo
     broken = Split(data.test.images, np.full(40, 9))
     with pytest.raises(gpucnn.errors.DataError, match="outside the 4 classes"):
         gpucnn.evaluate(model, broken, batch_size=7)
+
+
+class Centred(ReLU):
+    """A layer that keeps something on itself within a forward pass, as users' own may."""
+
+    def forward(self, be: Backend, x: Any, training: bool = False) -> Any:
+        self.mean = x.mean(1, keepdims=True)
+        time.sleep(1e-4)  # other threads may go on meanwhile
+        return super().forward(be, x - self.mean, training)
+
+
+def test_layers_of_ones_own_are_not_used_by_several_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "cores", lambda: 4)
+    model, data = small_model(), small_data(300)
+    model = gpucnn.Sequential({**model.layers, "relu": Centred()}, model.input_shape)
+    model.normalization = data.statistics()
+    found = {gpucnn.evaluate(model, data.train, batch_size=7) for _ in range(5)}
+    assert len(found) == 1
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,62 @@ def test_an_interpreter_that_ends_within_a_run_takes_its_workers_along(tmp_path:
     words = [sys.executable, str(script)]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "start\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_a_model_is_the_users_own_again_after_the_run() -> None:
+    """In memory that a fork of the process does not share."""
+    model = small_model()
+    list(fit(2, model=model))
+    before = model.flat_parameters.copy()
+    assert model.flat_parameters.flags.owndata
+    child = os.fork()
+    if child == 0:
+        model.flat_parameters[...] = 7
+        os._exit(0)
+    os.waitpid(child, 0)
+    np.testing.assert_array_equal(model.flat_parameters, before)
+    unused = fit(2, model=model)
+    assert model.flat_parameters.flags.owndata
+    unused.close()  # type: ignore[attr-defined]
+
+
+def test_a_model_that_is_moved_within_a_run_is_not_trained_any_further() -> None:
+    model = small_model()
+    events = fit(2, model=model)
+    next(event for event in events if event.name == "step")
+    model.to("numpy")
+    with pytest.raises(SettingError, match="the model was moved"):
+        next(events)
+    assert not children()
+
+
+def test_a_checkpoint_from_before_there_were_workers_goes_on(tmp_path: Path) -> None:
+    path, whole = tmp_path / "checkpoint.npz", tmp_path / "whole.npz"
+    list(fit(1, checkpoint=whole))
+    events = fit(1, checkpoint=path)
+    next(event for event in events if event.name == "epoch")
+    next(events)
+    saved = checkpoint.load(path)
+    del saved.metadata["settings"]["workers"]
+    checkpoint.save(path, saved)
+    list(fit(1, model=small_model(seed=5), checkpoint=path, resume=path))
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_no_room_for_shared_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=100))
+    with pytest.raises(SettingError, match="shared memory for workers: No space left"):
+        list(fit(2))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX")
+def test_where_nobody_learns_how_children_end() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert [event.name for event in fit(2, epochs=1)][-1] == "stop"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 class Fails(ReLU):
@@ -289,9 +346,11 @@ def test_layers_of_a_file_of_ones_own_reach_the_workers(tmp_path: Path) -> None:
         "from gpucnn.layers import Flatten, Linear, ReLU\n"
         "class Mine(ReLU):\n"
         "    pass\n"
+        "class Net(Sequential):\n"
+        "    pass\n"
         "def build(channels, size, classes):\n"
         "    rest = [Mine(), Linear(channels * size[0] * size[1], classes)]\n"
-        "    return Sequential([Flatten(), *rest], (channels, *size))\n"
+        "    return Net([Flatten(), *rest], (channels, *size))\n"
     )
     words = command(tmp_path, "--epochs", "1")
     words[words.index("mlp")] = f"{tmp_path}/mynet.py:build"

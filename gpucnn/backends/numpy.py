@@ -8,6 +8,7 @@ size. Any strides are read rightly; arrays that this backend made are read witho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -394,7 +395,8 @@ def _keep_freed_memory() -> None:
     most: here one that is never touched. Without it the pages of some arrays, depending on what
     came before, are made anew at every call, which can take twice as long as the operation.
     """
-    np.empty((32 << 20) - (1 << 16), np.uint8)
+    with suppress(MemoryError):
+        np.empty((32 << 20) - (1 << 16), np.uint8)
 
 
 def _sum_channels(rows: Array, out: Array | None) -> None:

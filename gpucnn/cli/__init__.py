@@ -187,7 +187,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     option("--keep-best", "end with the weights of the best epoch", action="store_true")
     option(
         "--workers",
-        "processes that share each batch, on the numpy backend (the number of cores where it pays)",
+        "processes that share each batch, on the numpy backend (one a physical core where it pays)",
         type=int,
         metavar="N",
     )

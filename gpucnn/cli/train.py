@@ -66,7 +66,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             images = len(data.train) - settings.validation
             number = number_that_pays(model, backend, images, settings)
             if saved:  # maybe begun on a machine with more cores, or fewer
-                number = saved.metadata["settings"]["workers"]
+                number = saved.metadata["settings"].get("workers", 1)
             settings = replace(settings, workers=number)
         events = fit(
             model,
