@@ -152,6 +152,16 @@ def test_default_recipe_is_the_promised_one(folder: Path) -> None:
     assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.2}
 
 
+def test_fast_recipe_is_the_one_that_was_chosen(folder: Path) -> None:
+    words = ["train", "--data", "small.npz", "--model", "mlp", "--out", "r"]
+    assert run([*words, "--recipe", "fast", "--epochs", "2"]) == 0
+    settings = events("r")[0]["settings"]
+    assert (settings["epochs"], settings["batch_size"]) == (2, 512)
+    assert settings["optimizer"]["type"] == "Adam"
+    assert (settings["optimizer"]["lr"], settings["optimizer"]["betas"]) == (0.01, [0.7, 0.9])
+    assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.3}
+
+
 def test_resume_of_a_finished_run_and_what_may_not_change(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -167,7 +167,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     option("--resize", "scale pictures of a folder to this size", metavar="HxW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
     option("--model", "lenet5 (default), lenet5_1998, mlp, small_cnn, or FILE.py:FUNCTION")
-    option("--recipe", "settings to begin with: default or adam")
+    option("--recipe", "settings to begin with: default, adam or fast")
     option("--epochs", "times to go through the training images", type=int, metavar="N")
     option("--batch-size", "images a step", type=int, metavar="N")
     option("--optimizer", "sgd, adam or adamw")
