@@ -15,7 +15,7 @@ from gpucnn.losses import CrossEntropyLoss, Loss
 from gpucnn.model import Sequential
 from gpucnn.processor import cores
 
-BATCH_SIZE = 400
+BATCH_SIZE = 320
 """Images at a time: the more, the less often threads wait for each other."""
 
 MOST_THREADS = 4
