@@ -342,8 +342,9 @@ struct Tile {
 
 // An operand that lies in memory as a matrix: its element (line, k), k < count, is
 // data[line * line_stride + k * k_stride]. An operand gives with get(r) the thread's r-th element
-// of the lines, at its present k, and step() moves k on.
-template <class F>
+// of the lines, at its present k, and step() moves k on. With ONES, a line of ones is behind the
+// last.
+template <class F, bool ONES = false>
 struct Matrix {
     using Place = F;
     const real* at;
@@ -356,7 +357,9 @@ struct Matrix {
           lines(lines - first_line) {}
 
     __device__ real get(int r) const {
-        return left > 0 && F::line(r) < lines ? at[(int64)r * F::LINE_STEP * line_stride] : 0;
+        if (left <= 0) return 0;
+        if (F::line(r) < lines) return at[(int64)r * F::LINE_STEP * line_stride];
+        return ONES && F::line(r) == lines ? 1 : 0;
     }
 
     __device__ void step() {

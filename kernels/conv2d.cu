@@ -10,7 +10,8 @@
 // outputs, out_h, out_w).
 //
 // A transposed convolution is dx as an operation of its own (with a bias), its dx is y, and its dw
-// is dw with the two arrays exchanged: these kernels serve both. db is sum_channels (sum.cu).
+// is dw with the two arrays exchanged: these kernels serve both. db is made with dw, as if a pixel
+// of each window were 1; a transposed convolution's is sum_channels (sum.cu).
 //
 // Variants, slow to fast:
 //   *_naive     a thread owns an element of the result and adds its products in index order;
@@ -89,50 +90,55 @@ conv2d_backward_input_naive(const real* __restrict__ grad, const real* __restric
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 conv2d_backward_weight_naive(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ weight_grad, int batch, int channels, int outputs,
-                             int groups, int kernel_h, int kernel_w, int stride_h, int stride_w,
-                             int top, int left, int dilation_h, int dilation_w, int height,
-                             int width, int out_h, int out_w) {
+                             real* __restrict__ weight_grad, real* __restrict__ NULLABLE bias_grad,
+                             int batch, int channels, int outputs, int groups, int kernel_h,
+                             int kernel_w, int stride_h, int stride_w, int top, int left,
+                             int dilation_h, int dilation_w, int height, int width, int out_h,
+                             int out_w) {
     const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
     const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int64 at = thread_index();
-    const int each = channels / groups, taps = kernel_h * kernel_w;
-    if (at >= (int64)outputs * each * taps) return;
-    const Division filter = divide(at, taps), output = divide(filter.quotient, each);
-    const int i = (int)filter.rest / kernel_w, j = (int)filter.rest % kernel_w;
-    const int o = output.quotient, c = o / (outputs / groups) * each + (int)output.rest;
+    const int each = channels / groups, taps = kernel_h * kernel_w, length = each * taps;
+    const int64 at = thread_index(), line = length + (bias_grad ? 1 : 0);
+    if (at >= outputs * line) return;
+    const Division element = divide(at, line);
+    const int o = (int)element.quotient, k = (int)element.rest;
+    const bool ones = k == length;  // the bias's: as if the pixel were 1
+    const int i = k % taps / kernel_w, j = k % kernel_w;
+    const int c = o / (outputs / groups) * each + (ones ? 0 : k / taps);
     real sum = 0;
     for (int64 n = 0; n < batch; ++n) {
         const real* stops = grad + (n * outputs + o) * out_h * out_w;
         const real* plane = input + (n * channels + c) * height * width;
         for (int oy = 0; oy < out_h; ++oy) {
             const int y = rows.pixel(oy, i);
-            if (!rows.inside(y)) continue;
+            if (!ones && !rows.inside(y)) continue;
             for (int ox = 0; ox < out_w; ++ox) {
                 const int x = columns.pixel(ox, j);
-                if (columns.inside(x)) {
-                    sum += stops[(int64)oy * out_w + ox] * plane[(int64)y * width + x];
-                }
+                if (!ones && !columns.inside(x)) continue;
+                sum += stops[(int64)oy * out_w + ox] * (ones ? 1 : plane[(int64)y * width + x]);
             }
         }
     }
-    weight_grad[at] = sum;
+    *(ones ? bias_grad + o : weight_grad + (int64)o * length + k) = sum;
 }
 
 // A block owns an element: its threads go through samples and stops, 256 apart, and a fixed tree
 // adds them. For few outputs a group, which would leave most of a tile empty.
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ weight_grad, int batch, int channels, int outputs,
-                             int groups, int kernel_h, int kernel_w, int stride_h, int stride_w,
-                             int top, int left, int dilation_h, int dilation_w, int height,
-                             int width, int out_h, int out_w) {
+                             real* __restrict__ weight_grad, real* __restrict__ NULLABLE bias_grad,
+                             int batch, int channels, int outputs, int groups, int kernel_h,
+                             int kernel_w, int stride_h, int stride_w, int top, int left,
+                             int dilation_h, int dilation_w, int height, int width, int out_h,
+                             int out_w) {
     const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
     const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int at = blockIdx.x;
-    const int each = channels / groups, taps = kernel_h * kernel_w;
+    const int each = channels / groups, taps = kernel_h * kernel_w, length = each * taps;
+    const int line = length + (bias_grad ? 1 : 0);
+    const int o = blockIdx.x / line, at = blockIdx.x % line;
+    const bool ones = at == length;  // the bias's: as if the pixel were 1
     const int i = at % taps / kernel_w, j = at % kernel_w;
-    const int o = at / taps / each, c = o / (outputs / groups) * each + at / taps % each;
+    const int c = o / (outputs / groups) * each + (ones ? 0 : at / taps);
     const int64 stops = (int64)out_h * out_w;
     real sum = 0;
     for (int64 k = threadIdx.x; k < batch * stops; k += blockDim.x) {
@@ -140,13 +146,15 @@ conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restri
         const int64 n = part.quotient;
         const int stop = part.rest, y = rows.pixel(stop / out_w, i);
         const int x = columns.pixel(stop % out_w, j);
-        if (rows.inside(y) && columns.inside(x)) {
-            const real* plane = input + (n * channels + c) * height * width;
-            sum += grad[(n * outputs + o) * stops + stop] * plane[(int64)y * width + x];
+        const real share = grad[(n * outputs + o) * stops + stop];
+        if (ones) {
+            sum += share;
+        } else if (rows.inside(y) && columns.inside(x)) {
+            sum += share * input[((n * channels + c) * height + y) * width + x];
         }
     }
     sum = block_sum(sum);
-    if (threadIdx.x == 0) weight_grad[at] = sum;
+    if (threadIdx.x == 0) *(ones ? bias_grad + o : weight_grad + (int64)o * length + at) = sum;
 }
 
 // --- tiled: implicit matrix products -------------------------------------------------------------
@@ -396,7 +404,8 @@ struct Gradients {
     }
 };
 
-// Weight's gradient, B: column = (channel, tap), k = (sample, stop): the pixel under the tap.
+// Weight's gradient, B: column = (channel, tap), k = (sample, stop): the pixel under the tap. The
+// column behind the last is one of ones, which makes the bias's gradient.
 template <class F>
 struct Pixels {
     using Place = F;
@@ -404,8 +413,9 @@ struct Pixels {
     Digits k;
     const real* channels;
     int64 left;
-    int64 offset[F::COUNT];  // of the channel, or -1 beyond the last
+    int64 offset[F::COUNT];  // of the channel, ONES for the column of these, or BEYOND it
     int y[F::COUNT], x[F::COUNT];  // of the tap at the first stop
+    static constexpr int ONES = -1, BEYOND = -2;
 
     __device__ Pixels(const Conv& conv, const real* input, int group, int first, int64 k_begin,
                       int64 k_end)
@@ -416,7 +426,9 @@ struct Pixels {
         for (int r = 0; r < F::COUNT; ++r) {
             const int column = first + F::line(r), tap = column % conv.taps;
             const int c = column / conv.taps;
-            offset[r] = c < conv.each ? c * conv.area : -1;
+            offset[r] = c < conv.each                     ? c * conv.area
+                        : column == conv.each * conv.taps ? ONES
+                                                          : BEYOND;
             y[r] = conv.rows.pixel(0, tap / conv.columns.taps);
             x[r] = conv.columns.pixel(0, tap % conv.columns.taps);
         }
@@ -425,10 +437,9 @@ struct Pixels {
     __device__ real get(int r) const {
         const int row = y[r] + k.row * conv.rows.stride;
         const int column = x[r] + k.column * conv.columns.stride;
-        if (left <= 0 || offset[r] < 0 || !conv.rows.inside(row) ||
-            !conv.columns.inside(column)) {
-            return 0;
-        }
+        if (left <= 0) return 0;
+        if (offset[r] < 0) return offset[r] == ONES ? 1 : 0;
+        if (!conv.rows.inside(row) || !conv.columns.inside(column)) return 0;
         const real* plane = channels + k.high * (conv.channels * conv.area) + offset[r];
         return plane[row * conv.columns.size + column];
     }
@@ -493,11 +504,12 @@ __device__ void backward_input(const Conv& conv, const real* grad, const real* w
           conv.area, [&](int j) { return phases.place(conv, j); });
 }
 
-// Grid: x tiles of (channel, tap), y tiles of a group's outputs, z groups times splits. A split
-// owns whole slabs of (sample, stop) and writes to its own part of partials (splits, weight).
+// Grid: x tiles of (channel, tap) and one column more for the bias, if there is one, y tiles of a
+// group's outputs, z groups times splits. A split owns whole slabs of (sample, stop) and writes to
+// its own part of partials (splits, weight and bias); a single one writes to the results.
 template <class T>
 __device__ void backward_weight(const Conv& conv, const real* grad, const real* input,
-                                real* partials, int splits) {
+                                real* partials, real* bias_grad, int splits) {
     using A = Gradients<typename T::template RowFetch<true>>;
     using B = Pixels<typename T::template ColumnFetch<true>>;
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
@@ -509,8 +521,10 @@ __device__ void backward_weight(const Conv& conv, const real* grad, const real* 
     T tile;
     tile.multiply(A(conv, grad, group, first_row, begin, end),
                   B(conv, input, group, first_column, begin, end), end - begin);
-    const int columns = conv.each * conv.taps;
-    real* part = partials + ((int64)split * conv.outputs + group * conv.outs) * columns;
+    const int columns = conv.each * conv.taps, first_output = group * conv.outs;
+    const int64 weights = (int64)conv.outputs * columns;
+    real* part = partials + split * (weights + (bias_grad ? conv.outputs : 0));
+    real* beside = bias_grad && splits > 1 ? part + weights : bias_grad;
 #pragma unroll
     for (int i = 0; i < T::high; ++i) {
         const int row = first_row + T::row(i);
@@ -518,7 +532,11 @@ __device__ void backward_weight(const Conv& conv, const real* grad, const real* 
 #pragma unroll
         for (int j = 0; j < T::wide; ++j) {
             const int column = first_column + T::column(j);
-            if (column < columns) part[(int64)row * columns + column] = tile.sum[i][j];
+            if (column < columns) {
+                part[(int64)(first_output + row) * columns + column] = tile.sum[i][j];
+            } else if (column == columns && beside) {
+                beside[first_output + row] = tile.sum[i][j];
+            }
         }
     }
 }
@@ -577,24 +595,26 @@ conv2d_backward_input_64x128(const real* __restrict__ grad, const real* __restri
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ partials, int splits, int batch, int channels,
-                             int outputs, int groups, int kernel_h, int kernel_w, int stride_h,
-                             int stride_w, int top, int left, int dilation_h, int dilation_w,
-                             int height, int width, int out_h, int out_w) {
+                             real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
+                             int splits, int batch, int channels, int outputs, int groups,
+                             int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
+                             int left, int dilation_h, int dilation_w, int height, int width,
+                             int out_h, int out_w) {
     const Conv conv = {batch, channels, outputs, groups,
                        {kernel_h, stride_h, top, dilation_h, height, out_h},
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    backward_weight<NarrowWeight>(conv, grad, input, partials, splits);
+    backward_weight<NarrowWeight>(conv, grad, input, partials, bias_grad, splits);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_backward_weight_64x64(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ partials, int splits, int batch, int channels,
-                             int outputs, int groups, int kernel_h, int kernel_w, int stride_h,
-                             int stride_w, int top, int left, int dilation_h, int dilation_w,
-                             int height, int width, int out_h, int out_w) {
+                             real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
+                             int splits, int batch, int channels, int outputs, int groups,
+                             int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
+                             int left, int dilation_h, int dilation_w, int height, int width,
+                             int out_h, int out_w) {
     const Conv conv = {batch, channels, outputs, groups,
                        {kernel_h, stride_h, top, dilation_h, height, out_h},
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    backward_weight<LargeWeight>(conv, grad, input, partials, splits);
+    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits);
 }

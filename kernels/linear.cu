@@ -6,7 +6,7 @@
 //
 // Variants, slow to fast: *_naive, a thread owns an element of the result and adds its products in
 // index order; *_32x32 and *_64x128, a block owns a tile of the result (common.cuh). Either way an
-// element is one thread's sum in index order. db is sum_channels (sum.cu).
+// element is one thread's sum in index order. db is made with dw.
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_forward_naive(const real* __restrict__ input, const real* __restrict__ weight,
@@ -33,14 +33,16 @@ linear_backward_input_naive(const real* __restrict__ grad, const real* __restric
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_backward_weight_naive(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ weight_grad, int batch, int features,
-                             int outputs) {
-    const int64 at = thread_index();
-    if (at >= (int64)outputs * features) return;
-    const int64 o = at / features, f = at % features;
+                             real* __restrict__ weight_grad, real* __restrict__ NULLABLE bias_grad,
+                             int batch, int features, int outputs) {
+    const int64 at = thread_index(), columns = features + (bias_grad ? 1 : 0);
+    if (at >= outputs * columns) return;
+    const int64 o = at / columns, f = at % columns;
     real sum = 0;
-    for (int64 n = 0; n < batch; ++n) sum += grad[n * outputs + o] * input[n * features + f];
-    weight_grad[at] = sum;
+    for (int64 n = 0; n < batch; ++n) {
+        sum += grad[n * outputs + o] * (f < features ? input[n * features + f] : 1);
+    }
+    *(f < features ? weight_grad + o * features + f : bias_grad + o) = sum;
 }
 
 // --- tiled: a matrix product each ----------------------------------------------------------------
@@ -57,7 +59,7 @@ struct Corner {
 
 template <class T>
 __device__ void write(const T& tile, const Corner<T>& first, real* result, const real* bias,
-                      int relu, int rows, int columns) {
+                      int relu, int rows, int columns, real* beside = nullptr) {
 #pragma unroll
     for (int i = 0; i < T::high; ++i) {
         const int64 row = first.row + T::row(i);
@@ -65,8 +67,11 @@ __device__ void write(const T& tile, const Corner<T>& first, real* result, const
 #pragma unroll
         for (int j = 0; j < T::wide; ++j) {
             const int column = first.column + T::column(j);
-            if (column >= columns) break;
-            result[row * columns + column] = finish(tile.sum[i][j], bias, column, relu);
+            if (column < columns) {
+                result[row * columns + column] = finish(tile.sum[i][j], bias, column, relu);
+            } else if (column == columns && beside) {
+                beside[row] = tile.sum[i][j];
+            }
         }
     }
 }
@@ -95,16 +100,17 @@ __device__ void backward_input(const real* grad, const real* weight, real* input
     write(tile, first, input_grad, nullptr, 0, batch, features);
 }
 
+// A column of ones behind those of the input makes the bias's gradient.
 template <class T>
-__device__ void backward_weight(const real* grad, const real* input, real* weight_grad, int batch,
-                                int features, int outputs) {
+__device__ void backward_weight(const real* grad, const real* input, real* weight_grad,
+                                real* bias_grad, int batch, int features, int outputs) {
     using A = Matrix<typename T::template RowFetch<false>>;
-    using B = Matrix<typename T::template ColumnFetch<false>>;
+    using B = Matrix<typename T::template ColumnFetch<false>, true>;
     const Corner<T> first;
     T tile;
     tile.multiply(A(grad, 1, outputs, first.row, outputs, batch),
                   B(input, 1, features, first.column, features, batch), batch);
-    write(tile, first, weight_grad, nullptr, 0, outputs, features);
+    write(tile, first, weight_grad, nullptr, 0, outputs, features, bias_grad);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -137,14 +143,16 @@ linear_backward_input_64x128(const real* __restrict__ grad, const real* __restri
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_backward_weight_32x32(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ weight_grad, int batch, int features,
+                             real* __restrict__ weight_grad,
+                             real* __restrict__ NULLABLE bias_grad, int batch, int features,
                              int outputs) {
-    backward_weight<Small>(grad, input, weight_grad, batch, features, outputs);
+    backward_weight<Small>(grad, input, weight_grad, bias_grad, batch, features, outputs);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 linear_backward_weight_64x128(const real* __restrict__ grad, const real* __restrict__ input,
-                              real* __restrict__ weight_grad, int batch, int features,
+                              real* __restrict__ weight_grad,
+                              real* __restrict__ NULLABLE bias_grad, int batch, int features,
                               int outputs) {
-    backward_weight<Large>(grad, input, weight_grad, batch, features, outputs);
+    backward_weight<Large>(grad, input, weight_grad, bias_grad, batch, features, outputs);
 }

@@ -11,15 +11,16 @@ sum_partials(const real* __restrict__ partials, real* __restrict__ output, int c
     if (threadIdx.x == 0) output[0] = sum;
 }
 
-// The sum over the first axis of partials (count, n), as output (n). A thread owns one element and
-// adds its parts in order.
+// The sum over the first axis of partials (count, n), as output (first) and, where there are more,
+// rest (n - first). A thread owns one element and adds its parts in order.
 extern "C" __global__ void __launch_bounds__(256)
-sum_splits(const real* __restrict__ partials, real* __restrict__ output, int count, int64 n) {
+sum_splits(const real* __restrict__ partials, real* __restrict__ output,
+           real* __restrict__ NULLABLE rest, int count, int64 n, int64 first) {
     const int64 i = thread_index();
     if (i >= n) return;
     real sum = 0;
     for (int part = 0; part < count; ++part) sum += partials[part * n + i];
-    output[i] = sum;
+    *(i < first ? output + i : rest + i - first) = sum;
 }
 
 // The sum of each channel of grad (batch, channels, area), as output (channels): the gradient of a

@@ -41,6 +41,8 @@ from rows import (
 
 CONVOLUTIONS = [
     conv("1x1 kernel", (2, 3, 5, 4), (4, 3, 1, 1)),
+    conv("through ReLU", (2, 3, 5, 4), (4, 3, 2, 3), relu=True),
+    conv("through ReLU, no bias", (2, 3, 5, 4), (4, 3, 2, 3), bias=False, relu=True),
     conv("batch 1", (1, 2, 6, 7), (3, 2, 3, 3)),
     conv("no bias", (2, 2, 5, 5), (3, 2, 3, 3), bias=False),
     conv("odd sizes, nothing square", (3, 2, 7, 5), (3, 2, 3, 2)),
@@ -196,6 +198,8 @@ LINEAR = [
     linear("past a tile", (33, 17), 31),
     linear("long sums", (3, 1025), 2),
     linear("257 rows", (257, 3), 2),
+    linear("through ReLU", (5, 4), 6, relu=True),
+    linear("through ReLU, no bias", (5, 4), 6, bias=False, relu=True),
     pointwise("flatten", "feature map", (2, 3, 4, 5), normal),
     pointwise("flatten", "batch 1", (1, 2, 7), normal),
     pointwise("flatten", "flat already", (3, 4), normal),

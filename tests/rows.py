@@ -47,7 +47,8 @@ class Case:
 
     @property
     def has_backward(self) -> bool:
-        return hasattr(Backend, f"{self.op}_backward")
+        # With ``relu`` two operations are one: each has its own backward.
+        return hasattr(Backend, f"{self.op}_backward") and "relu" not in self.options
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the row's arrays, fresh and the same each time."""
@@ -322,12 +323,12 @@ def loss(
     return Case(op, name, make, {"reduction": reduction}, math.prod(shape), smooth)
 
 
-def linear(name: str, shape: Shape, outs: int, bias: bool = True) -> Case:
+def linear(name: str, shape: Shape, outs: int, bias: bool = True, **options: Any) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[1])}
         return arrays | ({"bias": normal(rng, outs)} if bias else {})
 
-    return Case("linear", name, make, {}, max(*shape, outs))
+    return Case("linear", name, make, options, max(*shape, outs))
 
 
 def dropout(name: str, shape: Shape) -> Case:

@@ -26,7 +26,8 @@ def test_convolutions_in_parts(
     monkeypatch.setattr(numpy_windows, "MANY", many)
     backend = get_backend("numpy")
     results = forward(backend, case, to_backend(backend, case.arrays()))
-    results |= backward(backend, case, saved_arguments(backend, case))
+    if case.has_backward:
+        results |= backward(backend, case, saved_arguments(backend, case))
     wanted = reference(case)
     for name, reference_value in (wanted.results | wanted.grads).items():
         assert_close(results[name], reference_value, length=case.length, what=name)

@@ -206,30 +206,32 @@ class CudaBackend(Backend):
         return output
 
     def _conv2d_weight(
-        self, grad: Array, input: Array, out: Array, window: Window, groups: int
+        self, grad: Array, input: Array, out: ParameterGrads, window: Window, groups: int
     ) -> None:
-        """Write the gradient of a convolution's weight to ``out``."""
+        """Write the gradients of a convolution's weight, and of its bias if any, to ``out``."""
+        weight, bias = out
         batch, channels = input.shape[:2]
-        rows, columns = out.shape[0] // groups, math.prod(out.shape[1:])
-        sizes = conv_sizes(batch, channels, out.shape[0], groups, window)
+        outputs, biases = weight.shape[0], 0 if bias is None else 1
+        rows, columns = outputs // groups, math.prod(weight.shape[1:]) + biases
+        sizes = conv_sizes(batch, channels, outputs, groups, window)
         tile = choose_tile(self.variant, WEIGHT_TILES, rows, columns, groups)
+        kernel, elements = "conv2d_backward_weight", outputs * columns
         if self.variant == "naive":
-            self._kernels.launch_each(
-                "conv2d_backward_weight_naive", out.size, grad, input, out, *sizes
-            )
+            self._kernels.launch_each(f"{kernel}_naive", elements, grad, input, *out, *sizes)
         elif tile is None:
-            self._kernels.launch("conv2d_backward_weight_block", out.size, grad, input, out, *sizes)
+            self._kernels.launch(f"{kernel}_block", elements, grad, input, *out, *sizes)
         else:
-            terms = batch * math.prod(window.output)
             x, y = -(-columns // tile[1]), -(-rows // tile[0])
-            splits = count_splits(terms, x * y * groups)
-            partials = out if splits == 1 else self.empty((splits, *out.shape))
+            splits = count_splits(batch * math.prod(window.output), x * y * groups)
+            partials = weight if splits == 1 else self.empty((splits, elements))
             self._kernels.launch(
-                f"conv2d_backward_weight_{tile[0]}x{tile[1]}",
-                (x, y, groups * splits), grad, input, partials, splits, *sizes,
+                f"{kernel}_{tile[0]}x{tile[1]}",
+                (x, y, groups * splits), grad, input, partials, bias, splits, *sizes,
             )  # fmt: skip
             if splits > 1:
-                self._kernels.launch_each("sum_splits", out.size, partials, out, splits, out.size)
+                self._kernels.launch_each(
+                    "sum_splits", elements, partials, *out, splits, elements, weight.size
+                )
 
     def _sum_channels(self, grad: Array, out: Array | None) -> None:
         """Write the sum of each of ``grad``'s channels, a bias's gradient, to ``out``."""
@@ -249,8 +251,7 @@ class CudaBackend(Backend):
         input_grad: bool,
         out: ParameterGrads,
     ) -> Array | None:
-        self._conv2d_weight(grad, input, out[0], window, groups)
-        self._sum_channels(grad, out[1])
+        self._conv2d_weight(grad, input, out, window, groups)
         return self._conv2d_input(grad, weight, None, window, groups) if input_grad else None
 
     # A transposed convolution is the input gradient of a convolution, and the other way round.
@@ -270,7 +271,7 @@ class CudaBackend(Backend):
         input_grad: bool,
         out: ParameterGrads,
     ) -> Array | None:
-        self._conv2d_weight(input, grad, out[0], window, groups)
+        self._conv2d_weight(input, grad, (out[0], None), window, groups)
         self._sum_channels(grad, out[1])
         return self._conv2d(grad, weight, None, window, groups, False) if input_grad else None
 
@@ -357,12 +358,12 @@ class CudaBackend(Backend):
     ) -> Array | None:
         (batch, features), outputs = input.shape, weight.shape[0]
         sizes = (batch, features, outputs)
+        columns = features if out[1] is None else features + 1
         self._product(
             "linear_backward_weight",
-            LINEAR_TILES, outputs, features, 1,
-            grad, input, out[0], *sizes,
+            LINEAR_TILES, outputs, columns, 1,
+            grad, input, *out, *sizes,
         )  # fmt: skip
-        self._sum_channels(grad, out[1])
         if not input_grad:
             return None
         result = self.empty(input.shape)
