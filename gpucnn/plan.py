@@ -38,22 +38,31 @@ class ConvReLUMaxPool:
 
 
 class WithReLU:
-    """A convolution or linear layer that puts its results through the ReLU behind it itself."""
+    """A convolution or linear layer that puts its results through the ReLU behind it itself.
 
-    def __init__(self, layer: Conv2d | Linear) -> None:
-        self.layer = layer
+    Where max-pooling follows, its backward does the ReLU's as well.
+    """
+
+    def __init__(self, layer: Conv2d | Linear, pool: MaxPool2d | None = None) -> None:
+        self.layer, self.pool = layer, pool
         self._output: Array = None
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         """As ``Layer.forward``."""
         output = self.layer.forward(be, x, training, relu=True)
+        if self.pool is not None:
+            output = self.pool.forward(be, output, training)
         self._output = output if training else None
         return output
 
     def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
         """As ``Layer.backward``."""
         output, self._output = self._output, None
-        return self.layer.backward(be, be.relu_backward(grad, output), input_grad)
+        if self.pool is not None:
+            grad = self.pool.backward(be, grad, relu_output=output)
+        else:
+            grad = be.relu_backward(grad, output)
+        return self.layer.backward(be, grad, input_grad)
 
 
 def make_plan(
@@ -93,8 +102,9 @@ def _join(
             samples,
             training,
         )
-        if operation is not None:
-            return ConvReLUMaxPool(first, operation), 3
+        if operation is None:
+            return WithReLU(first, pool), 3
+        return ConvReLUMaxPool(first, operation), 3
     if kinds[:2] in ([Conv2d, ReLU], [Linear, ReLU]):
         assert isinstance(first, Conv2d | Linear)
         return WithReLU(first), 2

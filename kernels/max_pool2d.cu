@@ -1,9 +1,10 @@
 // Max pooling: y is the greatest element under the window, the first of equal ones in row-major
 // order; a NaN beats every number, and the first NaN wins. Indices say where it lies in the
-// flattened plane; backward gives dy to that element.
+// flattened plane; backward gives dy to that element, and where relu_output, y after a ReLU before
+// the pooling, is not positive, to none: what a backward of that ReLU would come to.
 //
-// Shapes: input and input_grad (planes, height, width), output, indices and grad (planes, out_h,
-// out_w), a plane being a sample's channel. Forward: a thread owns an output and goes through its
+// Shapes: input and input_grad (planes, height, width), output, indices, grad and relu_output
+// (planes, out_h, out_w), a plane being a sample's channel. Forward: a thread owns an output and goes through its
 // taps in order. Backward: a thread owns an input element and gathers, in row-major order, from the
 // windows that reach over it, so that nothing is added by two threads.
 
@@ -34,6 +35,7 @@ max_pool2d_forward(const real* __restrict__ input, real* __restrict__ output,
 
 extern "C" __global__ void __launch_bounds__(256)
 max_pool2d_backward(const real* __restrict__ grad, const int64* __restrict__ indices,
+                    const real* __restrict__ NULLABLE relu_output,
                     real* __restrict__ input_grad, int64 planes, int kernel_h, int kernel_w,
                     int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
                     int height, int width, int out_h, int out_w) {
@@ -47,7 +49,8 @@ max_pool2d_backward(const real* __restrict__ grad, const int64* __restrict__ ind
     real sum = 0;
     window.each_stop(pixel, [&](int oy, int ox) {
         const int64 stop = first + oy * out_w + ox;
-        if (indices[stop] == pixel) sum += grad[stop];
+        const bool passes = !relu_output || relu_output[stop] > 0;
+        if (passes && indices[stop] == pixel) sum += grad[stop];
     });
     input_grad[at] = sum;
 }

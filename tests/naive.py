@@ -279,10 +279,14 @@ def max_pool2d_backward(
     padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
+    *,
+    relu_output: Array | None = None,
 ) -> Array:
     del kernel_size, stride, padding, dilation, ceil_mode  # the indices say it all
     input_grad = np.zeros(tuple(input_shape))
     for n, c, y, x in np.ndindex(*grad.shape):
+        if relu_output is not None and not relu_output[n, c, y, x] > 0:
+            continue
         row, column = divmod(int(indices[n, c, y, x]), input_shape[3])
         input_grad[n, c, row, column] += float(grad[n, c, y, x])
     return input_grad

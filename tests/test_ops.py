@@ -24,7 +24,7 @@ from rows import (
 from tolerance import assert_close
 
 from gpucnn.backends import Backend
-from gpucnn.errors import ArrayError
+from gpucnn.errors import ArrayError, ShapeError
 
 DIFFERENTIABLE = [case for case in CASES if case.has_backward]
 ARRAY_METHODS = {"asarray", "to_numpy", "empty", "zeros", "synchronize"}  # test_contract.py
@@ -275,3 +275,21 @@ def test_an_infinite_gradient_goes_to_the_greatest_element_alone(backend: Backen
     grads = backend.to_numpy(backend.max_pool2d_backward(grad, indices, x.shape, 2))
     wanted = np.float32([[0, 0, np.nan, 0], [np.inf, 0, 0, 0]])[None, None]
     np.testing.assert_array_equal(grads, wanted)
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 1, "padding": 1}], ids=["apart", "overlapping"])
+def test_a_pooling_does_the_backward_of_the_relu_before_it(
+    backend: Backend, options: dict[str, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    x = backend.asarray(rng.normal(size=(2, 3, 7, 6)) - 1)
+    cut = backend.relu(x)
+    output, indices = backend.max_pool2d(cut, 2, return_indices=True, **options)
+    grad = backend.asarray(rng.normal(size=output.shape))
+    given = (grad, indices, x.shape, 2)
+    wanted = backend.relu_backward(backend.max_pool2d_backward(*given, **options), cut)
+    found = backend.max_pool2d_backward(*given, **options, relu_output=output)
+    np.testing.assert_array_equal(backend.to_numpy(found), backend.to_numpy(wanted))
+    assert (backend.to_numpy(output) == 0).any(), "something must be cut off"
+    with pytest.raises(ShapeError, match="max_pool2d_backward: relu_output must have shape"):
+        backend.max_pool2d_backward(*given, **options, relu_output=x)

@@ -304,8 +304,14 @@ class Backend(Checks, ABC):
         padding: IntOrPair = 0,
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
+        *,
+        relu_output: Array | None = None,
     ) -> Array:
-        """Return the gradient of the input: each output's goes to the element it was taken from."""
+        """Return the gradient of the input: each output's goes to the element it was taken from.
+
+        ``relu_output`` is the pooling's output, given where its input came through ``relu``: what
+        that cut off gets no gradient, as ``relu_backward`` would have it.
+        """
         op = "max_pool2d_backward"
         samples, channels, height, width = self._shape(op, "input_shape", input_shape, 4)
         window = pool_window(
@@ -313,10 +319,14 @@ class Backend(Checks, ABC):
         )
         self._check(op, "grad", grad, (samples, channels, *window.output))
         self._check(op, "indices", indices, grad.shape, np.int64)
-        return self._max_pool2d_backward(grad, indices, window)
+        if relu_output is not None:
+            self._check(op, "relu_output", relu_output, grad.shape)
+        return self._max_pool2d_backward(grad, indices, relu_output, window)
 
     @abstractmethod
-    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array: ...
+    def _max_pool2d_backward(
+        self, grad: Array, indices: Array, relu_output: Array | None, window: Window
+    ) -> Array: ...
 
     def avg_pool2d(
         self,

@@ -136,7 +136,7 @@ class CudaBackend(Backend):
             self._kernels.launch("sum_partials", 1, partials, output, parts)
         return output
 
-    def _pool(self, kernel: str, window: Window, inputs: tuple[Array, ...], *sizes: int) -> Array:
+    def _pool(self, kernel: str, window: Window, inputs: tuple[Any, ...], *sizes: int) -> Array:
         """Return a pooling's output, or the gradient of its input."""
         plane = window.plane if kernel.endswith("backward") else window.output
         output = self.empty((*inputs[0].shape[:2], *plane))
@@ -289,8 +289,10 @@ class CudaBackend(Backend):
         )  # fmt: skip
         return output, indices
 
-    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
-        return self._pool("max_pool2d_backward", window, (grad, indices))
+    def _max_pool2d_backward(
+        self, grad: Array, indices: Array, relu_output: Array | None, window: Window
+    ) -> Array:
+        return self._pool("max_pool2d_backward", window, (grad, indices, relu_output))
 
     def _avg_pool2d(
         self, input: Array, window: Window, count_include_pad: bool, divisor: int | None

@@ -157,7 +157,11 @@ class NumpyBackend(Backend):
         best, indices = max_with_index(x, window)
         return batch_first(best), batch_first(indices)
 
-    def _max_pool2d_backward(self, grad: Array, indices: Array, window: Window) -> Array:
+    def _max_pool2d_backward(
+        self, grad: Array, indices: Array, relu_output: Array | None, window: Window
+    ) -> Array:
+        if relu_output is not None:
+            grad = masked(grad, relu_output > 0)
         samples, channels = grad.shape[:2]
         plane = np.zeros((channels, *window.plane, samples), self.dtype)
         # Where each gradient goes in flat memory: windows may share an element, so they add up.

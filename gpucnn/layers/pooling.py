@@ -57,9 +57,18 @@ class MaxPool2d(_Pool):
         self._keep(training, (indices, x.shape))
         return output
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+    def backward(
+        self,
+        be: Backend,
+        grad: Array,
+        input_grad: bool = True,
+        *,
+        relu_output: Array | None = None,
+    ) -> Array | None:
         indices, shape = self._take()
-        return be.max_pool2d_backward(grad, indices, shape, **self._options())
+        return be.max_pool2d_backward(
+            grad, indices, shape, **self._options(), relu_output=relu_output
+        )
 
 
 class _LinearPool(_Pool):
