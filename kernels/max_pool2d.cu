@@ -35,10 +35,10 @@ max_pool2d_forward(const real* __restrict__ input, real* __restrict__ output,
 
 extern "C" __global__ void __launch_bounds__(256)
 max_pool2d_backward(const real* __restrict__ grad, const int64* __restrict__ indices,
-                    const real* __restrict__ NULLABLE relu_output,
-                    real* __restrict__ input_grad, int64 planes, int kernel_h, int kernel_w,
-                    int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                    int height, int width, int out_h, int out_w) {
+                    const real* __restrict__ NULLABLE relu_output, real* __restrict__ input_grad,
+                    int64 planes, int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
+                    int left, int dilation_h, int dilation_w, int height, int width, int out_h,
+                    int out_w) {
     const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
                                {kernel_w, stride_w, left, dilation_w, width, out_w}};
     const int64 at = thread_index();
