@@ -5,8 +5,8 @@
 //
 // Shapes: input and input_grad (planes, height, width), output, indices, grad and relu_output
 // (planes, out_h, out_w), a plane being a sample's channel. Forward: a thread owns an output and
-// goes through its taps in order. Backward: a thread owns an input element and gathers, in row-major
-// order, from the windows that reach over it, so that nothing is added by two threads.
+// goes through its taps in order. Backward: a thread owns an input element and gathers, in
+// row-major order, from the windows that reach over it, so that nothing is added by two threads.
 
 extern "C" __global__ void __launch_bounds__(256)
 max_pool2d_forward(const real* __restrict__ input, real* __restrict__ output,
