@@ -16,6 +16,7 @@ import os
 import pickle
 import shutil
 import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -45,6 +46,9 @@ from gpucnn.model import Sequential
 from gpucnn.settings import Settings
 
 Totals = tuple[float, float]
+
+SHARED_MEMORY = "/dev/shm"
+"""Where Linux has it; Python's multiprocessing cannot do without."""
 
 PATIENCE = 0.002
 """Seconds that a process awaits a message awake: one that sleeps takes a tenth of a millisecond to
@@ -208,6 +212,8 @@ def number_that_pays(model: Sequential, backend: Backend, images: int, settings:
     """
     if not backend.side_by_side:
         return 1
+    if sys.platform == "linux" and not os.access(SHARED_MEMORY, os.W_OK):
+        return 1  # as in some sandboxes
     work = model.summary().multiply_adds
     if work * images * settings.epochs < LEAST_RUN:
         return 1
@@ -228,7 +234,7 @@ class _Shared:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         try:
             # Python takes the first with enough room; without it the first touch ends the process.
-            places = ("/dev/shm", tempfile.gettempdir()) if os.name == "posix" else ()
+            places = (SHARED_MEMORY, tempfile.gettempdir()) if os.name == "posix" else ()
             rooms = [shutil.disk_usage(place).free for place in places if os.path.isdir(place)]
             if rooms and max(rooms) < size:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -263,6 +263,10 @@ def test_there_are_as_many_as_pay(
     model = gpucnn.models.lenet5()
     settings = Settings(epochs=1, batch_size=batch)
     assert workers.number_that_pays(model, model.backend, images, settings) == number
+    with monkeypatch.context() as sandbox:
+        sandbox.setattr(sys, "platform", "linux")
+        sandbox.setattr(workers, "SHARED_MEMORY", "/there/is/none")
+        assert workers.number_that_pays(model, model.backend, images, settings) == 1
     monkeypatch.setattr(type(model.backend), "side_by_side", False)
     assert workers.number_that_pays(model, model.backend, images, settings) == 1
 
