@@ -25,11 +25,10 @@ def import_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except GpucnnError:
-        del sys.modules[name]
-        raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
+        if isinstance(error, GpucnnError):
+            raise
         raise SettingError(f"{path} failed: {type(error).__name__}: {error}") from error
     return module
 

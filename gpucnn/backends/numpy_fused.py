@@ -156,8 +156,9 @@ class ConvReLUMaxPool:
             raise SettingError("backward needs a forward of a plan for training before it")
         self._be._check("max_pool2d_backward", "grad", grad, self._map_shape)
         grads = batch_last(grad).reshape(self._output.shape)
-        self._part_grads.fill(0)
         self._weight_grads.fill(0)
+        if input_grad:
+            self._part_grads.fill(0)
         if out[1] is not None:
             out[1].fill(0)
         for strip in self._strips:

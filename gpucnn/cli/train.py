@@ -63,10 +63,11 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         checkpoint = folder / "checkpoint.npz"
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
         if "workers" not in options:
-            images = len(data.train) - settings.validation
-            number = number_that_pays(model, backend, images, settings)
             if saved:  # maybe begun on a machine with more cores, or fewer
                 number = saved.metadata["settings"].get("workers", 1)
+            else:
+                images = len(data.train) - settings.validation
+                number = number_that_pays(model, backend, images, settings)
             settings = replace(settings, workers=number)
         events = fit(
             model,
