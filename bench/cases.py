@@ -43,9 +43,14 @@ class Case:
             return rng.integers(0, 10, shape)
         if name == "images":
             return rng.integers(0, 256, shape, np.uint8)
-        if name in ("order", "totals", "flag"):
-            kinds = {"order": rng.permutation, "totals": np.zeros}
-            return kinds[name](shape[0]) if name in kinds else np.zeros(shape, np.int64)
+        if name == "indices":
+            return rng.integers(0, 10_000, shape)
+        if name in ("step", "flag"):
+            return np.full(shape, int(name == "step"))
+        if name == "totals":
+            return np.zeros(shape)
+        if name == "rates":
+            return np.array(_RATES[shape[0]])
         if name == "mask":
             return 2.0 * (rng.random(shape) < 0.5)
         if self.op == "binary_cross_entropy" or name in ("target", "exp_avg_sq"):
@@ -126,7 +131,8 @@ def _loss(op: str) -> Case:
 
 CONV1, CONV2, FLAT = (64, 6, 28, 28), (64, 16, 10, 10), (64, 400)
 _PARAMETERS = (61_706,)
-_SGD = {"lr": 0.01, "momentum": 0.9}
+# SGD's learning rate; Adam's tenth step at a rate of 0.001.
+_RATES = {1: (0.01,), 3: (0.001 / (1 - 0.9**10), (1 - 0.999**10) ** 0.5, 1.0)}
 
 CASES: dict[str, Case] = {
     "conv2d conv1 5x5 1->6": _conv(64, 1, 28, 6, 5, padding=2, input_grad=False),
@@ -157,15 +163,13 @@ CASES: dict[str, Case] = {
     "one_hot 10": Case("one_hot", {"target": (64,)}, {"num_classes": 10}, backward=False, work=640),
     "gather_images 64 of 10,000": Case(
         "gather_images",
-        {"images": (10_000, 1, 28, 28), "order": (10_000,), "scale": (1,), "shift": (1,)},
-        {"start": 640, "count": 64},
+        {"images": (10_000, 1, 28, 28), "indices": (64,), "scale": (1,), "shift": (1,)},
         backward=False,
         work=50_176,
     ),
     "gather_labels 64 of 10,000": Case(
         "gather_labels",
-        {"labels": (10_000,), "order": (10_000,)},
-        {"start": 640, "count": 64},
+        {"labels": (10_000,), "indices": (64,)},
         backward=False,
         work=64,
     ),
@@ -177,22 +181,23 @@ CASES: dict[str, Case] = {
     ),
     "check_finite 61,706": Case(
         "check_finite",
-        {"flag": (1,), "loss": (), "grads": _PARAMETERS},
-        {"step": 1},
+        {"flag": (1,), "loss": (), "grads": _PARAMETERS, "step": (1,)},
         backward=False,
         work=61_706,
     ),
     "sgd_step 61,706": Case(
         "sgd_step",
-        dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS),
-        _SGD,
+        {**dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS), "rates": (1,)},
+        {"momentum": 0.9},
         backward=False,
         work=61_706,
     ),
     "adam_step 61,706": Case(
         "adam_step",
-        dict.fromkeys(("param", "grad", "exp_avg", "exp_avg_sq"), _PARAMETERS),
-        {"step": 10, "lr": 0.001},
+        {
+            **dict.fromkeys(("param", "grad", "exp_avg", "exp_avg_sq"), _PARAMETERS),
+            "rates": (3,),
+        },
         backward=False,
         work=61_706,
     ),

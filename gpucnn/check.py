@@ -28,15 +28,22 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "conv_transpose2d": {"input": (32, 16, 7, 7), "weight": (16, 6, 3, 3), "bias": (6,)},
     "linear": {"input": (64, 400), "weight": (120, 400), "bias": (120,)},
     "pool": {"input": (32, 6, 28, 28)},
-    "adam_step": {name: (5000,) for name in ("param", "grad", "exp_avg", "exp_avg_sq")},
-    "sgd_step": {name: (5000,) for name in ("param", "grad", "velocity")},
+    "adam_step": {
+        **{name: (5000,) for name in ("param", "grad", "exp_avg", "exp_avg_sq")},
+        "rates": (3,),
+    },
+    "sgd_step": {**{name: (5000,) for name in ("param", "grad", "velocity")}, "rates": (1,)},
+    "begin_step": {"table": (4, 3), "rates": (3,)},
     "other": {"input": (64, 100), "mask": (64, 100), "target": (64, 100), "array": (5000,)},
 }
-OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "lr": 0.01, "step": 3}
-OPTIONS |= {"return_indices": True, "start": 5, "count": 40}
+OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "batch_size": 20}
+OPTIONS |= {"return_indices": True}
 NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
     "images": lambda rng: rng.integers(0, 256, (64, 1, 28, 28), np.uint8),
+    "counter": lambda rng: np.array([1, 5]),
     "order": lambda rng: rng.permutation(64),
+    "indices": lambda rng: rng.integers(0, 64, 20),
+    "step": lambda rng: np.array([3]),
     "labels": lambda rng: rng.integers(0, 10, 64),
     "scale": lambda rng: rng.uniform(0.1, 1, 1),
     "shift": lambda rng: rng.uniform(-1, 1, 1),
@@ -48,7 +55,8 @@ NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
 }
 ROWS = {"softmax": 100}
 """Terms of the sums inside operations whose results are as large as their arguments."""
-CLASSES = ("cross_entropy", "one_hot", "add_metrics")
+CLASSES = {"cross_entropy": 64, "one_hot": 64, "add_metrics": 64, "begin_step": 20}
+"""Operations whose targets are classes, and their number of samples."""
 KEPT = ("totals",)
 """Arrays that stay float64 on every backend."""
 
@@ -105,7 +113,7 @@ def _make_arguments(op: str, rng: np.random.Generator) -> Arguments:
     arguments: Arguments = {}
     for name in inspect.signature(getattr(Backend, op)).parameters:
         if name == "target" and op in CLASSES:
-            arguments[name] = rng.integers(0, 10, 64)
+            arguments[name] = rng.integers(0, 10, CLASSES[op])
         elif name in NUMBERS:
             arguments[name] = _single(NUMBERS[name](rng))
         elif name in shapes:

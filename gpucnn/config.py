@@ -34,6 +34,11 @@ def build(kind: str, description: Mapping[str, Any], known: Mapping[str, type]) 
         raise SettingError(f"{kind} {name}: {error}") from None
 
 
+def is_own(thing: Any) -> bool:
+    """Return whether ``thing`` is of a class of this package, not of a user's own."""
+    return type(thing).__module__.startswith("gpucnn.")
+
+
 def finite(name: str, value: float, least: float, below: float = math.inf) -> float:
     """Return ``value`` if it is a number in [least, below); else raise SettingError."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backends.checks import Array
-from gpucnn.config import whole
+from gpucnn.config import is_own, whole
 from gpucnn.data import Split
 from gpucnn.errors import ShapeError
 from gpucnn.losses import CrossEntropyLoss, Loss
@@ -64,16 +64,15 @@ class Batches:
     def __len__(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def place(self, index: int) -> tuple[int, int]:
-        """Return where batch ``index`` begins in the order, and how many images it has."""
-        start = index * self.batch_size
-        return start, min(self.batch_size, self.count - start)
-
     def batch(self, index: int) -> tuple[Array, Array]:
         """Return the normalised images and the labels of batch ``index``; the last may be short."""
-        be, (start, count) = self.model.backend, self.place(index)
-        x = be.gather_images(self.images, self.order, start, count, self.scale, self.shift)
-        return x, be.gather_labels(self.labels, self.order, start, count)
+        start = index * self.batch_size
+        indices = self.order[start : start + self.batch_size]
+        return self.images_at(indices), self.model.backend.gather_labels(self.labels, indices)
+
+    def images_at(self, indices: Array) -> Array:
+        """Return the normalised images at ``indices``, int64 (N,), of the split."""
+        return self.model.backend.gather_images(self.images, indices, self.scale, self.shift)
 
     def evaluate(self, loss: Loss) -> Evaluation:
         """Return how well the model does on all batches, on all cores if the backend can.
@@ -90,7 +89,7 @@ class Batches:
                 be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
 
         # Layers of the user's own may keep something on themselves within a forward pass.
-        known = all(type(each).__module__.startswith("gpucnn.") for each in (*layers, loss))
+        known = all(is_own(each) for each in (*layers, loss))
         if be.side_by_side and known and len(self) > 1:
             with ThreadPoolExecutor(min(cores(), MOST_THREADS)) as pool:
                 list(pool.map(look, range(len(self))))  # a list: so that what is raised is raised

@@ -28,7 +28,11 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """Training is about to begin, or to go on behind ``step``."""
+    """Training is about to begin, or to go on behind ``step``.
+
+    ``eager`` says why the operations of a step are launched one by one, where the backend could
+    record and repeat whole steps; else it is None.
+    """
 
     name = "start"
     version: str
@@ -41,6 +45,7 @@ class RunStarted(Event):
     test_images: int
     parameters: int
     steps_per_epoch: int
+    eager: str | None
     settings: dict[str, Any]
 
 

@@ -233,8 +233,8 @@ class Sequential:
         order = self.backend.asarray(np.arange(len(pixels)))
         rows = []
         for start in range(0, len(pixels), batch_size):
-            count = min(batch_size, len(pixels) - start)
-            x = self.backend.gather_images(images_there, order, start, count, scale, shift)
+            indices = order[start : start + batch_size]
+            x = self.backend.gather_images(images_there, indices, scale, shift)
             rows.append(self.backend.to_numpy(self._probabilities(self.forward(x))))
         return np.concatenate(rows)
 

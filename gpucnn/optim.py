@@ -21,24 +21,23 @@ class Optimizer:
         finite(f"{type(self).__name__}: lr", self.lr, 0.0)
         finite(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
         self.state: dict[str, Array] = {}
-        self.steps = 0
 
     def reset(self, be: Backend, size: int) -> None:
         """Begin anew for ``size`` parameters on backend ``be``."""
         self.state = {name: be.zeros((size,)) for name in self.state_names}
-        self.steps = 0
+
+    def rates(self, step: int, lr: float) -> tuple[float, ...]:
+        """Return what ``step`` takes that is new in a step: the first is 1, and ``lr`` its rate."""
+        return (lr,)
 
     def step(
-        self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None = None
+        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
     ) -> None:
-        """Change ``param`` (size,) in place by its gradient, at the rate ``lr``.
+        """Change ``param`` (size,) in place by its gradient.
 
-        Nothing changes where ``flag``, int64 (1,), is not 0 (``Backend.check_finite``).
+        ``rates`` are those of the step, in an array. Nothing changes where ``flag``, int64 (1,), is
+        not 0 (``Backend.check_finite``).
         """
-        self.steps += 1
-        self._step(be, param, grad, lr, flag)
-
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
         raise NotImplementedError
 
 
@@ -57,10 +56,12 @@ class SGD(Optimizer):
         super().__post_init__()
         finite("SGD: momentum", self.momentum, 0.0)
 
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
-        velocity = self.state["velocity"]
+    def step(
+        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+    ) -> None:
+        """As ``Optimizer.step``."""
         settings = (self.momentum, self.weight_decay, self.nesterov)
-        be.sgd_step(param, grad, velocity, lr, *settings, flag)
+        be.sgd_step(param, grad, self.state["velocity"], rates, *settings, flag)
 
 
 @dataclass(eq=False)
@@ -73,7 +74,6 @@ class Adam(Optimizer):
     weight_decay: float = 0.0
 
     state_names = ("exp_avg", "exp_avg_sq")
-    decoupled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,20 +81,28 @@ class Adam(Optimizer):
             finite(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
         finite(f"{type(self).__name__}: eps", self.eps, 0.0)
 
-    def _step(self, be: Backend, param: Array, grad: Array, lr: float, flag: Array | None) -> None:
-        be.adam_step(
-            param,
-            grad,
-            self.state["exp_avg"],
-            self.state["exp_avg_sq"],
-            self.steps,
-            lr,
-            self.betas,
-            self.eps,
-            self.weight_decay,
-            self.decoupled,
-            flag,
-        )
+    def rates(self, step: int, lr: float) -> tuple[float, ...]:
+        """As ``Optimizer.rates``: the three of ``Backend.adam_step``."""
+        first, second = self.betas
+        return lr / (1 - first**step), (1 - second**step) ** 0.5, 1.0
+
+    def step(
+        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+    ) -> None:
+        """As ``Optimizer.step``."""
+        self._step(be, param, grad, rates, self.weight_decay, flag)
+
+    def _step(
+        self,
+        be: Backend,
+        param: Array,
+        grad: Array,
+        rates: Array,
+        weight_decay: float,
+        flag: Array | None,
+    ) -> None:
+        averages = self.state["exp_avg"], self.state["exp_avg_sq"]
+        be.adam_step(param, grad, *averages, rates, self.betas, self.eps, weight_decay, flag)
 
 
 @dataclass(eq=False)
@@ -103,7 +111,16 @@ class AdamW(Adam):
 
     weight_decay: float = 1e-2
 
-    decoupled = True
+    def rates(self, step: int, lr: float) -> tuple[float, ...]:
+        """As ``Optimizer.rates``; the weights shrink by the decay."""
+        *others, _ = super().rates(step, lr)
+        return *others, 1 - lr * self.weight_decay
+
+    def step(
+        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+    ) -> None:
+        """As ``Optimizer.step``."""
+        self._step(be, param, grad, rates, 0.0, flag)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}

@@ -28,8 +28,9 @@ from gpucnn.layers import Sigmoid, Softmax
 from gpucnn.losses import BCELoss
 from gpucnn.model import Sequential
 from gpucnn.settings import Settings
+from gpucnn.steps import Steps
 from gpucnn.version import __version__
-from gpucnn.workers import Workers, set_grads
+from gpucnn.workers import Workers
 
 PathLike = str | os.PathLike[str]
 
@@ -72,13 +73,12 @@ class Run:
         self.train = Batches(model, train.train, settings.batch_size)
         self.test = Batches(model, data.test, BATCH_SIZE)
         self.held_out = Batches(model, held_out, BATCH_SIZE) if held_out else None
-        self.totals = model.backend.zeros((2,), np.float64)
-        self.flag = model.backend.zeros((1,), np.int64)
         self.workers: Workers | None = None
         if settings.workers > 1:
             most = min(settings.batch_size, self.train.count)
             self.workers = Workers(model, settings.loss, settings.seed, settings.workers, most)
         settings.optimizer.reset(model.backend, model.size)
+        self.steps = Steps(model, self.train, settings.loss, settings.optimizer, self.workers)
         model.seed_dropout(settings.seed, 0)
 
         self.epoch = 0  # completed
@@ -127,13 +127,13 @@ class Run:
 
     def _train_epoch(self) -> Generator[Event, None, bool]:
         """Do the rest of an epoch's steps; return whether the run was asked to stop."""
-        order = epoch_order(self.settings.seed, self.epoch, self.train.count)
-        self.train.order = self.model.backend.asarray(order)
-        self.began, self.images_before = time.perf_counter(), self._images()
+        self._begin_epoch()
         while self.index < len(self.train):
+            most = self.every - self.step % self.every if self.every else len(self.train)
             with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
-                self._train_step()
-            self.index += 1
+                self.index += self.steps.do(self.index, most)
+            if not self.model.backend.waits:
+                self._raise_if_diverged()
             yield StepEnded(
                 step=self.step,
                 epoch=self.epoch + 1,
@@ -148,28 +148,27 @@ class Run:
                 yield from self._save()
         return False
 
-    def _train_step(self) -> None:
-        model, be, settings = self.model, self.model.backend, self.settings
-        if self.workers:
-            loss = self.workers.set_grads(self.train, self.index, self.step, self.totals)
-        else:
-            x, target = self.train.batch(self.index)
-            loss = set_grads(model, settings.loss, x, target, self.totals)
-        be.check_finite(self.flag, loss, model.flat_grads, self.step + 1)
-        rate = self._lr(self.step + 1)
-        settings.optimizer.step(be, model.flat_parameters, model.flat_grads, rate, self.flag)
-        if not be.waits:
-            self._raise_if_diverged()
+    def _begin_epoch(self) -> None:
+        """Give the steps the order of the epoch's images, and their rates."""
+        settings, first = self.settings, self.epoch * len(self.train) + 1
+        numbers = range(first, first + len(self.train))
+        self.steps.begin_epoch(
+            epoch_order(settings.seed, self.epoch, self.train.count),
+            [settings.optimizer.rates(number, self._lr(number)) for number in numbers],
+            self.index,
+            self.step,
+        )
+        self.began, self.images_before = time.perf_counter(), self._images()
 
     def _raise_if_diverged(self) -> None:
         """Raise DivergedError if a step met what is not finite; the weights are those before it."""
-        step = int(self.model.backend.to_numpy(self.flag)[0])
+        step = int(self.model.backend.to_numpy(self.steps.flag)[0])
         if step:
             index = (step - 1) % len(self.train)
             where = f"epoch {(step - 1) // len(self.train) + 1}, step {step}"
-            raise DivergedError(
-                f"{where}: {self._diagnosis(index)}; a lower learning rate may help"
-            )
+            with np.errstate(all="ignore"):
+                what = self._diagnosis(index)
+            raise DivergedError(f"{where}: {what}; a lower learning rate may help")
 
     def _end_epoch(self) -> EpochEnded:
         self._raise_if_overflown()
@@ -180,7 +179,7 @@ class Run:
             test = self.test.evaluate(loss)
             held_out = self.held_out.evaluate(loss) if self.held_out else None
         self.epoch, self.index = self.epoch + 1, 0
-        self.totals[...] = 0
+        self.steps.totals[...] = 0
         self.last = {"test_loss": test.loss, "test_accuracy": test.accuracy}
         if held_out is not None:
             self._compare(held_out)
@@ -258,7 +257,7 @@ class Run:
     def _metrics(self) -> tuple[float, float]:
         """Return the epoch's mean loss and accuracy so far; waits for the device."""
         self._raise_if_diverged()
-        loss, correct = self.model.backend.to_numpy(self.totals)
+        loss, correct = self.model.backend.to_numpy(self.steps.totals)
         seen = max(self._images(), 1)
         return float(loss) / seen, float(correct) / seen
 
@@ -276,6 +275,7 @@ class Run:
             test_images=self.test.count,
             parameters=self.model.size,
             steps_per_epoch=len(self.train),
+            eager=self.steps.eager,
             settings=self.settings.as_dict(),
         )
 
@@ -308,7 +308,7 @@ class Run:
         arrays = {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
         arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
-        arrays["totals"] = be.to_numpy(self.totals)
+        arrays["totals"] = be.to_numpy(self.steps.totals)
         return Checkpoint(
             {
                 **self._identity(),
@@ -316,7 +316,6 @@ class Run:
                 "normalization": self.model.normalization,
                 "epoch": self.epoch,
                 "index": self.index,
-                "optimizer_steps": optimizer.steps,
                 "last": self.last,
                 "best": self.best,
             },
@@ -348,8 +347,7 @@ class Run:
         self.model.load_state_dict(saved.group("parameters"))
         for name, values in saved.group("optimizer").items():
             self.settings.optimizer.state[name][...] = be.asarray(values)
-        self.settings.optimizer.steps = state["optimizer_steps"]
-        self.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
+        self.steps.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
         self.best_parameters = saved.group("best")
         self.best, self.last = state["best"], state["last"]
         self.epoch, self.index = state["epoch"], state["index"]

@@ -143,17 +143,19 @@ class Workers:
                 )
             raise WorkerError(f"{error} before it was ready{hint}") from None
 
-    def set_grads(self, batches: Batches, index: int, passes: int, totals: Array) -> Array:
-        """Set the gradients of batch ``index``, after ``passes`` others; return its mean loss.
+    def set_grads(
+        self, batches: Batches, indices: Array, target: Array, passes: int, totals: Array
+    ) -> Array:
+        """Set the gradients of a batch, after ``passes`` others; return its mean loss.
 
-        Where a worker is gone, WorkerError is raised, and ``totals`` are as they were.
+        The batch is the images at ``indices`` with the labels ``target``. Where a worker is gone,
+        WorkerError is raised, and ``totals`` are as they were.
         """
         if self.model.flat_parameters is not self.memory.parameters:
             raise SettingError("the model was moved while its workers trained it")
-        first, count = batches.place(index)
-        picked = batches.order[first : first + count]
-        np.take(batches.images, picked, axis=0, out=self.memory.images[:count], mode="clip")
-        np.take(batches.labels, picked, out=self.memory.labels[:count], mode="clip")
+        count = indices.size
+        np.take(batches.images, indices, axis=0, out=self.memory.images[:count], mode="clip")
+        self.memory.labels[:count] = target
         ends = [math.ceil(rank * count / self.number) for rank in range(self.number + 1)]
         parts = [(start, end, count, passes) for start, end in pairwise(ends)]
         busy = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
@@ -311,13 +313,13 @@ class _Part:
 
         Return the sum of their losses and how many were right.
         """
-        be, memory, here = self.model.backend, self.memory, end - start
+        be, memory = self.model.backend, self.memory
         self.model.seed_dropout(self.seed, passes, self.rank)
         totals = np.zeros(2)
         with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
-            x = be.gather_images(memory.images, self.order, start, here, self.scale, self.shift)
-            target = be.gather_labels(memory.labels, self.order, start, here)
-            set_grads(self.model, self.loss, x, target, totals, here / count)
+            indices, target = self.order[start:end], memory.labels[start:end]
+            x = be.gather_images(memory.images, indices, self.scale, self.shift)
+            set_grads(self.model, self.loss, x, target, totals, (end - start) / count)
         return float(totals[0]), float(totals[1])
 
 

@@ -2,20 +2,21 @@
 // m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;
 // p -= step_size m / (sqrt(s) / correction + eps),
 // with step_size = lr / (1 - b1^t) and correction = sqrt(1 - b2^t). Adam adds weight_decay p to
-// g; AdamW multiplies p by `shrink` = 1 - lr weight_decay beforehand. The launcher works out what
-// depends on the step alone, and the complements of the betas, in double precision.
+// g; AdamW multiplies p by shrink = 1 - lr weight_decay beforehand, which is 1 for Adam. What
+// depends on the step alone, and the complements of the betas, were worked out in double precision.
 //
-// Arrays of n elements; failed (1), where not 0, says that nothing is to change (finite.cu). A
-// thread owns one element, so there is no order to speak of.
+// Arrays of n elements; rates (3): step_size, correction, shrink; failed (1), where not 0, says
+// that nothing is to change (finite.cu). A thread owns one element, so there is no order to speak
+// of.
 
 extern "C" __global__ void __launch_bounds__(256)
 adam_step(real* __restrict__ param, const real* __restrict__ grad, real* __restrict__ exp_avg,
-          real* __restrict__ exp_avg_sq, const int64* __restrict__ NULLABLE failed, int64 n,
-          real step_size, real correction, real beta1, real rest1, real beta2, real rest2, real eps,
-          real weight_decay, real shrink) {
+          real* __restrict__ exp_avg_sq, const real* __restrict__ rates,
+          const int64* __restrict__ NULLABLE failed, int64 n, real beta1, real rest1, real beta2,
+          real rest2, real eps, real weight_decay) {
     const int64 i = thread_index();
     if (i >= n || (failed && failed[0] != 0)) return;
-    const real p = param[i] * shrink;
+    const real step_size = rates[0], correction = rates[1], p = param[i] * rates[2];
     const real g = weight_decay == 0 ? grad[i] : grad[i] + weight_decay * param[i];
     const real mean = beta1 * exp_avg[i] + rest1 * g;
     const real square = beta2 * exp_avg_sq[i] + rest2 * g * g;

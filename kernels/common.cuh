@@ -39,6 +39,12 @@ __device__ inline real not_a_number() {
     return zero / zero;
 }
 
+// Notes that a training step failed, unless one before it has. Any number of threads may do so in a
+// launch: all of them write the same.
+__device__ inline void set_failed(int64* failed, int64 step) {
+    atomicCAS((unsigned long long*)failed, 0ull, (unsigned long long)step);
+}
+
 // The end of a sum: plus the channel's bias, if there is one, and through ReLU if asked for. NaN
 // stays NaN.
 __device__ inline real finish(real sum, const real* bias, int channel, int relu) {

@@ -1,19 +1,18 @@
-// A batch out of a data set that lies on the device: images[order[start:start + count]] as numbers,
-// each channel times its scale plus its shift, and the labels of the same images.
+// A batch out of a data set that lies on the device: images[indices] as numbers, each channel times
+// its scale plus its shift, and the labels of the same images.
 //
-// Shapes: images (items, channels, area) of bytes, order (at least start + count), scale and shift
-// (channels), output (count, channels, area); labels (items). A thread owns one element of the
-// batch. An index outside the items reads nothing: its pixels are NaN and its label is -1.
+// Shapes: images (items, channels, area) of bytes, indices (count), scale and shift (channels),
+// output (count, channels, area); labels (items). A thread owns one element of the batch. An index
+// outside the items reads nothing: its pixels are NaN and its label is -1.
 
 extern "C" __global__ void __launch_bounds__(256)
-gather_images(const uint8* __restrict__ images, const int64* __restrict__ order,
+gather_images(const uint8* __restrict__ images, const int64* __restrict__ indices,
               const real* __restrict__ scale, const real* __restrict__ shift,
-              real* __restrict__ output, int64 items, int64 start, int count, int channels,
-              int area) {
+              real* __restrict__ output, int64 items, int count, int channels, int area) {
     const int64 i = thread_index();
     const int64 pixels = (int64)channels * area;
     if (i >= count * pixels) return;
-    const int64 item = order[start + i / pixels];
+    const int64 item = indices[i / pixels];
     const int64 pixel = i % pixels;
     const int channel = pixel / area;
     const bool known = item >= 0 && item < items;
@@ -22,10 +21,10 @@ gather_images(const uint8* __restrict__ images, const int64* __restrict__ order,
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-gather_labels(const int64* __restrict__ labels, const int64* __restrict__ order,
-              int64* __restrict__ output, int64 items, int64 start, int count) {
+gather_labels(const int64* __restrict__ labels, const int64* __restrict__ indices,
+              int64* __restrict__ output, int64 items, int count) {
     const int64 i = thread_index();
     if (i >= count) return;
-    const int64 item = order[start + i];
+    const int64 item = indices[i];
     output[i] = item >= 0 && item < items ? labels[item] : -1;
 }

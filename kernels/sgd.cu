@@ -1,16 +1,16 @@
 // One step of stochastic gradient descent (Sutskever et al., 2013, in PyTorch's form), in place:
 // g = grad + decay p;  v = momentum v + g;  p -= lr v, or lr (g + momentum v) with Nesterov.
 //
-// Arrays of n elements; failed (1), where not 0, says that nothing is to change (finite.cu). A
-// thread owns one element, so there is no order to speak of.
+// Arrays of n elements; rates (1): lr; failed (1), where not 0, says that nothing is to change
+// (finite.cu). A thread owns one element, so there is no order to speak of.
 
 extern "C" __global__ void __launch_bounds__(256)
 sgd_step(real* __restrict__ param, const real* __restrict__ grad, real* __restrict__ velocity,
-         const int64* __restrict__ NULLABLE failed, int64 n, real lr, real momentum,
-         real weight_decay, int nesterov) {
+         const real* __restrict__ rates, const int64* __restrict__ NULLABLE failed, int64 n,
+         real momentum, real weight_decay, int nesterov) {
     const int64 i = thread_index();
     if (i >= n || (failed && failed[0] != 0)) return;
-    const real p = param[i];
+    const real p = param[i], lr = rates[0];
     // Without decay, a weight that is infinite must not turn its gradient into NaN.
     const real g = weight_decay == 0 ? grad[i] : grad[i] + weight_decay * p;
     const real v = momentum * velocity[i] + g;

@@ -664,20 +664,38 @@ def one_hot(target: Array, num_classes: int) -> Array:
     return output
 
 
-def gather_images(
-    images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
-) -> Array:
-    batch = np.zeros((count, *images.shape[1:]))
+def begin_step(
+    counter: Array,
+    order: Array,
+    labels: Array,
+    table: Array,
+    indices: Array,
+    target: Array,
+    rates: Array,
+    batch_size: int,
+) -> None:
+    first = int(counter[0]) * batch_size
+    for n in range(len(indices)):
+        indices[n] = order[first + n]
+        target[n] = labels[order[first + n]]
+    for k in range(len(rates)):
+        rates[k] = table[counter[0], k]
+    counter[0] += 1
+    counter[1] += 1
+
+
+def gather_images(images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+    batch = np.zeros((len(indices), *images.shape[1:]))
     for n, c, y, x in np.ndindex(*batch.shape):
-        pixel = float(images[order[start + n], c, y, x])
+        pixel = float(images[indices[n], c, y, x])
         batch[n, c, y, x] = pixel * float(scale[c]) + float(shift[c])
     return batch
 
 
-def gather_labels(labels: Array, order: Array, start: int, count: int) -> Array:
-    batch = np.zeros(count, np.int64)
-    for n in range(count):
-        batch[n] = labels[order[start + n]]
+def gather_labels(labels: Array, indices: Array) -> Array:
+    batch = np.zeros(len(indices), np.int64)
+    for n in range(len(indices)):
+        batch[n] = labels[indices[n]]
     return batch
 
 
@@ -698,16 +716,16 @@ def all_finite(array: Array) -> bool:
     return all(math.isfinite(value) for value in array.flat)
 
 
-def check_finite(flag: Array, loss: Array, grads: Array, step: int) -> None:
+def check_finite(flag: Array, loss: Array, grads: Array, step: Array) -> None:
     if flag[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
-        flag[0] = step
+        flag[0] = step[0]
 
 
 def sgd_step(
     param: Array,
     grad: Array,
     velocity: Array,
-    lr: float,
+    rates: Array,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
@@ -719,7 +737,7 @@ def sgd_step(
         slope = float(grad[index]) + weight_decay * float(param[index])
         speed = momentum * float(velocity[index]) + slope
         velocity[index] = speed
-        param[index] -= lr * (slope + momentum * speed if nesterov else speed)
+        param[index] -= float(rates[0]) * (slope + momentum * speed if nesterov else speed)
 
 
 def adam_step(
@@ -727,25 +745,19 @@ def adam_step(
     grad: Array,
     exp_avg: Array,
     exp_avg_sq: Array,
-    step: int,
-    lr: float,
+    rates: Array,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-    decoupled: bool = False,
     flag: Array | None = None,
 ) -> None:
     if flag is not None and flag[0] != 0:
         return
-    first, second = betas
+    (first, second), (step_size, correction, shrink) = betas, map(float, rates)
     for index in np.ndindex(*param.shape):
         value, slope = float(param[index]), float(grad[index])
-        if decoupled:  # AdamW: the weight shrinks, and the averages never see it
-            value -= lr * weight_decay * value
-        else:
-            slope += weight_decay * value
+        slope += weight_decay * value
         exp_avg[index] = first * float(exp_avg[index]) + (1 - first) * slope
         exp_avg_sq[index] = second * float(exp_avg_sq[index]) + (1 - second) * slope**2
-        mean = float(exp_avg[index]) / (1 - first**step)
-        spread = math.sqrt(float(exp_avg_sq[index]) / (1 - second**step))
-        param[index] = value - lr * mean / (spread + eps)
+        spread = math.sqrt(float(exp_avg_sq[index])) / correction
+        param[index] = value * shrink - step_size * float(exp_avg[index]) / (spread + eps)

@@ -346,23 +346,41 @@ def one_hot(name: str, size: int, classes: int) -> Case:
     return Case("one_hot", name, make, {"num_classes": classes})
 
 
-def images(name: str, shape: Shape, start: int, count: int) -> Case:
+def begin(name: str, images: int, done: int, count: int, batch_size: int, width: int = 1) -> Case:
+    """A row of begin_step after ``done`` steps of an epoch, the third in a run."""
+    steps = -(-images // batch_size)
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "counter": np.array([done, 2 * steps + done]),
+            "order": rng.permutation(images + 3)[:images],
+            "labels": rng.integers(0, 10, images + 3),
+            "table": normal(rng, steps, width),
+            "indices": np.full(count, 7),
+            "target": np.full(count, 7),
+            "rates": normal(rng, width),
+        }
+
+    return Case("begin_step", name, make, {"batch_size": batch_size})
+
+
+def images(name: str, shape: Shape, count: int) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {
             "images": rng.integers(0, 256, shape, np.uint8),
-            "order": rng.permutation(shape[0]),
+            "indices": rng.integers(0, shape[0], count),
             "scale": positive(rng, shape[1]),
             "shift": normal(rng, shape[1]),
         }
 
-    return Case("gather_images", name, make, {"start": start, "count": count})
+    return Case("gather_images", name, make)
 
 
-def labels(name: str, size: int, start: int, count: int) -> Case:
+def labels(name: str, size: int, count: int) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        return {"labels": rng.integers(0, 10, size), "order": rng.permutation(size)}
+        return {"labels": rng.integers(0, 10, size), "indices": rng.integers(0, size, count)}
 
-    return Case("gather_labels", name, make, {"start": start, "count": count})
+    return Case("gather_labels", name, make)
 
 
 def metrics(name: str, shape: Shape, scores: Values = normal) -> Case:
@@ -388,21 +406,27 @@ def guard(
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         flag, value = np.array([already]), np.array(loss, np.float32)
-        return {"flag": flag, "loss": value, "grads": values(rng, size)}
+        return {"flag": flag, "loss": value, "grads": values(rng, size), "step": np.array([7])}
 
-    return Case("check_finite", name, make, {"step": 7})
+    return Case("check_finite", name, make)
 
 
-def sgd(name: str, shape: Shape, flag: int | None = None, **options: Any) -> Case:
+def sgd(name: str, shape: Shape, lr: float, flag: int | None = None, **options: Any) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+        arrays["rates"] = np.array([lr], np.float32)
         return arrays if flag is None else {**arrays, "flag": np.array([flag])}
 
     return Case("sgd_step", name, make, options)
 
 
 def adam(
-    name: str, shape: Shape, grad: Values = normal, flag: int | None = None, **options: Any
+    name: str,
+    shape: Shape,
+    grad: Values = normal,
+    rates: tuple[float, float, float] = (0.01, 0.5, 1.0),
+    flag: int | None = None,
+    **options: Any,
 ) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {
@@ -410,6 +434,7 @@ def adam(
             "grad": grad(rng, *shape),
             "exp_avg": grad(rng, *shape),
             "exp_avg_sq": grad(rng, *shape) ** 2,
+            "rates": np.array(rates, np.float32),
         }
         return arrays if flag is None else {**arrays, "flag": np.array([flag])}
 

@@ -333,13 +333,18 @@ def test_labels_outside_the_classes(label: int, backend: Backend) -> None:
             take()
 
 
-@calls_with("order")
-def test_batches_outside_the_order(call: Call, name: str, backend: Backend) -> None:
-    size = call.arguments(backend)[name].shape[0]
-    for start, count in [(0, 0), (0, -1), (-1, 1), (0, size + 1), (size, 1), (size - 1, 2)]:
-        with pytest.raises(ShapeError, match=f"^{call}: {count} items from {start} are not within"):
-            call(backend, start=start, count=count)
-    call(backend, start=size - 1, count=1)
+@pytest.mark.parametrize("index", [-1, 3, 100])
+def test_indices_outside_the_images(index: int, backend: Backend) -> None:
+    if backend.name != "numpy":
+        pytest.skip("looking at them would wait for the device: tests/test_loader.py")
+    indices, one = backend.asarray([2, index]), backend.asarray([1.0])
+    images, labels = backend.zeros((3, 1, 2, 2), np.uint8), backend.asarray([4, 5, 6])
+    for op, take in {
+        "gather_images": lambda: backend.gather_images(images, indices, one, one),
+        "gather_labels": lambda: backend.gather_labels(labels, indices),
+    }.items():
+        with pytest.raises(DataError, match=rf"^{op}: indices\[1\] is {index}, outside the 3 "):
+            take()
 
 
 # --- backends -----------------------------------------------------------------------------------

@@ -668,13 +668,34 @@ def test_labels_and_indices_out_of_range_read_nothing(emulator: Any) -> None:
         hot = backend.to_numpy(backend.one_hot(target, 4))
         totals = backend.zeros((2,), np.float64)
         backend.add_metrics(totals, backend.zeros(()), scores, target)
-        images, order = backend.zeros((2, 1, 1, 1), np.uint8), backend.asarray([1, 2, -1])
+        images, indices = backend.zeros((2, 1, 1, 1), np.uint8), backend.asarray([1, 2, -1])
         one, labels = backend.zeros((1,)), backend.asarray([5, 6])
-        pixels = backend.to_numpy(backend.gather_images(images, order, 0, 3, one, one))
-        picked = backend.to_numpy(backend.gather_labels(labels, order, 0, 3))
+        pixels = backend.to_numpy(backend.gather_images(images, indices, one, one))
+        picked = backend.to_numpy(backend.gather_labels(labels, indices))
     strange = [False, True, True]
     for values in (losses[:, None], rows, hot, pixels.reshape(3, 1)):
         np.testing.assert_array_equal(np.isnan(values).all(1), strange)
         np.testing.assert_array_equal(np.isnan(values).any(1), strange)
     assert backend.to_numpy(totals).tolist() == [0, 1]
     assert picked.tolist() == [6, -1, -1]
+
+
+def test_a_step_beyond_an_epoch_has_no_images_and_no_rate(emulator: Any) -> None:
+    backend = CudaBackend(emulator)
+    order, labels = backend.asarray([2, 0, 9]), backend.asarray([4, 5, 6])
+    table, rates = backend.asarray([[0.5], [0.25]]), backend.zeros((1,))
+    indices, target = backend.zeros((2,), np.int64), backend.zeros((2,), np.int64)
+    found = []
+    for batch in (0, 1, 2, -1):
+        counter = backend.asarray([batch, 10])
+        with emulator.checking():
+            backend.begin_step(counter, order, labels, table, indices, target, rates, 2)
+        arrays = (indices, target, rates, counter)
+        found.append([backend.to_numpy(array).tolist() for array in arrays])
+    assert found[:2] == [
+        [[2, 0], [6, 4], [0.5], [1, 11]],
+        [[9, -1], [-1, -1], [0.25], [2, 11]],
+    ]
+    for indices_there, labels_there, (rate,), _ in found[2:]:
+        assert (indices_there, labels_there) == ([-1, -1], [-1, -1])
+        assert np.isnan(rate)

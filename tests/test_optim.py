@@ -27,8 +27,9 @@ def trajectory(optimizer: Optimizer, lr: float) -> list[float]:
     be = get_backend("numpy", "float64")
     param, values = be.asarray([1.5]), []
     optimizer.reset(be, 1)
-    for grad in GRADS:
-        optimizer.step(be, param, be.asarray([grad]), lr)
+    for step, grad in enumerate(GRADS, start=1):
+        rates = be.asarray(optimizer.rates(step, lr))
+        optimizer.step(be, param, be.asarray([grad]), rates)
         values.append(float(param[0]))
     return values
 
@@ -145,9 +146,10 @@ def test_momentum_that_no_gradient_renews_does_not_become_denormal(dtype: str) -
     param, none = be.zeros((3,)), be.zeros((3,))
     velocity, exp_avg = (be.asarray([1.0, -1.0, 1e-9]) for _ in range(2))
     least = 1000 * np.finfo(dtype).smallest_normal  # room for a product with a small rate
-    for step in range(1, 8001):
-        be.sgd_step(param, none, velocity, 0.1, momentum=0.9)
-        be.adam_step(param, none, exp_avg, be.asarray([1.0, 1.0, 1.0]), step, 0.1)
+    rate, rates = be.asarray([0.1]), be.asarray([0.1, 1.0, 1.0])
+    for _ in range(8000):
+        be.sgd_step(param, none, velocity, rate, momentum=0.9)
+        be.adam_step(param, none, exp_avg, be.asarray([1.0, 1.0, 1.0]), rates)
         for state in (velocity, exp_avg):
             assert np.all((state == 0) | (np.abs(state) > least))
     assert np.all(np.abs(velocity) < 1e-30)

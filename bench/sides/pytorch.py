@@ -6,6 +6,7 @@ Nothing of gpucnn is imported here: a process of this side holds what a PyTorch 
 from __future__ import annotations
 
 import gzip
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -221,9 +222,11 @@ def _add_metrics(
     totals[1] += (scores.argmax(1) == target).sum()
 
 
-def _check_finite(flag: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: int) -> None:
+def _check_finite(
+    flag: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: torch.Tensor
+) -> None:
     if not flag and not (torch.isfinite(loss) and torch.isfinite(grads).all()):
-        flag.fill_(step)
+        flag.copy_(step)
 
 
 OTHERS: dict[str, Callable[..., Any]] = {
@@ -234,10 +237,10 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "dropout": lambda input, mask: input * mask,
     "flatten": lambda input: input.flatten(1),
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes).float(),
-    "gather_images": lambda images, order, start, count, scale, shift: (
-        images[order[start : start + count]].float().mul_(scale).add_(shift)
+    "gather_images": lambda images, indices, scale, shift: (
+        images[indices].float().mul_(scale).add_(shift)
     ),
-    "gather_labels": lambda labels, order, start, count: labels[order[start : start + count]],
+    "gather_labels": lambda labels, indices: labels[indices],
     "add_metrics": _add_metrics,
     "check_finite": _check_finite,
 }
@@ -245,20 +248,27 @@ OTHERS: dict[str, Callable[..., Any]] = {
 
 
 def _sgd_step(
-    param: torch.Tensor, grad: torch.Tensor, velocity: torch.Tensor, **rates: float
+    param: torch.Tensor,
+    grad: torch.Tensor,
+    velocity: torch.Tensor,
+    rates: torch.Tensor,
+    momentum: float,
 ) -> Callable[[], Any]:
     parameter = nn.Parameter(param)
     parameter.grad = grad
-    optimizer = torch.optim.SGD([parameter], **rates, fused=True)
+    optimizer = torch.optim.SGD([parameter], lr=rates.item(), momentum=momentum, fused=True)
     optimizer.state[parameter]["momentum_buffer"] = velocity
     return optimizer.step
 
 
 def _adam_step(
-    param: torch.Tensor, grad: torch.Tensor, step: int, lr: float, **averages: torch.Tensor
+    param: torch.Tensor, grad: torch.Tensor, rates: torch.Tensor, **averages: torch.Tensor
 ) -> Callable[[], Any]:
     parameter = nn.Parameter(param)
     parameter.grad = grad
+    # The number of the step and its rate, from what they come to with the default betas.
+    step = round(math.log(1 - float(rates[1]) ** 2) / math.log(0.999))
+    lr = float(rates[0]) * (1 - 0.9**step)
     optimizer = torch.optim.Adam([parameter], lr=lr, fused=True)
     optimizer.state[parameter].update(averages, step=torch.tensor(float(step - 1)))
     return optimizer.step

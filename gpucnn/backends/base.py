@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -67,6 +67,9 @@ class Backend(Checks, ABC):
     side_by_side: ClassVar[bool] = False
     """Whether operations called from several threads are done at the same time."""
 
+    captures: bool = False
+    """Whether ``repeated`` records work and repeats it as a whole; False tries it without."""
+
     def __init__(self, dtype: DTypeLike = "float32") -> None:
         try:
             self.dtype = np.dtype(object if dtype is None else dtype)
@@ -103,6 +106,25 @@ class Backend(Checks, ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
+
+    def repeated(self, work: Callable[[], None], record: bool = True) -> Callable[[int], None]:
+        """Return what does ``work`` a number of times: as one launch, if the backend ``captures``.
+
+        The work must do the same operations on the same arrays each time, and read none of them on
+        the host: what changes from time to time must lie in arrays (``begin_step``). Without
+        ``record`` it may do anything.
+        """
+        if record and self.captures:
+            return self._recorded(work)
+
+        def repeat(times: int) -> None:
+            for _ in range(times):
+                work()
+
+        return repeat
+
+    def _recorded(self, work: Callable[[], None]) -> Callable[[int], None]:
+        raise NotImplementedError
 
     # --- convolution ----------------------------------------------------------------------------
 
@@ -700,34 +722,75 @@ class Backend(Checks, ABC):
     @abstractmethod
     def _one_hot(self, target: Array, num_classes: int) -> Array: ...
 
-    def gather_images(
-        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
-    ) -> Array:
-        """Return images[order[start:start + count]] times ``scale`` plus ``shift``.
+    def begin_step(
+        self,
+        counter: Array,
+        order: Array,
+        labels: Array,
+        table: Array,
+        indices: Array,
+        target: Array,
+        rates: Array,
+        batch_size: int,
+    ) -> None:
+        """Set what is new in a training step, from ``counter``, int64 (2,), and go on counting.
 
-        ``images`` (M, C, H, W) are uint8, ``order`` int64, and scale and shift (C,) are of the
-        backend's dtype, so that a batch is (count, C, H, W) of that dtype.
+        ``counter`` holds b, the batches begun in the epoch, and the steps begun in the run; both
+        are one more afterwards. ``indices`` (count,) become order[b * batch_size:][:count], the
+        next batch's images, ``target`` (count,) their ``labels`` (M,), all of them int64, and
+        ``rates`` (K,) the row b of ``table`` (steps, K). So a step that reads these arrays can be
+        repeated without the host.
+        """
+        op = "begin_step"
+        self._check(op, "counter", counter, (2,), np.int64)
+        self._check(op, "order", order, (None,), np.int64)
+        self._check(op, "labels", labels, (None,), np.int64)
+        self._check(op, "table", table, (None, None))
+        self._check(op, "indices", indices, (None,), np.int64)
+        self._check(op, "target", target, (indices.shape[0],), np.int64)
+        self._check(op, "rates", rates, (table.shape[1],))
+        whole(f"{op}: batch_size", batch_size, 1)
+        self._begin_step(counter, order, labels, table, indices, target, rates, batch_size)
+
+    @abstractmethod
+    def _begin_step(
+        self,
+        counter: Array,
+        order: Array,
+        labels: Array,
+        table: Array,
+        indices: Array,
+        target: Array,
+        rates: Array,
+        batch_size: int,
+    ) -> None: ...
+
+    def gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+        """Return images[indices] times ``scale`` plus ``shift``.
+
+        ``images`` (M, C, H, W) are uint8, ``indices`` (N,) int64, and scale and shift (C,) are of
+        the backend's dtype, so that a batch is (N, C, H, W) of that dtype.
         """
         op = "gather_images"
         self._check(op, "images", images, (None,) * 4, np.uint8)
-        self._check_range(op, order, start, count)
+        self._check(op, "indices", indices, (None,), np.int64)
         self._check(op, "scale", scale, (images.shape[1],))
         self._check(op, "shift", shift, (images.shape[1],))
-        return self._gather_images(images, order, start, count, scale, shift)
+        return self._gather_images(images, indices, scale, shift)
 
     @abstractmethod
     def _gather_images(
-        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
+        self, images: Array, indices: Array, scale: Array, shift: Array
     ) -> Array: ...
 
-    def gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
-        """Return labels[order[start:start + count]]; all three are int64."""
+    def gather_labels(self, labels: Array, indices: Array) -> Array:
+        """Return labels[indices], (N,); all are int64."""
         self._check("gather_labels", "labels", labels, (None,), np.int64)
-        self._check_range("gather_labels", order, start, count)
-        return self._gather_labels(labels, order, start, count)
+        self._check("gather_labels", "indices", indices, (None,), np.int64)
+        return self._gather_labels(labels, indices)
 
     @abstractmethod
-    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array: ...
+    def _gather_labels(self, labels: Array, indices: Array) -> Array: ...
 
     def add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
         """Add N times ``loss`` and the number of right classes to ``totals`` (2,) of float64.
@@ -751,28 +814,30 @@ class Backend(Checks, ABC):
     @abstractmethod
     def _all_finite(self, array: Array) -> bool: ...
 
-    def check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
-        """Write ``step`` to ``flag``, int64 (1,), if it is 0 and a loss or gradient is not finite.
+    def check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
+        """Write ``step`` to ``flag`` if that is 0 and a loss or gradient is not finite.
 
-        ``loss`` is of shape (). An optimiser step that is given a flag that is not 0 does nothing:
-        so a run stops before the weights take in what is not a number, and nothing waits.
+        Both are int64 (1,), and ``loss`` is of shape (). An optimiser step that is given a flag
+        that is not 0 does nothing: so a run stops before the weights take in what is not a number,
+        and nothing waits.
         """
         self._check("check_finite", "flag", flag, (1,), np.int64)
         self._check("check_finite", "loss", loss, ())
         self._check("check_finite", "grads", grads, (None,))
-        if step < 1:
-            raise SettingError(f"check_finite: step must be at least 1, got {step!r}")
+        self._check("check_finite", "step", step, (1,), np.int64)
         self._check_finite(flag, loss, grads, step)
 
     @abstractmethod
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None: ...
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None: ...
+
+    # What changes from step to step is in ``rates``, an array, so that a step can be repeated.
 
     def sgd_step(
         self,
         param: Array,
         grad: Array,
         velocity: Array,
-        lr: float,
+        rates: Array,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
@@ -780,12 +845,14 @@ class Backend(Checks, ABC):
     ) -> None:
         """One step of ``torch.optim.SGD`` in place, λ being ``weight_decay`` and μ the momentum.
 
-        g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``.
+        g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``. ``rates`` (1,) is
+        (lr,): ``gpucnn.optim.SGD.rates``.
         """
         self._check_step("sgd_step", param, flag, grad=grad, velocity=velocity)
+        self._check("sgd_step", "rates", rates, (1,))
         # Plain floats: a NumPy number would widen the arithmetic of float32 arrays.
-        rates = float(lr), float(momentum), float(weight_decay)
-        self._sgd_step(param, grad, velocity, *rates, nesterov, flag)
+        settings = float(momentum), float(weight_decay), bool(nesterov)
+        self._sgd_step(param, grad, velocity, rates, *settings, flag)
 
     @abstractmethod
     def _sgd_step(
@@ -793,7 +860,7 @@ class Backend(Checks, ABC):
         param: Array,
         grad: Array,
         velocity: Array,
-        lr: float,
+        rates: Array,
         momentum: float,
         weight_decay: float,
         nesterov: bool,
@@ -806,23 +873,25 @@ class Backend(Checks, ABC):
         grad: Array,
         exp_avg: Array,
         exp_avg_sq: Array,
-        step: int,
-        lr: float,
+        rates: Array,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        decoupled: bool = False,
         flag: Array | None = None,
     ) -> None:
-        """One step of ``torch.optim.Adam``, or AdamW if ``decoupled``, in place; the first is 1."""
+        """One step of ``torch.optim.Adam`` in place.
+
+        ``rates`` (3,) is what depends on the number t of the step, from 1 on, and on its learning
+        rate: lr / (1 - β₁ᵗ), sqrt(1 - β₂ᵗ), and what the parameters are multiplied by beforehand, 1
+        or, for AdamW with its decay λ, 1 - lr λ: ``gpucnn.optim.Adam.rates``.
+        """
         self._check_step(
             "adam_step", param, flag, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq
         )
-        if step < 1:
-            raise SettingError(f"adam_step: step must be at least 1, got {step!r}")
+        self._check("adam_step", "rates", rates, (3,))
         decay = float(betas[0]), float(betas[1])
-        rates = float(lr), decay, float(eps), float(weight_decay)
-        self._adam_step(param, grad, exp_avg, exp_avg_sq, step, *rates, decoupled, flag)
+        settings = decay, float(eps), float(weight_decay)
+        self._adam_step(param, grad, exp_avg, exp_avg_sq, rates, *settings, flag)
 
     @abstractmethod
     def _adam_step(
@@ -831,12 +900,10 @@ class Backend(Checks, ABC):
         grad: Array,
         exp_avg: Array,
         exp_avg_sq: Array,
-        step: int,
-        lr: float,
+        rates: Array,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        decoupled: bool,
         flag: Array | None,
     ) -> None: ...
 

@@ -102,13 +102,6 @@ class Checks:
     def _check_labels(self, op: str, target: Array, classes: int) -> None:
         """Refuse labels outside the classes, where looking at them costs no wait."""
 
-    def _check_range(self, op: str, order: Array, start: int, count: int) -> None:
-        self._check(op, "order", order, (None,), np.int64)
-        if count < 1 or start < 0 or start + count > order.shape[0]:
-            raise ShapeError(
-                f"{op}: {count} items from {start} are not within an order of {order.shape[0]}"
-            )
-
     def _shape(self, op: str, name: str, shape: Sequence[int], ndim: int) -> tuple[int, ...]:
         if len(shape) != ndim or min(shape, default=1) < 1:
             raise ShapeError(f"{op}: {name} must be {ndim} positive sizes, got {tuple(shape)}")

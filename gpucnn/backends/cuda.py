@@ -33,6 +33,7 @@ from gpucnn.backends.grids import (
     window_sizes,
 )
 from gpucnn.backends.kernels import Kernels
+from gpucnn.backends.repeated import Repeated, Workspace
 from gpucnn.backends.window import Window
 from gpucnn.errors import ArrayError, BackendError
 
@@ -45,6 +46,7 @@ class CudaBackend(Backend):
     """
 
     name = "cuda"
+    captures = True
 
     def __init__(
         self,
@@ -57,6 +59,7 @@ class CudaBackend(Backend):
         self._xp = namespace
         self._kernels = Kernels(namespace, self.dtype, notify=notify)
         self.variant = "auto"
+        self.workspace: Workspace | None = None
         self.name = name
         self.array_type = namespace.ndarray
 
@@ -84,16 +87,27 @@ class CudaBackend(Backend):
         return self._allocate(self._xp.empty, tuple(shape), dtype)
 
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
-        return self._allocate(self._xp.zeros, tuple(shape), dtype)
+        if self.workspace is None:
+            return self._allocate(self._xp.zeros, tuple(shape), dtype)
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
 
     def _allocate(
         self, make: Callable[..., Array], shape: tuple[int, ...], dtype: DTypeLike | None
     ) -> Array:
         kind = self.dtype if dtype is None else np.dtype(dtype)
-        try:
-            return make(shape, kind)
-        except MemoryError as error:  # CuPy's OutOfMemoryError is one
-            raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
+
+        def made() -> Array:
+            try:
+                return make(shape, kind)
+            except MemoryError as error:  # CuPy's OutOfMemoryError is one
+                raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
+
+        return made() if self.workspace is None else self.workspace.take(made, shape, kind)
+
+    def _recorded(self, work: Callable[[], None]) -> Callable[[int], None]:
+        return Repeated(self, self._xp, work)
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)
@@ -430,22 +444,37 @@ class CudaBackend(Backend):
         )
         return output
 
-    def _gather_images(
-        self, images: Array, order: Array, start: int, count: int, scale: Array, shift: Array
-    ) -> Array:
+    def _begin_step(
+        self,
+        counter: Array,
+        order: Array,
+        labels: Array,
+        table: Array,
+        indices: Array,
+        target: Array,
+        rates: Array,
+        batch_size: int,
+    ) -> None:
+        self._kernels.launch(
+            "begin_step",
+            1, counter, order, labels, table, indices, target, rates,
+            order.size, labels.size, *table.shape, indices.size, batch_size,
+        )  # fmt: skip
+
+    def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
         items, channels, height, width = images.shape
-        output = self.empty((count, channels, height, width))
+        output = self.empty((indices.size, channels, height, width))
         self._kernels.launch_each(
             "gather_images",
-            output.size, images, order, scale, shift, output,
-            items, start, count, channels, height * width,
+            output.size, images, indices, scale, shift, output,
+            items, indices.size, channels, height * width,
         )  # fmt: skip
         return output
 
-    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
-        output = self.empty((count,), np.int64)
+    def _gather_labels(self, labels: Array, indices: Array) -> Array:
+        output = self.empty(indices.shape, np.int64)
         self._kernels.launch_each(
-            "gather_labels", count, labels, order, output, labels.size, start, count
+            "gather_labels", output.size, labels, indices, output, labels.size, output.size
         )
         return output
 
@@ -453,25 +482,21 @@ class CudaBackend(Backend):
         self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *scores.shape)
 
     def _all_finite(self, array: Array) -> bool:
-        return bool(self._xp.asnumpy(self._finite_flags(array)).all())
-
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
-        flags = self._finite_flags(grads)
-        self._kernels.launch("check_finite", 1, flag, flags, loss, flags.size, step)
-
-    def _finite_flags(self, array: Array) -> Array:
-        """Return a 1 for each part of ``array`` that is finite, and a 0 for the others."""
         parts = count_parts(array.size)
         flags = self.empty((parts,), np.int32)
         self._kernels.launch("finite_flags", parts, array, flags, array.size)
-        return flags
+        return bool(self._xp.asnumpy(flags).all())
+
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
+        parts = count_parts(grads.size)
+        self._kernels.launch("check_finite", parts, flag, loss, grads, step, grads.size)
 
     def _sgd_step(
         self,
         param: Array,
         grad: Array,
         velocity: Array,
-        lr: float,
+        rates: Array,
         momentum: float,
         weight_decay: float,
         nesterov: bool,
@@ -479,8 +504,8 @@ class CudaBackend(Backend):
     ) -> None:
         self._kernels.launch_each(
             "sgd_step",
-            param.size, param, grad, velocity, flag, param.size,
-            lr, momentum, weight_decay, nesterov,
+            param.size, param, grad, velocity, rates, flag, param.size,
+            momentum, weight_decay, nesterov,
         )  # fmt: skip
 
     def _adam_step(
@@ -489,19 +514,15 @@ class CudaBackend(Backend):
         grad: Array,
         exp_avg: Array,
         exp_avg_sq: Array,
-        step: int,
-        lr: float,
+        rates: Array,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        decoupled: bool,
         flag: Array | None,
     ) -> None:
         first, second = betas
         self._kernels.launch_each(
             "adam_step",
-            param.size, param, grad, exp_avg, exp_avg_sq, flag, param.size,
-            lr / (1 - first**step), (1 - second**step) ** 0.5,
-            first, 1 - first, second, 1 - second, eps,
-            0.0 if decoupled else weight_decay, 1 - lr * weight_decay if decoupled else 1.0,
+            param.size, param, grad, exp_avg, exp_avg_sq, rates, flag, param.size,
+            first, 1 - first, second, 1 - second, eps, weight_decay,
         )  # fmt: skip

@@ -251,11 +251,14 @@ class NumpyBackend(Backend):
     # --- losses ---------------------------------------------------------------------------------
 
     def _check_labels(self, op: str, target: Array, classes: int) -> None:
-        unsigned = target.view(np.uint64)  # where what is negative is greater than any class
-        if np.maximum.reduce(unsigned) >= classes:
-            where = int((unsigned >= classes).argmax())
+        self._check_within(op, "target", target, classes, "classes")
+
+    def _check_within(self, op: str, name: str, indices: Array, count: int, what: str) -> None:
+        unsigned = indices.view(np.uint64)  # where what is negative is greater than any index
+        if np.maximum.reduce(unsigned) >= count:
+            where = int((unsigned >= count).argmax())
             raise DataError(
-                f"{op}: target[{where}] is {target[where]}, outside the {classes} classes"
+                f"{op}: {name}[{where}] is {indices[where]}, outside the {count} {what}"
             )
 
     def _cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array:
@@ -304,23 +307,35 @@ class NumpyBackend(Backend):
         self._check_labels("one_hot", target, num_classes)
         return np.equal(np.arange(num_classes)[:, None], target).astype(self.dtype).T
 
-    def _gather_images(
+    def _begin_step(
         self,
-        images: Array,
+        counter: Array,
         order: Array,
-        start: int,
-        count: int,
-        scale: Array,
-        shift: Array,
-    ) -> Array:
+        labels: Array,
+        table: Array,
+        indices: Array,
+        target: Array,
+        rates: Array,
+        batch_size: int,
+    ) -> None:
+        batch = int(counter[0])
+        rates[...] = table[batch]
+        indices[...] = order[batch * batch_size :][: indices.size]
+        self._check_within("begin_step", "indices", indices, labels.size, "labels")
+        np.take(labels, indices, out=target)
+        counter += 1
+
+    def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+        self._check_within("gather_images", "indices", indices, len(images), "images")
         # Bytes are turned batch innermost before they become floats: a quarter of the traffic.
-        picked = batch_last(images[order[start : start + count]])
+        picked = batch_last(images[indices])
         batch = np.multiply(picked, scale[:, None, None, None], dtype=self.dtype)
         batch += shift[:, None, None, None]
         return batch_first(batch)
 
-    def _gather_labels(self, labels: Array, order: Array, start: int, count: int) -> Array:
-        return labels[order[start : start + count]]
+    def _gather_labels(self, labels: Array, indices: Array) -> Array:
+        self._check_within("gather_labels", "indices", indices, len(labels), "labels")
+        return labels[indices]
 
     def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
         chosen = scores.argmax(1)  # the first NaN, where there is one
@@ -330,16 +345,16 @@ class NumpyBackend(Backend):
     def _all_finite(self, array: Array) -> bool:
         return bool(np.isfinite(array).all())
 
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: int) -> None:
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
         if not flag[0] and not (np.isfinite(loss) and np.isfinite(grads).all()):
-            flag[0] = step
+            flag[0] = step[0]
 
     def _sgd_step(
         self,
         param: Array,
         grad: Array,
         velocity: Array,
-        lr: float,
+        rates: Array,
         momentum: float,
         weight_decay: float,
         nesterov: bool,
@@ -352,7 +367,7 @@ class NumpyBackend(Backend):
         velocity *= momentum
         velocity += grad
         _flush(velocity)
-        param -= lr * (grad + momentum * velocity if nesterov else velocity)
+        param -= rates[0] * (grad + momentum * velocity if nesterov else velocity)
 
     def _adam_step(
         self,
@@ -360,20 +375,19 @@ class NumpyBackend(Backend):
         grad: Array,
         exp_avg: Array,
         exp_avg_sq: Array,
-        step: int,
-        lr: float,
+        rates: Array,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        decoupled: bool,
         flag: Array | None,
     ) -> None:
         if flag is not None and flag[0]:
             return
-        if weight_decay and decoupled:
-            param *= 1 - lr * weight_decay
-        elif weight_decay:
+        step_size, correction, shrink = map(float, rates)
+        if weight_decay:
             grad = grad + weight_decay * param
+        if shrink != 1:
+            param *= shrink
         first, second = betas
         work = grad - exp_avg  # one array for whatever is worked out on the way
         work *= 1 - first
@@ -383,12 +397,11 @@ class NumpyBackend(Backend):
         work *= 1 - second
         exp_avg_sq *= second
         exp_avg_sq += work
-        # lr m / (1 - b1^t) over (sqrt(v / (1 - b2^t)) + eps), both multiplied by ``correction``.
-        correction = (1 - second**step) ** 0.5
+        # step_size m over (sqrt(v) / correction + eps), both multiplied by ``correction``.
         np.sqrt(exp_avg_sq, out=work)
         work += eps * correction
         np.divide(exp_avg, work, out=work)
-        work *= lr * correction / (1 - first**step)
+        work *= step_size * correction
         param -= work
 
 

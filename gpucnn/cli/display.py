@@ -84,6 +84,8 @@ class PlainDisplay:
             f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
             f"{held_out}, {event.backend} backend{self.note}{processes}"
         )
+        if event.eager:
+            self.console.print(f"steps are launched operation by operation: {event.eager}")
         if event.step:
             self.console.print(f"resuming behind step {event.step:,}")
 

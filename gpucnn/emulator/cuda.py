@@ -8,9 +8,9 @@ from __future__ import annotations
 from types import TracebackType
 
 from gpucnn.emulator import graphs, limits
-from gpucnn.emulator.graphs import Graph, Stream, get_current_stream
+from gpucnn.emulator.graphs import Event, Graph, Stream, get_current_stream
 
-__all__ = ["Device", "Graph", "Stream", "get_current_stream"]
+__all__ = ["Device", "Event", "Graph", "Stream", "get_current_stream"]
 
 
 class Device:

@@ -115,6 +115,18 @@ class Stream:
             raise CaptureError(f"{what} while the stream records: CUDA refuses that")
 
 
+class Event:
+    """A point in a stream: it has always been passed."""
+
+    def record(self, stream: Stream | None = None) -> None:
+        """Return at once, unless the stream records, which is refused."""
+        (stream or get_current_stream())._refuse("an event")
+
+    def synchronize(self) -> None:
+        """Return at once, unless the current stream records, which is refused."""
+        refuse("a wait for an event")
+
+
 _NULL = Stream(null=True)
 
 

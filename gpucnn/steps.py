@@ -1,0 +1,138 @@
+"""The training steps of a run: all that changes from one to the next lies in arrays.
+
+So a device can repeat them without the host: the order of the images, the rates of an epoch's
+steps and the number of the step are there before, and losses stay there until somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends.checks import Array
+from gpucnn.backends.repeated import MOST_AT_ONCE
+from gpucnn.config import is_own
+from gpucnn.errors import SettingError
+from gpucnn.evaluation import Batches
+from gpucnn.layers import Dropout
+from gpucnn.losses import Loss
+from gpucnn.model import Sequential
+from gpucnn.optim import Optimizer
+from gpucnn.workers import Workers, set_grads
+
+WORK_AT_ONCE = 5e10
+"""Multiply-adds of the steps of a launch, at most: some milliseconds, and a run may be stopped."""
+
+
+class Steps:
+    """The steps of a run over ``batches``; ``totals`` and ``flag`` are what comes of them.
+
+    ``totals``, float64 (2,), are the epoch's summed losses and right answers; ``flag``, int64 (1,),
+    is the number of the step whose loss or gradient was not finite, or 0.
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        batches: Batches,
+        loss: Loss,
+        optimizer: Optimizer,
+        workers: Workers | None = None,
+    ) -> None:
+        be = model.backend
+        self.model, self.batches, self.loss, self.optimizer = model, batches, loss, optimizer
+        self.workers = workers
+        self.totals = be.zeros((2,), np.float64)
+        self.flag = be.zeros((1,), np.int64)
+        width = len(optimizer.rates(1, optimizer.lr))
+        self.table, self.rates = be.zeros((len(batches), width)), be.zeros((width,))
+        self.counter = be.zeros((2,), np.int64)
+        self.number = self.counter[1:]
+        self.parameters = model.flat_parameters
+        self.eager = why_eager(model, loss, optimizer) if be.captures else None
+        self.at_once = 1
+        if be.captures and self.eager is None:
+            work = 3 * model.summary().multiply_adds * batches.batch_size
+            self.at_once = max(1, min(MOST_AT_ONCE, int(WORK_AT_ONCE // work)))
+        self.full, last = divmod(batches.count, batches.batch_size)
+        self._full = self._steps_of(batches.batch_size) if self.full else None
+        self._last = self._steps_of(last) if last else None
+
+    def begin_epoch(
+        self, order: NDArray[np.int64], rates: Sequence[Sequence[float]], index: int, done: int
+    ) -> None:
+        """Go through images in ``order``, from batch ``index`` on, ``done`` steps into the run.
+
+        ``rates`` are those of every step of the epoch (``Optimizer.rates``).
+        """
+        be = self.model.backend
+        self.batches.order[...] = be.asarray(order)
+        self.table[...] = be.asarray(np.asarray(rates, np.float64))
+        self.counter[...] = be.asarray(np.array([index, done]))
+
+    def do(self, index: int, most: int) -> int:
+        """Do batch ``index`` and, as one launch if the device can, some after it; return how many.
+
+        They are ``most`` or fewer. The caller counts: ``index`` must be where the steps are.
+        """
+        if self.workers is None and self.model.flat_parameters is not self.parameters:
+            raise SettingError("the model was moved while it was trained")
+        if index >= self.full:
+            assert self._last is not None
+            self._last(1)
+            return 1
+        assert self._full is not None
+        times = min(self.at_once, self.full - index, most)
+        self._full(times)
+        return times
+
+    def _steps_of(self, size: int) -> Callable[[int], None]:
+        """Return what does steps with batches of ``size``."""
+        be, batches = self.model.backend, self.batches
+        indices, target = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
+
+        def step() -> None:
+            be.begin_step(
+                self.counter,
+                batches.order,
+                batches.labels,
+                self.table,
+                indices,
+                target,
+                self.rates,
+                batches.batch_size,
+            )
+            loss = self._set_grads(indices, target)
+            grads = self.model.flat_grads
+            be.check_finite(self.flag, loss, grads, self.number)
+            self.optimizer.step(be, self.model.flat_parameters, grads, self.rates, self.flag)
+
+        return be.repeated(step, record=self.eager is None)
+
+    def _set_grads(self, indices: Array, target: Array) -> Array:
+        """Set the gradients of a batch, add to the totals and return its mean loss."""
+        if self.workers is not None:
+            passes = int(self.number[0]) - 1
+            return self.workers.set_grads(self.batches, indices, target, passes, self.totals)
+        return set_grads(
+            self.model, self.loss, self.batches.images_at(indices), target, self.totals
+        )
+
+
+def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:
+    """Return why steps cannot be recorded and repeated; None if they can.
+
+    What is drawn or decided on the host would be the same at each repetition. Of layers that are
+    not gpucnn's own nobody knows.
+    """
+    for name, layer in model.layers.items():
+        if not is_own(layer):
+            return f"layer {name!r} ({type(layer).__name__}) is not gpucnn's own"
+        if isinstance(layer, Dropout):
+            return f"layer {name!r} draws its masks on the host"
+    for thing in (loss, optimizer):
+        if not is_own(thing):
+            return f"{type(thing).__name__} is not gpucnn's own"
+    return None

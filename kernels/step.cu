@@ -1,0 +1,27 @@
+// What is new in a training step, worked out on the device, so that a step can be recorded once and
+// repeated: with b = counter[0] batches begun in the epoch, the indices of the next batch's images
+// are order[b batch_size ..], `target` are the labels of these, and `rates` the row b of table.
+// Then both counters go on: counter[1] is the number of the step, from 1 on.
+//
+// Shapes: counter (2), order (images), labels (items), table (steps, width), indices and target
+// (count), rates (width). One block. Beyond the order and the table an index and a label are -1,
+// and a rate is NaN: nothing is read, and a run notices.
+
+extern "C" __global__ void __launch_bounds__(256)
+begin_step(int64* __restrict__ counter, const int64* __restrict__ order,
+           const int64* __restrict__ labels, const real* __restrict__ table,
+           int64* __restrict__ indices, int64* __restrict__ target, real* __restrict__ rates,
+           int64 images, int64 items, int64 steps, int width, int count, int batch_size) {
+    const int64 batch = counter[0];
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        const int64 at = batch * batch_size + i;
+        const int64 item = at >= 0 && at < images ? order[at] : -1;
+        indices[i] = item;
+        target[i] = item >= 0 && item < items ? labels[item] : -1;
+    }
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+        rates[i] = batch >= 0 && batch < steps ? table[batch * width + i] : not_a_number();
+    }
+    __syncthreads();  // every thread has read the counter
+    if (threadIdx.x < 2) counter[threadIdx.x] += 1;
+}

@@ -1,0 +1,292 @@
+"""Steps that are recorded once and repeated: what they come to is what single launches come to."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import BACKENDS, backend_or_skip
+from small import small_data, small_model
+
+import gpucnn
+from gpucnn import models
+from gpucnn.backends import Backend, repeated
+from gpucnn.backends.checks import Array
+from gpucnn.errors import BackendError, DivergedError, SettingError
+from gpucnn.events import Event, RunStarted, StepEnded
+from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
+from gpucnn.losses import CrossEntropyLoss, MSELoss
+from gpucnn.model import Sequential
+from gpucnn.optim import SGD, Adam, AdamW
+from gpucnn.run import Run
+
+# 8 full batches and one of 6 an epoch.
+IMAGES, BATCH, STEPS = 70, 8, 9
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numpy"])
+def device(request: pytest.FixtureRequest) -> Backend:
+    return backend_or_skip(request.param)
+
+
+def plain_model(seed: int = 0) -> Sequential:
+    """Without dropout, so that it can be recorded."""
+    conv, fc = Conv2d(1, 3, 3, padding=1), Linear(48, 4)
+    return Sequential([conv, ReLU(), MaxPool2d(2), Flatten(), fc], (1, 8, 8), seed=seed)
+
+
+def fit(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
+    model = plain_model() if model is None else model
+    settings = {"epochs": 2, "batch_size": BATCH, "seed": 1, **options}
+    return gpucnn.fit(model, small_data(IMAGES), backend=backend, **settings)
+
+
+def eager(backend: Backend) -> Backend:
+    """The same kind of backend, which launches everything by itself."""
+    other = backend_or_skip(backend.name, str(backend.dtype))
+    other.captures = False
+    return other
+
+
+def figures(events: list[Event]) -> list[tuple[float, float]]:
+    return [(e.train_loss, e.test_loss) for e in events if e.name == "epoch"]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD(lr=0.05, momentum=0.9), Adam(lr=1e-2), AdamW(lr=1e-2, betas=(0.7, 0.9))],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_the_bits_are_those_of_single_launches(
+    device: Backend, optimizer: gpucnn.optim.Optimizer, tmp_path: Path
+) -> None:
+    """The order, the rates of a schedule, the number of the step and the short batch included."""
+    files, found = [tmp_path / "recorded.npz", tmp_path / "eager.npz"], []
+    for file, backend in zip(files, (device, eager(device)), strict=True):
+        events = list(fit(backend, optimizer=optimizer, epochs=3, checkpoint=file))
+        found.append(figures(events))
+    assert found[0] == found[1]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_an_epoch_is_a_few_launches(device: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeated, "MOST_AT_ONCE", 3)
+    events = [event for event in fit(device) if isinstance(event, StepEnded)]
+    assert [event.step for event in events] == [8, 9, 17, 18]
+    assert [event.images for event in events] == [64, 70, 64, 70]
+    alone = [event for event in fit(eager(device)) if isinstance(event, StepEnded)]
+    assert [event.step for event in alone] == list(range(1, 2 * STEPS + 1))
+    # What is between is behind the same number of steps.
+    for event in events:
+        assert event.lr == alone[event.step - 1].lr
+
+
+def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
+    model = plain_model().to(device)
+    run = Run(model, small_data(IMAGES), settings(), None, None, None)
+    assert run.steps.at_once == repeated.MOST_AT_ONCE
+    heavy = models.small_cnn(size=96, classes=4, channels=3)
+    del heavy.layers["dropout"]
+    heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
+    data = small_data(channels=3)
+    data = replace(data, train=grown(data.train), test=grown(data.test))
+    assert Run(heavy, data, settings(), None, None, None).steps.at_once < 10
+
+
+def settings() -> Any:
+    return gpucnn.settings.Settings(batch_size=70, epochs=1)
+
+
+def grown(split: Any) -> Any:
+    return gpucnn.data.Split(split.images.repeat(12, 2).repeat(12, 3), split.labels)
+
+
+def test_checkpoints_are_written_where_they_were_asked_for(device: Backend, tmp_path: Path) -> None:
+    events = list(fit(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
+    steps = [event.step for event in events if event.name == "checkpoint"]
+    assert steps == [0, 5, 9, 10, 15, 18]
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    device: Backend, stop_at: int, tmp_path: Path
+) -> None:
+    """Within an epoch, too: the counters begin where they were."""
+    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    options = {"optimizer": Adam(lr=1e-2), "checkpoint_every": 5}
+    list(fit(device, checkpoint=files[0], **options))
+    asked = iter(range(1, 100))
+    stopped = list(
+        fit(device, checkpoint=files[1], should_stop=lambda: next(asked) == stop_at, **options)
+    )
+    assert stopped[-1].reason == "interrupted"
+    list(fit(device, plain_model(seed=5), checkpoint=files[1], resume=files[1], **options))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_step_that_is_not_finite_is_named_and_changes_nothing(device: Backend) -> None:
+    """Though the launch goes on with more steps, the weights stay as they were before it."""
+    found = []
+    for backend in (device, eager(device)):
+        model = plain_model()
+        with pytest.raises(DivergedError) as caught:
+            list(fit(backend, model, optimizer=SGD(lr=1e12)))
+        found.append((str(caught.value), model.state_dict()))
+    (message, weights), (wanted_message, wanted) = found
+    assert message == wanted_message
+    assert "epoch 1, step 3" in message or "epoch 1, step 2" in message
+    for name in wanted:
+        np.testing.assert_array_equal(weights[name], wanted[name])
+
+
+@dataclass(eq=False)
+class OwnReLU(ReLU):
+    """A layer of the user's own: it may do anything on the host."""
+
+
+class OwnLoss(CrossEntropyLoss):
+    pass
+
+
+class OwnSGD(SGD):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"model": small_model}, "layer 'dropout' draws its masks on the host"),
+        (
+            {"model": lambda: Sequential([OwnReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
+            "layer '0' (OwnReLU) is not gpucnn's own",
+        ),
+        ({"loss": OwnLoss()}, "OwnLoss is not gpucnn's own"),
+        ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is not gpucnn's own"),
+        ({"loss": MSELoss()}, None),
+    ],
+)
+def test_what_cannot_be_recorded_runs_eagerly_and_says_so(
+    device: Backend, options: dict[str, Any], why: str | None
+) -> None:
+    made: Callable[[], Sequential] = options.pop("model", plain_model)
+    first, *events = fit(device, made(), epochs=1, **options)
+    assert isinstance(first, RunStarted)
+    assert first.eager == why
+    assert len([e for e in events if isinstance(e, StepEnded)]) == (2 if why is None else STEPS)
+    first, *there = fit(gpucnn.get_backend("numpy"), made(), epochs=1, **options)
+    assert first.eager is None, "nothing is recorded on NumPy, so there is nothing to say"
+    assert figures(events)[0] == pytest.approx(figures(there)[0], rel=1e-4)
+
+
+def test_a_recording_that_fails_is_said_and_the_run_goes_on(
+    emulator_stream: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no graphs here")
+
+    wanted = figures(list(fit(backend_or_skip("emulated"))))
+    monkeypatch.setattr(emulator_stream, "begin_capture", refuse)
+    with pytest.warns(UserWarning, match="not recorded but launched: no graphs here"):
+        assert figures(list(fit(backend_or_skip("emulated")))) == wanted
+
+
+@pytest.fixture
+def emulator_stream() -> type:
+    backend_or_skip("emulated")
+    from gpucnn.emulator.cuda import Stream
+
+    return Stream
+
+
+def test_recorded_steps_pass_check_mode() -> None:
+    backend = backend_or_skip("emulated")
+    from gpucnn import emulator
+
+    (wanted,) = figures(list(fit(backend, epochs=1)))
+    with emulator.checking():
+        assert figures(list(fit(backend, epochs=1))) == [pytest.approx(wanted, rel=1e-5)]
+
+
+def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend) -> None:
+    model = plain_model()
+    events = fit(device, model)
+    next(event for event in events if isinstance(event, StepEnded))
+    model.to(device)
+    with pytest.raises(SettingError, match="moved while it was trained"):
+        list(events)
+
+
+# --- what repeats -------------------------------------------------------------------------------
+
+
+def doubling(backend: Backend) -> tuple[Callable[[int], None], Array]:
+    """Work that doubles a number: ReLU adds nothing to it, and dropout multiplies."""
+    number, two = backend.asarray([1.0]), backend.asarray([2.0])
+
+    def work() -> None:
+        number[...] = backend.dropout(backend.relu(number), two)
+
+    return backend.repeated(work), number
+
+
+@pytest.mark.parametrize("times", [[1], [2], [5], [33, 1, 40], [1, 64], [0, 3]])
+def test_work_is_done_as_often_as_asked(device: Backend, times: list[int]) -> None:
+    for backend in (device, eager(device), gpucnn.get_backend("numpy")):
+        repeat, number = doubling(backend)
+        done = 0
+        for count in times:
+            repeat(count)
+            gc.collect()
+            [backend.zeros((1,)) for _ in range(10)]  # which must not lie where the work's are
+            done += count
+            assert float(backend.to_numpy(number)[0]) == 2.0**done
+
+
+def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
+    total, one = device.asarray([0.0]), device.asarray([1.0])
+
+    def work() -> None:
+        rate = device.zeros((1,))
+        device.sgd_step(rate, one, device.zeros((1,)), one)  # rate: 0 - 1
+        device.sgd_step(total, rate, device.zeros((1,)), one)
+
+    repeat = device.repeated(work)
+    for _ in range(4):
+        repeat(3)
+    assert float(device.to_numpy(total)[0]) == 12
+
+
+def test_work_that_asks_for_other_arrays_is_refused(device: Backend) -> None:
+    sizes = iter(range(1, 99))
+    repeat = device.repeated(lambda: device.relu(device.zeros((next(sizes),))) and None)
+    repeat(1)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(BackendError, match=r"array \(1,\) of float32 before, and now for one \("),
+    ):
+        repeat(1)
+
+
+def test_the_host_is_two_calls_ahead_at_most(
+    device: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    class Counted:
+        def record(self) -> None:
+            pass
+
+        def synchronize(self) -> None:
+            waits.append(self)
+
+    repeat, _ = doubling(device)
+    monkeypatch.setattr(repeat._cuda, "Event", Counted)  # type: ignore[attr-defined]
+    for _ in range(5):
+        repeat(1)
+    assert len(waits) == 3
