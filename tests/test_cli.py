@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import backend_or_skip
 from small import save_npz, small_data
 
 import gpucnn
@@ -102,6 +103,16 @@ def test_train_saves_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "images_per_second",
     }  # fmt: skip
     assert 0 <= epoch["test_accuracy"] <= 1
+
+
+def test_why_steps_are_not_recorded_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend_or_skip("emulated")
+    why = "steps are launched operation by operation: layer 'dropout' draws its masks on the host"
+    for model, said in (("mlp", False), ("small_cnn", True)):
+        assert train("--backend", "emulated", "--model", model, "--epochs", "1") == 0
+        assert (why in capsys.readouterr().out.splitlines()) == said
 
 
 def test_the_command_gives_what_the_interface_gives(folder: Path) -> None:

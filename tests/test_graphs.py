@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from gpucnn import emulator
-from gpucnn.emulator.cuda import Device, Graph, Stream, get_current_stream
+from gpucnn.emulator.cuda import Device, Event, Graph, Stream, get_current_stream
 from gpucnn.errors import BackendError
 
 try:
@@ -135,6 +135,19 @@ def test_streams_begin_and_end_in_order() -> None:
     stream.end_capture()
     graph.launch(stream)
     graph.upload()
+
+
+def test_an_event_of_a_recording_cannot_be_waited_for() -> None:
+    event, other = Event(), Event()
+    event.synchronize()
+    with recording():
+        event.record()
+        other.record(Stream(non_blocking=True))
+        with pytest.raises(emulator.CaptureError, match="a wait for an event"):
+            event.synchronize()
+        other.synchronize()
+    event.record()
+    event.synchronize()
 
 
 def test_a_launch_goes_to_the_stream_it_names() -> None:

@@ -116,15 +116,19 @@ class Stream:
 
 
 class Event:
-    """A point in a stream: it has always been passed."""
+    """A point in a stream: it has always been passed, unless it is one of a recording."""
+
+    def __init__(self) -> None:
+        self._recorded = False
 
     def record(self, stream: Stream | None = None) -> None:
-        """Return at once, unless the stream records, which is refused."""
-        (stream or get_current_stream())._refuse("an event")
+        """Be the point where the stream, by default the current one, is now."""
+        self._recorded = (stream or get_current_stream()).is_capturing()
 
     def synchronize(self) -> None:
-        """Return at once, unless the current stream records, which is refused."""
-        refuse("a wait for an event")
+        """Return at once; CaptureError for a point of a recording, which no time has."""
+        if self._recorded:
+            raise CaptureError("a wait for an event that a stream recorded: CUDA refuses that")
 
 
 _NULL = Stream(null=True)
