@@ -53,6 +53,7 @@ class RunStarted(Event):
 class StepEnded(Event):
     """Parameters have been updated; ``images`` is how many of the epoch's have been seen.
 
+    Where a device repeats recorded steps, an event stands for up to 32 of them.
     ``metrics()`` waits for the device and returns the epoch's mean loss and accuracy so far.
     """
 

@@ -69,7 +69,8 @@ class Steps:
         """
         be = self.model.backend
         self.batches.order[...] = be.asarray(order)
-        self.table[...] = be.asarray(np.asarray(rates, np.float64))
+        with np.errstate(over="ignore"):  # an infinite rate shows in the weights
+            self.table[...] = be.asarray(np.asarray(rates, np.float64))
         self.counter[...] = be.asarray(np.array([index, done]))
 
     def do(self, index: int, most: int) -> int:

@@ -55,9 +55,13 @@ def fit(
     ``backend`` moves the model there first; by default it stays where it is.
 
     ``checkpoint`` is a file, written at the start, after every epoch, every ``checkpoint_every``
-    steps if given, and when ``should_stop``, asked after every step, answers True. ``resume`` goes
-    on from such a file, to the same bits as a run that was never stopped; its settings must be the
-    same, else CheckpointError.
+    steps if given, and when ``should_stop``, asked after every StepEnded, answers True. ``resume``
+    goes on from such a file, to the same bits as a run that was never stopped; its settings must be
+    the same, else CheckpointError.
+
+    On a device the steps are recorded once and repeated, up to 32 to a launch and to a StepEnded,
+    where model, loss and optimiser are gpucnn's own and draw nothing on the host; RunStarted says
+    why if they are not.
 
     Settings that cannot be used raise SettingError, and data that the model does not take
     ShapeError, before the first event. A loss or gradient that is no longer finite raises
