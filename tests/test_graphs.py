@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,3 +185,18 @@ def test_faults_are_found_at_the_replay() -> None:
     with pytest.raises(emulator.EmulatorError, match="beyond") as caught:
         graphs[0].launch()
     assert caught.value.kind == emulator.Kind.OUT_OF_BOUNDS
+
+
+@pytest.mark.parametrize("name", ["Stream", "Graph", "Event", "Device", "get_current_stream"])
+def test_every_name_is_one_of_cupys(name: str) -> None:
+    """What is written against the emulator finds the same methods and parameters in CuPy."""
+    cupy = pytest.importorskip("cupy")
+    own, theirs = getattr(emulator.cuda, name), getattr(cupy.cuda, name)
+    for method, function in vars(own).items() if isinstance(own, type) else ():
+        if not method.startswith("_"):
+            assert hasattr(theirs, method), method
+            written = getattr(theirs, method).__doc__ or ""
+            if callable(function) and f"{method}(" in written:  # Cython's signature
+                parameters = written.split("(")[1].split(")")[0]
+                wanted = inspect.signature(function).parameters
+                assert all(word in parameters for word in wanted), method
