@@ -28,7 +28,7 @@ from gpucnn.layers import Sigmoid, Softmax
 from gpucnn.losses import BCELoss
 from gpucnn.model import Sequential
 from gpucnn.settings import Settings
-from gpucnn.steps import Steps
+from gpucnn.steps import Course, Steps
 from gpucnn.version import __version__
 from gpucnn.workers import Workers
 
@@ -81,6 +81,7 @@ class Run:
         self.steps = Steps(model, self.train, settings.loss, settings.optimizer, self.workers)
         model.seed_dropout(settings.seed, 0)
 
+        self.next_course: Course | None = None  # the next epoch's, if it is worked out already
         self.epoch = 0  # completed
         self.index = 0  # batches done of the next one
         self.last: dict[str, float] | None = None  # the last completed epoch's test figures
@@ -146,19 +147,21 @@ class Run:
                 return True
             if self.every and self.step % self.every == 0 and self.index < len(self.train):
                 yield from self._save()
+        if self.model.backend.waits and self.epoch + 1 < self.settings.epochs:
+            self.next_course = self._course(self.epoch + 1)  # while the device works
         return False
 
     def _begin_epoch(self) -> None:
-        """Give the steps the order of the epoch's images, and their rates."""
-        settings, first = self.settings, self.epoch * len(self.train) + 1
-        numbers = range(first, first + len(self.train))
-        self.steps.begin_epoch(
-            epoch_order(settings.seed, self.epoch, self.train.count),
-            [settings.optimizer.rates(number, self._lr(number)) for number in numbers],
-            self.index,
-            self.step,
-        )
+        course, self.next_course = self.next_course or self._course(self.epoch), None
+        self.steps.begin_epoch(course, self.index, self.step)
         self.began, self.images_before = time.perf_counter(), self._images()
+
+    def _course(self, epoch: int) -> Course:
+        """Return the order of an epoch's images, and its steps' rates."""
+        settings, first = self.settings, epoch * len(self.train) + 1
+        numbers = range(first, first + len(self.train))
+        rates = [settings.optimizer.rates(number, self._lr(number)) for number in numbers]
+        return Course(epoch_order(settings.seed, epoch, self.train.count), np.array(rates))
 
     def _raise_if_diverged(self) -> None:
         """Raise DivergedError if a step met what is not finite; the weights are those before it."""

@@ -6,7 +6,8 @@ steps and the number of the step are there before, and losses stay there until s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,17 @@ from gpucnn.workers import Workers, set_grads
 
 WORK_AT_ONCE = 5e10
 """Multiply-adds of the steps of a launch, at most: some milliseconds, and a run may be stopped."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is known of an epoch beforehand: ``order``, int64 (images,), and ``rates`` (steps, K).
+
+    A row of rates is what ``Optimizer.rates`` says of a step.
+    """
+
+    order: NDArray[np.int64]
+    rates: NDArray[np.float64]
 
 
 class Steps:
@@ -60,17 +72,12 @@ class Steps:
         self._full = self._steps_of(batches.batch_size) if self.full else None
         self._last = self._steps_of(last) if last else None
 
-    def begin_epoch(
-        self, order: NDArray[np.int64], rates: Sequence[Sequence[float]], index: int, done: int
-    ) -> None:
-        """Go through images in ``order``, from batch ``index`` on, ``done`` steps into the run.
-
-        ``rates`` are those of every step of the epoch (``Optimizer.rates``).
-        """
+    def begin_epoch(self, course: Course, index: int, done: int) -> None:
+        """Go through an epoch from batch ``index`` on, ``done`` steps into the run."""
         be = self.model.backend
-        self.batches.order[...] = be.asarray(order)
+        self.batches.order[...] = be.asarray(course.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
-            self.table[...] = be.asarray(np.asarray(rates, np.float64))
+            self.table[...] = be.asarray(course.rates)
         self.counter[...] = be.asarray(np.array([index, done]))
 
     def do(self, index: int, most: int) -> int:
