@@ -33,6 +33,7 @@ from gpucnn.backends.grids import (
     window_sizes,
 )
 from gpucnn.backends.kernels import Kernels
+from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
 from gpucnn.backends.window import Window
 from gpucnn.errors import ArrayError, BackendError
 
@@ -274,6 +275,9 @@ class CudaBackend(Backend):
         self._conv2d_weight(input, grad, (out[0], None), window, groups)
         self._sum_channels(grad, out[1])
         return self._conv2d(grad, weight, None, window, groups, False) if input_grad else None
+
+    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
+        return None if sizes.fault() else LeNet5(self, sizes, batch)
 
     # --- pooling --------------------------------------------------------------------------------
 
