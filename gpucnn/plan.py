@@ -146,5 +146,8 @@ def lenet5_sizes(layers: Mapping[str, Layer], input_shape: Shape) -> LeNet5Sizes
         shape = pool.output_shape(shape)
     if not all(layer.bias for layer in (conv1, conv2, fc1, fc2, fc3)):
         return None
-    widths = (conv1.out_channels, conv2.out_channels)
-    return LeNet5Sizes(*input_shape, *widths, fc1.out_features, fc2.out_features, fc3.out_features)
+    channels, height, width = input_shape
+    return LeNet5Sizes(
+        channels, height, width, conv1.out_channels, conv2.out_channels,
+        fc1.out_features, fc2.out_features, fc3.out_features,
+    )  # fmt: skip

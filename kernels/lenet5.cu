@@ -364,6 +364,7 @@ __device__ inline void score(real* scores, int classes, int batch, int64 target,
     const bool known = target >= 0 && target < classes;
     const real at_target = __shfl_sync(WARP, x, known ? (int)target : 0);
     const int best = __ffs(__ballot_sync(WARP, c < classes && x == greatest)) - 1;  // -1 with NaN
+    __syncwarp();  // the scores have been read
     if (!in_batch) return;
     if (c == 0) {
         *loss = known ? log(total) + greatest - at_target : not_a_number();
