@@ -8,7 +8,9 @@ from typing import Protocol
 from gpucnn.backends import Backend
 from gpucnn.backends.base import JoinedConvolution
 from gpucnn.backends.checks import Array
-from gpucnn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU
+from gpucnn.backends.lenet5 import LeNet5Sizes
+from gpucnn.backends.window import conv_window, pool_window
+from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.layers.base import Shape
 
 
@@ -109,3 +111,43 @@ def _join(
         assert isinstance(first, Conv2d | Linear)
         return WithReLU(first), 2
     return first, 1
+
+
+LENET5 = [
+    Conv2d, ReLU, MaxPool2d, Conv2d, ReLU, MaxPool2d, Flatten, Linear, ReLU, Linear, ReLU, Linear,
+]  # fmt: skip
+
+
+def lenet5_sizes(layers: Mapping[str, Layer], input_shape: Shape) -> LeNet5Sizes | None:
+    """Return the sizes of a LeNet-5 for ``input_shape``, None where the layers are anything else.
+
+    Its convolutions are 5x5, the first padded by 2, its poolings 2x2, and all its weights have a
+    bias. Whether a backend has kernels for these sizes, ``Backend.join_lenet5`` says.
+    """
+    if [type(layer) for layer in layers.values()] != LENET5:  # subclasses may mean another thing
+        return None
+    conv1, _, pool1, conv2, _, pool2, _, fc1, _, fc2, _, fc3 = layers.values()
+    assert isinstance(conv1, Conv2d)
+    assert isinstance(conv2, Conv2d)
+    assert isinstance(pool1, MaxPool2d)
+    assert isinstance(pool2, MaxPool2d)
+    assert isinstance(fc1, Linear)
+    assert isinstance(fc2, Linear)
+    assert isinstance(fc3, Linear)
+    shape = input_shape
+    for conv, pool, padding in ((conv1, pool1, 2), (conv2, pool2, 0)):
+        window = conv.window(shape)
+        if window != conv_window(window.plane, (5, 5), padding=padding) or conv.groups > 1:
+            return None
+        shape = conv.output_shape(shape)
+        window = pool.window(shape)
+        if window != pool_window(window.plane, 2):
+            return None
+        shape = pool.output_shape(shape)
+    if not all(layer.bias for layer in (conv1, conv2, fc1, fc2, fc3)):
+        return None
+    channels, height, width = input_shape
+    return LeNet5Sizes(
+        channels, height, width, conv1.out_channels, conv2.out_channels,
+        fc1.out_features, fc2.out_features, fc3.out_features,
+    )  # fmt: skip

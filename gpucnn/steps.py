@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.backends.checks import Array
+from gpucnn.backends.lenet5 import LeNet5
 from gpucnn.backends.repeated import MOST_AT_ONCE
 from gpucnn.config import is_own
 from gpucnn.errors import SettingError
 from gpucnn.evaluation import Batches
 from gpucnn.layers import Dropout
-from gpucnn.losses import Loss
+from gpucnn.losses import CrossEntropyLoss, Loss
 from gpucnn.model import Sequential
 from gpucnn.optim import Optimizer
+from gpucnn.plan import lenet5_sizes
 from gpucnn.workers import Workers, set_grads
 
 WORK_AT_ONCE = 5e10
@@ -100,6 +103,7 @@ class Steps:
         """Return what does steps with batches of ``size``."""
         be, batches = self.model.backend, self.batches
         indices, target = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
+        differentiate = self._gradients(size)
 
         def step() -> None:
             be.begin_step(
@@ -112,21 +116,58 @@ class Steps:
                 self.rates,
                 batches.batch_size,
             )
-            loss = self._set_grads(indices, target)
-            grads = self.model.flat_grads
-            be.check_finite(self.flag, loss, grads, self.number)
-            self.optimizer.step(be, self.model.flat_parameters, grads, self.rates, self.flag)
+            differentiate(indices, target)
+            parameters, grads = self.model.flat_parameters, self.model.flat_grads
+            self.optimizer.step(be, parameters, grads, self.rates, self.flag)
 
         return be.repeated(step, record=self.eager is None)
 
-    def _set_grads(self, indices: Array, target: Array) -> Array:
-        """Set the gradients of a batch, add to the totals and return its mean loss."""
+    # --- gradients: all ways of setting them add to ``totals`` and look out for what is not finite
+
+    def _gradients(self, size: int) -> Callable[[Array, Array], None]:
+        """Return what sets the gradients from the indices and the targets of ``size`` images."""
         if self.workers is not None:
-            passes = int(self.number[0]) - 1
-            return self.workers.set_grads(self.batches, indices, target, passes, self.totals)
-        return set_grads(
-            self.model, self.loss, self.batches.images_at(indices), target, self.totals
+            return partial(self._set_grads_by_workers, self.workers)
+        lenet5 = self._lenet5(size)
+        if lenet5 is not None:
+            return partial(self._set_grads_at_once, lenet5)
+        return self._set_grads_by_layers
+
+    def _set_grads_by_layers(self, indices: Array, target: Array) -> None:
+        x = self.batches.images_at(indices)
+        self._check(set_grads(self.model, self.loss, x, target, self.totals))
+
+    def _set_grads_by_workers(self, workers: Workers, indices: Array, target: Array) -> None:
+        passes = int(self.number[0]) - 1
+        self._check(workers.set_grads(self.batches, indices, target, passes, self.totals))
+
+    def _check(self, loss: Array) -> None:
+        self.model.backend.check_finite(self.flag, loss, self.model.flat_grads, self.number)
+
+    def _set_grads_at_once(self, lenet5: LeNet5, indices: Array, target: Array) -> None:
+        model, batches = self.model, self.batches
+        lenet5.set_grads(
+            batches.images,
+            indices,
+            target,
+            batches.scale,
+            batches.shift,
+            model.flat_parameters,
+            model.flat_grads,
+            self.totals,
+            self.flag,
+            self.number,
         )
+
+    def _lenet5(self, size: int) -> LeNet5 | None:
+        """Return the gradients as one operation, if this is a LeNet-5 and the backend has that.
+
+        Only where steps are recorded: launched one by one, they are those of the layers.
+        """
+        if not self.model.backend.captures or type(self.loss) is not CrossEntropyLoss:
+            return None
+        sizes = lenet5_sizes(self.model.layers, self.model.input_shape)
+        return None if sizes is None else self.model.backend.join_lenet5(sizes, size)
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from conftest import BACKENDS, backend_or_skip
 
 import gpucnn
+from gpucnn import models
 from gpucnn.backends import kernels
-from gpucnn.backends.base import Backend
+
+OPTIMIZERS = [gpucnn.optim.SGD(momentum=0.9), gpucnn.optim.Adam()]
 
 
-@pytest.mark.parametrize("optimizer", [gpucnn.optim.SGD(momentum=0.9), gpucnn.optim.Adam()])
-def test_a_step_of_lenet_takes_at_most_thirty(
-    monkeypatch: pytest.MonkeyPatch, backend64: Backend, optimizer: gpucnn.optim.Optimizer
-) -> None:
-    if backend64.name == "numpy":
-        pytest.skip("NumPy launches nothing")
+def launches(
+    monkeypatch: pytest.MonkeyPatch, name: str, optimizer: gpucnn.optim.Optimizer, **options: bool
+) -> list[str]:
+    """Return the kernels of a run's first step, which is never a replay."""
     names: list[str] = []
     launch = kernels._Kernel.launch
 
@@ -24,12 +25,31 @@ def test_a_step_of_lenet_takes_at_most_thirty(
         names.append(self.signature.name)
         launch(self, *arguments)
 
-    data = gpucnn.data.mnist().limit(128)
-    backend = gpucnn.get_backend(backend64.name)
-    backend.captures = False  # so that a step's launches are in one event
-    model = gpucnn.models.lenet5().to(backend)
-    events = gpucnn.fit(model, data, batch_size=64, optimizer=optimizer)
-    next(event for event in events if event.name == "step")
-    monkeypatch.setattr(kernels._Kernel, "launch", counted)
-    assert next(events).name == "step"
-    assert len(names) <= 30, names
+    backend = backend_or_skip(name)
+    for option, value in options.items():
+        setattr(backend, option, value)
+    data, model = gpucnn.data.mnist().limit(128), models.lenet5().to(backend)
+    events = gpucnn.fit(model, data, batch_size=64, optimizer=optimizer, checkpoint_every=1)
+    assert next(events).name == "start"
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels._Kernel, "launch", counted)
+        names.clear()
+        assert next(events).name == "step"
+    return names
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+@pytest.mark.parametrize(
+    ("options", "most"), [({"fuses": False}, 30), ({}, 6)], ids=["general", "fused"]
+)
+def test_a_step_of_lenet(
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: dict[str, bool],
+    most: int,
+    optimizer: gpucnn.optim.Optimizer,
+) -> None:
+    names = launches(monkeypatch, name, optimizer, **options)
+    assert len(names) - names.count("finite_flags") <= most, names
+    assert names[names.count("finite_flags")] == "begin_step"

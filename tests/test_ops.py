@@ -28,7 +28,7 @@ from gpucnn.errors import ArrayError, ShapeError
 
 DIFFERENTIABLE = [case for case in CASES if case.has_backward]
 ARRAY_METHODS = {"asarray", "to_numpy", "empty", "zeros", "synchronize"}  # test_contract.py
-JOINED = {"join_conv_relu_max_pool", "repeated"}  # not operations: test_plan.py, test_steps.py
+JOINED = {"join_conv_relu_max_pool", "join_lenet5", "repeated"}  # not operations themselves
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 every_backward = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)

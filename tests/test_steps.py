@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import BACKENDS, backend_or_skip
-from small import small_data, small_model
+from small import blobs, small_data, small_model
 
 import gpucnn
 from gpucnn import models
 from gpucnn.backends import Backend, repeated
 from gpucnn.backends.checks import Array
+from gpucnn.backends.lenet5 import LeNet5
+from gpucnn.data import Data
 from gpucnn.errors import BackendError, DivergedError, SettingError
 from gpucnn.events import Event, RunStarted, StepEnded
 from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
@@ -220,6 +222,51 @@ def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend) -> None:
     model.to(device)
     with pytest.raises(SettingError, match="moved while it was trained"):
         list(events)
+
+
+# --- LeNet-5, whose gradients are one operation (test_lenet5.py) --------------------------------
+
+
+def lenet_run(backend: Backend, **options: Any) -> Iterator[Event]:
+    data = Data(blobs(IMAGES, size=28), blobs(8, size=28, seed=1), tuple("abcd"), "blobs")
+    model = models.lenet5(classes=4, seed=3)
+    settings = {"epochs": 2, "batch_size": BATCH, "seed": 3, **options}
+    return gpucnn.fit(model, data, backend=backend, **settings)
+
+
+def test_lenet_learns_at_once_what_it_learns_by_layers(device: Backend) -> None:
+    found = figures(list(lenet_run(device)))
+    for other in (eager(device), gpucnn.get_backend("numpy")):
+        for ours, wanted in zip(found, figures(list(lenet_run(other))), strict=True):
+            assert ours == pytest.approx(wanted, rel=1e-4)
+
+
+def test_lenet_goes_on_to_the_same_bits(device: Backend, tmp_path: Path) -> None:
+    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    list(lenet_run(device, checkpoint=files[0]))
+    stop = lenet_run(device, checkpoint=files[1], checkpoint_every=5, should_stop=lambda: True)
+    assert list(stop)[-1].step == 5
+    list(lenet_run(device, checkpoint=files[1], resume=files[1]))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "fuses", "at_once"),
+    [({}, True, True), ({}, False, False), ({"loss": MSELoss()}, True, False)],
+    ids=["LeNet-5", "not asked for", "another loss"],
+)
+def test_where_lenet_is_one_operation(
+    device: Backend,
+    options: dict[str, Any],
+    fuses: bool,
+    at_once: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(LeNet5, "set_grads", lambda *_: made.append(1))
+    monkeypatch.setattr(device, "fuses", fuses)
+    list(lenet_run(device, epochs=1, **options))
+    assert bool(made) == at_once
 
 
 # --- what repeats -------------------------------------------------------------------------------

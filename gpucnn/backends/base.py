@@ -35,6 +35,7 @@ from gpucnn.backends.checks import (
     checked_reduction,
     loss_scale,
 )
+from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
 from gpucnn.backends.window import IntOrPair, Window, pool_window
 from gpucnn.config import whole
 from gpucnn.errors import SettingError, ShapeError
@@ -285,6 +286,13 @@ class Backend(Checks, ABC):
         samples: int,
         training: bool,
     ) -> JoinedConvolution | None:
+        return None
+
+    def join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
+        """Return a training step of LeNet-5 as one operation for a batch size, if there is one."""
+        return self._join_lenet5(sizes, batch)
+
+    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
         return None
 
     # --- pooling --------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from gpucnn.backends.grids import (
     window_sizes,
 )
 from gpucnn.backends.kernels import Kernels
+from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
 from gpucnn.backends.repeated import Repeated, Workspace
 from gpucnn.backends.window import Window
 from gpucnn.errors import ArrayError, BackendError
@@ -42,7 +43,8 @@ class CudaBackend(Backend):
     """The contract in CUDA C.
 
     ``variant`` says which kernels compute matrix products: "auto" chooses by shape (choose_tile);
-    "naive", "small" and "large" are for tests and timings.
+    "naive", "small" and "large" are for tests and timings, as are ``captures`` and ``fuses``, which
+    may be set to False: no steps recorded, and no fused kernels for LeNet-5.
     """
 
     name = "cuda"
@@ -59,6 +61,7 @@ class CudaBackend(Backend):
         self._xp = namespace
         self._kernels = Kernels(namespace, self.dtype, notify=notify)
         self.variant = "auto"
+        self.fuses = True
         self.workspace: Workspace | None = None
         self.name = name
         self.array_type = namespace.ndarray
@@ -288,6 +291,9 @@ class CudaBackend(Backend):
         self._conv2d_weight(input, grad, (out[0], None), window, groups)
         self._sum_channels(grad, out[1])
         return self._conv2d(grad, weight, None, window, groups, False) if input_grad else None
+
+    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
+        return LeNet5(self, sizes, batch) if self.fuses and not sizes.fault() else None
 
     # --- pooling --------------------------------------------------------------------------------
 
