@@ -34,7 +34,6 @@ constexpr int MOST_CHANNELS1 = 6, MOST_CHANNELS2 = 16, MOST_INPUTS = MOST_CHANNE
 constexpr int MOST_FEATURES1 = 128, MOST_FEATURES2 = 96, MOST_CLASSES = 32;
 constexpr int CLOSED = 4;
 constexpr unsigned int WARP = 0xffffffffu;
-constexpr int BLOCKS = sizeof(real) == 4 ? 2 : 1;  // a multiprocessor; doubles need more registers
 
 // Numbers that travel together, 16 bytes at a time.
 struct alignas(16) Four {
@@ -211,7 +210,11 @@ __device__ inline void convolve2(const real* input, real* weight, const real* bi
 }
 
 
-extern "C" __global__ void __launch_bounds__(256, BLOCKS)
+// Blocks on a multiprocessor, for the compiler; doubles need the registers of one or two.
+constexpr int FORWARD_BLOCKS = sizeof(real) == 4 ? 3 : 1;
+constexpr int BACKWARD_BLOCKS = sizeof(real) == 4 ? 4 : 1;
+
+extern "C" __global__ void __launch_bounds__(256, FORWARD_BLOCKS)
 lenet5_convolve(const uint8* __restrict__ images, const int64* __restrict__ indices,
                 const real* __restrict__ scale, const real* __restrict__ shift,
                 const real* __restrict__ parameters, real* __restrict__ pooled1,
@@ -553,14 +556,17 @@ __device__ inline void pooled_grads(Convolutions& m, int y) {
     if (!open) m.places1[at] = 0;
 }
 
-// Adds the products of four windows' gradients with what lies under a tap, and the gradients.
+// Adds the products of four windows' gradients with what lies under a tap, in as many planes as
+// there are sums, and the gradients to `bias`.
+template <int PLANES>
 __device__ inline void add_windows(const real* grads, const int* places, const real* tap,
-                                   real& sum, real& bias) {
+                                   real (&sum)[PLANES], real& bias) {
     const Four grad = *(const Four*)grads;
     const FourPlaces place = *(const FourPlaces*)places;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        sum += grad.at[i] * tap[place.at[i]];
+#pragma unroll
+        for (int c = 0; c < PLANES; ++c) sum[c] += grad.at[i] * tap[c * POOLED_PLANE + place.at[i]];
         bias += grad.at[i];
     }
 }
@@ -568,7 +574,7 @@ __device__ inline void add_windows(const real* grads, const int* places, const r
 // A lane's sums over all of the block's samples: it owns a tap of two of conv2's filters, for both
 // channels, and the same tap of conv1's two filters for some of the windows.
 struct Sums {
-    real weight2[2][CHANNELS], bias2[2], weight1[CHANNELS], bias1[CHANNELS];
+    real weight2[2][CHANNELS], bias2[2], weight1[CHANNELS][1], bias1[CHANNELS];
 
     __device__ void add2(const Convolutions& m, int channels2) {
         const int lane = threadIdx.x % 32, tap = lane < TAPS ? lane : 0;
@@ -577,15 +583,9 @@ struct Sums {
         for (int i = 0; i < 2; ++i) {
             const int k = threadIdx.x / 32 + i * WARPS;
             if (k >= channels2) continue;
-#pragma unroll
-            for (int c = 0; c < CHANNELS; ++c) {
-                real bias = 0;
-#pragma unroll
-                for (int window = 0; window < LIST; window += 4) {
-                    add_windows(m.grads2 + k * LIST + window, m.places2 + k * LIST + window,
-                                under + c * POOLED_PLANE, weight2[i][c], bias);
-                }
-                if (c == 0) bias2[i] += bias;
+#pragma unroll 1
+            for (int at = k * LIST; at < (k + 1) * LIST; at += 4) {
+                add_windows(m.grads2 + at, m.places2 + at, under, weight2[i], bias2[i]);
             }
         }
     }
@@ -617,7 +617,7 @@ struct Sums {
 #pragma unroll
         for (int c = 0; c < CHANNELS; ++c) {
             const int at = (warp * CHANNELS + c) * 32 + lane;
-            m.dense[at] = lane < TAPS ? weight1[c] : bias1[c];
+            m.dense[at] = lane < TAPS ? weight1[c][0] : bias1[c];
         }
         __syncthreads();
         if (warp >= CHANNELS || lane > TAPS) return;
@@ -650,10 +650,13 @@ struct Layer {
         const int each = (batch + WARPS - 1) / WARPS, begin = warp * each;
         real sum[4][4] = {}, bias[4] = {};
         if (row < pitch && column < columns) {
+            const real* left = grads + (int64)begin * pitch + row;
+            const real* right = inputs + (int64)begin * columns + column;
 #pragma unroll 4
-            for (int64 n = begin; n < min(batch, begin + each); ++n) {
-                const Four grad = *(const Four*)(grads + n * pitch + row);
-                const Four input = *(const Four*)(inputs + n * columns + column);
+            for (int n = begin; n < min(batch, begin + each); ++n) {
+                const Four grad = *(const Four*)left, input = *(const Four*)right;
+                left += pitch;
+                right += columns;
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
 #pragma unroll
@@ -695,7 +698,7 @@ struct Layer {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(256, BLOCKS)
+extern "C" __global__ void __launch_bounds__(256, BACKWARD_BLOCKS)
 lenet5_backward(const uint8* __restrict__ images, const int64* __restrict__ indices,
                 const real* __restrict__ scale, const real* __restrict__ shift,
                 const real* __restrict__ parameters, const real* __restrict__ pooled1,
