@@ -71,10 +71,6 @@ __device__ inline real pixel(const uint8* images, int64 item, int64 items, real 
     return images[item * (SIDE * SIDE) + y * SIDE + x] * scale + shift;
 }
 
-__device__ inline void mark_failed(int64* failed, const int64* step) {
-    atomicCAS((unsigned long long*)failed, 0ULL, (unsigned long long)step[0]);
-}
-
 // Adds each of COUNT numbers over LANES neighbouring lanes. A lane is left with COUNT / LANES of
 // the sums, in values[0], ...: the first lane with the first ones. Half of the numbers go to the
 // other half of the lanes, and so on: COUNT shuffles, where summing one at a time takes
@@ -727,7 +723,7 @@ lenet5_backward(const uint8* __restrict__ images, const int64* __restrict__ indi
         }
         layer.add(memory.tile, tile, batch);
         __syncthreads();
-        if (!layer.write(memory.tile, tile, grads)) mark_failed(failed, step);
+        if (!layer.write(memory.tile, tile, grads)) set_failed(failed, step[0]);
         return;
     }
     Convolutions& m = memory.convolutions;
@@ -769,7 +765,7 @@ __device__ inline void add_totals(const real* losses, const int* right, double* 
     if (threadIdx.x > 0) return;
     totals[0] += (double)loss * batch;
     totals[1] += hits;
-    if (!is_finite(loss)) mark_failed(failed, step);
+    if (!is_finite(loss)) set_failed(failed, step[0]);
 }
 
 // A warp adds every eighth part of 32 gradients, in order, and then the block the warps. The last
@@ -797,5 +793,5 @@ lenet5_finish(const real* __restrict__ partials, const real* __restrict__ losses
     if (warp > 0 || at >= count) return;
     for (int i = 1; i < WARPS; ++i) sum += warps[i][lane];
     grads[at] = sum;
-    if (!is_finite(sum)) mark_failed(failed, step);
+    if (!is_finite(sum)) set_failed(failed, step[0]);
 }

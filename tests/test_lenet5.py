@@ -33,6 +33,14 @@ STEP = 7
 Results = dict[str, NDArray[Any]]
 
 
+def label(value: Any) -> str:
+    """The name of a parameter: a function's own, a LeNet-5's widths."""
+    if isinstance(value, LeNet5Sizes):
+        value = (value.channels1, value.channels2, value.features1, value.features2, value.classes)
+        return "-".join(map(str, value))
+    return getattr(value, "__name__", str(value))
+
+
 @pytest.fixture(params=OTHERS)
 def name(request: pytest.FixtureRequest) -> str:
     backend_or_skip(request.param)
@@ -167,13 +175,11 @@ class Batch:
     def general(self) -> Results:
         """What the operations one by one give, on the same backend."""
         be = self.be
-        x = be.gather_images(
-            self.images, self.indices, 0, self.indices.size, self.scale, self.shift
-        )
+        x = be.gather_images(self.images, self.indices, self.scale, self.shift)
         totals, failed = be.asarray([10.0, 20.0], np.float64), be.zeros((1,), np.int64)
         with np.errstate(all="ignore"):
             loss = set_grads(self.model, CrossEntropyLoss(), x, self.targets, totals)
-        be.check_finite(failed, loss, self.model.flat_grads, STEP)
+        be.check_finite(failed, loss, self.model.flat_grads, be.asarray([STEP]))
         return replace(self, totals=totals, failed=failed).results(self.model.flat_grads)
 
     def results(self, grads: Any) -> Results:
@@ -215,7 +221,7 @@ def assert_same(found: Results, wanted: Results) -> None:
         (BETWEEN, 6, noise),
         (BETWEEN, 129, flat),
     ],
-    ids=str,
+    ids=label,
 )
 def test_gradients_are_those_of_the_operations(
     sizes: LeNet5Sizes, count: int, pictures: Any, dtype: str, name: str
@@ -227,7 +233,7 @@ def test_gradients_are_those_of_the_operations(
     assert np.any(found["conv1.weight"]) or sizes is ONE
 
 
-@pytest.mark.parametrize(("sizes", "count"), [(LENET, 257), (LEAST, 300)], ids=str)
+@pytest.mark.parametrize(("sizes", "count"), [(LENET, 257), (LEAST, 300)], ids=label)
 def test_large_batches(sizes: LeNet5Sizes, count: int, be: Backend) -> None:
     batch = Batch.of(be, sizes, count, strokes)
     assert batch.step.samples == 8
@@ -394,7 +400,7 @@ def checked(request: pytest.FixtureRequest, emulator: Any) -> Iterator[None]:
 @pytest.mark.usefixtures("checked")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("sizes", "count"), [(LENET, 1), (LENET, 5), (LEAST, 6), (MOST, 2), (BETWEEN, 9)], ids=str
+    ("sizes", "count"), [(LENET, 1), (LENET, 5), (LEAST, 6), (MOST, 2), (BETWEEN, 9)], ids=label
 )
 @pytest.mark.parametrize("large", [False, True])
 def test_kernels_are_free_of_faults(
