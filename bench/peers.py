@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,16 @@ HAS_TORCH = find_spec("torch") is not None
 
 @dataclass(frozen=True)
 class Flavour:
-    """A side, the environment that its process is given, and how many of gpucnn's train."""
+    """A side, the environment that its process is given, and what its jobs must know.
+
+    ``spec`` goes into every job's own: "workers", how many processes of gpucnn's train; "backend"
+    or "device", where to compute if not on the CPU; "mode", how steps are launched there.
+    """
 
     name: str
     side: str
     env: Mapping[str, str]
-    workers: int = 1
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
 
 def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
@@ -49,7 +54,7 @@ def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
         found.append(Flavour("gpucnn avx512", "ours", {**one, "OPENBLAS_CORETYPE": "SkylakeX"}))
     count = processor.cores()
     if sharing and count > 1:
-        found.append(Flavour(f"gpucnn {count} workers", "ours", found[-1].env, count))
+        found.append(Flavour(f"gpucnn {count} workers", "ours", found[-1].env, {"workers": count}))
     if HAS_TORCH:
         for threads in sorted({1, machine.cores()}):
             name = f"PyTorch {threads} thread{'s' * (threads > 1)}"
@@ -103,12 +108,16 @@ class Worker:
                 return dict(arrays)
 
     def peer(self, spec: Mapping[str, Any]) -> Peer:
-        """Load a job and return it as a peer."""
-        job = self.ask("load " + json.dumps({**spec, "workers": self.flavour.workers}))
+        """Return a job as a peer; it is loaded when it is first checked or run."""
+
+        @cache
+        def job() -> str:
+            return self.ask("load " + json.dumps({**spec, **self.flavour.spec}))
+
         return Peer(
             self.flavour.name,
-            lambda: self.results(job),
-            lambda count: float(self.ask(f"run {job} {count}")),
+            lambda: self.results(job()),
+            lambda count: float(self.ask(f"run {job()} {count}")),
         )
 
     def close(self) -> None:
@@ -117,7 +126,11 @@ class Worker:
         assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
@@ -136,28 +149,42 @@ def compare_jobs(
     report: Report,
     jobs: Mapping[str, dict[str, Any]],
     options: Options,
+    found: Sequence[Flavour],
     *,
     rounds: int,
-    naive: frozenset[str] = frozenset(),
-    sharing: bool = False,
+    among: Callable[[str, Flavour], bool] = lambda case, flavour: True,
+    then: Callable[[Sequence[Worker]], None] = lambda running: None,
+    tolerance: Callable[[str], float] = lambda case: 1e-4,
     **settings: Any,
 ) -> Report:
     """Add a row for each of ``jobs`` (case: spec) to ``report``, its peers in worker processes.
 
-    The reference is gpucnn in float64, which the tests compare with plain loops. Cases in
-    ``naive`` have the loops as a peer too; ``sharing`` is that of ``flavours``.
+    They are those of ``found`` that are ``among`` a case's. The reference is gpucnn in float64,
+    which the tests compare with plain loops. ``then`` is called while the workers still run.
     """
     reference = Flavour("reference", "ours", {"OPENBLAS_NUM_THREADS": "1"})
-    wanted = {case: spec for case, spec in jobs.items() if options.wants(case)}
-    found = flavours(bool(naive & set(wanted)), sharing)
     with workers([reference, *found]) as (judge, *running):
         for worker in running:
             report.about[worker.flavour.name] = json.loads(worker.ask("about"))
-        for case, spec in wanted.items():
+        for case, spec in jobs.items():
+            if not options.wants(case):
+                continue
+            if options.late():
+                report.notes.append(f"{case}: left out, the time was up")
+                continue
             right = judge.peer({**spec, "dtype": "float64"}).check()
-            chosen = [w for w in running if w.flavour.side != "naive" or case in naive]
-            peers = [worker.peer(spec) for worker in chosen]
-            report.rows.append(compare(case, peers, right, rounds=options.pick(rounds), **settings))
+            peers = [worker.peer(spec) for worker in running if among(case, worker.flavour)]
+            report.rows.append(
+                compare(
+                    case,
+                    peers,
+                    right,
+                    rounds=options.pick(rounds),
+                    tolerance=tolerance(case),
+                    **settings,
+                )
+            )
+        then(running)
     return report
 
 
