@@ -258,11 +258,11 @@ def amount(case: Case, direction: str) -> tuple[int, int]:
     padding = 2 * case.options.get("padding", 0)
     stops = math.prod(x + padding - k + 1 for x, k in zip(plane, weight[2:], strict=True))
     output = n * weight[0] * stops
-    flops, moved = 2 * output * math.prod(weight[1:]), 4 * (size["input"] + size["weight"])
-    if direction == "forward":
-        return flops, moved + 4 * (size["bias"] + output)
-    written = size["weight"] + size["bias"] + (size["input"] if case.input_grad else 0)
-    return flops * (2 if case.input_grad else 1), moved + 4 * (output + written)
+    flops = 2 * output * math.prod(weight[1:])
+    elements = size["input"] + size["weight"] + size["bias"] + output
+    if direction == "backward" and case.input_grad:  # which needs the weight, too
+        return 2 * flops, 4 * (elements + size["input"] + size["weight"])
+    return flops, 4 * elements
 
 
 ALL = {**CASES, **gpu_cases(), **gpu_cases(rehearsed=True)}

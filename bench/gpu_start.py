@@ -29,7 +29,7 @@ def run(options: Options) -> Report:
         reference = Flavour("reference", "ours", ours.env, {"dtype": "float64"})
         right = training(reference, **spec)[1]
         report.rows.append(
-            compare("process", peers, right, rounds=options.pick(5), tolerance=TOLERANCE)
+            compare("process", peers, right, rounds=options.pick(3), tolerance=TOLERANCE)
         )
     return report
 

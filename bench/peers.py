@@ -96,7 +96,8 @@ class Worker:
         except BrokenPipeError:
             reply = ""
         if not reply or reply.startswith("error "):
-            raise BenchError(reply.removeprefix("error ") or f"the process of {self.flavour} ended")
+            ended = f"the process of {self.flavour.name} ended"
+            raise BenchError(reply.removeprefix("error ") or ended)
         return reply
 
     def results(self, job: str) -> Results:

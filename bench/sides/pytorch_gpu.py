@@ -43,11 +43,11 @@ def load(spec: dict[str, Any]) -> Job:
 
 def set_precision(name: str) -> None:
     """Have float32 convolutions and products computed so: "ieee" or "tf32"."""
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+    if hasattr(torch.backends.cudnn, "allow_tf32"):
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
+    else:  # from 2.9 on there are both; what asks for the old names fails behind the new ones
         torch.backends.cudnn.conv.fp32_precision = name
         torch.backends.cuda.matmul.fp32_precision = name
-    else:  # before PyTorch 2.9
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
 
 
 def wait(device: str) -> None:
@@ -88,7 +88,8 @@ class Training:
         self.model = lenet(spec).to(device)
         self.first = {name: x.detach().clone() for name, x in self.model.named_parameters()}
         self.loss: Callable[..., torch.Tensor] = Loss(self.model)
-        if mode == "compile":
+        self.compiled = mode == "compile"
+        if self.compiled:
             self.loss = torch.compile(self.loss, mode="reduce-overhead", dynamic=False)
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=LR, momentum=MOMENTUM, fused=True
@@ -103,7 +104,8 @@ class Training:
 
     def _train(self, picked: torch.Tensor) -> None:
         """Do a step on the images at ``picked``."""
-        torch.compiler.cudagraph_mark_step_begin()
+        if self.compiled:
+            torch.compiler.cudagraph_mark_step_begin()
         loss = self.loss(self.images[picked], self.labels[picked])
         loss.backward()
         self.optimizer.step()
