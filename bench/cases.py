@@ -235,9 +235,11 @@ def gpu_cases(rehearsed: bool = False) -> dict[str, Case]:
         "conv2d 56x56 3x3 64->64, batch 32": _conv(32, 64, 56, 64, 3, padding=1),
         "conv2d 14x14 3x3 256->256, batch 32": _conv(32, 256, 14, 256, 3, padding=1),
     }
+    update = {"sgd_step 61,706 parameters": _sgd()}
     if rehearsed:
-        return {"conv2d 6x6 3x3 4->4, batch 2": _conv(2, 4, 6, 4, 3, padding=1), **_lenet(2)}
-    return {**large, **_lenet(64), **_lenet(512), "sgd_step 61,706 parameters": _sgd()}
+        tiny = _conv(2, 4, 6, 4, 3, padding=1)
+        return {"conv2d 6x6 3x3 4->4, batch 2": tiny, **_lenet(2), **update}
+    return {**large, **_lenet(64), **_lenet(512), **update}
 
 
 def amount(case: Case, direction: str) -> tuple[int, int]:

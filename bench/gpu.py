@@ -14,6 +14,8 @@ from gpucnn.errors import BackendError
 
 OURS, PYTORCH = ("eager", "captured", "fused"), ("eager", "graphs", "compile")
 """How each side's steps may be launched."""
+PATIENCE = 100.0
+"""Seconds for an answer: what hangs, or is compiled for too long, must not take all the time."""
 
 
 def backend(options: Options) -> str:
@@ -34,7 +36,8 @@ def ours(options: Options, modes: Sequence[str] = OURS) -> list[Flavour]:
     """Return gpucnn, its steps launched in each of ``modes``."""
     env, name = {"OPENBLAS_NUM_THREADS": "1"}, backend(options)
     return [
-        Flavour(f"gpucnn {mode}", "ours", env, {"backend": name, "mode": mode}) for mode in modes
+        Flavour(f"gpucnn {mode}", "ours", env, {"backend": name, "mode": mode}, PATIENCE)
+        for mode in modes
     ]
 
 
@@ -42,7 +45,7 @@ def pytorch(options: Options, modes: Sequence[str] = PYTORCH) -> list[Flavour]:
     """Return PyTorch, its steps launched in each of ``modes``."""
     device, env = options.size("cuda", "cpu"), options.size({}, {"OMP_NUM_THREADS": "1"})
     return [
-        Flavour(f"PyTorch {mode}", "pytorch_gpu", env, {"device": device, "mode": mode})
+        Flavour(f"PyTorch {mode}", "pytorch_gpu", env, {"device": device, "mode": mode}, PATIENCE)
         for mode in modes
     ]
 

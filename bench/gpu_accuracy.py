@@ -7,8 +7,8 @@ from statistics import median
 from typing import Any
 
 from bench import gpu
-from bench.harness import BenchError, Options, Report, Results, Row
-from bench.peers import Worker, workers
+from bench.harness import BenchError, Options, Peer, Report, Row, attempted
+from bench.peers import workers
 from bench.show import cost
 
 GOALS = (0.9905, 0.99)
@@ -34,21 +34,22 @@ def run(options: Options) -> Report:
         "settings": options.size({}, {"epochs": 2, "batch_size": 64}),
     }
     with workers(found) as running:
-        peers = [(worker, worker.peer(spec)) for worker in running]
+        left = [worker.peer(spec) for worker in running]
         for _ in range(options.pick(options.size(SEEDS, 1))):
             if options.late():
                 break
-            for worker, peer in peers:
-                peer.run(1)
-                add(report, goals, worker, peer.check())
+            # One that fails is refused in the first row, and says so beneath.
+            left = attempted(report.rows[0], left, lambda peer: add(report, goals, peer))
     for row, goal in zip(report.rows, goals, strict=True):
         report.notes += [summary(report, row, goal, flavour.name) for flavour in found]
     return report
 
 
-def add(report: Report, goals: tuple[float, ...], worker: Worker, run: Results) -> None:
-    """Add a seed's run to every row; its last accuracy must be what NumPy makes of its weights."""
-    name, times, accuracies = worker.flavour.name, run["seconds"], run["accuracies"]
+def add(report: Report, goals: tuple[float, ...], peer: Peer) -> None:
+    """Run a seed and add it to every row; NumPy must judge the last weights alike."""
+    peer.run(1)
+    name, run = peer.name, peer.check()
+    times, accuracies = run["seconds"], run["accuracies"]
     if not abs(float(run["judged"]) - accuracies[-1]) <= DIGITS:
         raise BenchError(f"{name}: {accuracies[-1]:.4f}, but {run['judged']:.4f} by NumPy")
     for row, goal in zip(report.rows, goals, strict=True):
@@ -62,7 +63,7 @@ def summary(report: Report, row: Row, goal: float, name: str) -> str:
     """Return a peer's median, how many seeds got there, and when and how far each one did."""
     runs, times = report.about["seeds"][name], row.costs.get(name, [])
     if not times:
-        return f"{row.case}, {name}: out of time"
+        return f"{row.case}, {name}: {report.rows[0].refused.get(name, 'the time was up')}"
     each = []
     for run in runs:
         when = [place for place, right in enumerate(run["accuracies"], 1) if right >= goal]

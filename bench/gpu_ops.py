@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench import cases, gpu
 from bench.harness import Options, Report, Row
-from bench.peers import Flavour, Worker, compare_jobs
+from bench.peers import Worker, compare_jobs
 from bench.show import cost
 from gpucnn.backends.repeated import MOST_AT_ONCE
 
@@ -20,8 +21,9 @@ def run(options: Options) -> Report:
     """Return a row for each operation, direction and precision."""
     report = gpu.report("one call of an operation out of many in a graph, float32", options)
     spec = {"kind": "repeated", "sets": SETS, "repeats": options.size(MOST_AT_ONCE, 1)}
-    found = [flavour("gpucnn", gpu.ours(options, ["captured"])[0])]
-    found.append(flavour("PyTorch", gpu.pytorch(options, ["eager"])[0]))
+    # How steps are launched is no matter here: all calls are in graphs.
+    found = [replace(gpu.ours(options, ["captured"])[0], name="gpucnn")]
+    found.append(replace(gpu.pytorch(options, ["eager"])[0], name="PyTorch"))
 
     def then(running: Sequence[Worker]) -> None:
         rates = gpu.ceilings(running[-1], options)
@@ -50,11 +52,6 @@ def run(options: Options) -> Report:
 def ours_has(case: str) -> bool:
     """Return whether gpucnn can compute a case: TF32 it must know to be asked for."""
     return not case.endswith("tf32") or gpu.has_precision()
-
-
-def flavour(name: str, of: Flavour) -> Flavour:
-    """Return a flavour under a name that says no more than the side: all calls are in graphs."""
-    return Flavour(name, of.side, of.env, of.spec)
 
 
 def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:

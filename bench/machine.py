@@ -75,9 +75,9 @@ def gpu() -> dict[str, Any] | None:
     about = runtime.getDeviceProperties(0)
     return {
         "name": about["name"].decode(),
-        "multiprocessors": about["multiProcessorCount"],
-        "memory": about["totalGlobalMem"],
-        "l2": about["l2CacheSize"],
+        "multiprocessors": about.get("multiProcessorCount"),
+        "memory": about.get("totalGlobalMem"),
+        "l2": about.get("l2CacheSize"),
         "driver": driver(),
         "driver_cuda": runtime.driverGetVersion(),
         "cuda_runtime": runtime.runtimeGetVersion(),

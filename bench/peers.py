@@ -9,11 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from select import select
 from typing import Any
 
 import numpy as np
@@ -32,12 +33,14 @@ class Flavour:
 
     ``spec`` goes into every job's own: "workers", how many processes of gpucnn's train; "backend"
     or "device", where to compute if not on the CPU; "mode", how steps are launched there.
+    A process that takes longer than ``patience`` seconds for an answer is ended.
     """
 
     name: str
     side: str
     env: Mapping[str, str]
     spec: Mapping[str, Any] = field(default_factory=dict)
+    patience: float | None = None
 
 
 def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
@@ -92,6 +95,7 @@ class Worker:
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
+            self._await()
             reply = self.process.stdout.readline().strip()
         except BrokenPipeError:
             reply = ""
@@ -99,6 +103,14 @@ class Worker:
             ended = f"the process of {self.flavour.name} ended"
             raise BenchError(reply.removeprefix("error ") or ended)
         return reply
+
+    def _await(self) -> None:
+        """Wait for a line, no longer than the flavour's patience; end the process else."""
+        patience = self.flavour.patience
+        if patience is not None and not select([self.process.stdout], [], [], patience)[0]:
+            self.process.kill()
+            self.process.wait()
+            raise BenchError(f"no answer within {patience:.0f} s")
 
     def results(self, job: str) -> Results:
         """Return the arrays that a job computes."""
@@ -125,7 +137,8 @@ class Worker:
         """End the process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # of what an ended process did not read
+            self.process.stdin.close()
         self.process.stdout.close()
         try:
             self.process.wait(30)
@@ -185,7 +198,10 @@ def compare_jobs(
                     **settings,
                 )
             )
-        then(running)
+        try:
+            then(running)
+        except BenchError as error:  # the rows stand without
+            report.notes.append(f"what goes with the rows is missing: {error}")
     return report
 
 

@@ -243,3 +243,13 @@ def test_a_bench_for_a_gpu_can_be_rehearsed(
             assert all(reason.endswith("needs CUDA") for reason in row["refused"].values())
     kernels = report["about"].get("kernels_per_step", {"gpucnn eager": 1})
     assert kernels["gpucnn eager"] > 0
+
+
+def test_a_process_that_does_not_answer_is_ended() -> None:
+    flavour = peers.Flavour("slow", "naive", {}, patience=0.0)
+    worker = peers.Worker(flavour)
+    with pytest.raises(harness.BenchError, match="no answer within 0 s"):
+        worker.ask("about")
+    with pytest.raises(harness.BenchError, match="the process of slow ended"):
+        worker.ask("about")
+    worker.close()
