@@ -18,16 +18,23 @@ from bench.harness import BenchError, Options, Report
 from bench.show import as_data, table
 
 BENCHES = ("ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile")
+GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the benches that are named and return the exit status."""
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
-    parser.add_argument("bench", nargs="*", choices=[*BENCHES, []], metavar="BENCH")
+    parser.add_argument("bench", nargs="*", choices=[*BENCHES, *GPU_BENCHES, []], metavar="BENCH")
     parser.add_argument("--json", metavar="FILE", help="write machine, versions and all figures")
     parser.add_argument("--quick", action="store_true", help="two rounds of everything")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each peer is timed")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT")
+    parser.add_argument("--seconds", type=float, metavar="S", help="begin no more after S seconds")
+    parser.add_argument(
+        "--rehearse",
+        action="store_true",
+        help="run a GPU's bench in small without one: what it shows means nothing",
+    )
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -35,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.bench:
         console.print(listing())
         return 0
-    options = Options(arguments.rounds, arguments.quick, arguments.only)
+    options = Options(
+        arguments.rounds, arguments.quick, arguments.only, arguments.rehearse, arguments.seconds
+    )
     found: dict[str, Any] = {"machine": machine.describe(), "options": asdict(options)}
     found["benches"] = {}
     for name in arguments.bench:
@@ -57,18 +66,20 @@ def main(argv: list[str] | None = None) -> int:
 def listing() -> Table:
     """Return the table of benches."""
     rows = Table("bench", "what it measures", title="python -m bench BENCH ...")
-    for name in BENCHES:
+    for name in (*BENCHES, *GPU_BENCHES):
         rows.add_row(name, (import_module(f"bench.{name}").__doc__ or "").splitlines()[0])
     return rows
 
 
 def footer(about: dict[str, Any]) -> str:
     """Return the line that says what the figures belong to."""
+    gpu = about["gpu"]
     blas = " ".join(str(about["blas"].get(key, "")) for key in ("name", "version", "core"))
     return (
         f"{about['date']}, {about['cpu']}, {about['cores']} cores, load {about['load']} before, "
         f"Python {about['python']}, "
         f"NumPy {about['numpy']} ({blas.strip()}), PyTorch {about['torch'] or 'not installed'}"
+        + (f", {gpu['name']}, driver {gpu['driver']}, CuPy {gpu['cupy']}" if gpu else "")
     )
 
 

@@ -33,9 +33,9 @@ class Case:
     backward: bool = True
     work: int = 10**9
 
-    def draw(self) -> dict[str, np.ndarray]:
-        """Return the arrays, the same at every call, in float64, int64 or uint8."""
-        rng = np.random.default_rng(zlib.crc32(repr(self).encode()))
+    def draw(self, number: int = 0) -> dict[str, np.ndarray]:
+        """Return a set of arrays, each number's the same at every call: float64, int64, uint8."""
+        rng = np.random.default_rng(zlib.crc32(repr(self).encode()) + number)
         return {name: self._draw(rng, name, shape) for name, shape in self.arrays.items()}
 
     def _draw(self, rng: np.random.Generator, name: str, shape: Shape) -> np.ndarray:
@@ -77,6 +77,11 @@ def gradient(case: Case, shape: Shape) -> np.ndarray:
     return np.random.default_rng(zlib.crc32(case.op.encode())).standard_normal(shape)
 
 
+def poison(dtype: Any) -> float:
+    """Return what no operation's result has, in an array of this type."""
+    return float("nan") if np.dtype(dtype).kind == "f" else -1
+
+
 def _backward(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of the operation's backward."""
     options = dict(case.options)
@@ -104,6 +109,8 @@ def _backward(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
 
 def _like(lib: Any, output: Any, values: np.ndarray) -> Any:
     """Return ``values`` as an array of the type and the order in memory of ``output``."""
+    if not isinstance(output, np.ndarray):
+        return lib.asarray(values)
     result = np.empty_like(output)
     result[...] = values
     return result
@@ -133,6 +140,12 @@ CONV1, CONV2, FLAT = (64, 6, 28, 28), (64, 16, 10, 10), (64, 400)
 _PARAMETERS = (61_706,)
 # SGD's learning rate; Adam's tenth step at a rate of 0.001.
 _RATES = {1: (0.01,), 3: (0.001 / (1 - 0.9**10), (1 - 0.999**10) ** 0.5, 1.0)}
+
+
+def _sgd() -> Case:
+    arrays = {**dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS), "rates": (1,)}
+    return Case("sgd_step", arrays, {"momentum": 0.9}, backward=False, work=_PARAMETERS[0])
+
 
 CASES: dict[str, Case] = {
     "conv2d conv1 5x5 1->6": _conv(64, 1, 28, 6, 5, padding=2, input_grad=False),
@@ -185,13 +198,7 @@ CASES: dict[str, Case] = {
         backward=False,
         work=61_706,
     ),
-    "sgd_step 61,706": Case(
-        "sgd_step",
-        {**dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS), "rates": (1,)},
-        {"momentum": 0.9},
-        backward=False,
-        work=61_706,
-    ),
+    "sgd_step 61,706": _sgd(),
     "adam_step 61,706": Case(
         "adam_step",
         {
@@ -202,3 +209,62 @@ CASES: dict[str, Case] = {
         work=61_706,
     ),
 }
+
+
+# --- on a GPU -----------------------------------------------------------------------------------
+
+
+def _lenet(n: int) -> dict[str, Case]:
+    """Return LeNet-5's operations on a batch of ``n``."""
+    cases = {
+        "conv2d 28x28 5x5 1->6": _conv(n, 1, 28, 6, 5, padding=2, input_grad=False),
+        "conv2d 14x14 5x5 6->16": _conv(n, 6, 14, 16, 5),
+        "max_pool2d 6x28x28": _map("max_pool2d", (n, 6, 28, 28), kernel_size=2),
+        "max_pool2d 16x10x10": _map("max_pool2d", (n, 16, 10, 10), kernel_size=2),
+        "linear 400->120": _linear(n, 400, 120),
+        "linear 120->84": _linear(n, 120, 84),
+        "linear 84->10": _linear(n, 84, 10),
+        "cross_entropy 10": Case("cross_entropy", {"input": (n, 10), "target": (n,)}),
+    }
+    return {f"{name}, batch {n}": case for name, case in cases.items()}
+
+
+def gpu_cases(rehearsed: bool = False) -> dict[str, Case]:
+    """Return what ``gpu_ops`` times, the most important first; sizes of a rehearsal are tiny."""
+    large = {
+        "conv2d 56x56 3x3 64->64, batch 32": _conv(32, 64, 56, 64, 3, padding=1),
+        "conv2d 14x14 3x3 256->256, batch 32": _conv(32, 256, 14, 256, 3, padding=1),
+    }
+    update = {"sgd_step 61,706 parameters": _sgd()}
+    if rehearsed:
+        tiny = _conv(2, 4, 6, 4, 3, padding=1)
+        return {"conv2d 6x6 3x3 4->4, batch 2": tiny, **_lenet(2), **update}
+    return {**large, **_lenet(64), **_lenet(512), **update}
+
+
+def amount(case: Case, direction: str) -> tuple[int, int]:
+    """Return the floating-point operations, and the bytes of float32 and int64 at the least.
+
+    Every input is read once, and every output written once.
+    """
+    size = {name: math.prod(shape) for name, shape in case.arrays.items()}
+    if case.op == "sgd_step":
+        return 4 * size["param"], 4 * 5 * size["param"]
+    if case.op == "cross_entropy":  # forward returns a number, backward an array like the input
+        outputs = size["input"] if direction == "backward" else 1
+        return 0, 4 * (size["input"] + outputs) + 8 * size["target"]
+    if case.op == "max_pool2d":  # backward reads an index for each gradient
+        output = size["input"] // case.options["kernel_size"] ** 2
+        return 0, 4 * (size["input"] + output) + (8 * output if direction == "backward" else 0)
+    weight, (n, _, *plane) = case.arrays["weight"], case.arrays["input"]
+    padding = 2 * case.options.get("padding", 0)
+    stops = math.prod(x + padding - k + 1 for x, k in zip(plane, weight[2:], strict=True))
+    output = n * weight[0] * stops
+    flops = 2 * output * math.prod(weight[1:])
+    elements = size["input"] + size["weight"] + size["bias"] + output
+    if direction == "backward" and case.input_grad:  # which needs the weight, too
+        return 2 * flops, 4 * (elements + size["input"] + size["weight"])
+    return flops, 4 * elements
+
+
+ALL = {**CASES, **gpu_cases(), **gpu_cases(rehearsed=True)}

@@ -1,55 +1,93 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in one command and under 8 minutes: tests, sanitizers, training,
-# timings. Needs Python with CuPy, pytest, rich and hypothesis, but no network and no installation:
-# the package runs from this checkout. Results, one log a step and summary.md, go to $OUT.
+# Everything that needs a GPU, in two stages of at most nine minutes each, most important first:
+#
+#     bench/gpu.sh tests      tests, sanitizers, training twice to the same bits
+#     bench/gpu.sh bench      the benches of `python -m bench` that begin with gpu_
+#     bench/gpu.sh            both
+#
+# Needs Python with CuPy, pytest, rich and hypothesis, for the second stage PyTorch, but no network
+# and no installation: the package runs from this checkout. Results go to $OUT: summary.md, a JSON
+# file a bench, and logs.tar.gz with a log a step.
 set -uo pipefail
 cd "$(dirname "$0")/.."
+case ${1:-both} in
+    tests | bench | both) stages=${1:-both} ;;
+    *) echo "usage: bench/gpu.sh [tests|bench]" >&2 && exit 2 ;;
+esac
 OUT=${OUT:-bench/results/$(date +%Y-%m-%d)}
-mkdir -p "$OUT"
-export PYTHONPATH="$PWD" GPUCNN_REQUIRE_GPU=1 PYTHONUNBUFFERED=1
+mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd)
+export PYTHONPATH="$PWD" GPUCNN_REQUIRE_GPU=1 PYTHONUNBUFFERED=1 COLUMNS=190
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failed=0
+failed=0 ends=0
+
+# What is there is kept after each step, should the whole be stopped: at most eight files.
+keep() {
+    cp "$work/summary.md" "$OUT/"
+    tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' .
+}
 
 # step NAME SECONDS COMMAND...: run a command with a time limit, log it, and go on if it fails.
 step() {
-    local name=$1 limit=$2 began=$SECONDS
+    local name=$1 limit=$2 left=$((ends - SECONDS)) began=$SECONDS state=ok
     shift 2
-    if timeout "$limit" "$@" >"$work/$name.log" 2>&1; then state=ok; else state="FAILED ($?)" failed=1; fi
+    [ "$limit" -le "$left" ] || limit=$left
+    if [ "$limit" -lt 5 ]; then
+        state="FAILED (no time left)" failed=1
+    else
+        timeout -k 10 "$limit" "$@" >"$work/$name.log" 2>&1 || state="FAILED ($?)" failed=1
+    fi
     printf '| %s | %s | %d s |\n' "$name" "$state" $((SECONDS - began)) | tee -a "$work/summary.md"
-    [ "$state" = ok ] || tail -n 25 "$work/$name.log"
+    keep
+    [ "$state" = ok ] || { tail -n 25 "$work/$name.log" 2>/dev/null && return 1; }
+}
+
+# bench NAME SECONDS ARGUMENTS...: a bench, which begins nothing new in its last third; its tables.
+bench() {
+    local name=$1 limit=$2
+    shift 2
+    rm -f "$OUT/$name.json"
+    step "$name" "$limit" python3 -m bench "$name" --seconds $((limit * 2 / 3)) \
+        --json "$OUT/$name.json" "$@" && cat "$work/$name.log"
+}
+
+stage_tests() {
+    step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 \
+        -k "cuda or compile or spill" tests/test_steps.py tests/test_graphs.py \
+        tests/test_launches.py tests/test_ops.py tests/test_gradients.py \
+        tests/test_consistency.py tests/test_compile.py tests/test_contract.py
+    step check 60 python3 -m gpucnn check --backend cuda
+    step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
+    step train 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/first"
+    step again 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
+    step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
+    step evaluate 60 python3 -m gpucnn evaluate "$work/first" --backend numpy --json
+    local short=(python3 -m gpucnn train --backend cuda --limit 640 --epochs 1)
+    if command -v compute-sanitizer >/dev/null; then
+        step memcheck 90 compute-sanitizer --tool memcheck --error-exitcode 9 \
+            "${short[@]}" --out "$work/memcheck"
+        step racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
+            "${short[@]}" --out "$work/racecheck"
+    else
+        echo "| memcheck, racecheck | no compute-sanitizer here | 0 s |" | tee -a "$work/summary.md"
+    fi
+    step timings 60 sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - \
+        "$work/timings.json"
+}
+
+stage_bench() {
+    bench gpu_lenet 240
+    bench gpu_accuracy 80
+    bench gpu_ops 170
+    bench gpu_start 50
 }
 
 printf '| step | result | time |\n| --- | --- | --- |\n' | tee "$work/summary.md"
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv >"$work/gpu.txt" 2>&1
-python3 -m gpucnn doctor >"$work/doctor.txt" 2>&1
-
-step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 \
-    -k "cuda or compile or spill" tests/test_ops.py tests/test_gradients.py tests/test_consistency.py \
-    tests/test_compile.py tests/test_contract.py
-step check 60 python3 -m gpucnn check --backend cuda
-step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
-
-short=(python3 -m gpucnn train --backend cuda --limit 640 --epochs 1)
-if command -v compute-sanitizer >/dev/null; then
-    step memcheck 90 compute-sanitizer --tool memcheck --error-exitcode 9 \
-        "${short[@]}" --out "$work/memcheck"
-    step racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
-        "${short[@]}" --out "$work/racecheck"
-else
-    echo "| memcheck, racecheck | no compute-sanitizer here | 0 s |" | tee -a "$work/summary.md"
-fi
-
-step train 120 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/first"
-step again 120 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
-step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
-step evaluate 60 python3 -m gpucnn evaluate "$work/first" --backend numpy --json
-step timings 60 sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - "$work/timings.json"
-
-cp "$work/first/log.jsonl" "$work/train.jsonl" 2>/dev/null
-# At most eight files: what a result is read from.
-tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' .
-for file in summary.md gpu.txt doctor.txt train.jsonl timings.json check.log; do
-    [ -f "$work/$file" ] && cp "$work/$file" "$OUT/"
+timeout 60 python3 -m gpucnn doctor >"$work/doctor.txt" 2>&1
+for stage in tests bench; do
+    [ "$stages" = both ] || [ "$stages" = "$stage" ] || continue
+    ends=$((SECONDS + 540))
+    "stage_$stage"
 done
 exit $failed

@@ -11,14 +11,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 Results = Mapping[str, Any]
 
 PAUSE = 0.02
 """Seconds before each block: the threads of the peer before it stop waiting for work by then."""
+
+BEGAN = time.monotonic()
+"""When this process began, for ``Options.late``."""
 
 
 class BenchError(Exception):
@@ -32,6 +36,8 @@ class Options:
     rounds: int | None = None
     quick: bool = False
     only: str = ""
+    rehearse: bool = False
+    seconds: float | None = None
 
     def pick(self, rounds: int) -> int:
         """Return how many rounds to do, where a bench does ``rounds`` by default."""
@@ -40,6 +46,14 @@ class Options:
     def wants(self, case: str) -> bool:
         """Return whether a case is asked for."""
         return self.only in case
+
+    def late(self) -> bool:
+        """Return whether the time is up: what runs then is finished, and nothing else begun."""
+        return self.seconds is not None and time.monotonic() - BEGAN > self.seconds
+
+    def size(self, full: T, rehearsed: T) -> T:
+        """Return how much to do: ``rehearsed`` where a GPU's bench is tried out without one."""
+        return rehearsed if self.rehearse else full
 
 
 @dataclass(frozen=True)
@@ -133,25 +147,41 @@ def compare(
     tolerance: float = 1e-4,
     unit: str = "s",
 ) -> Row:
-    """Verify every peer against ``reference``, then time those that are right, interleaved."""
-    row = Row(case, unit)
-    right = []
+    """Verify every peer against ``reference``, then time those that are right, interleaved.
+
+    One that fails while it is timed is refused like one that is wrong; the others go on.
+    """
+    row, counts = Row(case, unit), dict[str, int]()
+
+    def warm(peer: Peer) -> None:
+        reason = fault(peer.check(), reference, tolerance)
+        if reason is not None:
+            raise BenchError(reason)
+        counts[peer.name] = peer.count or calibrated(peer, block)
+        row.costs[peer.name] = []
+
+    def cost(peer: Peer) -> None:
+        time.sleep(PAUSE)
+        row.costs[peer.name].append(peer.run(counts[peer.name]) / counts[peer.name])
+
+    left = attempted(row, peers, warm)
+    for number in range(rounds):
+        done = attempted(row, rotated(left, number), cost)
+        left = [peer for peer in left if peer in done]
+    return row
+
+
+def attempted(row: Row, peers: Sequence[Peer], deed: Callable[[Peer], None]) -> list[Peer]:
+    """Do ``deed`` with each peer and return those that did not fail; ``row`` refuses the others."""
+    done = []
     for peer in peers:
         try:
-            reason = fault(peer.check(), reference, tolerance)
+            deed(peer)
+            done.append(peer)
         except BenchError as error:
-            reason = str(error)
-        if reason is None:
-            right.append(peer)
-            row.costs[peer.name] = []
-        else:
-            row.refused[peer.name] = reason
-    counts = {peer.name: peer.count or calibrated(peer, block) for peer in right}
-    for number in range(rounds):
-        for peer in rotated(right, number):
-            time.sleep(PAUSE)
-            row.costs[peer.name].append(peer.run(counts[peer.name]) / counts[peer.name])
-    return row
+            row.costs.pop(peer.name, None)
+            row.refused[peer.name] = str(error)
+    return done
 
 
 def calibrated(peer: Peer, block: float) -> int:

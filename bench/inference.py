@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.harness import Options, Report
-from bench.peers import compare_jobs
+from bench.peers import compare_jobs, flavours
 from bench.start import start_file
 
 
@@ -18,4 +18,4 @@ def run(options: Options) -> Report:
             "predict 1": {**spec, "batch": 1},
             "predict 512": {**spec, "batch": 512},
         }
-        return compare_jobs(Report("inference with LeNet-5"), jobs, options, rounds=9)
+        return compare_jobs(Report("inference with LeNet-5"), jobs, options, flavours(), rounds=9)

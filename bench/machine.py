@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gpucnn import openblas, processor
+from gpucnn.backends import probe
+from gpucnn.errors import BackendError
 
 
 def describe() -> dict[str, Any]:
@@ -27,6 +30,7 @@ def describe() -> dict[str, Any]:
         "numpy": installed("numpy"),
         "torch": installed("torch"),
         "blas": blas(),
+        "gpu": gpu(),
     }
 
 
@@ -59,3 +63,33 @@ def blas() -> dict[str, Any]:
     if in_use is not None:
         found["core"], found["threads"] = in_use
     return found
+
+
+def gpu() -> dict[str, Any] | None:
+    """Return the first NVIDIA GPU and the versions behind it, None where CuPy has none."""
+    try:
+        cupy = probe.import_cupy()
+    except BackendError:
+        return None
+    runtime = cupy.cuda.runtime
+    about = runtime.getDeviceProperties(0)
+    return {
+        "name": about["name"].decode(),
+        "multiprocessors": about.get("multiProcessorCount"),
+        "memory": about.get("totalGlobalMem"),
+        "l2": about.get("l2CacheSize"),
+        "driver": driver(),
+        "driver_cuda": runtime.driverGetVersion(),
+        "cuda_runtime": runtime.runtimeGetVersion(),
+        "cupy": cupy.__version__,
+    }
+
+
+def driver() -> str | None:
+    """Return the version of the NVIDIA driver, as its own tool says it."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.split("\n")[0].strip()

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from select import select
 from typing import Any
 
 import numpy as np
@@ -27,12 +29,18 @@ HAS_TORCH = find_spec("torch") is not None
 
 @dataclass(frozen=True)
 class Flavour:
-    """A side, the environment that its process is given, and how many of gpucnn's train."""
+    """A side, the environment that its process is given, and what its jobs must know.
+
+    ``spec`` goes into every job's own: "workers", how many processes of gpucnn's train; "backend"
+    or "device", where to compute if not on the CPU; "mode", how steps are launched there.
+    A process that takes longer than ``patience`` seconds for an answer is ended.
+    """
 
     name: str
     side: str
     env: Mapping[str, str]
-    workers: int = 1
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    patience: float | None = None
 
 
 def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
@@ -49,7 +57,7 @@ def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
         found.append(Flavour("gpucnn avx512", "ours", {**one, "OPENBLAS_CORETYPE": "SkylakeX"}))
     count = processor.cores()
     if sharing and count > 1:
-        found.append(Flavour(f"gpucnn {count} workers", "ours", found[-1].env, count))
+        found.append(Flavour(f"gpucnn {count} workers", "ours", found[-1].env, {"workers": count}))
     if HAS_TORCH:
         for threads in sorted({1, machine.cores()}):
             name = f"PyTorch {threads} thread{'s' * (threads > 1)}"
@@ -87,12 +95,22 @@ class Worker:
         try:
             self.process.stdin.write(line + "\n")
             self.process.stdin.flush()
+            self._await()
             reply = self.process.stdout.readline().strip()
         except BrokenPipeError:
             reply = ""
         if not reply or reply.startswith("error "):
-            raise BenchError(reply.removeprefix("error ") or f"the process of {self.flavour} ended")
+            ended = f"the process of {self.flavour.name} ended"
+            raise BenchError(reply.removeprefix("error ") or ended)
         return reply
+
+    def _await(self) -> None:
+        """Wait for a line, no longer than the flavour's patience; end the process else."""
+        patience = self.flavour.patience
+        if patience is not None and not select([self.process.stdout], [], [], patience)[0]:
+            self.process.kill()
+            self.process.wait()
+            raise BenchError(f"no answer within {patience:.0f} s")
 
     def results(self, job: str) -> Results:
         """Return the arrays that a job computes."""
@@ -103,21 +121,30 @@ class Worker:
                 return dict(arrays)
 
     def peer(self, spec: Mapping[str, Any]) -> Peer:
-        """Load a job and return it as a peer."""
-        job = self.ask("load " + json.dumps({**spec, "workers": self.flavour.workers}))
+        """Return a job as a peer; it is loaded when it is first checked or run."""
+
+        @cache
+        def job() -> str:
+            return self.ask("load " + json.dumps({**spec, **self.flavour.spec}))
+
         return Peer(
             self.flavour.name,
-            lambda: self.results(job),
-            lambda count: float(self.ask(f"run {job} {count}")),
+            lambda: self.results(job()),
+            lambda count: float(self.ask(f"run {job()} {count}")),
         )
 
     def close(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # of what an ended process did not read
+            self.process.stdin.close()
         self.process.stdout.close()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @contextmanager
@@ -136,28 +163,45 @@ def compare_jobs(
     report: Report,
     jobs: Mapping[str, dict[str, Any]],
     options: Options,
+    found: Sequence[Flavour],
     *,
     rounds: int,
-    naive: frozenset[str] = frozenset(),
-    sharing: bool = False,
+    among: Callable[[str, Flavour], bool] = lambda case, flavour: True,
+    then: Callable[[Sequence[Worker]], None] = lambda running: None,
+    tolerance: Callable[[str], float] = lambda case: 1e-4,
     **settings: Any,
 ) -> Report:
     """Add a row for each of ``jobs`` (case: spec) to ``report``, its peers in worker processes.
 
-    The reference is gpucnn in float64, which the tests compare with plain loops. Cases in
-    ``naive`` have the loops as a peer too; ``sharing`` is that of ``flavours``.
+    They are those of ``found`` that are ``among`` a case's. The reference is gpucnn in float64,
+    which the tests compare with plain loops. ``then`` is called while the workers still run.
     """
     reference = Flavour("reference", "ours", {"OPENBLAS_NUM_THREADS": "1"})
-    wanted = {case: spec for case, spec in jobs.items() if options.wants(case)}
-    found = flavours(bool(naive & set(wanted)), sharing)
     with workers([reference, *found]) as (judge, *running):
         for worker in running:
             report.about[worker.flavour.name] = json.loads(worker.ask("about"))
-        for case, spec in wanted.items():
+        for case, spec in jobs.items():
+            if not options.wants(case):
+                continue
+            if options.late():
+                report.notes.append(f"{case}: left out, the time was up")
+                continue
             right = judge.peer({**spec, "dtype": "float64"}).check()
-            chosen = [w for w in running if w.flavour.side != "naive" or case in naive]
-            peers = [worker.peer(spec) for worker in chosen]
-            report.rows.append(compare(case, peers, right, rounds=options.pick(rounds), **settings))
+            peers = [worker.peer(spec) for worker in running if among(case, worker.flavour)]
+            report.rows.append(
+                compare(
+                    case,
+                    peers,
+                    right,
+                    rounds=options.pick(rounds),
+                    tolerance=tolerance(case),
+                    **settings,
+                )
+            )
+        try:
+            then(running)
+        except BenchError as error:  # the rows stand without
+            report.notes.append(f"what goes with the rows is missing: {error}")
     return report
 
 

@@ -15,7 +15,7 @@ CHECK_STEPS = 20
 
 def training(flavour: Flavour, **spec: Any) -> tuple[Finished, dict[str, float]]:
     """Run a whole process of ``flavour``; return what it cost, and its loss and accuracy."""
-    spec = {"batch": 64, "steps": None, "workers": flavour.workers, **spec}
+    spec = {"batch": 64, "steps": None, **flavour.spec, **spec}
     command = [sys.executable, "-m", "bench.whole", flavour.side, json.dumps(spec)]
     done = finished(command, flavour)
     return done, json.loads(done.output)

@@ -17,6 +17,8 @@ _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 def cost(value: float, unit: str) -> str:
     """Return a cost to three digits, seconds in the unit that suits them."""
+    if math.isinf(value):
+        return "never"
     if unit != "s":
         return f"{value:.0f} {unit}"
     scale, name = next(((s, n) for s, n in _UNITS if value >= s), _UNITS[-1])

@@ -12,6 +12,7 @@ and they live long so that what is timed is warm.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -36,7 +37,9 @@ def answer(side: Any, jobs: list[Job], command: str, *arguments: str) -> str:
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Answer until the input ends; what a library prints goes to the standard error."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     side, jobs = import_module(f"bench.sides.{sys.argv[1]}"), list[Job]()
     for line in sys.stdin:
         command, _, rest = line.strip().partition(" ")
@@ -45,7 +48,7 @@ def main() -> None:
             reply = answer(side, jobs, command, *arguments)
         except Exception as error:
             reply = f"error {type(error).__name__}: {error}".replace("\n", " ")
-        print(reply, flush=True)
+        print(reply, file=replies, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import backend_or_skip
 
 ROOT = Path(__file__).parents[1]
 # Last, so that an installed gpucnn stays the one that is tested.
@@ -17,6 +18,7 @@ sys.path.append(str(ROOT))
 from bench import harness, peers, show  # noqa: E402
 from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
 from gpucnn import processor  # noqa: E402
+from gpucnn.backends import probe  # noqa: E402
 
 
 def peer(name: str, log: list[str], results: Any = 1.0, seconds: float = 1.0) -> Peer:
@@ -150,8 +152,104 @@ def test_a_small_bench_runs_without_pytorch(
 
 
 def test_every_bench_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    from bench.__main__ import BENCHES, main
+    from bench.__main__ import BENCHES, GPU_BENCHES, main
 
     assert main([]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in BENCHES)
+    assert all(name in listed for name in (*BENCHES, *GPU_BENCHES))
+
+
+def test_a_peer_that_fails_while_it_is_timed_is_refused_and_the_others_go_on() -> None:
+    costs = iter([1.0, 2.0])
+
+    def failing(count: int) -> float:
+        try:
+            return next(costs)
+        except StopIteration:
+            raise harness.BenchError("the device is gone") from None
+
+    broken = Peer("broken", lambda: {"x": 1.0}, failing, count=1)
+    row = compare("case", [broken, peer("steady", [])], {"x": 1.0}, rounds=4)
+    assert row.refused == {"broken": "the device is gone"}
+    assert row.costs == {"steady": [1.0] * 4}
+
+
+def test_nothing_is_begun_when_the_time_is_up() -> None:
+    assert not harness.Options().late()
+    assert harness.Options(seconds=0.0).late()
+    options = harness.Options(seconds=0.0)
+    jobs = {"case": {"kind": "op", "case": "softmax 10", "direction": "forward"}}
+    report = peers.compare_jobs(Report("title"), jobs, options, [], rounds=1)
+    assert report.rows == []
+    assert report.notes == ["case: left out, the time was up"]
+
+
+def test_what_an_operation_must_compute_and_move() -> None:
+    from bench import cases
+
+    found = cases.gpu_cases()
+    conv = found["conv2d 28x28 5x5 1->6, batch 64"]
+    outputs = 64 * 6 * 28 * 28
+    moved = 4 * (64 * 28 * 28 + 6 * 25 + 6 + outputs)
+    assert cases.amount(conv, "forward") == (2 * 25 * outputs, moved)
+    assert cases.amount(conv, "backward") == (2 * 25 * outputs, moved)  # no gradient of the images
+    linear = found["linear 400->120, batch 64"]
+    flops, moved = cases.amount(linear, "backward")
+    assert flops == 4 * 64 * 400 * 120
+    assert moved == 4 * (2 * 64 * 400 + 64 * 120 + 2 * 400 * 120 + 120)
+    for case in found.values():
+        for direction in ("forward", "backward") if case.backward else ("forward",):
+            assert cases.amount(case, direction)[1] > 0
+
+
+@pytest.mark.skipif(probe.driver_version() is not None, reason="there may be a GPU")
+def test_a_bench_for_a_gpu_says_that_it_needs_one(capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import main
+
+    assert main(["gpu_ops"]) == 1
+    assert capsys.readouterr().err.startswith("bench gpu_ops: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        (
+            ["gpu_lenet", "--only", "batch 1024"],
+            {"gpucnn eager", "gpucnn captured", "gpucnn fused", "PyTorch eager"},
+        ),
+        (["gpu_accuracy"], {"gpucnn captured", "gpucnn fused"}),
+        (["gpu_ops", "--only", "3x3"], {"gpucnn", "PyTorch"}),
+        (["gpu_start"], {"gpucnn", "gpucnn, nothing compiled", "PyTorch eager"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_bench_for_a_gpu_can_be_rehearsed(
+    arguments: list[str], columns: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The emulator stands for the GPU, and PyTorch computes on the CPU."""
+    from bench.__main__ import main
+
+    pytest.importorskip("torch")
+    backend_or_skip("emulated")
+    path = tmp_path / "figures.json"
+    assert main([*arguments, "--rehearse", "--rounds", "1", "--json", str(path)]) == 0
+    assert "REHEARSAL" in capsys.readouterr().out
+    (report,) = json.loads(path.read_text())["benches"].values()
+    assert report["about"]["rehearsal"] is True
+    for row in report["rows"]:
+        wanted = columns - ({"gpucnn"} if row["case"].endswith("tf32") else set())
+        assert wanted <= set(row["costs"]), row["refused"]
+        if not row["case"].endswith("tf32"):
+            assert all(reason.endswith("needs CUDA") for reason in row["refused"].values())
+    kernels = report["about"].get("kernels_per_step", {"gpucnn eager": 1})
+    assert kernels["gpucnn eager"] > 0
+
+
+def test_a_process_that_does_not_answer_is_ended() -> None:
+    flavour = peers.Flavour("slow", "naive", {}, patience=0.0)
+    worker = peers.Worker(flavour)
+    with pytest.raises(harness.BenchError, match="no answer within 0 s"):
+        worker.ask("about")
+    with pytest.raises(harness.BenchError, match="the process of slow ended"):
+        worker.ask("about")
+    worker.close()

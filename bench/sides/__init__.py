@@ -35,7 +35,20 @@ def timed(function: Callable[[], Any]) -> Callable[[int], float]:
     return run
 
 
+def in_blocks(launch: Callable[[int], None], size: int) -> Callable[[int], float]:
+    """Return a Job's ``run`` of calls that come in blocks of ``size``, or as if they did not.
+
+    ``launch`` does a number of blocks and waits for them. At least one is timed.
+    """
+
+    def run(count: int) -> float:
+        blocks = -(-count // size)
+        return timed(lambda: launch(blocks))(1) * count / (blocks * size)
+
+    return run
+
+
 def named(results: Any) -> dict[str, Any]:
     """Return the arrays of an operation's result, which may be one or a tuple, by position."""
-    results = results if isinstance(results, tuple) else (results,)
+    results = results if isinstance(results, (tuple, list)) else (results,)
     return {str(place): x for place, x in enumerate(r for r in results if r is not None)}

@@ -45,17 +45,17 @@ def _pixels(name: str) -> np.ndarray:
         return np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 1, 28, 28)
 
 
-def normalized(pixels: np.ndarray) -> torch.Tensor:
+def normalized(pixels: np.ndarray, device: str = "cpu") -> torch.Tensor:
     """Return pixels from 0 to 255 as the network takes them."""
-    return torch.tensor(pixels).float().div_(255).sub_(MEAN).div_(STD)
+    return torch.tensor(pixels, device=device).float().div_(255).sub_(MEAN).div_(STD)
 
 
 @cache
-def split(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def split(name: str, device: str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
     """Return the normalised images and the labels of "train" or "t10k", read once."""
     with gzip.open(MNIST / f"{name}-labels-idx1-ubyte.gz") as file:
         labels = np.frombuffer(file.read(), np.uint8, offset=8)
-    return normalized(_pixels(name)), torch.tensor(labels).long()
+    return normalized(_pixels(name), device), torch.tensor(labels, device=device).long()
 
 
 def lenet(spec: dict[str, Any]) -> nn.Sequential:
@@ -170,19 +170,25 @@ def inference(spec: dict[str, Any]) -> Job:
 def op(spec: dict[str, Any]) -> Job:
     """One call of an operation, or of its gradient by autograd."""
     case = cases.CASES[spec["case"]]
-    call = _gradient if spec["direction"] == "backward" else _forward
 
     def check() -> dict[str, Any]:
-        function, changed = call(case)
+        function, changed = call(case, spec["direction"])
         result = function()
         arrays = named(tuple(changed) if result is None else result)
         return {name: x.detach().numpy() for name, x in arrays.items()}
 
-    return Job(check, timed(call(case)[0]))
+    return Job(check, timed(call(case, spec["direction"])[0]))
 
 
-def _tensors(case: cases.Case) -> dict[str, torch.Tensor]:
-    drawn = {name: torch.tensor(x) for name, x in case.draw().items()}
+def call(
+    case: cases.Case, direction: str, number: int = 0, device: str = "cpu"
+) -> tuple[Callable[[], Any], list[torch.Tensor]]:
+    """Return the call of an operation on a set of tensors, and those: it may change them."""
+    return (_gradient if direction == "backward" else _forward)(case, number, device)
+
+
+def _tensors(case: cases.Case, number: int, device: str) -> dict[str, torch.Tensor]:
+    drawn = {name: torch.tensor(x, device=device) for name, x in case.draw(number).items()}
     doubles = ("totals",)  # gpucnn adds these up in float64 as well
     return {
         name: x.float() if x.is_floating_point() and name not in doubles else x
@@ -190,23 +196,29 @@ def _tensors(case: cases.Case) -> dict[str, torch.Tensor]:
     }
 
 
-def _forward(case: cases.Case) -> tuple[Callable[[], Any], list[torch.Tensor]]:
-    tensors = _tensors(case)
+def _forward(
+    case: cases.Case, number: int, device: str
+) -> tuple[Callable[[], Any], list[torch.Tensor]]:
+    tensors = _tensors(case, number, device)
     if case.op in STEPS:
         return STEPS[case.op](**tensors, **case.options), list(tensors.values())
     function = partial(_function(case.op), **tensors, **case.options)
     return torch.no_grad()(function), list(tensors.values())
 
 
-def _gradient(case: cases.Case) -> tuple[Callable[[], Any], list[torch.Tensor]]:
-    tensors = _tensors(case)
+def _gradient(
+    case: cases.Case, number: int, device: str
+) -> tuple[Callable[[], Any], list[torch.Tensor]]:
+    tensors = _tensors(case, number, device)
     wanted = [name for name in ("input", "weight", "bias") if name in tensors]
     if not case.input_grad:
         wanted.remove("input")
     for name in wanted:
         tensors[name].requires_grad_()
     output = _function(case.op)(**tensors, **case.options)
-    grad = None if "target" in tensors else torch.tensor(cases.gradient(case, output.shape)).float()
+    grad = None
+    if "target" not in tensors:
+        grad = torch.tensor(cases.gradient(case, output.shape), device=device).float()
     inputs = [tensors[name] for name in wanted]
     return partial(torch.autograd.grad, output, inputs, grad, retain_graph=True), []
 

@@ -1,0 +1,94 @@
+"""GPU: epochs of LeNet-5 at batch 64 to 1024, gpucnn and PyTorch launched in three ways each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from bench import gpu
+from bench.harness import Options, Report, Row
+from bench.peers import Flavour, Worker, compare_jobs
+from bench.show import cost
+from bench.start import start_file
+
+BATCHES = (128, 512, 64, 256, 1024)
+"""The most important first, should the time be up before the last."""
+COMPILED = ("batch 128", "batch 512")
+"""Where torch.compile is a peer: it takes a good part of a minute each time."""
+UNTRACED = ("PyTorch graphs", "PyTorch compile")
+FLOP = 135.8e9 / 60_000
+"""Of an image in training, without a gradient of the images."""
+NOMINAL = 60e12
+"""FLOP/s in float32 that an H100 is taken to reach."""
+
+
+def run(options: Options) -> Report:
+    """Return a row for each batch size; the mean losses of the first 20 steps must agree."""
+    modes = options.size(gpu.PYTORCH, gpu.PYTORCH[:2])  # a rehearsal need not refuse both others
+    found = [*gpu.ours(options), *gpu.pytorch(options, modes)]
+    images, part = options.size((60_000, 1), (40, 64))
+    report = gpu.report("an epoch of LeNet-5, SGD with momentum, all on the device", options)
+    with start_file(images) as start:
+        spec = {"kind": "epoch", "images": images, "steps": options.size(20, 2), "start": start}
+        spec |= {"test": options.size(128, 8), "part": "all"}
+        jobs = {f"batch {n}": {**spec, "batch": n // part} for n in BATCHES}
+        # Without drawing an order and working out rates on the host, before an epoch's first step.
+        jobs["batch 128, steps alone"] = {**jobs["batch 128"], "part": "steps"}
+
+        def among(case: str, flavour: Flavour) -> bool:
+            return "compile" not in flavour.name or case.startswith(COMPILED)
+
+        def then(running: Sequence[Worker]) -> None:
+            rates = gpu.ceilings(running[-len(modes)], options)
+            kernels = launches(running, {**jobs["batch 128"], "kind": "launches"})
+            report.about |= {"ceilings": rates, "kernels_per_step": kernels}
+            report.notes.append(gpu.said(rates))
+            for row in report.rows:
+                report.notes += figures(row, images, rates["ieee"])
+            counts = ", ".join(f"{name} {count}" for name, count in kernels.items())
+            report.notes.append(f"kernels a step: {counts}")
+
+        return compare_jobs(
+            report, jobs, options, found, rounds=5, block=0.2, among=among, then=then
+        )
+
+
+def launches(running: Sequence[Worker], spec: dict[str, object]) -> dict[str, int | str]:
+    """Return how many kernels a step takes, or why nobody knows.
+
+    Of PyTorch eager alone: tracing graphs might end a process, and there they are the same ones.
+    """
+    chosen = [worker for worker in running if worker.flavour.name not in UNTRACED]
+    answers = {worker.flavour.name: gpu.asked(worker, spec) for worker in chosen}
+    return {
+        name: answer if isinstance(answer, str) else int(answer["kernels"])
+        for name, answer in answers.items()
+    }
+
+
+def figures(row: Row, images: int, rate: float) -> list[str]:
+    """Return what an epoch comes to: a step, how far above the floor, and PyTorch's over ours."""
+    steps = -(-images // int(row.case.split(",")[0].split()[1]))
+    floors = {"measured": images * FLOP / rate, "60 TFLOP/s": images * FLOP / NOMINAL}
+    lines = []
+    for name in row.costs:
+        epoch = row.median(name)
+        over = ", ".join(f"{epoch / floor:.1f} ({at})" for at, floor in floors.items())
+        line = f"{row.case}, {name}: {cost(epoch / steps, 's')} a step, over the floor {over}"
+        if name.startswith("gpucnn"):
+            line += "".join(f", {ratio}" for ratio in ratios(row, name))
+        lines.append(line)
+    return lines
+
+
+def ratios(row: Row, ours: str) -> list[str]:
+    """Return PyTorch eager, and the better of graphs and compile, over one of ours."""
+    found = []
+    eager, *others = [f"PyTorch {mode}" for mode in gpu.PYTORCH]
+    if eager in row.costs:
+        found.append(f"{eager} / it {row.ratio(eager, ours)[0]:.2f}")
+    timed = [name for name in others if name in row.costs]
+    if timed:
+        best = min(timed, key=lambda name: median(row.costs[name]))
+        found.append(f"{best} / it {row.ratio(best, ours)[0]:.2f}")
+    return found

@@ -1,0 +1,85 @@
+"""GPU: LeNet-5's operations and two 3x3 convolutions, many calls to a launch, beside cuDNN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench import cases, gpu
+from bench.harness import Options, Report, Row
+from bench.peers import Worker, compare_jobs
+from bench.show import cost
+from gpucnn.backends.repeated import MOST_AT_ONCE
+
+SETS = 4
+"""Of arrays, in turn: of the large convolutions' more than a GPU's cache holds."""
+TOLERANCE = {"ieee": 2e-4, "tf32": 5e-3}
+TF32 = ("conv2d", "linear")
+
+
+def run(options: Options) -> Report:
+    """Return a row for each operation, direction and precision."""
+    report = gpu.report("one call of an operation out of many in a graph, float32", options)
+    spec = {"kind": "repeated", "sets": SETS, "repeats": options.size(MOST_AT_ONCE, 1)}
+    # How steps are launched is no matter here: all calls are in graphs.
+    found = [replace(gpu.ours(options, ["captured"])[0], name="gpucnn")]
+    found.append(replace(gpu.pytorch(options, ["eager"])[0], name="PyTorch"))
+
+    def then(running: Sequence[Worker]) -> None:
+        rates = gpu.ceilings(running[-1], options)
+        report.about["ceilings"] = rates
+        report.notes.append(gpu.said(rates))
+        report.notes += [shares(row, rates) for row in report.rows if row.costs]
+
+    jobs = {
+        title: {**spec, "case": name, "direction": direction, "precision": precision}
+        for precision in TOLERANCE
+        for title, name, direction in titles(options, precision)
+    }
+    return compare_jobs(
+        report,
+        jobs,
+        options,
+        found,
+        rounds=5,
+        among=lambda case, flavour: flavour.side != "ours" or ours_has(case),
+        then=then,
+        tolerance=lambda case: TOLERANCE[case.rsplit(", ", 1)[1]],
+        block=0.05,
+    )
+
+
+def ours_has(case: str) -> bool:
+    """Return whether gpucnn can compute a case: TF32 it must know to be asked for."""
+    return not case.endswith("tf32") or gpu.has_precision()
+
+
+def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:
+    """Return the title, case and direction of the rows in a precision."""
+    found = []
+    for name, case in cases.gpu_cases(options.rehearse).items():
+        if precision == "tf32" and case.op not in TF32:
+            continue
+        for direction in ("forward", "backward") if case.backward else ("forward",):
+            place = f", {direction}" if case.backward else ""
+            found.append((f"{name}{place}, {precision}", name, direction))
+    return found
+
+
+def shares(row: Row, rates: dict[str, float]) -> str:
+    """Return each peer's rate and its share of the floor, the greater of arithmetic and traffic."""
+    case, direction = row.case.rsplit(", ", 1)[0], "forward"
+    for ending in ("forward", "backward"):
+        if case.endswith(f", {ending}"):
+            case, direction = case.removesuffix(f", {ending}"), ending
+    flops, moved = cases.amount(cases.ALL[case], direction)
+    arithmetic = flops / rates["tf32" if row.case.endswith("tf32") else "ieee"]
+    floor = max(arithmetic, moved / rates["copy"])
+    each = []
+    for name in row.costs:
+        took = row.median(name)
+        rate = f"{flops / took / 1e9:,.1f} GFLOP/s"
+        if floor > arithmetic:
+            rate = f"{moved / took / 1e9:,.1f} GB/s"
+        each.append(f"{name} {cost(took, 's')}, {rate}, {floor / took:.1%} of the floor")
+    return f"{row.case}: {'; '.join(each)}"
