@@ -84,7 +84,7 @@ __device__ void forward(const real* input, const real* weight, const real* bias,
     const Corner<T> first;
     T tile;
     tile.multiply(A(input, features, 1, first.row, batch, features),
-                  B(weight, features, 1, first.column, outputs, features), features);
+                  B(weight, features, 1, first.column, outputs, features), features, NoPlan());
     write(tile, first, output, bias, relu, batch, outputs);
 }
 
@@ -96,7 +96,7 @@ __device__ void backward_input(const real* grad, const real* weight, real* input
     const Corner<T> first;
     T tile;
     tile.multiply(A(grad, outputs, 1, first.row, batch, outputs),
-                  B(weight, 1, features, first.column, features, outputs), outputs);
+                  B(weight, 1, features, first.column, features, outputs), outputs, NoPlan());
     write(tile, first, input_grad, nullptr, 0, batch, features);
 }
 
@@ -109,7 +109,7 @@ __device__ void backward_weight(const real* grad, const real* input, real* weigh
     const Corner<T> first;
     T tile;
     tile.multiply(A(grad, 1, outputs, first.row, outputs, batch),
-                  B(input, 1, features, first.column, features, batch), batch);
+                  B(input, 1, features, first.column, features, batch), batch, NoPlan());
     write(tile, first, weight_grad, nullptr, 0, outputs, features, bias_grad);
 }
 

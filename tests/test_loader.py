@@ -145,6 +145,15 @@ def test_the_header_goes_before_each_file_and_lines_keep_their_numbers(folder: P
     )
 
 
+def test_a_file_of_the_folder_can_be_included(folder: Path) -> None:
+    (folder / "twice.cuh").write_text("int twice;")
+    (folder / "user.cu").write_text('// first\n#include "twice.cuh"\nint third;')
+    assert source(folder / "user.cu") == (
+        f'#line 1 "kernels/common.cuh"\n{HEADER}\n#line 1 "kernels/user.cu"\n// first\n'
+        '#line 1 "kernels/twice.cuh"\nint twice;\n#line 3 "kernels/user.cu"\nint third;'
+    )
+
+
 def test_the_folder_in_the_package_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +172,7 @@ def test_the_sources_need_no_other_file() -> None:
         text = file.read_text(encoding="utf-8")
         assert text.isascii(), file.name
         assert max(map(len, text.splitlines())) <= 100, file.name
+        text = source(file)  # which puts those of the folder in
         for word in ("#include", "asm", "atomicAdd", "cooperative_groups"):
             assert not re.search(rf"{word}\b", text), f"{file.name}: {word}"
 
