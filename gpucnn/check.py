@@ -18,8 +18,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends import Backend, get_backend
 
-UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53}
-"""Eight roundings: the relative error allowed a term. The tests' tolerances are these, too."""
+UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
+"""The relative error allowed a term: eight roundings, or both operands rounded to TF32, twice. The
+tests' tolerances are these, too."""
+
+ROUNDED = ("conv2d", "conv_transpose2d", "linear")
+"""The operations whose products have their operands rounded to TF32, if asked for."""
 
 Arguments = dict[str, Any]
 
@@ -164,14 +168,16 @@ def _host(backend: Backend, value: Any) -> Any:
     return value if isinstance(value, bool) else backend.to_numpy(value)
 
 
-def tolerance(dtype: DTypeLike, reference: NDArray[Any], length: float = 1) -> tuple[float, float]:
+def tolerance(
+    dtype: DTypeLike, reference: NDArray[Any], length: float = 1, precision: str = "ieee"
+) -> tuple[float, float]:
     """Return the relative and the absolute tolerance of a result of ``length`` added terms.
 
     The absolute one is of the largest magnitude in the reference: terms cancel, so that the small
     elements of an array carry the rounding of its large terms. Tests and command share this.
     """
     kind = np.dtype(dtype)
-    relative = UNIT[kind.name] * math.sqrt(length)
+    relative = UNIT[kind.name if precision == "ieee" else precision] * math.sqrt(length)
     finite = np.abs(reference[np.isfinite(reference)])
     return relative, relative * float(finite.max(initial=0.0)) + float(np.finfo(kind).tiny)
 
@@ -206,7 +212,8 @@ def _error(
         )  # whole numbers are equal or wrong
         if reference.dtype.kind == "f":
             length = _length(op, name, reference, known)
-            relative, absolute = tolerance(backend.dtype, reference, length)
+            precision = backend.precision if op in ROUNDED else "ieee"
+            relative, absolute = tolerance(backend.dtype, reference, length, precision)
         with np.errstate(over="ignore", invalid="ignore"):  # of results that are far out
             difference = np.abs(found[name] - reference * 1.0)
             error = np.max(difference / (absolute + relative * np.abs(reference)))

@@ -212,7 +212,7 @@ __device__ void sum_terms(real* partials, int64 n, real scale, Term term) {
 //
 // Where the operands' elements come from is the operands' affair. An operand has a Place, which is
 // a Fetch, and load(slab, values), which gives the thread's elements of a slab: each slab once, in
-// order. Beyond the last k it gives zero; beyond the last line anything, as nobody takes those sums.
+// order. Beyond the last k it gives zero, beyond the last line anything: nobody takes those sums.
 
 // COUNT numbers that travel together: one load from shared memory instead of COUNT.
 template <int COUNT>
@@ -225,7 +225,7 @@ struct alignas(COUNT * sizeof(real)) Pack {
 // neighbouring lines, and several k each: whichever lies together in memory.
 template <int HEIGHT, int DEPTH, int THREADS, bool ALONG_K>
 struct Fetch {
-    static_assert(THREADS % (ALONG_K ? DEPTH : HEIGHT) == 0, "a thread must keep its k or its line");
+    static_assert(THREADS % (ALONG_K ? DEPTH : HEIGHT) == 0, "a thread must keep its k or line");
     static_assert(HEIGHT * DEPTH % THREADS == 0, "every thread must fetch the same number");
     static constexpr int COUNT = HEIGHT * DEPTH / THREADS, depth = DEPTH;
     static constexpr bool along_k = ALONG_K;
@@ -250,35 +250,6 @@ struct NoPlan {
     static constexpr bool NEEDED = false;
 
     __device__ void operator()(int) const {}
-};
-
-// The slabs of a product, one after the other: fetches from the operands, and has their plan made.
-template <class T, class A, class B, class Plan>
-struct Slabs {
-    static constexpr int TOGETHER = AHEAD / T::depth;  // slabs for which a plan is made at once
-    static_assert(AHEAD % T::depth == 0 && T::THREADS % AHEAD == 0, "whole slabs, whole warps");
-    A a;
-    B b;
-    const Plan& plan;
-    real from_a[A::Place::COUNT], from_b[B::Place::COUNT];
-
-    __device__ Slabs(A a, B b, const Plan& plan) : a(a), b(b), plan(plan) {
-        if (Plan::NEEDED) {
-            if (threadIdx.x < AHEAD) plan(0);
-            __syncthreads();
-        }
-    }
-
-    // The plan's next part is made a group of slabs early: after the barrier behind the last slab
-    // that needed the part whose place it takes, and before one ahead of the first that needs it.
-    __device__ void fetch(unsigned slab) {
-        a.load(slab, from_a);
-        b.load(slab, from_b);
-        if (Plan::NEEDED && slab % TOGETHER == 0) {
-            const unsigned group = slab / TOGETHER;
-            if (threadIdx.x / AHEAD == group % (T::THREADS / AHEAD)) plan(int(group + 1) * AHEAD);
-        }
-    }
 };
 
 template <int ROWS, int COLUMNS, int DEPTH, int HIGH, int WIDE>
@@ -311,36 +282,6 @@ struct Tile {
     using Left = Pack<A_PACK>[DEPTH][ROWS / A_PACK + 1];
     using Right = Pack<B_PACK>[DEPTH][COLUMNS / B_PACK + 1];
 
-    // Sets `sum` to the products of a and b over `count` values of k.
-    template <class A, class B, class Plan>
-    __device__ void multiply(const A& a, const B& b, int64 count, const Plan& plan) {
-        __shared__ Left left[2];  // two slabs of each, to read one while the other is written
-        __shared__ Right right[2];
-        const int slabs = (int)ceil_divide(count, DEPTH);
-#pragma unroll
-        for (int i = 0; i < HIGH; ++i) {
-#pragma unroll
-            for (int j = 0; j < WIDE; ++j) sum[i][j] = 0;
-        }
-        Slabs<Tile, A, B, Plan> next(a, b, plan);
-        next.fetch(0);
-        store<typename A::Place>(left[0], next.from_a);
-        store<typename B::Place>(right[0], next.from_b);
-        __syncthreads();
-#pragma unroll 1
-        for (int slab = 0; slab < slabs; ++slab) {
-            const int now = slab % 2;
-            const bool more = slab + 1 < slabs;
-            if (more) next.fetch(slab + 1);
-            add(left[now], right[now]);
-            if (more) {
-                store<typename A::Place>(left[1 - now], next.from_a);
-                store<typename B::Place>(right[1 - now], next.from_b);
-                __syncthreads();
-            }
-        }
-    }
-
     // Adds the products of a slab.
     __device__ void add(const Left& left, const Right& right) {
         const int y = threadIdx.x / (COLUMNS / WIDE), x = threadIdx.x % (COLUMNS / WIDE);
@@ -362,6 +303,7 @@ struct Tile {
         }
     }
 
+    // Puts a thread's share of a slab, Left or Right, in its place.
     template <class Place, int PACK, int LENGTH>
     __device__ static void store(Pack<PACK> (&slab)[DEPTH][LENGTH],
                                  const real (&values)[Place::COUNT]) {
@@ -371,6 +313,65 @@ struct Tile {
         }
     }
 };
+
+// The next slab of a product: a thread's share of both operands, in registers.
+template <class T, class A, class B, class Plan>
+struct NextSlab {
+    static constexpr int TOGETHER = AHEAD / T::depth;  // slabs that are planned at once
+    static_assert(AHEAD % T::depth == 0 && T::THREADS % AHEAD == 0, "whole slabs, whole warps");
+    A a;
+    B b;
+    const Plan& plan;
+    real from_a[A::Place::COUNT], from_b[B::Place::COUNT];
+
+    // The plan is made one group of slabs early: behind the barrier after the last slab that needed
+    // what it writes over, and before the barrier ahead of the first that needs it.
+    __device__ void fetch(unsigned slab) {
+        a.load(slab, from_a);
+        b.load(slab, from_b);
+        if (Plan::NEEDED && slab % TOGETHER == 0) {
+            const unsigned group = slab / TOGETHER;
+            if (threadIdx.x / AHEAD == group % (T::THREADS / AHEAD)) plan(int(group + 1) * AHEAD);
+        }
+    }
+
+    __device__ void store(typename T::Left& left, typename T::Right& right) const {
+        T::template store<typename A::Place>(left, from_a);
+        T::template store<typename B::Place>(right, from_b);
+    }
+};
+
+// Sets the tile's sums to the products of a and b over `count` values of k.
+template <class T, class A, class B, class Plan = NoPlan>
+__device__ void multiply(T& tile, const A& a, const B& b, int64 count, const Plan& plan = {}) {
+    __shared__ typename T::Left left[2];  // two slabs of each: one is read, the other written
+    __shared__ typename T::Right right[2];
+    const int slabs = (int)ceil_divide(count, T::depth);
+#pragma unroll
+    for (int i = 0; i < T::high; ++i) {
+#pragma unroll
+        for (int j = 0; j < T::wide; ++j) tile.sum[i][j] = 0;
+    }
+    if (Plan::NEEDED) {
+        if (threadIdx.x < AHEAD) plan(0);
+        __syncthreads();
+    }
+    NextSlab<T, A, B, Plan> next = {a, b, plan};
+    next.fetch(0);
+    next.store(left[0], right[0]);
+    __syncthreads();
+#pragma unroll 1
+    for (int slab = 0; slab < slabs; ++slab) {
+        const int now = slab % 2;
+        const bool more = slab + 1 < slabs;
+        if (more) next.fetch(slab + 1);
+        tile.add(left[now], right[now]);
+        if (more) {
+            next.store(left[1 - now], right[1 - now]);
+            __syncthreads();
+        }
+    }
+}
 
 // An operand that lies in memory as a matrix: its element (line, k), k < count, is
 // data[line * line_stride + k * k_stride]. With ONES, a line of ones is behind the last.

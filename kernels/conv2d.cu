@@ -17,11 +17,12 @@
 //   *_naive     a thread owns an element of the result and adds its products in index order;
 //   *_block     (dw) a block owns an element: for groups of few outputs, which would leave most of
 //               a tile empty;
-//   *_16x128 .. implicit matrix products (Chellapilla et al., 2006): a block owns a tile of the
-//               result (common.cuh), and the matrix of windows is never written down, but gathered
-//               slab by slab from the planes. dx goes, for each pixel, through the taps alone that
-//               the stride lets stop on it (Phase). dw adds over samples and stops, a long sum with
-//               few results, so that it is split in `splits` parts; sum_splits (sum.cu) adds them.
+//   *_16x128 .. implicit matrix products: a block owns a tile of the result (conv2d.cuh). dx goes,
+//               for each pixel, through the taps alone that the stride lets stop on it. dw adds
+//               over samples and stops, a long sum with few results, so that it is split in
+//               `splits` parts; sum_splits (sum.cu) adds them.
+// Tiles of many rows are in conv2d_large.cu, and in conv2d_tf32.cu those that round their operands:
+// a file is compiled when one of its kernels is first launched, and small networks need but this.
 //
 // Every element is added by one thread in order, by a fixed tree, or in parts that the shapes fix.
 
@@ -161,12 +162,10 @@ conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restri
 
 #include "conv2d.cuh"
 
-using Narrow = Tile<16, 128, 8, 4, 4>;  // for few channels
-using Large = Tile<64, 128, 8, 8, 8>;
+using Narrow = Tile<16, 128, 8, 4, 4>;
 using NarrowWeight = Tile<16, 64, 16, 2, 4>;
-using LargeWeight = Tile<64, 64, 16, 4, 4>;
-static_assert(Narrow::THREADS == 128 && Large::THREADS == 128, "as __launch_bounds__ below");
-static_assert(NarrowWeight::THREADS == 128 && LargeWeight::THREADS == 256, "likewise");
+static_assert(Narrow::THREADS == 128 && NarrowWeight::THREADS == 128, "as __launch_bounds__");
+constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 5 : 4;  // 96 and 128 registers: no spill
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ weight,
@@ -179,20 +178,6 @@ conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ w
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
     forward<Narrow>(conv, input, weight, bias, output, relu);
 }
-
-extern "C" __global__ void __launch_bounds__(128)
-conv2d_forward_64x128(const real* __restrict__ input, const real* __restrict__ weight,
-                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                      int channels, int outputs, int groups, int kernel_h, int kernel_w,
-                      int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                      int height, int width, int out_h, int out_w, int relu) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Large>(conv, input, weight, bias, output, relu);
-}
-
-constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 7 : 4;  // 72 and 128 registers: no spill
 
 extern "C" __global__ void __launch_bounds__(128, INPUT_BLOCKS)
 conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restrict__ weight,
@@ -208,19 +193,6 @@ conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restri
 }
 
 extern "C" __global__ void __launch_bounds__(128)
-conv2d_backward_input_64x128(const real* __restrict__ grad, const real* __restrict__ weight,
-                             const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
-                             int batch, int channels, int outputs, int groups, int kernel_h,
-                             int kernel_w, int stride_h, int stride_w, int top, int left,
-                             int dilation_h, int dilation_w, int height, int width, int out_h,
-                             int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    backward_input<Large>(conv, grad, weight, bias, input_grad);
-}
-
-extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
                              int splits, int batch, int channels, int outputs, int groups,
@@ -231,17 +203,4 @@ conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restri
                        {kernel_h, stride_h, top, dilation_h, height, out_h},
                        {kernel_w, stride_w, left, dilation_w, width, out_w}};
     backward_weight<NarrowWeight>(conv, grad, input, partials, bias_grad, splits);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-conv2d_backward_weight_64x64(const real* __restrict__ grad, const real* __restrict__ input,
-                             real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                             int splits, int batch, int channels, int outputs, int groups,
-                             int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                             int left, int dilation_h, int dilation_w, int height, int width,
-                             int out_h, int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits);
 }

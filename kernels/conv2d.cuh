@@ -138,16 +138,23 @@ struct Pixels {
 
 // --- results -------------------------------------------------------------------------------------
 
-// Writes the tile's rows, channels of a group, and columns, (sample, place), to result (batch,
-// channels, area). A sample has `places` columns, and pixel_of(place) is negative where there is
-// none. `first` is the group's first channel, `column` the tile's first column.
+// A column of the tile as (sample, place), where a sample has `places`, from the tile's first one.
+// 32 bits do, as a tile has few columns.
+__device__ inline Division moved(const Division& first, int column, unsigned places) {
+    const unsigned place = (unsigned)first.rest + column;
+    return {first.quotient + place / places, place % places};
+}
+
+// Writes the tile's rows, channels of a group, and columns, (sample, place) from `corner` on, to
+// result (batch, channels, area). A sample has `places` columns, and pixel_of(place) is negative
+// where there is none. `first` is the group's first channel.
 template <class T, class PixelOf>
 __device__ void write(const T& tile, real* result, const real* bias, int relu, int batch,
-                      int channels, int first, int each, int64 area, int64 column, int64 places,
-                      PixelOf pixel_of) {
+                      int channels, int first, int each, int64 area, const Division& corner,
+                      unsigned places, PixelOf pixel_of) {
 #pragma unroll
     for (int j = 0; j < T::wide; j += T::B_PACK) {
-        Division at = divide(column + T::column(j), places);
+        Division at = moved(corner, T::column(j), places);
 #pragma unroll
         for (int pack = 0; pack < T::B_PACK; ++pack) {
             const int pixel = pixel_of((int)at.rest);
@@ -176,22 +183,23 @@ __device__ void forward(const Conv& conv, const real* input, const real* weight,
     using B = Pixels<typename T::template ColumnFetch<false>>;
     __shared__ Terms terms;
     const int group = blockIdx.z, length = conv.each * conv.taps;
-    const int64 column = (int64)blockIdx.x * T::columns;
-    const Division place = divide(column + B::Place::line(0), conv.stops);
+    const Division corner = divide((int64)blockIdx.x * T::columns, conv.stops);
+    const Division place = moved(corner, B::Place::line(0), conv.stops);
     B b(terms, conv.rows.size, conv.columns.size);
     b.set(0, input + (place.quotient * conv.channels + group * conv.each) * conv.area,
           conv.rows.pixel((int)place.rest / conv.columns.stops, 0),
           conv.columns.pixel((int)place.rest % conv.columns.stops, 0),
           place.quotient < conv.batch);
-    const Walk<unsigned> walk = {terms, 0, length, conv.rows.taps, conv.columns.taps,
-                       conv.taps, conv.columns.taps, 1,
-                       conv.area, conv.rows.dilation, conv.columns.dilation, conv.columns.size};
+    const Walk<unsigned> walk = {
+        terms, 0, length, conv.rows.taps, conv.columns.taps,
+        conv.taps, conv.columns.taps, 1,
+        conv.area, conv.rows.dilation, conv.columns.dilation, conv.columns.size};
     T tile;
-    tile.multiply(A(terms, weight + (int64)group * conv.outs * length, length,
+    multiply(tile, A(terms, weight + (int64)group * conv.outs * length, length,
                     blockIdx.y * T::rows, conv.outs),
                   b, length, walk);
     write(tile, output, bias, relu, conv.batch, conv.outputs, group * conv.outs, conv.outs,
-          conv.stops, column, conv.stops, [](int stop) { return stop; });
+          conv.stops, corner, conv.stops, [](int stop) { return stop; });
 }
 
 // --- input's gradient ----------------------------------------------------------------------------
@@ -234,7 +242,7 @@ struct Phase {
 // being of one phase down and one across.
 struct Phases {
     Phase rows, columns;
-    int64 first;  // the block's first column in the phase
+    Division corner;  // the block's first column, as (sample, place)
 
     // The phases follow one another along the grid's x, each with blocks for `most` pixels.
     __device__ void set(const Conv& conv, int tile) {
@@ -245,13 +253,13 @@ struct Phases {
         const Division part = divide(blockIdx.x, tiles);
         rows.set(conv.rows, (int)part.quotient / across);
         columns.set(conv.columns, (int)part.quotient % across);
-        first = part.rest * tile;
+        corner = divide(part.rest * tile, places());
     }
 
     __device__ int taps() const { return rows.taps * columns.taps; }
 
     // The most pixels that a phase has.
-    __device__ int64 places() const { return (int64)rows.most * columns.most; }
+    __device__ int places() const { return rows.most * columns.most; }
 
     __device__ int row(int place) const { return rows.first + place / columns.most * rows.stride; }
 
@@ -279,7 +287,7 @@ __device__ void backward_input(const Conv& conv, const real* grad, const real* w
     if (threadIdx.x == 0) phases.set(conv, T::columns);
     __syncthreads();
     const int group = blockIdx.z;
-    const Division place = divide(phases.first + B::Place::line(0), phases.places());
+    const Division place = moved(phases.corner, B::Place::line(0), phases.places());
     B b(terms, conv.rows.stops, conv.columns.stops);
     b.set(0, grad + (place.quotient * conv.outputs + group * conv.outs) * conv.stops,
           phases.rows.stop(conv.rows, phases.row((int)place.rest)),
@@ -287,15 +295,16 @@ __device__ void backward_input(const Conv& conv, const real* grad, const real* w
           place.quotient < conv.batch && phases.pixel(conv, (int)place.rest) >= 0);
     const int64 length = (int64)conv.outs * phases.taps(), filter = (int64)conv.each * conv.taps;
     // A phase without a tap has a length of zero, and its pixels a gradient of zero.
-    const Walk<unsigned> walk = {terms, 0, length, max(phases.rows.taps, 1), max(phases.columns.taps, 1),
-                       filter, phases.rows.step * conv.columns.taps, phases.columns.step,
-                       conv.stops, -phases.rows.back, -phases.columns.back, conv.columns.stops};
+    const Walk<unsigned> walk = {
+        terms, 0, length, max(phases.rows.taps, 1), max(phases.columns.taps, 1),
+        filter, phases.rows.step * conv.columns.taps, phases.columns.step,
+        conv.stops, -phases.rows.back, -phases.columns.back, conv.columns.stops};
     const real* taps = weight + group * conv.outs * filter +
                        phases.rows.tap * conv.columns.taps + phases.columns.tap;
     T tile;
-    tile.multiply(A(terms, taps, conv.taps, blockIdx.y * T::rows, conv.each), b, length, walk);
+    multiply(tile, A(terms, taps, conv.taps, blockIdx.y * T::rows, conv.each), b, length, walk);
     write(tile, input_grad, bias, 0, conv.batch, conv.channels, group * conv.each, conv.each,
-          conv.area, phases.first, phases.places(),
+          conv.area, phases.corner, phases.places(),
           [&](int place) { return phases.pixel(conv, place); });
 }
 
@@ -329,12 +338,12 @@ __device__ void backward_weight(const Conv& conv, const real* grad, const real* 
     }
     if (bias_grad && columns >= first_column) b.ones = columns - first_column;
     if (b.ones >= T::columns) b.ones = B::NONE;
-    const Walk<int64> walk = {terms, begin, end - begin, conv.rows.stops, conv.columns.stops,
-                       conv.outputs * conv.stops, conv.columns.stops, 1,
-                       conv.channels * conv.area, conv.rows.stride, conv.columns.stride,
-                       conv.columns.size};
+    const Walk<int64> walk = {
+        terms, begin, end - begin, conv.rows.stops, conv.columns.stops,
+        conv.outputs * conv.stops, conv.columns.stops, 1,
+        conv.channels * conv.area, conv.rows.stride, conv.columns.stride, conv.columns.size};
     T tile;
-    tile.multiply(A(terms, grad + first_output * conv.stops, conv.stops, first_row, conv.outs),
+    multiply(tile, A(terms, grad + first_output * conv.stops, conv.stops, first_row, conv.outs),
                   b, end - begin, walk);
     const int64 weights = (int64)conv.outputs * columns;
     real* part = partials + split * (weights + (bias_grad ? conv.outputs : 0));
