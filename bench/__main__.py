@@ -17,7 +17,9 @@ from bench import machine
 from bench.harness import BenchError, Options, Report
 from bench.show import as_data, table
 
-BENCHES = ("ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile")
+BENCHES = (
+    "ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile", "tune",
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,6 +30,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="two rounds of everything")
     parser.add_argument("--rounds", type=int, metavar="N", help="how often each peer is timed")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT")
+    parser.add_argument(
+        "--backend",
+        default="cuda",
+        choices=("cuda", "emulated"),
+        help="what tune times: emulated, with tiny shapes, is to test the command",
+    )
+    parser.add_argument("--write", action="store_true", help="tune: keep the table that it found")
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -35,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.bench:
         console.print(listing())
         return 0
-    options = Options(arguments.rounds, arguments.quick, arguments.only)
+    options = Options(
+        arguments.rounds, arguments.quick, arguments.only, arguments.backend, arguments.write
+    )
     found: dict[str, Any] = {"machine": machine.describe(), "options": asdict(options)}
     found["benches"] = {}
     for name in arguments.bench:

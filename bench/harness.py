@@ -32,6 +32,8 @@ class Options:
     rounds: int | None = None
     quick: bool = False
     only: str = ""
+    backend: str = "cuda"
+    write: bool = False
 
     def pick(self, rounds: int) -> int:
         """Return how many rounds to do, where a bench does ``rounds`` by default."""
