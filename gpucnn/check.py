@@ -36,6 +36,13 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "sgd_step": {name: (5000,) for name in ("param", "grad", "velocity")},
     "other": {"input": (64, 100), "mask": (64, 100), "target": (64, 100), "array": (5000,)},
 }
+LARGE: dict[str, dict[str, tuple[int, ...]]] = {
+    "conv2d": {"input": (4, 32, 14, 14), "weight": (64, 32, 3, 3), "bias": (64,)},
+    "conv_transpose2d": {"input": (4, 64, 12, 12), "weight": (64, 32, 3, 3), "bias": (32,)},
+    "linear": {"input": (64, 1024), "weight": (1024, 1024), "bias": (1024,)},
+}
+"""Shapes of which every product is large enough to be rounded to TF32, instead of those above."""
+
 OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "lr": 0.01, "step": 3}
 OPTIONS |= {"return_indices": True, "start": 5, "count": 40}
 NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
@@ -89,7 +96,9 @@ def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
     reference = get_backend("numpy", "float64")
     for op in operations():
         rng = np.random.default_rng([seed, len(op)])
-        arguments = _make_arguments(op, rng)
+        arguments = _make_arguments(
+            op, rng, SHAPES | LARGE if backend.precision != "ieee" else SHAPES
+        )
         theirs, seconds = _run(backend, op, arguments)
         ours, reference_seconds = _run(reference, op, arguments)
         error = _error(backend, op, theirs, ours, arguments)
@@ -104,8 +113,10 @@ def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
         yield Result(f"{op}_backward", error, seconds, reference_seconds)
 
 
-def _make_arguments(op: str, rng: np.random.Generator) -> Arguments:
-    shapes = SHAPES.get(op, SHAPES["pool" if "pool" in op else "other"])
+def _make_arguments(
+    op: str, rng: np.random.Generator, known: dict[str, dict[str, tuple[int, ...]]]
+) -> Arguments:
+    shapes = known.get(op, known["pool" if "pool" in op else "other"])
     arguments: Arguments = {}
     for name in inspect.signature(getattr(Backend, op)).parameters:
         if name == "target" and op in CLASSES:

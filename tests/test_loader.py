@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES, CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
+from cases import CASES
 from rows import (
     Case,
     backward,
     backward_arguments,
     forward,
     normal,
-    reference,
     saved_arguments,
     to_backend,
     to_numpy,
@@ -34,7 +33,6 @@ from gpucnn.backends import get_backend, kernels
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.grids import count_parts, count_splits, window_sizes
 from gpucnn.backends.kernels import Kernels, Parameter, kernel_folder, parse, signatures, source
-from gpucnn.backends.tiles import Variant
 from gpucnn.backends.window import conv_window
 from gpucnn.errors import ArrayError, BackendError, ShapeError
 
@@ -489,13 +487,6 @@ def test_every_element_gets_a_thread(folder: Path, recorder: Recorder) -> None:
 
 # --- the kernels and the backend ----------------------------------------------------------------
 
-MIDDLE = {
-    "conv2d_forward": "64x64",
-    "conv2d_backward_input": "64x64",
-    "conv2d_backward_weight": "64x64",
-}
-VARIANTS: tuple[Variant, ...] = ("naive", "small", "large", MIDDLE)
-
 
 def test_every_kernel_is_launched_by_the_backend(recorder: Recorder) -> None:
     """In one variant or another: what the tests of operations run is all there is."""
@@ -611,21 +602,6 @@ def test_a_broken_kernel_names_file_and_line(emulator: Any, folder: Path) -> Non
     (folder / "scale.cu").write_text(SCALE.replace("a * x[i]", "a * z[i]"))
     with pytest.raises(BackendError, match=r"^kernels/scale\.cu:7: .*\bz\b"):
         Kernels(emulator, "float32", folder).launch("scale", 1)
-
-
-@pytest.mark.parametrize("variant", VARIANTS, ids=["naive", "small", "large", "middle"])
-@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR], ids=str)
-def test_variants(case: Case, variant: Variant, emulator: Any) -> None:
-    """Each way to compute a product on every shape, whichever would be chosen."""
-    backend = CudaBackend(emulator)
-    backend.variant = variant
-    known = reference(case)
-    found = [(forward(backend, case, to_backend(backend, case.arrays())), known.results)]
-    if case.has_backward:
-        found.append((backward(backend, case, saved_arguments(backend, case)), known.grads))
-    for actual, wanted in found:
-        for name, value in to_numpy(backend, actual).items():
-            assert_close(value, wanted[name], length=case.length, what=name)
 
 
 @pytest.mark.parametrize("variant", ["naive", "small", "large", "numpy"])

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
-from conftest import backend_or_skip
+from conftest import BACKENDS, backend_or_skip
 from numpy.typing import NDArray
 from rows import Case, backward, forward, reference, saved_arguments, to_backend, to_numpy
+from small import save_npz, small_data, small_model
 from tolerance import assert_close
 
+import gpucnn
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import CudaBackend
+from gpucnn.backends.kernels import Kernels
 from gpucnn.backends.probe import driver_version
-from gpucnn.errors import SettingError
+from gpucnn.check import ROUNDED, check
+from gpucnn.checkpoint import load
+from gpucnn.cli import run as command
+from gpucnn.errors import CheckpointError, SettingError
+from gpucnn.events import Event
 
 ROWS = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
 
 
-def tf32(variant: str = "auto") -> Any:
-    backend_or_skip("emulated")
-    backend: Any = get_backend("emulated", precision="tf32")
+def tf32(variant: str = "auto", name: str = "emulated") -> Any:
+    backend_or_skip(name)
+    backend: Any = get_backend(name, precision="tf32")
     backend.variant = variant
     return backend
 
 
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
 @pytest.mark.parametrize("variant", ["small", "large"])
 @pytest.mark.parametrize("case", ROWS, ids=str)
-def test_rows_of_the_table(case: Case, variant: str) -> None:
-    backend, known = tf32(variant), reference(case)
+def test_rows_of_the_table(case: Case, variant: str, name: str) -> None:
+    backend, known = tf32(variant, name), reference(case)
     found = [(forward(backend, case, to_backend(backend, case.arrays())), known.results)]
     if case.has_backward:
         found.append((backward(backend, case, saved_arguments(backend, case)), known.grads))
     for actual, wanted in found:
         assert actual.keys() == wanted.keys()
-        for name, value in to_numpy(backend, actual).items():
-            assert_close(value, wanted[name], length=case.length, what=name, precision="tf32")
+        for result, value in to_numpy(backend, actual).items():
+            assert_close(value, wanted[result], length=case.length, what=result, precision="tf32")
 
 
 @pytest.mark.parametrize("order", ["reverse", "random"])
@@ -83,15 +92,16 @@ def rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
 @pytest.mark.parametrize("variant", ["small", "large"])
-def test_small_integers_are_exact(variant: str) -> None:
+def test_small_integers_are_exact(variant: str, name: str) -> None:
     rng = np.random.default_rng(1)
     arrays = {name: rng.integers(-2, 3, shape).astype(np.float32) for name, shape in SHAPES.items()}
     # What goes into the backward must be exact in TF32, too: at most 2048.
     assert np.abs(products(get_backend("numpy", "float64"), arrays)["y"]).max() < 2048
     wanted = products(get_backend("numpy", "float64"), arrays)
-    for name, found in products(tf32(variant), arrays).items():
-        np.testing.assert_array_equal(found, wanted[name], err_msg=name)
+    for result, found in products(tf32(variant, name), arrays).items():
+        np.testing.assert_array_equal(found, wanted[result], err_msg=result)
 
 
 def test_the_precision_is_taken_and_no_other() -> None:
@@ -168,3 +178,80 @@ def test_a_gpu_without_tensor_cores_for_it_is_refused(
         with pytest.raises(SettingError, match=r"8\.0 or later, this one has 7\.5"):
             CudaBackend(emulator, precision="tf32")
     CudaBackend(emulator)
+
+
+# --- in a run -----------------------------------------------------------------------------------
+
+
+def test_a_run_says_its_precision_and_keeps_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.npz"
+    options: dict[str, Any] = {"batch_size": 32, "epochs": 1, "checkpoint": file}
+
+    def start(precision: str, **more: Any) -> Event:
+        backend = get_backend("emulated", precision=precision)
+        run = gpucnn.fit(small_model(), small_data(), backend=backend, **options, **more)
+        return next(iter(run))
+
+    backend_or_skip("emulated")
+    for precision, other in (("tf32", "ieee"), ("ieee", "tf32")):
+        for _ in gpucnn.fit(
+            small_model(), small_data(), backend=get_backend("emulated", precision=precision),
+            **options,
+        ):  # fmt: skip
+            pass
+        assert load(file).metadata["precision"] == precision
+        assert start(precision, resume=load(file)).as_dict()["precision"] == precision
+        message = f"of another run: precision was '{precision}', now '{other}'$"
+        with pytest.raises(CheckpointError, match=message):
+            start(other, resume=load(file))
+    before = load(file)  # written when there was but one precision
+    del before.metadata["precision"]
+    start("ieee", resume=before)
+    del before.metadata["precision"]
+    with pytest.raises(CheckpointError, match="precision was 'ieee', now 'tf32'"):
+        start("tf32", resume=before)
+
+
+def test_the_command_has_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend_or_skip("emulated")
+    monkeypatch.chdir(tmp_path)
+    save_npz("small.npz", small_data())
+    tf32_run = ["--backend", "emulated", "--precision", "tf32"]
+    train = ["train", "--data", "small.npz", "--model", "mlp", "--epochs", "1", "--out", "r"]
+    assert command([*train, *tf32_run]) == 0
+    assert "70 images, emulated backend, tf32" in capsys.readouterr().out
+    assert command(["train", "--resume", "r"]) == 0
+    assert command(["train", "--resume", "r", "--precision", "ieee"]) == 2
+    assert "--precision was 'tf32' when r began, now 'ieee'" in capsys.readouterr().err
+    assert command(["evaluate", "r", "--data", "small.npz", *tf32_run]) == 0
+    for wrong in (["numpy", "tf32"], ["emulated", "tf23"]):
+        options = ["--backend", wrong[0], "--precision", wrong[1]]
+        assert command(["evaluate", "r", "--data", "small.npz", *options]) == 2
+        assert command(["check", *options]) == 2
+        assert "precision" in capsys.readouterr().err
+
+
+def test_the_check_in_tf32(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every product is taken in TF32, and a hundredth more than that rounds is found."""
+    backend_or_skip("emulated")
+    taken: list[str] = []
+    launch = Kernels.launch
+
+    def noted(kernels: Kernels, name: str, *rest: Any) -> None:
+        taken.append(name)
+        launch(kernels, name, *rest)
+
+    monkeypatch.setattr(Kernels, "launch", noted)
+    assert command(["check", "--backend", "emulated", "--precision", "tf32"]) == 0
+    assert "emulated backend, float32, tf32, errors" in capsys.readouterr().out
+    products = [name for name in taken if name.startswith(("conv2d_", "linear_"))]
+    assert len({name.rsplit("_", 1)[0] for name in products}) == 6
+    assert all("_tf32_" in name for name in products)
+    results = {result.op: result.error for result in check(tf32())}
+    rounded = [op for op in results if op.split("_back")[0] in ROUNDED]
+    assert len(rounded) == 6
+    assert all(0.001 < results[op] < 0.5 for op in rounded)

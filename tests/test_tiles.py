@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
+from conftest import BACKENDS, backend_or_skip
+from rows import Case, backward, forward, reference, saved_arguments, to_backend, to_numpy
+from tolerance import assert_close
 
 from gpucnn.backends import tiles
 from gpucnn.backends.kernels import kernel_folder, signatures
@@ -131,3 +135,28 @@ def test_a_damaged_file_is_refused(text: str, tmp_path: Path, kernels: set[str])
     file.write_text(text)
     with pytest.raises(SettingError):
         load(kernels, file)
+
+
+# --- what the kernels compute -------------------------------------------------------------------
+
+MIDDLE = {f"conv2d_{direction}": "64x64" for direction in ("forward", "backward_input")}
+VARIANTS: dict[str, tiles.Variant] = {
+    **{name: name for name in ("naive", "small", "large")},
+    "middle": {**MIDDLE, "conv2d_backward_weight": "64x64"},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR], ids=str)
+def test_variants(case: Case, variant: str, name: str) -> None:
+    """Each way to compute a product on every shape, whichever would be chosen."""
+    backend: Any = backend_or_skip(name)
+    backend.variant = VARIANTS[variant]
+    known = reference(case)
+    found = [(forward(backend, case, to_backend(backend, case.arrays())), known.results)]
+    if case.has_backward:
+        found.append((backward(backend, case, saved_arguments(backend, case)), known.grads))
+    for actual, wanted in found:
+        for result, value in to_numpy(backend, actual).items():
+            assert_close(value, wanted[result], length=case.length, what=result)
