@@ -26,9 +26,10 @@ python3 -m gpucnn doctor >"$work/doctor.txt" 2>&1
 
 step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 \
     -k "cuda or compile or spill" tests/test_ops.py tests/test_gradients.py tests/test_consistency.py \
-    tests/test_compile.py tests/test_contract.py
+    tests/test_compile.py tests/test_contract.py tests/test_tiles.py tests/test_tf32.py
 step check 60 python3 -m gpucnn check --backend cuda
 step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
+step check-tf32 60 python3 -m gpucnn check --backend cuda --precision tf32
 
 short=(python3 -m gpucnn train --backend cuda --limit 640 --epochs 1)
 if command -v compute-sanitizer >/dev/null; then
@@ -44,12 +45,13 @@ step train 120 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/firs
 step again 120 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
 step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
 step evaluate 60 python3 -m gpucnn evaluate "$work/first" --backend numpy --json
+step tune 120 python3 -m bench tune --quick --json "$work/tune.json"
 step timings 60 sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - "$work/timings.json"
 
 cp "$work/first/log.jsonl" "$work/train.jsonl" 2>/dev/null
 # At most eight files: what a result is read from.
 tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' .
-for file in summary.md gpu.txt doctor.txt train.jsonl timings.json check.log; do
+for file in summary.md gpu.txt doctor.txt train.jsonl timings.json tune.json check.log; do
     [ -f "$work/$file" ] && cp "$work/$file" "$OUT/"
 done
 exit $failed

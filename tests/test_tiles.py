@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from conftest import BACKENDS, backend_or_skip
@@ -65,6 +66,7 @@ def test_tiles_are_chosen_by_shape(table: Tiles) -> None:
     assert chosen("conv2d_forward", 16, 10**6) == "16x128"  # a quarter full
     assert chosen("conv2d_forward", 1, 10**6, 32) is None  # depthwise
     assert chosen("conv2d_forward", 1, 10**6) == "16x128"
+    assert chosen("conv2d_forward", 4, 10**6, 32) == "16x128"
     assert chosen("conv2d_backward_weight", 64, 577) == "64x128"
     assert chosen("conv2d_forward", 64, 10**6, precision="tf32") == "tf32_64x128"
     assert chosen("conv2d_forward", 6, 10**6, precision="tf32") == "16x128"  # mostly empty
@@ -160,3 +162,40 @@ def test_variants(case: Case, variant: str, name: str) -> None:
     for actual, wanted in found:
         for result, value in to_numpy(backend, actual).items():
             assert_close(value, wanted[result], length=case.length, what=result)
+
+
+@pytest.mark.parametrize("order", ["reverse", "random"])
+@pytest.mark.parametrize("variant", ["middle", "large"])
+@pytest.mark.parametrize(
+    "name",
+    ["conv2d-everything at once", "conv2d-channels past a tile", "conv_transpose2d-stride 2"],
+)
+def test_large_tiles_are_free_of_faults(name: str, variant: str, order: str) -> None:
+    """Which the table does not choose for shapes that are small enough to be checked."""
+    from gpucnn import emulator
+
+    (case,) = (case for case in [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS] if str(case) == name)
+    backend: Any = backend_or_skip("emulated")
+    backend.variant = VARIANTS[variant]
+    with emulator.checking(order=order):
+        grads = to_numpy(backend, backward(backend, case, saved_arguments(backend, case)))
+        results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
+    for actual, wanted in ((results, reference(case).results), (grads, reference(case).grads)):
+        for result, value in actual.items():
+            assert_close(value, wanted[result], length=case.length, what=result)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_lies_beyond_the_last_k_does_not_spread(variant: str) -> None:
+    """An infinite weight makes infinite outputs, and not NaN: zero times it is never added."""
+    backend: Any = backend_or_skip("emulated")
+    backend.variant = VARIANTS[variant]
+    x, weight = np.ones((2, 3, 4, 3), np.float32), np.ones((5, 3, 1, 1), np.float32)
+    weight[1, 0] = np.inf
+    x, weight = backend.asarray(x), backend.asarray(weight)
+    output = backend.to_numpy(backend.conv2d(x, weight))
+    np.testing.assert_array_equal(output[:, 1], np.inf)
+    np.testing.assert_array_equal(output[:, [0, 2, 3, 4]], 3)
+    grad = backend.to_numpy(backend.conv2d_backward(backend.asarray(output), x, weight)[1])
+    np.testing.assert_array_equal(grad[1], np.inf)
+    np.testing.assert_array_equal(grad[[0, 2, 3, 4]], 2 * 4 * 3 * 3)
