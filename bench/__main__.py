@@ -18,7 +18,7 @@ from bench.harness import BenchError, Options, Report
 from bench.show import as_data, table
 
 BENCHES = ("ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile")
-GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start")
+GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         action="store_true",
         help="run a GPU's bench in small without one: what it shows means nothing",
     )
+    parser.add_argument("--write", action="store_true", help="tune: keep the table that it found")
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -43,7 +44,12 @@ def main(argv: list[str] | None = None) -> int:
         console.print(listing())
         return 0
     options = Options(
-        arguments.rounds, arguments.quick, arguments.only, arguments.rehearse, arguments.seconds
+        arguments.rounds,
+        arguments.quick,
+        arguments.only,
+        arguments.rehearse,
+        arguments.seconds,
+        arguments.write,
     )
     found: dict[str, Any] = {"machine": machine.describe(), "options": asdict(options)}
     found["benches"] = {}

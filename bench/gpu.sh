@@ -55,9 +55,11 @@ stage_tests() {
     step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 \
         -k "cuda or compile or spill" tests/test_steps.py tests/test_graphs.py \
         tests/test_launches.py tests/test_lenet5.py tests/test_ops.py tests/test_gradients.py \
-        tests/test_consistency.py tests/test_compile.py tests/test_contract.py
+        tests/test_consistency.py tests/test_compile.py tests/test_contract.py \
+        tests/test_tiles.py tests/test_tf32.py
     step check 60 python3 -m gpucnn check --backend cuda
     step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
+    step check-tf32 60 python3 -m gpucnn check --backend cuda --precision tf32
     step train 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/first"
     step again 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
     step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
@@ -76,10 +78,11 @@ stage_tests() {
 }
 
 stage_bench() {
-    bench gpu_lenet 240
-    bench gpu_accuracy 80
-    bench gpu_ops 170
+    bench gpu_lenet 200
+    bench gpu_accuracy 60
+    bench gpu_ops 140
     bench gpu_start 50
+    bench tune 90 --quick
 }
 
 printf '| step | result | time |\n| --- | --- | --- |\n' | tee "$work/summary.md"

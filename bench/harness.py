@@ -38,6 +38,7 @@ class Options:
     only: str = ""
     rehearse: bool = False
     seconds: float | None = None
+    write: bool = False
 
     def pick(self, rounds: int) -> int:
         """Return how many rounds to do, where a bench does ``rounds`` by default."""

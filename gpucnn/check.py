@@ -18,8 +18,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends import Backend, get_backend
 
-UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53}
-"""Eight roundings: the relative error allowed a term. The tests' tolerances are these, too."""
+UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
+"""The relative error allowed a term: eight roundings, or both operands rounded to TF32, twice. The
+tests' tolerances are these, too."""
+
+ROUNDED = ("conv2d", "conv_transpose2d", "linear")
+"""The operations whose products have their operands rounded to TF32, if asked for."""
 
 Arguments = dict[str, Any]
 
@@ -36,6 +40,13 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "begin_step": {"table": (4, 3), "rates": (3,)},
     "other": {"input": (64, 100), "mask": (64, 100), "target": (64, 100), "array": (5000,)},
 }
+LARGE: dict[str, dict[str, tuple[int, ...]]] = {
+    "conv2d": {"input": (4, 32, 14, 14), "weight": (64, 32, 3, 3), "bias": (64,)},
+    "conv_transpose2d": {"input": (4, 64, 12, 12), "weight": (64, 32, 3, 3), "bias": (32,)},
+    "linear": {"input": (64, 1024), "weight": (1024, 1024), "bias": (1024,)},
+}
+"""Shapes of which every product is large enough to be rounded to TF32, instead of those above."""
+
 OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "batch_size": 20}
 OPTIONS |= {"return_indices": True}
 NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
@@ -93,7 +104,9 @@ def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
     reference = get_backend("numpy", "float64")
     for op in operations():
         rng = np.random.default_rng([seed, len(op)])
-        arguments = _make_arguments(op, rng)
+        arguments = _make_arguments(
+            op, rng, SHAPES | LARGE if backend.precision != "ieee" else SHAPES
+        )
         theirs, seconds = _run(backend, op, arguments)
         ours, reference_seconds = _run(reference, op, arguments)
         error = _error(backend, op, theirs, ours, arguments)
@@ -108,8 +121,10 @@ def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
         yield Result(f"{op}_backward", error, seconds, reference_seconds)
 
 
-def _make_arguments(op: str, rng: np.random.Generator) -> Arguments:
-    shapes = SHAPES.get(op, SHAPES["pool" if "pool" in op else "other"])
+def _make_arguments(
+    op: str, rng: np.random.Generator, known: dict[str, dict[str, tuple[int, ...]]]
+) -> Arguments:
+    shapes = known.get(op, known["pool" if "pool" in op else "other"])
     arguments: Arguments = {}
     for name in inspect.signature(getattr(Backend, op)).parameters:
         if name == "target" and op in CLASSES:
@@ -172,14 +187,16 @@ def _host(backend: Backend, value: Any) -> Any:
     return value if isinstance(value, bool) else backend.to_numpy(value)
 
 
-def tolerance(dtype: DTypeLike, reference: NDArray[Any], length: float = 1) -> tuple[float, float]:
+def tolerance(
+    dtype: DTypeLike, reference: NDArray[Any], length: float = 1, precision: str = "ieee"
+) -> tuple[float, float]:
     """Return the relative and the absolute tolerance of a result of ``length`` added terms.
 
     The absolute one is of the largest magnitude in the reference: terms cancel, so that the small
     elements of an array carry the rounding of its large terms. Tests and command share this.
     """
     kind = np.dtype(dtype)
-    relative = UNIT[kind.name] * math.sqrt(length)
+    relative = UNIT[kind.name if precision == "ieee" else precision] * math.sqrt(length)
     finite = np.abs(reference[np.isfinite(reference)])
     return relative, relative * float(finite.max(initial=0.0)) + float(np.finfo(kind).tiny)
 
@@ -214,7 +231,8 @@ def _error(
         )  # whole numbers are equal or wrong
         if reference.dtype.kind == "f":
             length = _length(op, name, reference, known)
-            relative, absolute = tolerance(backend.dtype, reference, length)
+            precision = backend.precision if op in ROUNDED else "ieee"
+            relative, absolute = tolerance(backend.dtype, reference, length, precision)
         with np.errstate(over="ignore", invalid="ignore"):  # of results that are far out
             difference = np.abs(found[name] - reference * 1.0)
             error = np.max(difference / (absolute + relative * np.abs(reference)))

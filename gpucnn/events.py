@@ -38,6 +38,7 @@ class RunStarted(Event):
     version: str
     backend: str
     dtype: str
+    precision: str
     data: str
     classes: int
     train_images: int

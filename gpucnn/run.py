@@ -271,6 +271,7 @@ class Run:
             version=__version__,
             backend=be.name,
             dtype=str(be.dtype),
+            precision=be.precision,
             data=self.data.name,
             classes=len(self.data.classes),
             train_images=self.train.count,
@@ -337,6 +338,7 @@ class Run:
             "classes": self.data.classes,
             "settings": self.settings.as_dict(),
             "dtype": str(self.model.backend.dtype),
+            "precision": self.model.backend.precision,
         }
         return cast(dict[str, Any], json.loads(json.dumps(identity)))
 
@@ -344,6 +346,7 @@ class Run:
         """Take the run up where ``saved`` left it; CheckpointError if it is of another run."""
         state, be = saved.metadata, self.model.backend
         state["settings"].setdefault("workers", 1)  # written before there were any
+        state.setdefault("precision", "ieee")  # written before there was another
         faults = list(differences(self._identity(), state))
         if faults:
             raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))

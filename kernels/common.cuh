@@ -216,8 +216,9 @@ __device__ void sum_terms(real* partials, int64 n, real scale, Term term) {
 // k in slabs: while its threads work on one slab in shared memory, they fetch the next one into
 // registers. Each thread owns HIGH by WIDE sums, in registers, and adds its products in order of k.
 //
-// Where the operands' elements come from is the operands' affair: see Matrix below for what an
-// operand is. Out of range of lines or k, it gives zero.
+// Where the operands' elements come from is the operands' affair. An operand has a Place, which is
+// a Fetch, and load(slab, values), which gives the thread's elements of a slab: each slab once, in
+// order. Beyond the last k it gives zero, beyond the last line anything: nobody takes those sums.
 
 // COUNT numbers that travel together: one load from shared memory instead of COUNT.
 template <int COUNT>
@@ -225,26 +226,36 @@ struct alignas(COUNT * sizeof(real)) Pack {
     real at[COUNT];
 };
 
-// Which elements of a slab, LINES rows of A or columns of B by DEPTH values of k, a thread fetches.
-// Neighbouring threads take neighbouring k if ALONG_K, else neighbouring lines: whichever lies
-// together in memory.
-template <int LINES, int DEPTH, int THREADS, bool ALONG_K>
+// Which elements of a slab, HEIGHT lines (rows of A or columns of B) by DEPTH values of k, a thread
+// fetches. Neighbouring threads take neighbouring k if ALONG_K, and then several lines each; else
+// neighbouring lines, and several k each: whichever lies together in memory.
+template <int HEIGHT, int DEPTH, int THREADS, bool ALONG_K>
 struct Fetch {
-    static_assert(THREADS % (ALONG_K ? DEPTH : LINES) == 0, "a thread must keep its k or its line");
-    static_assert(LINES * DEPTH % THREADS == 0, "every thread must fetch the same number");
-    static constexpr int COUNT = LINES * DEPTH / THREADS;
+    static_assert(THREADS % (ALONG_K ? DEPTH : HEIGHT) == 0, "a thread must keep its k or line");
+    static_assert(HEIGHT * DEPTH % THREADS == 0, "every thread must fetch the same number");
+    static constexpr int COUNT = HEIGHT * DEPTH / THREADS, depth = DEPTH;
     static constexpr bool along_k = ALONG_K;
-    // From a thread's element to its next: in lines within a slab, and in k by step().
-    static constexpr int LINE_STEP = ALONG_K ? THREADS / DEPTH : 0;
-    static constexpr int K_STEP = ALONG_K ? DEPTH : THREADS / LINES;
+    static constexpr int LINES = ALONG_K ? COUNT : 1;  // that a thread fetches of
 
+    // The line and the k, within the slab, of the thread's element r.
     __device__ static int line(int r) {
-        return (ALONG_K ? threadIdx.x / DEPTH : threadIdx.x % LINES) + r * LINE_STEP;
+        return ALONG_K ? threadIdx.x / DEPTH + r * (THREADS / DEPTH) : threadIdx.x % HEIGHT;
     }
 
     __device__ static int k(int r) {
-        return ALONG_K ? threadIdx.x % DEPTH : threadIdx.x / LINES + r * K_STEP;
+        return ALONG_K ? threadIdx.x % DEPTH : threadIdx.x / HEIGHT * COUNT + r;
     }
+};
+
+// Operands may need to know more of a k than its number, and what they need is the same for all
+// threads. So one warp, a different one each time, works it out for AHEAD values of k at once: a
+// plan is called with the first of them. This is one for operands that need nothing.
+constexpr int AHEAD = 32;
+
+struct NoPlan {
+    static constexpr bool NEEDED = false;
+
+    __device__ void operator()(int) const {}
 };
 
 template <int ROWS, int COLUMNS, int DEPTH, int HIGH, int WIDE>
@@ -261,7 +272,8 @@ struct Tile {
 
     real sum[HIGH][WIDE];
 
-    // The row and the column, within the tile, of the thread's sum[i][j].
+    // The row and the column, within the tile, of the thread's sum[i][j]. Columns are neighbours
+    // within each B_PACK of them.
     __device__ static int row(int i) {
         const int y = threadIdx.x / (COLUMNS / WIDE);
         return (i / A_PACK * (ROWS / HIGH) + y) * A_PACK + i % A_PACK;
@@ -272,70 +284,32 @@ struct Tile {
         return (j / B_PACK * (COLUMNS / WIDE) + x) * B_PACK + j % B_PACK;
     }
 
-    // Sets `sum` to the products of a and b over `count` values of k.
-    template <class A, class B>
-    __device__ void multiply(A a, B b, int64 count) {
-        // Two slabs of each, to read one while the other is written. The extra pack in a line
-        // spreads the banks that threads with neighbouring k write to.
-        __shared__ Pack<A_PACK> left[2][DEPTH][ROWS / A_PACK + 1];
-        __shared__ Pack<B_PACK> right[2][DEPTH][COLUMNS / B_PACK + 1];
-        real from_a[A::Place::COUNT], from_b[B::Place::COUNT];
+    // The extra pack in a line spreads the banks that threads with neighbouring k write to.
+    using Left = Pack<A_PACK>[DEPTH][ROWS / A_PACK + 1];
+    using Right = Pack<B_PACK>[DEPTH][COLUMNS / B_PACK + 1];
+
+    // Adds the products of a slab.
+    __device__ void add(const Left& left, const Right& right) {
         const int y = threadIdx.x / (COLUMNS / WIDE), x = threadIdx.x % (COLUMNS / WIDE);
-        const int slabs = (int)ceil_divide(count, DEPTH);
 #pragma unroll
-        for (int i = 0; i < HIGH; ++i) {
+        for (int k = 0; k < DEPTH; ++k) {
+            Pack<A_PACK> p[HIGH / A_PACK];
+            Pack<B_PACK> q[WIDE / B_PACK];
 #pragma unroll
-            for (int j = 0; j < WIDE; ++j) sum[i][j] = 0;
-        }
-        fetch(a, from_a);
-        fetch(b, from_b);
-        store<typename A::Place>(left[0], from_a);
-        store<typename B::Place>(right[0], from_b);
-        __syncthreads();
-        for (int slab = 0; slab < slabs; ++slab) {
-            const int now = slab % 2;
-            const bool more = slab + 1 < slabs;
-            if (more) {
-                fetch(a, from_a);
-                fetch(b, from_b);
-            }
+            for (int i = 0; i < HIGH / A_PACK; ++i) p[i] = left[k][i * (ROWS / HIGH) + y];
 #pragma unroll
-            for (int k = 0; k < DEPTH; ++k) {
-                Pack<A_PACK> p[HIGH / A_PACK];
-                Pack<B_PACK> q[WIDE / B_PACK];
+            for (int j = 0; j < WIDE / B_PACK; ++j) q[j] = right[k][j * (COLUMNS / WIDE) + x];
 #pragma unroll
-                for (int i = 0; i < HIGH / A_PACK; ++i) p[i] = left[now][k][i * (ROWS / HIGH) + y];
+            for (int i = 0; i < HIGH; ++i) {
 #pragma unroll
-                for (int j = 0; j < WIDE / B_PACK; ++j) {
-                    q[j] = right[now][k][j * (COLUMNS / WIDE) + x];
+                for (int j = 0; j < WIDE; ++j) {
+                    sum[i][j] += p[i / A_PACK].at[i % A_PACK] * q[j / B_PACK].at[j % B_PACK];
                 }
-#pragma unroll
-                for (int i = 0; i < HIGH; ++i) {
-#pragma unroll
-                    for (int j = 0; j < WIDE; ++j) {
-                        sum[i][j] += p[i / A_PACK].at[i % A_PACK] * q[j / B_PACK].at[j % B_PACK];
-                    }
-                }
-            }
-            if (more) {
-                store<typename A::Place>(left[1 - now], from_a);
-                store<typename B::Place>(right[1 - now], from_b);
-                __syncthreads();
             }
         }
     }
 
-    // A thread's share of an operand's next slab.
-    template <class Operand>
-    __device__ static void fetch(Operand& operand, real (&values)[Operand::Place::COUNT]) {
-#pragma unroll
-        for (int r = 0; r < Operand::Place::COUNT; ++r) {
-            values[r] = operand.get(r);
-            if (!Operand::Place::along_k) operand.step();
-        }
-        if (Operand::Place::along_k) operand.step();
-    }
-
+    // Puts a thread's share of a slab, Left or Right, in its place.
     template <class Place, int PACK, int LENGTH>
     __device__ static void store(Pack<PACK> (&slab)[DEPTH][LENGTH],
                                  const real (&values)[Place::COUNT]) {
@@ -346,30 +320,94 @@ struct Tile {
     }
 };
 
+// The next slab of a product: a thread's share of both operands, in registers.
+template <class T, class A, class B, class Plan>
+struct NextSlab {
+    static constexpr int TOGETHER = AHEAD / T::depth;  // slabs that are planned at once
+    static_assert(AHEAD % T::depth == 0 && T::THREADS % AHEAD == 0, "whole slabs, whole warps");
+    A a;
+    B b;
+    const Plan& plan;
+    real from_a[A::Place::COUNT], from_b[B::Place::COUNT];
+
+    // The plan is made one group of slabs early: behind the barrier after the last slab that needed
+    // what it writes over, and before the barrier ahead of the first that needs it.
+    __device__ void fetch(unsigned slab) {
+        a.load(slab, from_a);
+        b.load(slab, from_b);
+        if (Plan::NEEDED && slab % TOGETHER == 0) {
+            const unsigned group = slab / TOGETHER;
+            if (threadIdx.x / AHEAD == group % (T::THREADS / AHEAD)) plan(int(group + 1) * AHEAD);
+        }
+    }
+
+    __device__ void store(typename T::Left& left, typename T::Right& right) const {
+        T::template store<typename A::Place>(left, from_a);
+        T::template store<typename B::Place>(right, from_b);
+    }
+};
+
+// Sets the tile's sums to the products of a and b over `count` values of k.
+template <class T, class A, class B, class Plan = NoPlan>
+__device__ void multiply(T& tile, const A& a, const B& b, int64 count, const Plan& plan = {}) {
+    __shared__ typename T::Left left[2];  // two slabs of each: one is read, the other written
+    __shared__ typename T::Right right[2];
+    const int slabs = (int)ceil_divide(count, T::depth);
+#pragma unroll
+    for (int i = 0; i < T::high; ++i) {
+#pragma unroll
+        for (int j = 0; j < T::wide; ++j) tile.sum[i][j] = 0;
+    }
+    if (Plan::NEEDED) {
+        if (threadIdx.x < AHEAD) plan(0);
+        __syncthreads();
+    }
+    NextSlab<T, A, B, Plan> next = {a, b, plan};
+    next.fetch(0);
+    next.store(left[0], right[0]);
+    __syncthreads();
+#pragma unroll 1
+    for (int slab = 0; slab < slabs; ++slab) {
+        const int now = slab % 2;
+        const bool more = slab + 1 < slabs;
+        if (more) next.fetch(slab + 1);
+        tile.add(left[now], right[now]);
+        if (more) {
+            next.store(left[1 - now], right[1 - now]);
+            __syncthreads();
+        }
+    }
+}
+
 // An operand that lies in memory as a matrix: its element (line, k), k < count, is
-// data[line * line_stride + k * k_stride]. An operand gives with get(r) the thread's r-th element
-// of the lines, at its present k, and step() moves k on. With ONES, a line of ones is behind the
-// last.
+// data[line * line_stride + k * k_stride]. With ONES, a line of ones is behind the last.
 template <class F, bool ONES = false>
 struct Matrix {
     using Place = F;
-    const real* at;
-    int line_stride, k_stride, left, lines;
+    const real* at[F::LINES];
+    int k_stride, left;
+    bool ones;  // for the line that a thread has if it has but one
 
     __device__ Matrix(const real* data, int line_stride, int k_stride, int first_line, int lines,
                       int count)
-        : at(data + (int64)(first_line + F::line(0)) * line_stride + (int64)F::k(0) * k_stride),
-          line_stride(line_stride), k_stride(k_stride), left(count - F::k(0)),
-          lines(lines - first_line) {}
-
-    __device__ real get(int r) const {
-        if (left <= 0) return 0;
-        if (F::line(r) < lines) return at[(int64)r * F::LINE_STEP * line_stride];
-        return ONES && F::line(r) == lines ? 1 : 0;
+        : k_stride(k_stride), left(count - F::k(0)), ones(first_line + F::line(0) == lines) {
+        static_assert(!ONES || F::LINES == 1, "several lines would need a flag each");
+#pragma unroll
+        for (int r = 0; r < F::LINES; ++r) {  // lines beyond the last are that one once more
+            const int line = min(first_line + F::line(r), lines - 1);
+            at[r] = data + (int64)line * line_stride + (int64)F::k(0) * k_stride;
+        }
     }
 
-    __device__ void step() {
-        left -= F::K_STEP;
-        at += (int64)F::K_STEP * k_stride;
+    __device__ void load(unsigned, real (&values)[F::COUNT]) {
+#pragma unroll
+        for (int r = 0; r < F::COUNT; ++r) {
+            const int behind = F::along_k ? 0 : r;
+            values[r] = behind < left ? at[F::along_k ? r : 0][(int64)behind * k_stride] : 0;
+            if (ONES && ones && behind < left) values[r] = 1;
+        }
+        left -= F::depth;
+#pragma unroll
+        for (int r = 0; r < F::LINES; ++r) at[r] += (int64)F::depth * k_stride;
     }
 };

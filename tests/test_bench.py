@@ -19,6 +19,8 @@ from bench import harness, peers, show  # noqa: E402
 from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
 from gpucnn import processor  # noqa: E402
 from gpucnn.backends import probe  # noqa: E402
+from gpucnn.backends.kernels import kernel_folder, signatures  # noqa: E402
+from gpucnn.backends.tiles import FILE, PRODUCTS, tiles_of  # noqa: E402
 
 
 def peer(name: str, log: list[str], results: Any = 1.0, seconds: float = 1.0) -> Peer:
@@ -253,3 +255,82 @@ def test_a_process_that_does_not_answer_is_ended() -> None:
     with pytest.raises(harness.BenchError, match="the process of slow ended"):
         worker.ask("about")
     worker.close()
+
+
+# --- tune ---------------------------------------------------------------------------------------
+
+
+def test_tuning_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import main
+
+    if probe.driver_version() is not None:
+        pytest.skip("there may be one")
+    assert main(["tune"]) == 1
+    assert "bench tune: there is no GPU to tune for: " in capsys.readouterr().err
+
+
+def test_the_emulator_times_nothing_worth_keeping(capsys: pytest.CaptureFixture[str]) -> None:
+    from bench.__main__ import main
+
+    assert main(["tune", "--rehearse", "--write"]) == 1
+    assert "--write needs a GPU" in capsys.readouterr().err
+
+
+def test_tuning_in_the_emulator(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every product and tile is verified and timed, and a table that is whole comes out."""
+    from bench.__main__ import main
+
+    backend_or_skip("emulated")
+    before, path = FILE.read_bytes(), tmp_path / "figures.json"
+    assert main(["tune", "--rehearse", "--json", str(path)]) == 0
+    assert FILE.read_bytes() == before
+    assert "--write would write it" in capsys.readouterr().out
+    rows = json.loads(path.read_text())["benches"]["tune"]["rows"]
+    assert all(not row["refused"] for row in rows)
+    kernels = signatures(kernel_folder())
+    for product in PRODUCTS:
+        for name in (product, f"{product}_tf32"):
+            found = [row for row in rows if row["case"].startswith(f"{name}, ")]
+            assert len(found) == (2 if product.startswith("conv2d") else 1)
+            wanted = {tile.name for tile in tiles_of(name, kernels)}
+            for row in found:
+                assert set(row["medians"]) == wanted | ({"ieee"} if name != product else set())
+
+
+def test_a_tile_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench import tune
+
+    backend_or_skip("emulated")
+    call = tune.Layer.call
+
+    def wrong(layer: Any, backend: Any, product: str) -> Any:
+        compute, written = call(layer, backend, product)
+
+        def computed() -> None:
+            compute()
+            if backend.variant == {"linear_forward": "32x32"}:
+                written[0][...] = 1
+
+        return computed, written
+
+    monkeypatch.setattr(tune.Layer, "call", wrong)
+    report = tune.run(harness.Options(only="linear_forward, ", rehearse=True))
+    (row,) = report.rows
+    assert set(row.costs) == {"64x128"}
+    assert "is off by" in row.refused["32x32"]
+
+
+def test_a_table_is_made_of_times() -> None:
+    from bench.tune import entries
+
+    fast, slow = {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 1.0}
+    nearly = {"a": 1.02, "b": 1.0}
+    points = [((8, 100), fast), ((8, 400), slow), ((64, 100), slow), ((64, 900), slow)]
+    assert entries([*points, ((256, 50), slow), ((8, 50), nearly), ((8, 40), fast)]) == [
+        {"rows": [1, 22], "columns": [1, 200], "tile": "a"},
+        {"rows": [1, 22], "columns": [201, None], "tile": "b"},
+        {"rows": [23, None], "columns": [1, None], "tile": "b"},
+    ]
+    assert entries([((8, 9), fast), ((8, 9), {"a": 1.0, "b": 0.5})]) == [
+        {"rows": [1, None], "columns": [1, None], "tile": "a"}
+    ]

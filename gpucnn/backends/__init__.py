@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.base import Backend
+from gpucnn.backends.base import PRECISIONS, Backend
 from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import BackendError, unknown
 
-__all__ = ["BACKENDS", "Backend", "choose_backend", "get_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "choose_backend", "get_backend"]
 
 BACKENDS = ("auto", "numpy", "cuda", "emulated")
 
@@ -19,6 +19,7 @@ def get_backend(
     name: str | Backend = "auto",
     dtype: DTypeLike = "float32",
     notify: Callable[[], None] | None = None,
+    precision: str = "ieee",
 ) -> Backend:
     """Return the backend called ``name``, computing in ``dtype`` (float32 or float64).
 
@@ -27,32 +28,39 @@ def get_backend(
     is returned as it is. An unknown name raises SettingError; a backend that this machine cannot
     have raises BackendError, which says what is missing: no name but "auto" turns into another.
     ``notify`` is called when kernels have to be compiled, which takes seconds once a machine.
+
+    ``precision`` "tf32" rounds the operands of convolutions and linear layers to TF32 where they
+    are large enough for a GPU's tensor cores, as PyTorch's fp32_precision does; "ieee" never does.
+    It is for float32 and the kernels: elsewhere it raises SettingError, also from "auto".
     """
     if isinstance(name, Backend):
         return name
     if name == "auto":
-        return choose_backend(dtype, notify)[0]
+        return choose_backend(dtype, notify, precision)[0]
     if name == "numpy":
-        return NumpyBackend(dtype)
+        return NumpyBackend(dtype, precision)
     if name == "cuda":
         from gpucnn.backends.cuda import CudaBackend
         from gpucnn.backends.probe import import_cupy
 
-        return CudaBackend(import_cupy(), dtype, name="cuda", notify=notify)
+        return CudaBackend(import_cupy(), dtype, name="cuda", notify=notify, precision=precision)
     if name == "emulated":
         from gpucnn import emulator
         from gpucnn.backends.cuda import CudaBackend
 
         emulator.toolchain.find_compiler()  # says what is missing before anything is computed
-        return CudaBackend(emulator, dtype, name="emulated", notify=notify)
+        return CudaBackend(emulator, dtype, name="emulated", notify=notify, precision=precision)
     raise unknown("backend", name, BACKENDS)
 
 
 def choose_backend(
-    dtype: DTypeLike = "float32", notify: Callable[[], None] | None = None
+    dtype: DTypeLike = "float32",
+    notify: Callable[[], None] | None = None,
+    precision: str = "ieee",
 ) -> tuple[Backend, str]:
     """Return the backend that "auto" stands for on this machine, and why."""
     try:
-        return get_backend("cuda", dtype, notify), "a kernel compiled and ran on the GPU"
+        backend = get_backend("cuda", dtype, notify, precision)
+        return backend, "a kernel compiled and ran on the GPU"
     except BackendError as error:
-        return NumpyBackend(dtype), f"no CUDA: {error}"
+        return NumpyBackend(dtype, precision), f"no CUDA: {error}"

@@ -38,7 +38,10 @@ from gpucnn.backends.checks import (
 from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
 from gpucnn.backends.window import IntOrPair, Window, pool_window
 from gpucnn.config import whole
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.errors import SettingError, ShapeError, unknown
+
+PRECISIONS = ("ieee", "tf32")
+"""How matrix products take their operands in float32: as they are, or rounded to TF32."""
 
 PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
 """kernel_size, stride, padding, ceil_mode"""
@@ -71,16 +74,22 @@ class Backend(Checks, ABC):
     captures: bool = False
     """Whether ``repeated`` records work and repeats it as a whole; False tries it without."""
 
-    def __init__(self, dtype: DTypeLike = "float32") -> None:
+    def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
         try:
             self.dtype = np.dtype(object if dtype is None else dtype)
         except TypeError:
             self.dtype = np.dtype(object)
         if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
             raise SettingError(f"dtype must be float32 or float64, got {dtype!r}")
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if precision != "ieee" and self.dtype != np.dtype("float32"):
+            raise SettingError(f"precision {precision} is for float32, not {self.dtype}")
+        self.precision = precision
 
     def __repr__(self) -> str:
-        return f"<{self.name} backend, {self.dtype}>"
+        precision = "" if self.precision == "ieee" else f", {self.precision}"
+        return f"<{self.name} backend, {self.dtype}{precision}>"
 
     # --- arrays ---------------------------------------------------------------------------------
 

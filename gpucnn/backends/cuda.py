@@ -16,16 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from gpucnn.backends import tiles
 from gpucnn.backends.base import Backend
 from gpucnn.backends.checks import Array, ParameterGrads, Reduction, Shape, host_array
 from gpucnn.backends.grids import (
-    CONV_TILES,
-    LINEAR_TILES,
-    WEIGHT_TILES,
     WIDE,
-    Tiles,
     average_sizes,
-    choose_tile,
     conv_sizes,
     count_parts,
     count_phases,
@@ -35,16 +31,19 @@ from gpucnn.backends.grids import (
 from gpucnn.backends.kernels import Kernels
 from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
 from gpucnn.backends.repeated import Repeated, Workspace
+from gpucnn.backends.tiles import Tile, Variant
 from gpucnn.backends.window import Window
-from gpucnn.errors import ArrayError, BackendError
+from gpucnn.errors import ArrayError, BackendError, SettingError
 
 
 class CudaBackend(Backend):
     """The contract in CUDA C.
 
-    ``variant`` says which kernels compute matrix products: "auto" chooses by shape (choose_tile);
-    "naive", "small" and "large" are for tests and timings, as are ``captures`` and ``fuses``, which
-    may be set to False: no steps recorded, and no fused kernels for LeNet-5.
+    ``precision`` is that of products' operands where that pays: "ieee", or "tf32" for the tensor
+    cores of compute capability 8.0 and later. SettingError where the arrays or the GPU have none.
+    ``variant`` says which kernels compute matrix products: "auto" chooses by shape (tiles.py);
+    the others are for tests and timings, as are ``captures`` and ``fuses``, which may be set to
+    False: no steps recorded, and no fused kernels for LeNet-5.
     """
 
     name = "cuda"
@@ -56,15 +55,27 @@ class CudaBackend(Backend):
         dtype: DTypeLike = "float32",
         name: str = "cuda",
         notify: Callable[[], None] | None = None,
+        precision: str = "ieee",
     ) -> None:
-        super().__init__(dtype)
+        super().__init__(dtype, precision)
         self._xp = namespace
         self._kernels = Kernels(namespace, self.dtype, notify=notify)
-        self.variant = "auto"
+        self.tiles = tiles.load(self._kernels.signatures)
+        self.variant: Variant = "auto"
         self.fuses = True
         self.workspace: Workspace | None = None
         self.name = name
+        if precision == "tf32" and name == "cuda" and hasattr(namespace, "cuda"):
+            self._require_tensor_cores()
         self.array_type = namespace.ndarray
+
+    def _require_tensor_cores(self) -> None:
+        capability = str(getattr(self._xp.cuda.Device(), "compute_capability", "80"))
+        if int(capability) < 80:
+            raise SettingError(
+                "precision tf32 needs a GPU of compute capability 8.0 or later, this one has "
+                f"{capability[:-1]}.{capability[-1]}: use ieee"
+            )
 
     # --- arrays ---------------------------------------------------------------------------------
 
@@ -166,7 +177,6 @@ class CudaBackend(Backend):
     def _product(
         self,
         kernel: str,
-        tiles: Tiles,
         rows: int,
         columns: int,
         groups: int,
@@ -177,13 +187,16 @@ class CudaBackend(Backend):
 
         A product of several phases has ``columns`` columns in each, and each has its own tiles.
         """
-        tile = choose_tile(self.variant, tiles, rows, columns * phases, groups)
+        tile = self._tile(kernel, rows, columns * phases, groups)
         if tile is None:
             elements = rows * columns * phases * groups
             self._kernels.launch_each(f"{kernel}_naive", elements, *arguments)
         else:
-            grid = (-(-columns // tile[1]) * phases, -(-rows // tile[0]), groups)
-            self._kernels.launch(f"{kernel}_{tile[0]}x{tile[1]}", grid, *arguments)
+            grid = (-(-columns // tile.columns) * phases, -(-rows // tile.rows), groups)
+            self._kernels.launch(tile.kernel, grid, *arguments)
+
+    def _tile(self, product: str, rows: int, columns: int, groups: int) -> Tile | None:
+        return self.tiles.choose(product, rows, columns, groups, self.variant, self.precision)
 
     # --- convolution ----------------------------------------------------------------------------
 
@@ -202,7 +215,7 @@ class CudaBackend(Backend):
         sizes = conv_sizes(batch, input.shape[1], outputs, groups, window)
         self._product(
             "conv2d_forward",
-            CONV_TILES, outputs // groups, places, groups,
+            outputs // groups, places, groups,
             input, weight, bias, output, *sizes, relu,
         )  # fmt: skip
         return output
@@ -217,7 +230,7 @@ class CudaBackend(Backend):
         sizes = conv_sizes(batch, each * groups, weight.shape[0], groups, window)
         self._product(
             "conv2d_backward_input",
-            CONV_TILES, each, batch * pixels, groups,
+            each, batch * pixels, groups,
             grad, weight, bias, output, *sizes, phases=phases,
         )  # fmt: skip
         return output
@@ -231,18 +244,18 @@ class CudaBackend(Backend):
         outputs, biases = weight.shape[0], 0 if bias is None else 1
         rows, columns = outputs // groups, math.prod(weight.shape[1:]) + biases
         sizes = conv_sizes(batch, channels, outputs, groups, window)
-        tile = choose_tile(self.variant, WEIGHT_TILES, rows, columns, groups)
         kernel, elements = "conv2d_backward_weight", outputs * columns
+        tile = self._tile(kernel, rows, columns, groups)
         if self.variant == "naive":
             self._kernels.launch_each(f"{kernel}_naive", elements, grad, input, *out, *sizes)
         elif tile is None:
             self._kernels.launch(f"{kernel}_block", elements, grad, input, *out, *sizes)
         else:
-            x, y = -(-columns // tile[1]), -(-rows // tile[0])
+            x, y = -(-columns // tile.columns), -(-rows // tile.rows)
             splits = count_splits(batch * math.prod(window.output), x * y * groups)
             partials = weight if splits == 1 else self.empty((splits, elements))
             self._kernels.launch(
-                f"{kernel}_{tile[0]}x{tile[1]}",
+                tile.kernel,
                 (x, y, groups * splits), grad, input, partials, bias, splits, *sizes,
             )  # fmt: skip
             if splits > 1:
@@ -370,7 +383,7 @@ class CudaBackend(Backend):
         output = self.empty((batch, outputs))
         self._product(
             "linear_forward",
-            LINEAR_TILES, batch, outputs, 1,
+            batch, outputs, 1,
             input, weight, bias, output, batch, features, outputs, relu,
         )  # fmt: skip
         return output
@@ -383,7 +396,7 @@ class CudaBackend(Backend):
         columns = features if out[1] is None else features + 1
         self._product(
             "linear_backward_weight",
-            LINEAR_TILES, outputs, columns, 1,
+            outputs, columns, 1,
             grad, input, *out, *sizes,
         )  # fmt: skip
         if not input_grad:
@@ -391,7 +404,7 @@ class CudaBackend(Backend):
         result = self.empty(input.shape)
         self._product(
             "linear_backward_input",
-            LINEAR_TILES, batch, features, 1,
+            batch, features, 1,
             grad, weight, result, *sizes,
         )  # fmt: skip
         return result

@@ -1,4 +1,4 @@
-"""How the CUDA backend divides work: which kernel, in how many parts, and the sizes it is told.
+"""How the CUDA backend divides work: in how many parts, and the sizes that kernels are told.
 
 Everything here follows from the shapes alone, and never from the device: how a sum is divided
 decides how it is rounded.
@@ -19,32 +19,7 @@ MOST_PARTS = 256
 INT_MAX = 2**31 - 1
 WIDE = 64
 """From this many elements on, a block owns a line of softmax or cross-entropy."""
-
-Tiles = tuple[tuple[int, int], tuple[int, int]]
-"""Rows and columns of the tiles that a product has kernels for, the large one first."""
-
-CONV_TILES: Tiles = ((64, 128), (16, 128))
-WEIGHT_TILES: Tiles = ((64, 64), (16, 64))
-LINEAR_TILES: Tiles = ((64, 128), (32, 32))
 ENOUGH_BLOCKS = 128  # about as many as keep a GPU busy
-
-
-def choose_tile(
-    variant: str, tiles: Tiles, rows: int, columns: int, groups: int
-) -> tuple[int, int] | None:
-    """Return the tile to compute a product of ``rows`` by ``columns`` in, once a group.
-
-    None, one thread or block an element, is for the few rows of depthwise convolutions, of which
-    even the small tile would be mostly empty. The large tile must be more than half full, and there
-    must be many of them.
-    """
-    large, small = tiles
-    if variant != "auto":
-        return {"naive": None, "small": small, "large": large}[variant]
-    if groups > 1 and rows < small[0] // 4:
-        return None
-    blocks = -(-rows // large[0]) * -(-columns // large[1]) * groups
-    return large if rows > large[0] // 2 and blocks >= ENOUGH_BLOCKS else small
 
 
 def count_parts(terms: int) -> int:

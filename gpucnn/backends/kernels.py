@@ -122,12 +122,26 @@ def signatures(folder: Path) -> dict[str, Signature]:
     return table
 
 
+_INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
+
+
 def source(file: Path) -> str:
-    """Return a file with common.cuh in front; errors and cache keys thereby cover both."""
-    parts = []
-    for path in (file.parent / "common.cuh", file):
-        parts += [f'#line 1 "kernels/{path.name}"', path.read_text(encoding="utf-8")]
-    return "\n".join(parts)
+    """Return a file with common.cuh in front; errors and cache keys thereby cover both.
+
+    A line ``#include "name.cuh"`` stands for that file of the folder, for the same reason.
+    """
+    return "\n".join(_with_includes(path) for path in (file.parent / "common.cuh", file))
+
+
+def _with_includes(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+
+    def replacement(match: re.Match[str]) -> str:
+        line = text.count("\n", 0, match.start()) + 2  # the one behind
+        included = _with_includes(path.parent / match[1])
+        return f'{included}\n#line {line} "kernels/{path.name}"'
+
+    return f'#line 1 "kernels/{path.name}"\n{_INCLUDE.sub(replacement, text)}'
 
 
 # --- compiling ----------------------------------------------------------------------------------

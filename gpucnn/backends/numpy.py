@@ -34,7 +34,7 @@ from gpucnn.backends.numpy_windows import (
     spread,
 )
 from gpucnn.backends.window import Window
-from gpucnn.errors import DataError
+from gpucnn.errors import DataError, SettingError
 
 
 class NumpyBackend(Backend):
@@ -45,8 +45,12 @@ class NumpyBackend(Backend):
     side_by_side = True  # NumPy lets other threads go on while it computes
     array_type = np.ndarray
 
-    def __init__(self, dtype: DTypeLike = "float32") -> None:
-        super().__init__(dtype)
+    def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
+        if precision == "tf32":
+            raise SettingError(
+                "precision tf32 is for the backends cuda and emulated, not for numpy"
+            )
+        super().__init__(dtype, precision)
         _keep_freed_memory()
 
     # --- arrays ---------------------------------------------------------------------------------

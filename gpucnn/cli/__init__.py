@@ -30,6 +30,7 @@ examples:
 """
 
 BACKEND_HELP = "auto (default), cuda, emulated or numpy"
+PRECISION_HELP = "ieee (default), or tf32: round what large products take, for a GPU's tensor cores"
 
 TRAIN_EPILOG = """\
 examples:
@@ -163,6 +164,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
     option("--backend", BACKEND_HELP)
+    option("--precision", PRECISION_HELP)
     option("--data", "mnist (default), a folder of IDX files or of pictures, or an .npz file")
     option("--resize", "scale pictures of a folder to this size", metavar="HxW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
@@ -206,6 +208,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint.npz or its folder")
     parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
+    parser.add_argument("--precision", default="ieee", help=PRECISION_HELP)
     parser.add_argument(
         "--model",
         metavar="FILE.py:FUNCTION",
@@ -254,4 +257,5 @@ def _summary_options(parser: argparse.ArgumentParser) -> None:
 def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
     parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
+    parser.add_argument("--precision", default="ieee", help=PRECISION_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -80,9 +80,10 @@ class PlainDisplay:
         held_out = f", {event.validation_images:,} held out" if event.validation_images else ""
         workers = event.settings["workers"]
         processes = f", {workers} processes" if workers > 1 else ""
+        precision = f", {event.precision}" if event.precision != "ieee" else ""
         self.console.print(
             f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
-            f"{held_out}, {event.backend} backend{self.note}{processes}"
+            f"{held_out}, {event.backend} backend{precision}{self.note}{processes}"
         )
         if event.eager:
             self.console.print(f"steps are launched operation by operation: {event.eager}")

@@ -28,7 +28,7 @@ SHADES = " .:-=+*#%@"
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print how well a checkpoint's network does on the test images."""
     saved = read_checkpoint(arguments.checkpoint)
-    model = read_model(saved, arguments.backend, arguments.model)
+    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on, seed = saved.metadata["data"], saved.metadata["settings"]["seed"]
     if arguments.data is None and not trained_on["builtin"]:
         raise SettingError(
@@ -67,7 +67,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     if arguments.prepare not in ("auto", "digit", "plain"):
         raise unknown("way to prepare pictures", arguments.prepare, ("auto", "digit", "plain"))
     saved = read_checkpoint(arguments.checkpoint)
-    model = read_model(saved, arguments.backend, arguments.model)
+    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     channels, height, width = model.input_shape
     as_digits = arguments.prepare == "digit" or (
         arguments.prepare == "auto" and saved.metadata["data"]["builtin"]

@@ -19,12 +19,13 @@ from gpucnn.doctor import examine
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Print every operation's greatest error and its times; 1 if one is beyond its tolerance."""
-    backend, _ = make_backend(arguments.backend, arguments.dtype)
+    backend, _ = make_backend(arguments.backend, arguments.dtype, arguments.precision)
     results = list(check(backend))
     wrong = [result.op for result in results if not result.ok]
     if arguments.json:
         rows = [{**asdict(result), "ok": result.ok} for result in results]
-        print(json.dumps(plain_json({"backend": backend.name, "operations": rows})))
+        known = {"backend": backend.name, "precision": backend.precision, "operations": rows}
+        print(json.dumps(plain_json(known)))
         return 1 if wrong else 0
     console = make_console()
     fancy = is_fancy(console)
@@ -42,7 +43,8 @@ def check_command(arguments: argparse.Namespace) -> int:
         )
     console.print(table)
     verdict = "all operations agree" if not wrong else "beyond the tolerance: " + ", ".join(wrong)
-    console.print(f"{backend.name} backend, {backend.dtype}, errors in tolerances: {verdict}")
+    kind = f"{backend.dtype}" + (", tf32" if backend.precision == "tf32" else "")
+    console.print(f"{backend.name} backend, {kind}, errors in tolerances: {verdict}")
     return 1 if wrong else 0
 
 

@@ -72,16 +72,16 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     return model
 
 
-def make_backend(name: str, dtype: str = "float32") -> tuple[Backend, str]:
+def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> tuple[Backend, str]:
     """Return the backend called ``name``, and why it is this one if "auto" chose it."""
 
     def notify() -> None:
         print("compiling kernels, once on this machine", file=sys.stderr)
 
     if name == "auto":
-        backend, reason = choose_backend(dtype, notify)
+        backend, reason = choose_backend(dtype, notify, precision)
         return backend, f"auto, {reason}"
-    return get_backend(name, dtype, notify), ""
+    return get_backend(name, dtype, notify, precision), ""
 
 
 def read_checkpoint(path: str) -> Checkpoint:
@@ -90,7 +90,9 @@ def read_checkpoint(path: str) -> Checkpoint:
     return checkpoints.load(place / "checkpoint.npz" if place.is_dir() else place)
 
 
-def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequential:
+def read_model(
+    saved: Checkpoint, backend: str, source: str | None, precision: str = "ieee"
+) -> Sequential:
     """Return the checkpoint's model; ``source`` (FILE.py:FUNCTION) must build the same one."""
     if source is not None:
         channels, *size = saved.metadata["model"]["input_shape"]
@@ -100,4 +102,4 @@ def read_model(saved: Checkpoint, backend: str, source: str | None) -> Sequentia
         faults = list(checkpoints.differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
-    return checkpoints.load_model(saved, make_backend(backend)[0])
+    return checkpoints.load_model(saved, make_backend(backend, precision=precision)[0])

@@ -58,7 +58,8 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     spec = options.get("model", "lenet5")
     model = build_model(spec, shape_for(data), seed)
 
-    backend, note = make_backend(options.get("backend", "auto"))
+    precision = options.get("precision", "ieee")
+    backend, note = make_backend(options.get("backend", "auto"), precision=precision)
     with run_folder(folder, f"{Path(spec).stem}-{data.name}") as folder:
         checkpoint = folder / "checkpoint.npz"
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None

@@ -1,0 +1,282 @@
+"""The tiles of matrix products, timed on a GPU: which is fastest for which shape (--write)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from bench import gpu
+from bench.harness import BenchError, Options, Peer, Report, Results, Row, compare
+from bench.sides import timed
+from gpucnn.backends import get_backend
+from gpucnn.backends.checks import Array
+from gpucnn.backends.cuda import CudaBackend
+from gpucnn.backends.grids import conv_sizes
+from gpucnn.backends.repeated import MOST_AT_ONCE
+from gpucnn.backends.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
+from gpucnn.backends.window import conv_window
+from gpucnn.errors import BackendError
+
+Shape = tuple[int, int]
+"""Rows and columns of a product's result: what the table goes by."""
+
+Costs = Mapping[str, float]
+"""Seconds by tile."""
+
+Columns = list[tuple[list[int | None], str]]
+"""Ranges of columns and their tiles."""
+
+WITHIN = {"ieee": 1e-4, "tf32": 1e-2}
+"""A tile's greatest error, over the greatest element, by the precision of the operands."""
+
+ENOUGH = 1.03
+"""A tile that takes at most so much longer than the fastest stays, for a shorter table."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer, or a convolution of ``side`` by ``side`` pixels if ``kernel`` is not 0."""
+
+    batch: int
+    inputs: int
+    outputs: int
+    side: int = 1
+    kernel: int = 0
+    padding: int = 0
+
+    def __str__(self) -> str:
+        channels = f"{self.inputs} -> {self.outputs}, batch {self.batch}"
+        if not self.kernel:
+            return f"linear {channels}"
+        return f"conv2d {self.side}x{self.side} {self.kernel}x{self.kernel} {channels}"
+
+    @property
+    def out(self) -> int:
+        """Stops of the window along a side."""
+        return self.side + 2 * self.padding - self.kernel + 1 if self.kernel else 1
+
+    def shape(self, product: str) -> Shape:
+        """Return the rows and columns of a product's result; a weight has its bias beside it."""
+        if product == "linear_forward":
+            return self.batch, self.outputs
+        if product == "linear_backward_input":
+            return self.batch, self.inputs
+        if product == "conv2d_forward":
+            return self.outputs, self.batch * self.out**2
+        if product == "conv2d_backward_input":
+            return self.inputs, self.batch * self.side**2
+        return self.outputs, self.inputs * max(self.kernel, 1) ** 2 + 1
+
+    def call(self, backend: CudaBackend, product: str) -> tuple[Callable[[], None], list[Array]]:
+        """Return a product as a call, and the arrays that it writes."""
+        op, _, direction = product.partition("_")
+        rng = np.random.default_rng(0)
+        taps = (self.kernel, self.kernel) if self.kernel else ()
+        planes = ((self.side,) * 2, (self.out,) * 2) if self.kernel else ((), ())
+        x = backend.asarray(rng.standard_normal((self.batch, self.inputs, *planes[0])))
+        w = backend.asarray(rng.standard_normal((self.outputs, self.inputs, *taps)))
+        b = backend.asarray(rng.standard_normal(self.outputs))
+        y = backend.asarray(rng.standard_normal((self.batch, self.outputs, *planes[1])))
+        window = conv_window((self.side, self.side), taps or (1, 1), 1, self.padding)
+        sizes = (
+            conv_sizes(self.batch, self.inputs, self.outputs, 1, window)
+            if self.kernel
+            else (self.batch, self.inputs, self.outputs)
+        )
+        rows, columns = self.shape(product)
+        if direction == "forward":
+            arguments: tuple[Any, ...] = (x, w, b, y, *sizes, 0)
+            written = [y]
+        elif direction == "backward_input":
+            arguments = (y, w, *((None,) if self.kernel else ()), x, *sizes)
+            written = [x]
+        else:
+            written = [w, b]
+            if op == "conv2d":
+                return lambda: backend._conv2d_weight(y, x, (w, b), window, 1), written
+            arguments = (y, x, w, b, *sizes)
+        return lambda: backend._product(product, rows, columns, 1, *arguments), written
+
+
+LENET = [
+    layer
+    for batch in (64, 256, 512)
+    for layer in (
+        Layer(batch, 1, 6, 28, 5, 2),
+        Layer(batch, 6, 16, 14, 5),
+        Layer(batch, 400, 120),
+        Layer(batch, 120, 84),
+        Layer(batch, 84, 10),
+    )
+]
+LARGER = [
+    Layer(32, 3, 64, 64, 3, 1),
+    Layer(32, 64, 64, 56, 3, 1),
+    Layer(32, 128, 128, 28, 3, 1),
+    Layer(32, 256, 256, 14, 3, 1),
+    Layer(32, 512, 512, 7, 3, 1),
+    Layer(1, 256, 256, 14, 3, 1),
+    Layer(256, 1024, 1024),
+    Layer(1024, 4096, 4096),
+]
+TINY = [Layer(2, 3, 5, 6, 3, 1), Layer(2, 5, 33, 5, 1), Layer(3, 20, 34)]
+"""For the emulator, whose times say nothing: to test this command."""
+
+
+def run(options: Options) -> Report:
+    """Return a row for each product of each layer, and the table that follows from them.
+
+    BenchError without a GPU. ``options.write`` writes the table to the package.
+    """
+    if options.rehearse and options.write:
+        raise BenchError("the emulator's times say nothing of a GPU: --write needs a GPU")
+    name = options.size("cuda", "emulated")
+    try:
+        backends = {kind: get_backend(name, precision=kind) for kind in ("ieee", "tf32")}
+    except BackendError as error:
+        raise BenchError(f"there is no GPU to tune for: {error}") from None
+    report = gpu.report("a matrix product by tile", options)
+    report.peers = False
+    points: dict[str, list[tuple[Shape, Costs]]] = {}
+    for layer in options.size(LENET + LARGER, TINY):
+        for product in PRODUCTS:
+            if product.startswith("conv2d") != bool(layer.kernel):
+                continue
+            best: dict[str, str] = {}
+            for precision in backends:
+                name = product if precision == IEEE else f"{product}_{precision}"
+                case = f"{name}, {layer}"
+                if not options.wants(case):
+                    continue
+                row = compared(case, layer, product, precision, backends, best, options)
+                report.rows.append(row)
+                costs = {tile: row.median(tile) for tile in row.costs}
+                points.setdefault(name, []).append((layer.shape(product), costs))
+                best[product] = best.get(product) or min(costs, key=costs.__getitem__)
+    plain = json.loads(FILE.read_text(encoding="utf-8"))
+    table = plain | {name: entries(found) for name, found in points.items()}
+    kernels = backends[IEEE]._kernels.signatures  # type: ignore[attr-defined]
+    Tiles(table, kernels)  # refuses what would be refused when it is read
+    changed = {name: table[name] for name in points if table[name] != plain[name]}
+    if options.write and changed:
+        FILE.write_text(dump(table), encoding="utf-8")
+    state = "written to" if options.write else "differs, and --write would write it, from"
+    report.notes.append(f"{state} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is as it was")
+    return report
+
+
+def compared(
+    case: str,
+    layer: Layer,
+    product: str,
+    precision: str,
+    backends: Mapping[str, Any],
+    best: Mapping[str, str],
+    options: Options,
+) -> Row:
+    """Return the times of a product's tiles; ``best`` is the tile to try for "ieee" in TF32."""
+    plain, backend = backends[IEEE], backends[precision]
+    name = product if precision == IEEE else f"{product}_{precision}"
+    peers = [
+        peer(tile.name, layer, product, backend, {name: tile.name})
+        for tile in backend.tiles.tiles[name]
+    ]
+    if precision != IEEE:
+        peers.append(peer(IEEE, layer, product, plain, {product: best.get(product, "auto")}))
+    reference = peer("naive", layer, product, plain, "naive").check()
+    block, rounds = options.size((0.02, 9), (0.0, 1))
+    row = compare(
+        case, peers, reference,
+        rounds=options.pick(rounds), block=block, tolerance=WITHIN[precision],
+    )  # fmt: skip
+    if not row.costs:
+        raise BenchError(f"{case}: no tile computes it: {row.refused}")
+    return row
+
+
+def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: Any) -> Peer:
+    """Return a way to compute a product, timed by a graph of it."""
+    made: list[Any] = []
+
+    def call() -> tuple[Callable[[], None], list[Array]]:
+        if not made:
+            made.extend(layer.call(backend, product))
+        backend.variant = variant
+        return made[0], made[1]
+
+    def check() -> Results:
+        compute, written = call()
+        for array in written:  # what lay there must not be taken for a result
+            array[...] = np.nan
+        compute()
+        return {str(index): backend.to_numpy(array) for index, array in enumerate(written)}
+
+    repeats: list[Callable[[int], None]] = []
+
+    def seconds(count: int) -> float:
+        compute, _ = call()
+        if not repeats:
+            repeats.append(backend.repeated(compute))
+            repeats[0](1 + MOST_AT_ONCE)  # compiles and records
+        backend.synchronize()
+        return timed(lambda: (repeats[0](MOST_AT_ONCE), backend.synchronize()))(count)
+
+    return Peer(name, check, lambda count: seconds(count) / MOST_AT_ONCE)
+
+
+# --- from times to a table ----------------------------------------------------------------------
+
+
+def entries(points: list[tuple[Shape, Costs]]) -> list[dict[str, Any]]:
+    """Return a product's entries: each shape has its tile, and others that of a shape nearby.
+
+    Rows part into bands around those that were measured, and in each band columns likewise; ranges
+    meet at the geometric mean. Shapes that were measured several times add up.
+    """
+    bands: dict[int, dict[int, Costs]] = {}
+    for (rows, columns), costs in points:
+        known = bands.setdefault(rows, {}).get(columns, dict.fromkeys(costs, 0.0))
+        bands[rows][columns] = {tile: cost + known[tile] for tile, cost in costs.items()}
+    chosen = {rows: _chosen(bands[rows]) for rows in sorted(bands)}
+    joined: list[tuple[int, int, Columns]] = []  # least and greatest rows of bands that are alike
+    for rows, found in chosen.items():
+        if joined and joined[-1][2] == found:
+            joined[-1] = (joined[-1][0], rows, found)
+        else:
+            joined.append((rows, rows, found))
+    spans = _spans([(least, greatest) for least, greatest, _ in joined])
+    return [
+        {"rows": span, "columns": columns, "tile": tile}
+        for span, (_, _, found) in zip(spans, joined, strict=True)
+        for columns, tile in found
+    ]
+
+
+def _chosen(costs: Mapping[int, Costs]) -> Columns:
+    """Return ranges of columns and their tiles, from the costs at some columns."""
+    runs: list[tuple[int, int, str]] = []
+    for columns in sorted(costs):
+        of = costs[columns]
+        fastest = min(of, key=of.__getitem__)
+        before = runs[-1][2] if runs else fastest
+        if before in of and of[before] <= ENOUGH * of[fastest]:
+            fastest = before
+        if runs and fastest == before:
+            runs[-1] = (runs[-1][0], columns, before)
+        else:
+            runs.append((columns, columns, fastest))
+    spans = _spans([(first, last) for first, last, _ in runs])
+    return [(span, tile) for span, (_, _, tile) in zip(spans, runs, strict=True)]
+
+
+def _spans(ranges: list[tuple[int, int]]) -> list[list[int | None]]:
+    """Return ranges that have no gap between them, from 1 to no end."""
+    borders = [math.isqrt(one[1] * other[0]) for one, other in pairwise(ranges)]
+    starts = [1, *(border + 1 for border in borders)]
+    return [[start, end] for start, end in zip(starts, [*borders, None], strict=True)]

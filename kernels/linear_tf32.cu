@@ -1,0 +1,30 @@
+// The linear layer in TF32: see linear.cu for what it computes, linear.cuh for how, and tensor.cuh
+// for how exactly. float only.
+
+#include "tensor.cuh"
+#include "linear.cuh"
+
+using Middle = TensorTile<64, 64, 32, 32>;
+static_assert(Middle::THREADS == 128, "as __launch_bounds__ below");
+
+extern "C" __global__ void __launch_bounds__(128)
+linear_forward_tf32_64x64(const real* __restrict__ input, const real* __restrict__ weight,
+                          const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                          int batch, int features, int outputs, int relu) {
+    forward<Middle>(input, weight, bias, output, batch, features, outputs, relu);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+linear_backward_input_tf32_64x64(const real* __restrict__ grad, const real* __restrict__ weight,
+                                 real* __restrict__ input_grad, int batch, int features,
+                                 int outputs) {
+    backward_input<Middle>(grad, weight, input_grad, batch, features, outputs);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+linear_backward_weight_tf32_64x64(const real* __restrict__ grad, const real* __restrict__ input,
+                                  real* __restrict__ weight_grad,
+                                  real* __restrict__ NULLABLE bias_grad, int batch, int features,
+                                  int outputs) {
+    backward_weight<Middle>(grad, input, weight_grad, bias_grad, batch, features, outputs);
+}
