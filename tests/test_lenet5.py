@@ -275,14 +275,19 @@ def one_tap(*shape: int) -> NDArray[Any]:
     return weight
 
 
-def test_ties_go_to_the_first_element(be: Backend) -> None:
-    """Where equal outputs have unequal surroundings; a window of zeros passes no gradient."""
+@pytest.mark.parametrize("others", [0, 0.125])
+def test_ties_go_to_the_first_element(others: float, be: Backend) -> None:
+    """Where equal outputs have unequal surroundings; a window of zeros passes no gradient.
+
+    conv1 passes on pixels; with ``others``, gradients reach its zeros from conv2's other taps.
+    """
     batch = Batch.of(be, LEAST, 6)
     batch.images[...] = be.asarray(be.to_numpy(batch.images) // 128 * 128, np.uint8)
     batch.shift[...] = 0
     for key, shape in (("conv1", (2, 1)), ("conv2", (4, 2))):
         batch.put(f"{key}.weight", one_tap(*shape))
         batch.put(f"{key}.bias", 0)
+    batch.put("conv2.weight", np.maximum(one_tap(4, 2), others))
     batch.images[0, :, :, 7:] = 0
     assert_same(batch.fused(), batch.general())
 
