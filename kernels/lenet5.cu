@@ -307,26 +307,21 @@ __device__ inline void linear_forward(const real* weight, const real* bias, cons
 
 // Goes backward through a linear layer: gradients (terms) times weight (terms, columns). If there
 // is a ReLU before the layer, `layer` holds its outputs and is overwritten by the gradients of its
-// inputs. A thread owns two columns and a split: every splits-th four terms. `parts` holds the sums
-// of all splits but the first; there is room for MOST_INPUTS columns. `whole`, a constant, says that
-// the terms are a multiple of 4.
+// inputs. A thread owns two columns and a split: every splits-th term. `parts` holds the sums of all
+// splits but the first; there is room for MOST_INPUTS columns.
 template <int SAMPLES>
 __device__ inline void linear_backward(const real* weight, const real* grads, real* layer,
-                                       real* parts, int terms, bool whole, int columns,
-                                       real* saved, int samples) {
+                                       real* parts, int terms, int columns, real* saved,
+                                       int samples) {
     const int pairs = columns / 2, column = threadIdx.x % pairs * 2, split = threadIdx.x / pairs;
     const int splits = min((int)blockDim.x / pairs, 1 + MOST_INPUTS / columns);
     real sum[2][SAMPLES] = {};
-#pragma unroll 3
-    for (int term = 4 * split; term < (split < splits ? terms : 0); term += 4 * splits) {
-        const real* row = weight + term * columns + column;
-        const real* four = Rows<SAMPLES>::four(grads, term);
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-            if (!whole && term + j >= terms) break;
-            const Two two = *(const Two*)(row + j * columns);
+    if (split < splits) {
+#pragma unroll(32 / SAMPLES)
+        for (int term = split; term < terms; term += splits) {
+            const Two two = *(const Two*)(weight + term * columns + column);
             real x[SAMPLES];
-            Rows<SAMPLES>::load(four + j * SAMPLES, x);
+            Rows<SAMPLES>::load(grads + Rows<SAMPLES>::at(term, 0), x);
 #pragma unroll
             for (int s = 0; s < SAMPLES; ++s) {
                 sum[0][s] += two.at[0] * x[s];
@@ -434,11 +429,11 @@ __device__ inline void linear_layers(const real* parameters, const int64* target
                        right + n, grads3 + n * ((classes + 3) / 4 * 4));
     }
     __syncthreads();
-    linear_backward<SAMPLES>(weight5, scores, layer2, inputs, classes, false, features2,
+    linear_backward<SAMPLES>(weight5, scores, layer2, inputs, classes, features2,
                              grads2 + first * features2, samples);
-    linear_backward<SAMPLES>(weight4, layer2, layer1, inputs, features2, true, features1,
+    linear_backward<SAMPLES>(weight4, layer2, layer1, inputs, features2, features1,
                              grads1 + first * features1, samples);
-    linear_backward<SAMPLES>(weight3, layer1, nullptr, inputs, features1, true, features,
+    linear_backward<SAMPLES>(weight3, layer1, nullptr, inputs, features1, features,
                              pooled2_grad + first * features, samples);
 }
 
