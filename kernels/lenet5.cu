@@ -277,7 +277,7 @@ __device__ inline void linear_forward(const real* weight, const real* bias, cons
     if (row < rows) {
         const real* first = weight + row * features;
         const real* second = row + 1 < rows ? first + features : first;
-#pragma unroll 4
+#pragma unroll(16 / SAMPLES)
         for (int k = 4 * lane; k < features; k += 32) {
             const Four a = *(const Four*)(first + k), b = *(const Four*)(second + k);
             const real* four = Rows<SAMPLES>::four(inputs, k);
@@ -317,7 +317,7 @@ __device__ inline void linear_backward(const real* weight, const real* grads, re
     const int splits = min((int)blockDim.x / pairs, 1 + MOST_INPUTS / columns);
     real sum[2][SAMPLES] = {};
     if (split < splits) {
-#pragma unroll(32 / SAMPLES)
+#pragma unroll 8
         for (int term = split; term < terms; term += splits) {
             const Two two = *(const Two*)(weight + term * columns + column);
             real x[SAMPLES];
