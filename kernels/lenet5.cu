@@ -307,8 +307,8 @@ __device__ inline void linear_forward(const real* weight, const real* bias, cons
 
 // Goes backward through a linear layer: gradients (terms) times weight (terms, columns). If there
 // is a ReLU before the layer, `layer` holds its outputs and is overwritten by the gradients of its
-// inputs. A thread owns two columns and a split: every splits-th term. `parts` holds the sums of all
-// splits but the first; there is room for MOST_INPUTS columns.
+// inputs. A thread owns two columns and a split: every splits-th term. `parts` holds the sums of
+// all splits but the first; there is room for MOST_INPUTS columns.
 template <int SAMPLES>
 __device__ inline void linear_backward(const real* weight, const real* grads, real* layer,
                                        real* parts, int terms, int columns, real* saved,
