@@ -249,12 +249,15 @@ struct Rows {
         return feature * SAMPLES + feature / 4 * 4 + sample;
     }
 
+    // The first of four features, whose number is a multiple of 4; the others follow SAMPLES apart.
+    __device__ static const real* four(const real* rows, int feature) {
+        return rows + feature * (SAMPLES + 1);
+    }
+
     // All samples' values of a feature.
-    __device__ static void load(const real* rows, int feature, real (&values)[SAMPLES]) {
+    __device__ static void load(const real* from, real (&values)[SAMPLES]) {
 #pragma unroll
-        for (int s = 0; s < SAMPLES; ++s) {
-            values[s] = ((const Four*)(rows + at(feature, 0)))[s / 4].at[s % 4];
-        }
+        for (int s = 0; s < SAMPLES; ++s) values[s] = ((const Four*)from)[s / 4].at[s % 4];
     }
 };
 
@@ -270,13 +273,14 @@ __device__ inline void linear_forward(const real* weight, const real* bias, cons
     if (row < rows) {
         const real* first = weight + row * features;
         const real* second = row + 1 < rows ? first + features : first;
-#pragma unroll 4
+#pragma unroll(16 / SAMPLES)
         for (int k = 4 * lane; k < features; k += 32) {
             const Four a = *(const Four*)(first + k), b = *(const Four*)(second + k);
+            const real* four = Rows<SAMPLES>::four(inputs, k);
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
                 real x[SAMPLES];
-                Rows<SAMPLES>::load(inputs, k + j, x);
+                Rows<SAMPLES>::load(four + j * SAMPLES, x);
 #pragma unroll
                 for (int s = 0; s < SAMPLES; ++s) {
                     sum[s] += a.at[j] * x[s];
@@ -299,8 +303,8 @@ __device__ inline void linear_forward(const real* weight, const real* bias, cons
 
 // Goes backward through a linear layer: gradients (terms) times weight (terms, columns). If there
 // is a ReLU before the layer, `layer` holds its outputs and is overwritten by the gradients of its
-// inputs. A thread owns two columns and every splits-th term; `parts` holds the sums of all splits
-// but the first, MOST_INPUTS columns of them.
+// inputs. A thread owns two columns and a split: every splits-th term. `parts` holds the sums of
+// all splits but the first; there is room for MOST_INPUTS columns.
 template <int SAMPLES>
 __device__ inline void linear_backward(const real* weight, const real* grads, real* layer,
                                        real* parts, int terms, int columns, real* saved,
@@ -310,10 +314,10 @@ __device__ inline void linear_backward(const real* weight, const real* grads, re
     real sum[2][SAMPLES] = {};
     if (split < splits) {
 #pragma unroll 8
-        for (int i = split; i < terms; i += splits) {
-            const Two two = *(const Two*)(weight + i * columns + column);
+        for (int term = split; term < terms; term += splits) {
+            const Two two = *(const Two*)(weight + term * columns + column);
             real x[SAMPLES];
-            Rows<SAMPLES>::load(grads, i, x);
+            Rows<SAMPLES>::load(grads + Rows<SAMPLES>::at(term, 0), x);
 #pragma unroll
             for (int s = 0; s < SAMPLES; ++s) {
                 sum[0][s] += two.at[0] * x[s];
@@ -321,18 +325,22 @@ __device__ inline void linear_backward(const real* weight, const real* grads, re
             }
         }
     }
-    real* own = parts + (split - 1) * 2 * SAMPLES * pairs + column / 2;
+    real* own = parts + column / 2;
+    const int step = 2 * SAMPLES * pairs;  // from split to split
     if (split > 0 && split < splits) {
 #pragma unroll
-        for (int i = 0; i < 2 * SAMPLES; ++i) own[i * pairs] = sum[i / SAMPLES][i % SAMPLES];
+        for (int i = 0; i < 2 * SAMPLES; ++i) {
+            own[(split - 1) * step + i * pairs] = sum[i / SAMPLES][i % SAMPLES];
+        }
     }
     __syncthreads();
     if (split == 0) {
 #pragma unroll 1
-        for (int other = 1; other < splits; ++other) {
-            own += 2 * SAMPLES * pairs;
+        for (int other = 0; other < splits - 1; ++other) {
 #pragma unroll
-            for (int i = 0; i < 2 * SAMPLES; ++i) sum[i / SAMPLES][i % SAMPLES] += own[i * pairs];
+            for (int i = 0; i < 2 * SAMPLES; ++i) {
+                sum[i / SAMPLES][i % SAMPLES] += own[other * step + i * pairs];
+            }
         }
 #pragma unroll
         for (int i = 0; i < 2 * SAMPLES; ++i) {

@@ -274,16 +274,43 @@ def test_units_that_are_dead(be: Backend) -> None:
         assert not found[before].any()
 
 
-def test_ties_go_to_the_first_element(be: Backend) -> None:
-    """Only conv1's bias is above zero: whole planes are equal, and the picture's edge decides."""
+def one_tap(*shape: int) -> NDArray[Any]:
+    """Filters that pass on what lies under their middle."""
+    weight = np.zeros((*shape, 5, 5))
+    weight[..., 2, 2] = 1
+    return weight
+
+
+@pytest.mark.parametrize("others", [0, 0.125])
+def test_ties_go_to_the_first_element(others: float, be: Backend) -> None:
+    """Where equal outputs have unequal surroundings; a window of zeros passes no gradient.
+
+    conv1 passes on pixels; with ``others``, gradients reach its zeros from conv2's other taps.
+    """
+    batch = Batch.of(be, LEAST, 6)
+    batch.images[...] = be.asarray(be.to_numpy(batch.images) // 128 * 128, np.uint8)
+    batch.shift[...] = 0
+    for key, shape in (("conv1", (2, 1)), ("conv2", (4, 2))):
+        batch.put(f"{key}.weight", one_tap(*shape))
+        batch.put(f"{key}.bias", 0)
+    batch.put("conv2.weight", np.maximum(one_tap(4, 2), others))
+    batch.images[0, :, :, 7:] = 0
+    assert_same(batch.fused(), batch.general())
+
+
+def test_a_nan_wins_wherever_it_is_in_a_window(be: Backend) -> None:
+    """All else is minus infinity, which a ReLU would make a zero like any other."""
     batch = Batch.of(be, LEAST, 2)
-    batch.put("conv1.weight", np.ones((2, 1, 5, 5)) * np.array([1.0, -1.0]).reshape(2, 1, 1, 1))
-    batch.put("conv1.bias", 0.5)
-    batch.scale[...] = 0
-    for shift in (0.0, 0.25, -0.25):
-        batch.shift[...] = shift
-        batch.totals[...] = be.asarray([10.0, 20.0], np.float64)
-        assert_same(batch.fused(), batch.general())
+    batch.shift[...] = 0
+    batch.put("conv1.weight", np.where(one_tap(2, 1) > 0, -np.inf, 0))
+    for place in range(4):
+        pixels = np.full(batch.images.shape, 255, np.uint8)
+        pixels[:, :, place // 2 :: 2, place % 2 :: 2] = 0  # whose product is NaN
+        batch.images[...] = be.asarray(pixels, np.uint8)
+        batch.totals[...] = batch.failed[...] = 0
+        found = batch.fused()
+        assert found["failed"] == STEP
+        assert np.isnan(found["totals"][0])
 
 
 # --- loss and metrics ---------------------------------------------------------------------------
@@ -374,6 +401,7 @@ def test_targets_outside_the_classes(target: int, be: Backend) -> None:
     batch.targets[...] = be.asarray(np.array([0, 1, 2, 3, target, 4]))
     found = batch.fused()
     assert found["failed"] == STEP
+    assert found["totals"][1] == batch.general()["totals"][1]
     assert np.isnan(found["totals"][0])
 
 

@@ -33,6 +33,7 @@ from gpucnn.backends import get_backend, kernels
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.grids import count_parts, count_splits, window_sizes
 from gpucnn.backends.kernels import Kernels, Parameter, kernel_folder, parse, signatures, source
+from gpucnn.backends.lenet5 import LARGE_BATCH, LeNet5, LeNet5Sizes
 from gpucnn.backends.window import conv_window
 from gpucnn.errors import ArrayError, BackendError, ShapeError
 
@@ -506,6 +507,12 @@ def test_every_kernel_is_launched_by_the_backend(recorder: Recorder) -> None:
                 grad = case.output_grad(results)
                 arguments = backward_arguments(case, arrays, results, grad)
                 backward(backend, case, arguments)
+    for batch in (1, LARGE_BATCH + 1):
+        step = LeNet5(backend, LeNet5Sizes(), batch)
+        whole, flat = backend.zeros((batch,), "int64"), backend.zeros((61_706,))
+        one, number = backend.zeros((1,)), backend.zeros((1,), "int64")
+        images, totals = backend.zeros((3, 1, 28, 28), "uint8"), backend.zeros((2,), "float64")
+        step.set_grads(images, whole, whole, one, one, flat, flat, totals, number, number)
     launched = {name for name, _, _, _ in recorder.launches}
     assert launched == set(signatures(kernel_folder()))
 

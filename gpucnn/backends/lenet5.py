@@ -129,7 +129,7 @@ class LeNet5:
 
         The batch is ``images[indices]``, bytes (items, 1, 28, 28) and int64 (batch,), each pixel
         times ``scale`` plus ``shift``, (1,) each; ``targets`` are int64 (batch,). ``parameters``
-        and ``grads`` are a model's flat vectors.
+        and ``grads`` are a model's flat vectors, whole allocations: rows are read 16 bytes at once.
 
         Adds to ``totals`` what ``add_metrics`` adds. If the loss or a gradient is not finite, and
         ``failed``, int64 (1,), is 0, that becomes ``step``, int64 (1,); an index outside the items
