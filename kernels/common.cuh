@@ -255,7 +255,7 @@ constexpr int AHEAD = 32;
 struct NoPlan {
     static constexpr bool NEEDED = false;
 
-    __device__ void operator()(int) const {}
+    __device__ void operator()(int64) const {}
 };
 
 template <int ROWS, int COLUMNS, int DEPTH, int HIGH, int WIDE>
@@ -336,8 +336,8 @@ struct NextSlab {
         a.load(slab, from_a);
         b.load(slab, from_b);
         if (Plan::NEEDED && slab % TOGETHER == 0) {
-            const unsigned group = slab / TOGETHER;
-            if (threadIdx.x / AHEAD == group % (T::THREADS / AHEAD)) plan(int(group + 1) * AHEAD);
+            const int64 group = slab / TOGETHER;
+            if (threadIdx.x / AHEAD == group % (T::THREADS / AHEAD)) plan((group + 1) * AHEAD);
         }
     }
 

@@ -165,7 +165,8 @@ conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restri
 using Narrow = Tile<16, 128, 8, 4, 4>;
 using NarrowWeight = Tile<16, 64, 16, 2, 4>;
 static_assert(Narrow::THREADS == 128 && NarrowWeight::THREADS == 128, "as __launch_bounds__");
-constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 5 : 4;  // 96 and 128 registers: no spill
+// At most 96, 128 and 168 registers: no spill.
+constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 5 : 4, WEIGHT_BLOCKS = sizeof(real) == 4 ? 4 : 3;
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ weight,
@@ -192,7 +193,7 @@ conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restri
     backward_input<Narrow>(conv, grad, weight, bias, input_grad);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, WEIGHT_BLOCKS)
 conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
                              int splits, int batch, int channels, int outputs, int groups,

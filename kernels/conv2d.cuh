@@ -33,8 +33,9 @@ __device__ inline const real* behind(const real* element, int64 bytes) {
     return (const real*)((const char*)element + bytes);
 }
 
-// The plan of a product over `count` values of k, from `first` on: k counts columns of rows of
-// anything, and a step of each has a worth in A and in B. K is int64 where k may pass 2^31.
+// The plan of a product over `count` values of k, from `first` on. The digits of k are a column, a
+// row and a third of any size; a step of each is worth so many elements of A, and in B's planes so
+// many elements (high), or pixels down or across. K is int64 where k may pass 2^31.
 template <class K>
 struct Walk {
     static constexpr bool NEEDED = true;
@@ -46,8 +47,9 @@ struct Walk {
     int64 b_high;
     int down, across, width;  // in B's planes, which are `width` wide
 
-    __device__ void operator()(int from) const {
-        const int at = from + threadIdx.x % AHEAD;
+    __device__ void operator()(int64 from) const {
+        const int64 at = from + threadIdx.x % AHEAD;
+        const int slot = (int)(at % Terms::COUNT);
         const Division line = digit(first + at, columns), plane = digit(line.quotient, rows);
         const int64 high = plane.quotient;
         const int row = (int)plane.rest, column = (int)line.rest;
@@ -55,9 +57,8 @@ struct Walk {
         const int64 a = high * a_high + (int64)row * a_row + (int64)column * a_column;
         const int64 b = (high * b_high + (int64)y * width + x) * (int)sizeof(real);
         const bool known = at < count;
-        terms.of_a[at % Terms::COUNT] = known ? a * (int)sizeof(real) : -1;
-        terms.of_b[at % Terms::COUNT] =
-            make_int4((int)b, (int)(b >> 32), known ? y : (int)OUTSIDE, x);
+        terms.of_a[slot] = known ? a * (int)sizeof(real) : -1;
+        terms.of_b[slot] = make_int4((int)b, (int)(b >> 32), known ? y : (int)OUTSIDE, x);
     }
 
     __device__ static Division digit(int64 k, int base) {

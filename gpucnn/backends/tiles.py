@@ -100,7 +100,7 @@ class Tiles:
             names += [IEEE] if product.endswith("_tf32") else []
             self.entries[product] = [_entry(product, given, names) for given in table[product]]
             _check_cover(product, self.entries[product])
-        self._known: dict[tuple[str, int, int], Tile] = {}
+        self._known: dict[tuple[str, str, int, int], Tile] = {}
 
     def choose(
         self,
@@ -116,20 +116,18 @@ class Tiles:
         None, one thread or block an element, is for FEW_ROWS and the variant "naive". "small" and
         "large" are the product's least and greatest tile.
         """
-        if precision != IEEE:
-            product += f"_{precision}"
-        if not isinstance(variant, str):
-            variant = variant.get(product, "auto")
-        if variant == "naive":
-            return None
         if variant != "auto":
-            return self._named(product, variant)
+            name = product if precision == IEEE else f"{product}_{precision}"
+            chosen = variant if isinstance(variant, str) else variant.get(name, "auto")
+            if chosen != "auto":
+                return None if chosen == "naive" else self._named(name, chosen)
         if groups > 1 and rows < FEW_ROWS:
             return None
-        key = (product, rows, columns * groups)
+        key = (product, precision, rows, columns * groups)
         tile = self._known.get(key)
         if tile is None:
-            tile = self._covering(*key)
+            name = product if precision == IEEE else f"{product}_{precision}"
+            tile = self._covering(name, rows, columns * groups)
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
             self._known[key] = tile
