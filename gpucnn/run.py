@@ -97,11 +97,17 @@ class Run:
 
     def events(self) -> Iterator[Event]:
         """Train from where the run is to its end."""
-        if self.workers is None:
-            yield from self._events()
-            return
         try:
-            self.workers.start()
+            if self.workers is None:
+                yield from self._events()
+            else:
+                yield from self._events_with(self.workers)
+        finally:
+            self.steps.close()
+
+    def _events_with(self, workers: Workers) -> Iterator[Event]:
+        try:
+            workers.start()
             try:
                 yield from self._events()
             except WorkerError as error:
@@ -109,7 +115,7 @@ class Run:
                 saved = "" if self.path is None else f", saved in {os.fspath(self.path)}"
                 raise WorkerError(f"{error}: stopped behind step {self.step}{saved}") from error
         finally:
-            self.workers.close()
+            workers.close()
 
     def _events(self) -> Iterator[Event]:
         yield self._started()

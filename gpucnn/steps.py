@@ -83,6 +83,10 @@ class Steps:
             self.table[...] = be.asarray(course.rates)
         self.counter[...] = be.asarray(np.array([index, done]))
 
+    def close(self) -> None:
+        """Let go of graphs and their memory, which would wait for the garbage collector."""
+        self._full = self._last = None
+
     def do(self, index: int, most: int) -> int:
         """Do batch ``index`` and, as one launch if the device can, some after it; return how many.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +115,24 @@ def test_checkpoints_are_written_where_they_were_asked_for(device: Backend, tmp_
     events = list(fit(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
     steps = [event.step for event in events if event.name == "checkpoint"]
     assert steps == [0, 5, 9, 10, 15, 18]
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_a_run_that_is_over_holds_no_memory(device: Backend, to_the_end: bool) -> None:
+    """Nor does one that was given up."""
+    run = Run(plain_model().to(device), small_data(IMAGES), settings(), None, None, None)
+    events, steps = run.events(), weakref.ref(run.steps)
+    del run
+    gc.disable()
+    try:
+        next(event for event in events if isinstance(event, StepEnded))
+        if to_the_end:
+            list(events)
+        events.close()
+        del events
+        assert steps() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
@@ -293,6 +313,24 @@ def test_work_is_done_as_often_as_asked(device: Backend, times: list[int]) -> No
             [backend.zeros((1,)) for _ in range(10)]  # which must not lie where the work's are
             done += count
             assert float(backend.to_numpy(number)[0]) == 2.0**done
+
+
+def test_threads_have_workspaces_of_their_own(device: Backend) -> None:
+    """What another thread asks for while work is done must not be the work's."""
+    one, seen = device.asarray([1.0]), []
+
+    def work() -> None:
+        thread = threading.Thread(target=lambda: seen.append(device.relu(one)))
+        thread.start()
+        thread.join()
+        seen.append(device.relu(one))
+
+    repeat = device.repeated(work)
+    repeat(1)
+    repeat(1)
+    first, own, second, again = (array.data.ptr for array in seen)
+    assert own == again
+    assert len({first, second, own}) == 3
 
 
 def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:

@@ -30,7 +30,7 @@ from gpucnn.backends.grids import (
 )
 from gpucnn.backends.kernels import Kernels
 from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
-from gpucnn.backends.repeated import Repeated, Workspace
+from gpucnn.backends.repeated import Repeated, Repeating
 from gpucnn.backends.tiles import Tile, Variant
 from gpucnn.backends.window import Window
 from gpucnn.errors import ArrayError, BackendError, SettingError
@@ -63,7 +63,7 @@ class CudaBackend(Backend):
         self.tiles = tiles.load(self._kernels.signatures)
         self.variant: Variant = "auto"
         self.fuses = True
-        self.workspace: Workspace | None = None
+        self.repeating = Repeating()
         self.name = name
         if precision == "tf32" and name == "cuda" and hasattr(namespace, "cuda"):
             self._require_tensor_cores()
@@ -101,7 +101,7 @@ class CudaBackend(Backend):
         return self._allocate(self._xp.empty, tuple(shape), dtype)
 
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
-        if self.workspace is None:
+        if self.repeating.workspace is None:
             return self._allocate(self._xp.zeros, tuple(shape), dtype)
         array = self.empty(shape, dtype)
         array.fill(0)
@@ -118,7 +118,8 @@ class CudaBackend(Backend):
             except MemoryError as error:  # CuPy's OutOfMemoryError is one
                 raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
 
-        return made() if self.workspace is None else self.workspace.take(made, shape, kind)
+        workspace = self.repeating.workspace
+        return made() if workspace is None else workspace.take(made, shape, kind)
 
     def _recorded(self, work: Callable[[], None]) -> Callable[[int], None]:
         return Repeated(self, self._xp, work)

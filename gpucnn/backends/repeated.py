@@ -6,6 +6,7 @@ graph of many launches costs about as much as one.
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
@@ -54,6 +55,12 @@ class Workspace:
             )
         self._next += 1
         return array
+
+
+class Repeating(threading.local):
+    """The workspace that a thread's arrays come from just now, if any."""
+
+    workspace: Workspace | None = None
 
 
 class Repeated:
@@ -108,11 +115,11 @@ class Repeated:
 
     def _once(self) -> None:
         self._workspace.begin()
-        self._be.workspace = self._workspace
+        self._be.repeating.workspace = self._workspace
         try:
             self._work()
         finally:
-            self._be.workspace = None
+            self._be.repeating.workspace = None
 
     def _keep_up(self) -> None:
         """Wait for the call before the last, so that one who stops the work does not wait long."""
