@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
@@ -48,11 +47,6 @@ def pytorch(options: Options, modes: Sequence[str] = PYTORCH) -> list[Flavour]:
         Flavour(f"PyTorch {mode}", "pytorch_gpu", env, {"device": device, "mode": mode}, PATIENCE)
         for mode in modes
     ]
-
-
-def has_precision() -> bool:
-    """Return whether this gpucnn can be asked for TF32."""
-    return "precision" in inspect.signature(get_backend).parameters
 
 
 def report(title: str, options: Options) -> Report:

@@ -63,12 +63,17 @@ stage_tests() {
     step again 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
     step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
     step evaluate 60 python3 -m gpucnn evaluate "$work/first" --backend numpy --json
-    local short=(python3 -m gpucnn train --backend cuda --limit 640 --epochs 1)
+    local short=(python3 -m gpucnn train --backend cuda --limit 1000 --batch-size 16 --epochs 1)
     if command -v compute-sanitizer >/dev/null; then
         step memcheck 90 compute-sanitizer --tool memcheck --error-exitcode 9 \
             "${short[@]}" --out "$work/memcheck"
         step racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
             "${short[@]}" --out "$work/racecheck"
+        local kind
+        for kind in ieee tf32; do  # every operation, and the tiles that LeNet-5 has no use for
+            step "memcheck-$kind" 60 compute-sanitizer --tool memcheck --error-exitcode 9 \
+                python3 -m gpucnn check --backend cuda --precision "$kind"
+        done
     else
         echo "| memcheck, racecheck | no compute-sanitizer here | 0 s |" | tee -a "$work/summary.md"
     fi

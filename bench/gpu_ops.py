@@ -42,16 +42,10 @@ def run(options: Options) -> Report:
         options,
         found,
         rounds=5,
-        among=lambda case, flavour: flavour.side != "ours" or ours_has(case),
         then=then,
         tolerance=lambda case: TOLERANCE[case.rsplit(", ", 1)[1]],
         block=0.05,
     )
-
-
-def ours_has(case: str) -> bool:
-    """Return whether gpucnn can compute a case: TF32 it must know to be asked for."""
-    return not case.endswith("tf32") or gpu.has_precision()
 
 
 def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:

@@ -21,7 +21,7 @@ from gpucnn.backends.grids import conv_sizes
 from gpucnn.backends.repeated import MOST_AT_ONCE
 from gpucnn.backends.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
 from gpucnn.backends.window import conv_window
-from gpucnn.errors import BackendError
+from gpucnn.errors import BackendError, SettingError
 
 Shape = tuple[int, int]
 """Rows and columns of a product's result: what the table goes by."""
@@ -136,13 +136,16 @@ def run(options: Options) -> Report:
     """
     if options.rehearse and options.write:
         raise BenchError("the emulator's times say nothing of a GPU: --write needs a GPU")
-    name = options.size("cuda", "emulated")
-    try:
-        backends = {kind: get_backend(name, precision=kind) for kind in ("ieee", "tf32")}
-    except BackendError as error:
-        raise BenchError(f"there is no GPU to tune for: {error}") from None
     report = gpu.report("a matrix product by tile", options)
     report.peers = False
+    where, backends = options.size("cuda", "emulated"), {}
+    try:
+        backends["ieee"] = get_backend(where)
+        backends["tf32"] = get_backend(where, precision="tf32")
+    except BackendError as error:
+        raise BenchError(f"there is no GPU to tune for: {error}") from None
+    except SettingError as error:
+        report.notes.append(f"left out: {error}")
     points: dict[str, list[tuple[Shape, Costs]]] = {}
     for layer in options.size(LENET + LARGER, TINY):
         for product in PRODUCTS:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from gpucnn.backends import Backend
-from gpucnn.backends.base import JoinedConvolution
+from gpucnn.backends.base import JoinedConvolution, JoinedGradients
 from gpucnn.backends.checks import Array
 from gpucnn.backends.lenet5 import LeNet5Sizes
 from gpucnn.backends.window import conv_window, pool_window
 from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.layers.base import Shape
+from gpucnn.losses import CrossEntropyLoss, Loss
 
 
 class Block(Protocol):
@@ -111,6 +112,16 @@ def _join(
         assert isinstance(first, Conv2d | Linear)
         return WithReLU(first), 2
     return first, 1
+
+
+def join_gradients(
+    layers: Mapping[str, Layer], loss: Loss, be: Backend, input_shape: Shape, samples: int
+) -> JoinedGradients | None:
+    """Return the gradients for batches of ``samples`` as one operation, if the backend has it."""
+    sizes = lenet5_sizes(layers, input_shape)
+    if sizes is None or type(loss) is not CrossEntropyLoss:
+        return None
+    return be.join_lenet5(sizes, samples)
 
 
 LENET5 = [

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from gpucnn.checkpoint import Checkpoint, differences, save
+from gpucnn.config import is_own
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError, WorkerError
 from gpucnn.evaluation import BATCH_SIZE, Batches, Evaluation
@@ -82,6 +83,7 @@ class Run:
         model.seed_dropout(settings.seed, 0)
 
         self.next_course: Course | None = None  # the next epoch's, if it is worked out already
+        self.rates: list[float] = []  # of the epoch's steps
         self.epoch = 0  # completed
         self.index = 0  # batches done of the next one
         self.last: dict[str, float] | None = None  # the last completed epoch's test figures
@@ -146,31 +148,36 @@ class Run:
                 epoch=self.epoch + 1,
                 images=self._images(),
                 images_per_second=self._speed(),
-                lr=self._lr(),
+                lr=self.rates[self.index - 1],
                 metrics=self._metrics,
             )
             if self.should_stop():
                 return True
             if self.every and self.step % self.every == 0 and self.index < len(self.train):
                 yield from self._save()
-        if self.model.backend.waits and self.epoch + 1 < self.settings.epochs:
-            self.next_course = self._course(self.epoch + 1)  # while the device works
+        # While the device works; a schedule of the user's own may change when the epoch has ended.
+        ahead = self.model.backend.waits and is_own(self.settings.schedule)
+        if ahead and self.epoch + 1 < self.settings.epochs:
+            self.next_course = self._course(self.epoch + 1)
         return False
 
     def _begin_epoch(self) -> None:
         course, self.next_course = self.next_course or self._course(self.epoch), None
         self.steps.begin_epoch(course, self.index, self.step)
+        self.rates = course.lr
         self.began, self.images_before = time.perf_counter(), self._images()
 
     def _course(self, epoch: int) -> Course:
         """Return the order of an epoch's images, and its steps' rates."""
         settings, first = self.settings, epoch * len(self.train) + 1
-        numbers = range(first, first + len(self.train))
-        rates = [settings.optimizer.rates(number, self._lr(number)) for number in numbers]
-        return Course(epoch_order(settings.seed, epoch, self.train.count), np.array(rates))
+        steps = range(first, first + len(self.train))
+        lr = [self._lr(step) for step in steps]
+        rates = [settings.optimizer.rates(*each) for each in zip(steps, lr, strict=True)]
+        return Course(epoch_order(settings.seed, epoch, self.train.count), lr, np.array(rates))
 
     def _raise_if_diverged(self) -> None:
         """Raise DivergedError if a step met what is not finite; the weights are those before it."""
+        self.steps.check_place()
         step = int(self.model.backend.to_numpy(self.steps.flag)[0])
         if step:
             index = (step - 1) % len(self.train)
@@ -180,6 +187,7 @@ class Run:
             raise DivergedError(f"{where}: {what}; a lower learning rate may help")
 
     def _end_epoch(self) -> EpochEnded:
+        self._raise_if_diverged()  # before weights that a step made infinite are blamed on the last
         self._raise_if_overflown()
         train_loss, train_accuracy = self._metrics()  # waits for the epoch's end on a device
         seconds, images_per_second = time.perf_counter() - self.began, self._speed()
@@ -201,7 +209,7 @@ class Run:
             test_accuracy=test.accuracy,
             validation_loss=held_out.loss if held_out else None,
             validation_accuracy=held_out.accuracy if held_out else None,
-            lr=self._lr(),
+            lr=self.rates[-1],
             seconds=seconds,
             images_per_second=images_per_second,
         )
@@ -249,10 +257,9 @@ class Run:
                 return f"the gradient of {name!r} is not finite"
         return "the loss is not finite"
 
-    def _lr(self, step: int | None = None) -> float:
-        """Return the rate of a step, by default the last one; steps count from 1."""
-        done = max((self.step if step is None else step) - 1, 0)
-        progress = done / (self.settings.epochs * len(self.train))
+    def _lr(self, step: int) -> float:
+        """Return the rate of a step, from 1 on."""
+        progress = (step - 1) / (self.settings.epochs * len(self.train))
         return self.settings.optimizer.lr * self.settings.schedule.factor(progress)
 
     def _images(self) -> int:

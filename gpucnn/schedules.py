@@ -22,7 +22,10 @@ class Schedule:
         finite(f"{type(self).__name__}: warmup", self.warmup, 0.0, 1.0)
 
     def factor(self, progress: float) -> float:
-        """Return the factor at ``progress``, from 0 (first step) to 1 (end of the run)."""
+        """Return the factor at ``progress``, from 0 (first step) to 1 (end of the run).
+
+        It is asked for all of an epoch's steps when the epoch begins.
+        """
         if progress < self.warmup:
             return 0.1 + 0.9 * progress / self.warmup
         return self._after_warmup((progress - self.warmup) / (1 - self.warmup))

@@ -13,31 +13,28 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from gpucnn.backends.base import JoinedGradients
 from gpucnn.backends.checks import Array
-from gpucnn.backends.lenet5 import LeNet5
 from gpucnn.backends.repeated import MOST_AT_ONCE
 from gpucnn.config import is_own
 from gpucnn.errors import SettingError
 from gpucnn.evaluation import Batches
 from gpucnn.layers import Dropout
-from gpucnn.losses import CrossEntropyLoss, Loss
+from gpucnn.losses import Loss
 from gpucnn.model import Sequential
 from gpucnn.optim import Optimizer
-from gpucnn.plan import lenet5_sizes
+from gpucnn.plan import join_gradients
 from gpucnn.workers import Workers, set_grads
-
-WORK_AT_ONCE = 5e10
-"""Multiply-adds of the steps of a launch, at most: some milliseconds, and a run may be stopped."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """What is known of an epoch beforehand: ``order``, int64 (images,), and ``rates`` (steps, K).
-
-    A row of rates is what ``Optimizer.rates`` says of a step.
+    """What is known of an epoch beforehand: the ``order`` of its images, int64 (images,), and the
+    learning rates ``lr`` of its steps; a row of ``rates`` (steps, K) is ``Optimizer.rates`` of one.
     """
 
     order: NDArray[np.int64]
+    lr: list[float]
     rates: NDArray[np.float64]
 
 
@@ -66,17 +63,19 @@ class Steps:
         self.counter = be.zeros((2,), np.int64)
         self.number = self.counter[1:]
         self.parameters = model.flat_parameters
+        self.batch_size = min(batches.batch_size, batches.count)
+        self.full, last = divmod(batches.count, self.batch_size)
         self.eager = why_eager(model, loss, optimizer) if be.captures else None
         self.at_once = 1
         if be.captures and self.eager is None:
-            work = 3 * model.summary().multiply_adds * batches.batch_size
-            self.at_once = max(1, min(MOST_AT_ONCE, int(WORK_AT_ONCE // work)))
-        self.full, last = divmod(batches.count, batches.batch_size)
-        self._full = self._steps_of(batches.batch_size) if self.full else None
-        self._last = self._steps_of(last) if last else None
+            work = 3 * model.summary().multiply_adds * self.batch_size
+            self.at_once = max(1, min(MOST_AT_ONCE, int(be.work_at_once // work)))
+        self._full: Callable[[int], None] | None = self._steps_of(self.batch_size)
+        self._last = self._steps_of(last, self._full) if last else None
 
     def begin_epoch(self, course: Course, index: int, done: int) -> None:
         """Go through an epoch from batch ``index`` on, ``done`` steps into the run."""
+        self.check_place()
         be = self.model.backend
         self.batches.order[...] = be.asarray(course.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
@@ -85,15 +84,19 @@ class Steps:
 
     def close(self) -> None:
         """Let go of graphs and their memory, which would wait for the garbage collector."""
-        self._full = self._last = None
+        self._full, self._last = None, None
+
+    def check_place(self) -> None:
+        """Raise SettingError if the model no longer lies where it is trained."""
+        if self.workers is None and self.model.flat_parameters is not self.parameters:
+            raise SettingError("the model was moved while it was trained")
 
     def do(self, index: int, most: int) -> int:
         """Do batch ``index`` and, as one launch if the device can, some after it; return how many.
 
         They are ``most`` or fewer. The caller counts: ``index`` must be where the steps are.
         """
-        if self.workers is None and self.model.flat_parameters is not self.parameters:
-            raise SettingError("the model was moved while it was trained")
+        self.check_place()
         if index >= self.full:
             assert self._last is not None
             self._last(1)
@@ -103,8 +106,10 @@ class Steps:
         self._full(times)
         return times
 
-    def _steps_of(self, size: int) -> Callable[[int], None]:
-        """Return what does steps with batches of ``size``."""
+    def _steps_of(
+        self, size: int, beside: Callable[[int], None] | None = None
+    ) -> Callable[[int], None]:
+        """Return what does steps with batches of ``size``, in the memory of what is ``beside``."""
         be, batches = self.model.backend, self.batches
         indices, target = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
         differentiate = self._gradients(size)
@@ -118,13 +123,13 @@ class Steps:
                 indices,
                 target,
                 self.rates,
-                batches.batch_size,
+                self.batch_size,
             )
             differentiate(indices, target)
             parameters, grads = self.model.flat_parameters, self.model.flat_grads
             self.optimizer.step(be, parameters, grads, self.rates, self.flag)
 
-        return be.repeated(step, record=self.eager is None)
+        return be.repeated(step, self.eager is None, beside)
 
     # --- gradients: all ways of setting them add to ``totals`` and look out for what is not finite
 
@@ -132,9 +137,12 @@ class Steps:
         """Return what sets the gradients from the indices and the targets of ``size`` images."""
         if self.workers is not None:
             return partial(self._set_grads_by_workers, self.workers)
-        lenet5 = self._lenet5(size)
-        if lenet5 is not None:
-            return partial(self._set_grads_at_once, lenet5)
+        model = self.model
+        # Only where steps are recorded: launched one by one, they are those of the layers.
+        if model.backend.captures and self.eager is None:
+            joined = join_gradients(model.layers, self.loss, model.backend, model.input_shape, size)
+            if joined is not None:
+                return partial(self._set_grads_at_once, joined)
         return self._set_grads_by_layers
 
     def _set_grads_by_layers(self, indices: Array, target: Array) -> None:
@@ -148,30 +156,11 @@ class Steps:
     def _check(self, loss: Array) -> None:
         self.model.backend.check_finite(self.flag, loss, self.model.flat_grads, self.number)
 
-    def _set_grads_at_once(self, lenet5: LeNet5, indices: Array, target: Array) -> None:
+    def _set_grads_at_once(self, joined: JoinedGradients, indices: Array, target: Array) -> None:
         model, batches = self.model, self.batches
-        lenet5.set_grads(
-            batches.images,
-            indices,
-            target,
-            batches.scale,
-            batches.shift,
-            model.flat_parameters,
-            model.flat_grads,
-            self.totals,
-            self.flag,
-            self.number,
-        )
-
-    def _lenet5(self, size: int) -> LeNet5 | None:
-        """Return the gradients as one operation, if this is a LeNet-5 and the backend has that.
-
-        Only where steps are recorded: launched one by one, they are those of the layers.
-        """
-        if not self.model.backend.captures or type(self.loss) is not CrossEntropyLoss:
-            return None
-        sizes = lenet5_sizes(self.model.layers, self.model.input_shape)
-        return None if sizes is None else self.model.backend.join_lenet5(sizes, size)
+        picture = (batches.images, indices, target, batches.scale, batches.shift)
+        vectors = (model.flat_parameters, model.flat_grads)
+        joined.set_grads(*picture, *vectors, self.totals, self.flag, self.number)
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:
@@ -180,6 +169,11 @@ def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None
     What is drawn or decided on the host would be the same at each repetition. Of layers that are
     not gpucnn's own nobody knows.
     """
+    if type(model) is not Sequential:
+        return f"the model ({type(model).__name__}) is not gpucnn's own"
+    for name in ("forward", "backward"):
+        if name in vars(model):
+            return f"the model has a {name} of its own"
     for name, layer in model.layers.items():
         if not is_own(layer):
             return f"layer {name!r} ({type(layer).__name__}) is not gpucnn's own"

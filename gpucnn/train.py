@@ -61,7 +61,8 @@ def fit(
 
     On a device the steps are recorded once and repeated, up to 32 to a launch and to a StepEnded,
     where model, loss and optimiser are gpucnn's own and draw nothing on the host; RunStarted says
-    why if they are not.
+    why if they are not, and a warning if the device refuses to record. A step's memory is kept
+    until the run ends.
 
     Settings that cannot be used raise SettingError, and data that the model does not take
     ShapeError, before the first event. A loss or gradient that is no longer finite raises

@@ -100,7 +100,7 @@ conv2d_backward_weight_naive(const real* __restrict__ grad, const real* __restri
     const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
     const int each = channels / groups, taps = kernel_h * kernel_w, length = each * taps;
     const int64 at = thread_index(), line = length + (bias_grad ? 1 : 0);
-    if (at >= outputs * line) return;
+    if (at >= (int64)outputs * line) return;
     const Division element = divide(at, line);
     const int o = (int)element.quotient, k = (int)element.rest;
     const bool ones = k == length;  // the bias's: as if the pixel were 1

@@ -615,7 +615,7 @@ struct Sums {
             if (k >= network.channels2) continue;
             const int at = network.weight2() + (k * network.channels1 + first + c) * TAPS + lane;
             if (lane < TAPS) out[at] = weight2[i / CHANNELS][c];
-            if (lane == TAPS && c == 0 && first == 0) out[network.bias2() + k] = bias2[i / 2];
+            if (lane == TAPS && c == 0 && first == 0) out[network.bias2() + k] = bias2[i / CHANNELS];
         }
         // conv1's gradients of each warp, those of a bias last; m.dense is no longer needed.
 #pragma unroll

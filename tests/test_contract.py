@@ -333,6 +333,18 @@ def test_labels_outside_the_classes(label: int, backend: Backend) -> None:
             take()
 
 
+@pytest.mark.parametrize(("batch", "count"), [(-1, 4), (2, 4), (3, 1)])
+def test_steps_beyond_the_order_or_the_table(batch: int, count: int, backend: Backend) -> None:
+    if backend.name != "numpy":
+        pytest.skip("looking at them would wait for the device: tests/test_loader.py")
+    counter, order, labels = (backend.asarray(np.arange(n)) for n in (2, 9, 9))
+    table, rates = backend.zeros((3, 1)), backend.zeros((1,))
+    indices, target = (backend.zeros((count,), np.int64) for _ in range(2))
+    counter[...] = batch
+    with pytest.raises(ShapeError, match=rf"^begin_step: counter\[0\] is {batch}: "):
+        backend.begin_step(counter, order, labels, table, indices, target, rates, 4)
+
+
 @pytest.mark.parametrize("index", [-1, 3, 100])
 def test_indices_outside_the_images(index: int, backend: Backend) -> None:
     if backend.name != "numpy":

@@ -506,6 +506,13 @@ def test_a_recorded_step_goes_with_what_lies_in_memory(be: Backend) -> None:
 # --- what is refused ----------------------------------------------------------------------------
 
 
+def test_parameters_that_do_not_begin_at_a_pack(be: Backend) -> None:
+    batch = Batch.of(be, LEAST, 3)
+    moved = be.zeros((batch.model.size + 1,))[1:]
+    with pytest.raises(ArrayError, match="parameters must begin at a multiple of 16 bytes"):
+        batch.step.set_grads(**batch.arguments | {"parameters": moved})
+
+
 def test_arguments_that_do_not_fit(be: Backend) -> None:
     batch = Batch.of(be, LEAST, 3)
     step = batch.step

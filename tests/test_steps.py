@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,13 +18,15 @@ from small import blobs, small_data, small_model
 
 import gpucnn
 from gpucnn import models
-from gpucnn.backends import Backend, repeated
+from gpucnn.backends import Backend, kernels, repeated
 from gpucnn.backends.checks import Array
 from gpucnn.backends.lenet5 import LeNet5
 from gpucnn.data import Data
+from gpucnn.emulator import array
+from gpucnn.emulator.cuda import Graph
 from gpucnn.errors import BackendError, DivergedError, SettingError
 from gpucnn.events import Event, RunStarted, StepEnded
-from gpucnn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
+from gpucnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.losses import CrossEntropyLoss, MSELoss
 from gpucnn.model import Sequential
 from gpucnn.optim import SGD, Adam, AdamW
@@ -79,8 +81,7 @@ def test_the_bits_are_those_of_single_launches(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_an_epoch_is_a_few_launches(device: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeated, "MOST_AT_ONCE", 3)
+def test_an_epoch_is_a_few_events(device: Backend) -> None:
     events = [event for event in fit(device) if isinstance(event, StepEnded)]
     assert [event.step for event in events] == [8, 9, 17, 18]
     assert [event.images for event in events] == [64, 70, 64, 70]
@@ -103,8 +104,8 @@ def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
     assert Run(heavy, data, settings(), None, None, None).steps.at_once < 10
 
 
-def settings() -> Any:
-    return gpucnn.settings.Settings(batch_size=70, epochs=1)
+def settings(batch_size: int = 70) -> Any:
+    return gpucnn.settings.Settings(batch_size=batch_size, epochs=1)
 
 
 def grown(split: Any) -> Any:
@@ -115,6 +116,44 @@ def test_checkpoints_are_written_where_they_were_asked_for(device: Backend, tmp_
     events = list(fit(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
     steps = [event.step for event in events if event.name == "checkpoint"]
     assert steps == [0, 5, 9, 10, 15, 18]
+
+
+def test_recorded_steps_need_little_more_memory_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a step has let go of serves what it asks for next, and the last batch what others do."""
+    backend_or_skip("emulated")
+    live, peaks = [0], []
+
+    class Counted(array.Memory):
+        def __init__(self, nbytes: int, poison: bool) -> None:
+            super().__init__(nbytes, poison)
+            live[0] += nbytes
+            peaks[-1] = max(peaks[-1], live[0])
+
+        def __del__(self) -> None:
+            live[0] -= self.nbytes
+            super().__del__()
+
+    layers: list[Layer] = []
+    for before, channels in pairwise((1, 8, 8, 16, 16, 32, 32)):
+        layers += [Conv2d(before, channels, 3, padding=1), ReLU()]
+    layers += [MaxPool2d(8), Flatten(), Linear(32, 4)]
+    blocks = []
+    monkeypatch.setattr(array, "Memory", Counted)
+    for backend in (backend_or_skip("emulated"), eager(backend_or_skip("emulated"))):
+        peaks.append(0)
+        model = Sequential(layers, (1, 8, 8)).to(backend)
+        steps = Run(model, small_data(IMAGES), settings(8), None, None, None).steps
+        before = peaks[-1] = live[0]
+        steps.do(0, 1)
+        steps.do(8, 1)
+        peaks[-1] -= before
+        if backend.captures:
+            blocks = steps._full.workspace.blocks  # type: ignore[union-attr]
+            assert steps._last.workspace.blocks is blocks  # type: ignore[union-attr]
+        steps.close()
+    assert sum(block.nbytes for block in blocks) < 1.6 * peaks[1]
 
 
 @pytest.mark.parametrize("to_the_end", [True, False])
@@ -152,16 +191,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_step_that_is_not_finite_is_named_and_changes_nothing(device: Backend) -> None:
+@pytest.mark.parametrize("optimizer", [SGD(lr=1e12), Adam(lr=3e38)], ids=["gradients", "weights"])
+def test_a_step_that_is_not_finite_is_named_and_changes_nothing(
+    device: Backend, optimizer: gpucnn.optim.Optimizer
+) -> None:
     """Though the launch goes on with more steps, the weights stay as they were before it."""
     found = []
-    for backend in (device, eager(device)):
+    for backend in (device, eager(device), gpucnn.get_backend("numpy")):
         model = plain_model()
         with pytest.raises(DivergedError) as caught:
-            list(fit(backend, model, optimizer=SGD(lr=1e12)))
+            list(fit(backend, model, optimizer=optimizer, schedule=gpucnn.schedules.ConstantLR()))
         found.append((str(caught.value), model.state_dict()))
-    (message, weights), (wanted_message, wanted) = found
-    assert message == wanted_message
+    (message, weights), (wanted_message, wanted), (on_numpy, _) = found
+    assert message == wanted_message == on_numpy
     assert "epoch 1, step 3" in message or "epoch 1, step 2" in message
     for name in wanted:
         np.testing.assert_array_equal(weights[name], wanted[name])
@@ -180,6 +222,29 @@ class OwnSGD(SGD):
     pass
 
 
+class OwnModel(Sequential):
+    """A network that is more than its layers: for five steps its first ones do not learn."""
+
+    done = 0
+
+    def backward(self, grad: Array, input_grad: bool = False) -> Array | None:
+        result = super().backward(grad, input_grad)
+        self.done += 1
+        if self.done <= 5:
+            next(iter(self.parameters())).grad.fill(0)
+        return result
+
+
+def own_model() -> Sequential:
+    return OwnModel(plain_model().layers, (1, 8, 8))
+
+
+def patched_model() -> Sequential:
+    model = plain_model()
+    model.forward = model.forward  # type: ignore[method-assign]
+    return model
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -188,6 +253,8 @@ class OwnSGD(SGD):
             {"model": lambda: Sequential([OwnReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
             "layer '0' (OwnReLU) is not gpucnn's own",
         ),
+        ({"model": own_model}, "the model (OwnModel) is not gpucnn's own"),
+        ({"model": patched_model}, "the model has a forward of its own"),
         ({"loss": OwnLoss()}, "OwnLoss is not gpucnn's own"),
         ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is not gpucnn's own"),
         ({"loss": MSELoss()}, None),
@@ -235,13 +302,42 @@ def test_recorded_steps_pass_check_mode() -> None:
         assert figures(list(fit(backend, epochs=1))) == [pytest.approx(wanted, rel=1e-5)]
 
 
-def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend) -> None:
-    model = plain_model()
-    events = fit(device, model)
-    next(event for event in events if isinstance(event, StepEnded))
-    model.to(device)
-    with pytest.raises(SettingError, match="moved while it was trained"):
-        list(events)
+def test_batches_may_be_larger_than_any_number_of_images(device: Backend) -> None:
+    (last,) = [e for e in fit(device, batch_size=3 * 10**9, epochs=1) if isinstance(e, StepEnded)]
+    assert (last.step, last.images) == (1, IMAGES)
+
+
+@dataclass(frozen=True)
+class OwnSchedule(gpucnn.schedules.Schedule):
+    """The full rate, until somebody says that it is enough."""
+
+    enough: ClassVar[list[bool]] = [False]
+
+    def factor(self, progress: float) -> float:
+        return 0.0 if self.enough[0] else 1.0
+
+
+def test_a_schedule_of_ones_own_is_asked_when_an_epoch_begins(device: Backend) -> None:
+    for backend in (device, gpucnn.get_backend("numpy")):
+        OwnSchedule.enough[0] = False
+        model, rates, weights = plain_model(), [], []
+        for event in fit(backend, model, schedule=OwnSchedule(), optimizer=SGD(lr=0.05)):
+            if event.name == "epoch":
+                OwnSchedule.enough[0] = True
+                rates.append(event.lr)
+                weights.append(model.state_dict()["0.weight"])
+        assert rates == [0.05, 0.0]
+        np.testing.assert_array_equal(*weights)
+
+
+def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend, tmp_path: Path) -> None:
+    for name in ("start", "checkpoint", "step", "epoch"):
+        model = plain_model()
+        events = fit(device, model, checkpoint=tmp_path / f"{name}.npz")
+        next(event for event in events if event.name == name)
+        model.to("numpy")
+        with pytest.raises(SettingError, match="moved while it was trained"):
+            list(events)
 
 
 # --- LeNet-5, whose gradients are one operation (test_lenet5.py) --------------------------------
@@ -264,16 +360,22 @@ def test_lenet_learns_at_once_what_it_learns_by_layers(device: Backend) -> None:
 def test_lenet_goes_on_to_the_same_bits(device: Backend, tmp_path: Path) -> None:
     files = tmp_path / "whole.npz", tmp_path / "parts.npz"
     list(lenet_run(device, checkpoint=files[0]))
-    stop = lenet_run(device, checkpoint=files[1], checkpoint_every=5, should_stop=lambda: True)
-    assert list(stop)[-1].step == 5
+    asked = iter(range(1, 100))
+    list(lenet_run(device, checkpoint=files[1], should_stop=lambda: next(asked) == 3))
+    assert gpucnn.checkpoint.load(files[1]).metadata["index"] > 0
     list(lenet_run(device, checkpoint=files[1], resume=files[1]))
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize(
     ("options", "fuses", "at_once"),
-    [({}, True, True), ({}, False, False), ({"loss": MSELoss()}, True, False)],
-    ids=["LeNet-5", "not asked for", "another loss"],
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"loss": MSELoss()}, True, False),
+        ({"optimizer": OwnSGD(lr=0.01)}, True, False),
+    ],
+    ids=["LeNet-5", "not asked for", "another loss", "launched one by one"],
 )
 def test_where_lenet_is_one_operation(
     device: Backend,
@@ -302,6 +404,32 @@ def doubling(backend: Backend) -> tuple[Callable[[int], None], Array]:
     return backend.repeated(work), number
 
 
+def test_many_repetitions_are_one_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch a repetition, by whichever way, would wait for the host."""
+    repeat, _ = doubling(backend_or_skip("emulated"))
+    graphs, kernels_launched = [], []
+    launch, kernel_launch = Graph.launch, kernels._Kernel.launch
+
+    def counted(graph: Any, *arguments: Any) -> None:
+        graphs.append(graph)
+        launch(graph, *arguments)
+
+    def counted_kernel(kernel: Any, *arguments: Any) -> None:
+        kernels_launched.append(kernel)
+        kernel_launch(kernel, *arguments)
+
+    monkeypatch.setattr(Graph, "launch", counted)
+    monkeypatch.setattr(kernels._Kernel, "launch", counted_kernel)
+    found = []
+    for times in (3, 64, 33, 70):
+        graphs.clear()
+        kernels_launched.clear()
+        repeat(times)
+        found.append((len(graphs), len(kernels_launched) // 2))
+    # The first is launched, and the second recorded; later a graph of 32 is recorded.
+    assert found == [(2, 1 + 1), (2, 32), (2, 0), (8, 0)]
+
+
 @pytest.mark.parametrize("times", [[1], [2], [5], [33, 1, 40], [1, 64], [0, 3]])
 def test_work_is_done_as_often_as_asked(device: Backend, times: list[int]) -> None:
     for backend in (device, eager(device), gpucnn.get_backend("numpy")):
@@ -326,11 +454,11 @@ def test_threads_have_workspaces_of_their_own(device: Backend) -> None:
         seen.append(device.relu(one))
 
     repeat = device.repeated(work)
-    repeat(1)
-    repeat(1)
-    first, own, second, again = (array.data.ptr for array in seen)
-    assert own == again
-    assert len({first, second, own}) == 3
+    for times in (1, 1, repeated.MOST_AT_ONCE):  # the first, and two recordings
+        repeat(times)
+    places = [array.data.ptr for array in seen]
+    assert places[3] == places[5], "from the second time on the work has arrays of its own"
+    assert len({*places[::2], places[3]}) == len(places) // 2 + 1
 
 
 def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
@@ -351,11 +479,26 @@ def test_work_that_asks_for_other_arrays_is_refused(device: Backend) -> None:
     sizes = iter(range(1, 99))
     repeat = device.repeated(lambda: device.relu(device.zeros((next(sizes),))) and None)
     repeat(1)
-    with (
-        warnings.catch_warnings(action="ignore"),
-        pytest.raises(BackendError, match=r"array \(1,\) of float32 before, and now for one \("),
+    with pytest.raises(
+        BackendError, match=r"array \(2,\) of float32, and at its first time for one"
     ):
         repeat(1)
+
+
+def test_work_that_failed_at_its_first_time_begins_anew(device: Backend) -> None:
+    number, failing = device.asarray([1.0]), [True]
+
+    def work() -> None:
+        device.relu(device.zeros((3,)))
+        if failing:
+            raise KeyError(failing.pop())
+        number[...] = device.relu(number)
+
+    repeat = device.repeated(work)
+    with pytest.raises(KeyError):
+        repeat(1)
+    repeat(40)
+    assert float(device.to_numpy(number)[0]) == 1
 
 
 def test_the_host_is_two_calls_ahead_at_most(

@@ -114,9 +114,11 @@ def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
         (change("conv2d_forward", 0, rows=[0, 32]), r"not \[0, 32\]"),
         (change("conv2d_forward", 0, rows=[9, 8]), r"not \[9, 8\]"),
         (change("conv2d_forward", 0, rows=5), "not 5"),
-        (change("conv2d_forward", 0, k=5), "an entry has rows, columns and a tile, not columns, k"),
+        (change("conv2d_forward", 0, k=5), "an entry has rows, columns and a tile: .*'k'"),
         (lambda table: table.pop("linear_forward"), "^tiles: linear_forward is missing$"),
         (lambda table: table.update(conv3d=[]), "^unknown product in the table of tiles 'conv3d'"),
+        (lambda table: table["linear_forward"].append(3), "^linear_forward: an entry has .*: 3"),
+        (lambda table: table.update(linear_forward=7), "^linear_forward: its entries .* not 7"),
         (lambda table: table["linear_forward"].clear(), "no entry for 1 rows and 1 columns"),
     ],
 )

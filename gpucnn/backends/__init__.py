@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from gpucnn.backends.base import PRECISIONS, Backend
 from gpucnn.backends.numpy import NumpyBackend
-from gpucnn.errors import BackendError, unknown
+from gpucnn.errors import BackendError, SettingError, unknown
 
 __all__ = ["BACKENDS", "PRECISIONS", "Backend", "choose_backend", "get_backend"]
 
@@ -49,7 +49,9 @@ def get_backend(
         from gpucnn.backends.cuda import CudaBackend
 
         emulator.toolchain.find_compiler()  # says what is missing before anything is computed
-        return CudaBackend(emulator, dtype, name="emulated", notify=notify, precision=precision)
+        backend = CudaBackend(emulator, dtype, "emulated", notify, precision)
+        backend.work_at_once = 2e7  # about a tenth of a second
+        return backend
     raise unknown("backend", name, BACKENDS)
 
 
@@ -63,4 +65,8 @@ def choose_backend(
         backend = get_backend("cuda", dtype, notify, precision)
         return backend, "a kernel compiled and ran on the GPU"
     except BackendError as error:
+        if precision == "tf32":
+            raise SettingError(
+                f"precision tf32 needs CUDA here, and there is none: {error}"
+            ) from None
         return NumpyBackend(dtype, precision), f"no CUDA: {error}"

@@ -35,7 +35,7 @@ from gpucnn.backends.checks import (
     checked_reduction,
     loss_scale,
 )
-from gpucnn.backends.lenet5 import LeNet5, LeNet5Sizes
+from gpucnn.backends.lenet5 import LeNet5Sizes
 from gpucnn.backends.window import IntOrPair, Window, pool_window
 from gpucnn.config import whole
 from gpucnn.errors import SettingError, ShapeError, unknown
@@ -60,6 +60,28 @@ class JoinedConvolution(Protocol):
         """Return the last input's gradient, None unless asked for; write the others to ``out``."""
 
 
+class JoinedGradients(Protocol):
+    """All from a batch's images to a network's gradients as one operation, for one batch size."""
+
+    def set_grads(
+        self,
+        images: Array,
+        indices: Array,
+        targets: Array,
+        scale: Array,
+        shift: Array,
+        parameters: Array,
+        grads: Array,
+        totals: Array,
+        failed: Array,
+        step: Array,
+    ) -> None:
+        """Do to ``grads`` what ``gather_images``, layers, loss and their backward passes do.
+
+        And what ``add_metrics`` does to ``totals`` and ``check_finite`` to ``failed``.
+        """
+
+
 class Backend(Checks, ABC):
     """Arrays of one device and the operations on them, in one floating-point type."""
 
@@ -72,7 +94,10 @@ class Backend(Checks, ABC):
     """Whether operations called from several threads are done at the same time."""
 
     captures: bool = False
-    """Whether ``repeated`` records work and repeats it as a whole; False tries it without."""
+    """Whether ``repeated`` records work and repeats it as a whole; may be set to False."""
+
+    work_at_once: float = 0.0
+    """Multiply-adds that a launch of recorded steps may have: it cannot be stopped midway."""
 
     def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
         try:
@@ -117,15 +142,21 @@ class Backend(Checks, ABC):
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
 
-    def repeated(self, work: Callable[[], None], record: bool = True) -> Callable[[int], None]:
+    def repeated(
+        self,
+        work: Callable[[], None],
+        record: bool = True,
+        beside: Callable[[int], None] | None = None,
+    ) -> Callable[[int], None]:
         """Return what does ``work`` a number of times: as one launch, if the backend ``captures``.
 
         The work must do the same operations on the same arrays each time, and read none of them on
-        the host: what changes from time to time must lie in arrays (``begin_step``). Without
-        ``record`` it may do anything.
+        the host: what changes from time to time must lie in arrays (``begin_step``). Arrays that it
+        asks for are its own, and those of ``beside``, other such work that never runs at the same
+        time. Without ``record`` it may do anything.
         """
         if record and self.captures:
-            return self._recorded(work)
+            return self._recorded(work, beside)
 
         def repeat(times: int) -> None:
             for _ in range(times):
@@ -133,7 +164,9 @@ class Backend(Checks, ABC):
 
         return repeat
 
-    def _recorded(self, work: Callable[[], None]) -> Callable[[int], None]:
+    def _recorded(
+        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    ) -> Callable[[int], None]:
         raise NotImplementedError
 
     # --- convolution ----------------------------------------------------------------------------
@@ -297,11 +330,11 @@ class Backend(Checks, ABC):
     ) -> JoinedConvolution | None:
         return None
 
-    def join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
-        """Return a training step of LeNet-5 as one operation for a batch size, if there is one."""
+    def join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> JoinedGradients | None:
+        """Return the gradients of LeNet-5 and the mean cross-entropy as one operation, or None."""
         return self._join_lenet5(sizes, batch)
 
-    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
+    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> JoinedGradients | None:
         return None
 
     # --- pooling --------------------------------------------------------------------------------
@@ -756,7 +789,8 @@ class Backend(Checks, ABC):
         are one more afterwards. ``indices`` (count,) become order[b * batch_size:][:count], the
         next batch's images, ``target`` (count,) their ``labels`` (M,), all of them int64, and
         ``rates`` (K,) the row b of ``table`` (steps, K). So a step that reads these arrays can be
-        repeated without the host.
+        repeated without the host. Beyond order and table NumPy raises ShapeError; a device, which
+        nobody waits for, sets indices and targets of -1 and rates of NaN, which show in the loss.
         """
         op = "begin_step"
         self._check(op, "counter", counter, (2,), np.int64)

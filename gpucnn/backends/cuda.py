@@ -48,6 +48,7 @@ class CudaBackend(Backend):
 
     name = "cuda"
     captures = True
+    work_at_once = 5e10
 
     def __init__(
         self,
@@ -65,12 +66,12 @@ class CudaBackend(Backend):
         self.fuses = True
         self.repeating = Repeating()
         self.name = name
-        if precision == "tf32" and name == "cuda" and hasattr(namespace, "cuda"):
+        if precision == "tf32" and name == "cuda":
             self._require_tensor_cores()
         self.array_type = namespace.ndarray
 
     def _require_tensor_cores(self) -> None:
-        capability = str(getattr(self._xp.cuda.Device(), "compute_capability", "80"))
+        capability = str(self._xp.cuda.Device().compute_capability)
         if int(capability) < 80:
             raise SettingError(
                 "precision tf32 needs a GPU of compute capability 8.0 or later, this one has "
@@ -112,17 +113,19 @@ class CudaBackend(Backend):
     ) -> Array:
         kind = self.dtype if dtype is None else np.dtype(dtype)
 
-        def made() -> Array:
+        def made(shape: tuple[int, ...]) -> Array:
             try:
                 return make(shape, kind)
             except MemoryError as error:  # CuPy's OutOfMemoryError is one
                 raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
 
         workspace = self.repeating.workspace
-        return made() if workspace is None else workspace.take(made, shape, kind)
+        return made(shape) if workspace is None else workspace.take(made, shape, kind)
 
-    def _recorded(self, work: Callable[[], None]) -> Callable[[int], None]:
-        return Repeated(self, self._xp, work)
+    def _recorded(
+        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    ) -> Callable[[int], None]:
+        return Repeated(self, self._xp, work, beside if isinstance(beside, Repeated) else None)
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gpucnn.backends.checks import Array
-from gpucnn.errors import ShapeError
+from gpucnn.errors import ArrayError, ShapeError
 
 if TYPE_CHECKING:
     from gpucnn.backends.cuda import CudaBackend
 
 TAPS = 25
 WARP = 32
+ALIGNMENT = 16  # the kernels read four numbers at a time
 POOLED1, POOLED2 = (14, 14), (5, 5)
 CHANNELS_A_BLOCK = 2  # of conv1, in lenet5_backward
 TILE = (16, 32)  # of the linear layers' gradients, in lenet5_backward
@@ -183,6 +184,10 @@ class LeNet5:
         check("scale", scale, (1,))
         check("shift", shift, (1,))
         check("parameters", parameters, (sizes.parameters,))
+        if parameters.data.ptr % ALIGNMENT:
+            raise ArrayError(
+                f"LeNet5.set_grads: parameters must begin at a multiple of {ALIGNMENT} bytes"
+            )
         check("grads", grads, (sizes.parameters,))
         check("totals", totals, (2,), np.float64)
         check("failed", failed, (1,), np.int64)

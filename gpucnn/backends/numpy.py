@@ -34,7 +34,7 @@ from gpucnn.backends.numpy_windows import (
     spread,
 )
 from gpucnn.backends.window import Window
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError, SettingError, ShapeError
 
 
 class NumpyBackend(Backend):
@@ -323,8 +323,15 @@ class NumpyBackend(Backend):
         batch_size: int,
     ) -> None:
         batch = int(counter[0])
+        picked = order[max(batch, 0) * batch_size :][: indices.size]
+        if not 0 <= batch < len(table) or picked.size < indices.size:
+            raise ShapeError(
+                f"begin_step: counter[0] is {batch}: {indices.size} images from "
+                f"{batch * batch_size} on are not within an order of {order.size}, or the table of "
+                f"{len(table)} has no such row"
+            )
         rates[...] = table[batch]
-        indices[...] = order[batch * batch_size :][: indices.size]
+        indices[...] = picked
         self._check_within("begin_step", "indices", indices, labels.size, "labels")
         np.take(labels, indices, out=target)
         counter += 1

@@ -6,16 +6,20 @@ graph of many launches costs about as much as one.
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gpucnn.backends.checks import Array
-from gpucnn.errors import BackendError
+from gpucnn.errors import BackendError, GpucnnError
 
 if TYPE_CHECKING:
     from gpucnn.backends.cuda import CudaBackend
@@ -27,34 +31,100 @@ UNDER_WAY = 2
 """Calls that the device may be behind the host: one to work on, and one that is ready."""
 
 
-class Workspace:
-    """The arrays that a piece of work asks for, in its order: the same ones at every repetition.
+_probe = [object()]
+IDLE = sys.getrefcount(_probe[0])
+"""References to an element of a list that nobody else refers to, as this function counts."""
 
-    A graph repeats launches with the addresses that they had, so that these must stay its own.
+
+@dataclass
+class _Request:
+    """An array that work asked for, and the number of the request before which it let go of it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    until: float = math.inf
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Workspace:
+    """The memory of work that is repeated: the same arrays at each repetition, in their order.
+
+    A graph repeats launches with the addresses that they had, so that these must stay its own. The
+    first repetition gets arrays of any kind, and shows how long each is needed: until nobody refers
+    to it, and views refer to what they are views of. By that the others share blocks of memory,
+    which may be those of other work, too, if no two run at the same time.
     """
 
-    def __init__(self) -> None:
-        self._arrays: list[Array] = []
-        self._next = 0
-
-    def begin(self) -> None:
-        """Serve the arrays from the first one on."""
+    def __init__(self, empty: Callable[..., Array], blocks: list[Array]) -> None:
+        self.blocks = blocks
+        self._empty = empty
+        self._requests: list[_Request] = []
+        self._living: list[list[Any]] = []  # of the first repetition: number, array
+        self._places: list[int] = []  # the block of each request, once that is planned
         self._next = 0
 
     def take(
-        self, make: Callable[[], Array], shape: tuple[int, ...], dtype: np.dtype[Any]
+        self, make: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Array:
-        """Return the next array, which ``make`` makes at the first repetition."""
-        if self._next == len(self._arrays):
-            self._arrays.append(make())
-        array = self._arrays[self._next]
-        if (array.shape, array.dtype) != (shape, dtype):
+        """Return the next array; ``make`` makes those of the first repetition."""
+        if not self._places:
+            self._note_released()
+            self._requests.append(_Request(shape, dtype))
+            self._living.append([len(self._requests) - 1, make(shape)])
+            return self._living[-1][1]
+        request = self._requests[self._next] if self._next < len(self._requests) else None
+        if request is None or (request.shape, request.dtype) != (shape, dtype):
             raise BackendError(
-                f"repeated work asked for an array {array.shape} of {array.dtype} before, and now "
-                f"for one {shape} of {dtype}"
+                f"repeated work asked for an array {shape} of {dtype}, and at its first time for "
+                + (f"one {request.shape} of {request.dtype}" if request else "none")
             )
         self._next += 1
-        return array
+        return self.blocks[self._places[self._next - 1]][: request.size].reshape(shape)
+
+    def begin(self) -> None:
+        """Begin a repetition, with the first array; one that failed is begun anew."""
+        self._next = 0
+        if not self._places:
+            self._requests.clear()
+            self._living.clear()
+
+    def end(self) -> None:
+        """End a repetition that came to its end: the first one shows what is needed."""
+        if not self._places:
+            self._note_released()
+            self._living.clear()
+            self._plan()
+
+    def _note_released(self) -> None:
+        for entry in self._living:
+            if sys.getrefcount(entry[1]) == IDLE:
+                self._requests[entry[0]].until = len(self._requests)
+                entry[1] = None
+        self._living = [entry for entry in self._living if entry[1] is not None]
+
+    def _plan(self) -> None:
+        """Give each request a block, the largest first: the least that fits and is free by then."""
+        self._places = [0] * len(self._requests)
+        taken: list[list[tuple[int, float]]] = [[] for _ in self.blocks]  # requests from, until
+        for number in sorted(range(len(self._requests)), key=lambda n: -self._requests[n].size):
+            request = self._requests[number]
+            fitting = [
+                place
+                for place, block in enumerate(self.blocks)
+                if block.dtype == request.dtype
+                and block.size >= request.size
+                and all(number >= until or request.until <= start for start, until in taken[place])
+            ]
+            if not fitting:
+                fitting = [len(self.blocks)]
+                self.blocks.append(self._empty((request.size,), request.dtype))
+                taken.append([])
+            place = min(fitting, key=lambda place: int(self.blocks[place].size))
+            taken[place].append((number, request.until))
+            self._places[number] = place
 
 
 class Repeating(threading.local):
@@ -67,12 +137,22 @@ class Repeated:
     """What does ``work`` as often as a call says.
 
     The work must launch the same operations on the same arrays each time, and wait for nothing.
-    Where it cannot be recorded a warning says so, and it is done operation by operation.
+    Where a device cannot record it a warning says so, and it is done operation by operation.
+    ``beside`` is work whose memory it may use, as the two never run at the same time.
     """
 
-    def __init__(self, be: CudaBackend, namespace: Any, work: Callable[[], None]) -> None:
+    workspace: Workspace
+
+    def __init__(
+        self,
+        be: CudaBackend,
+        namespace: Any,
+        work: Callable[[], None],
+        beside: Repeated | None = None,
+    ) -> None:
         self._be, self._cuda, self._work = be, namespace.cuda, work
-        self._workspace = Workspace()
+        blocks: list[Array] = [] if beside is None else beside.workspace.blocks
+        self.workspace = Workspace(be.empty, blocks)
         self._graphs: dict[int, Any] = {}
         self._began, self._records = False, True
         self._under_way: deque[Any] = deque()
@@ -93,7 +173,9 @@ class Repeated:
         if self._records and times not in self._graphs:
             try:
                 self._graphs[times] = self._record(times)
-            except Exception as error:
+            except GpucnnError:
+                raise
+            except Exception as error:  # CUDA's, and CuPy's
                 self._records = False
                 warnings.warn(f"steps are not recorded but launched: {error}", stacklevel=4)
         if self._records:
@@ -109,20 +191,23 @@ class Repeated:
             try:
                 for _ in range(times):
                     self._once()
-            finally:
-                graph = stream.end_capture()
-        return graph
+            except BaseException:
+                with suppress(Exception):  # which would only say that the recording was spoilt
+                    stream.end_capture()
+                raise
+            return stream.end_capture()
 
     def _once(self) -> None:
-        self._workspace.begin()
-        self._be.repeating.workspace = self._workspace
+        self.workspace.begin()
+        self._be.repeating.workspace = self.workspace
         try:
             self._work()
         finally:
             self._be.repeating.workspace = None
+        self.workspace.end()
 
     def _keep_up(self) -> None:
-        """Wait for the call before the last, so that one who stops the work does not wait long."""
+        """Wait until UNDER_WAY calls are left, so that one who stops the work waits for no more."""
         event = self._cuda.Event()
         event.record()
         self._under_way.append(event)

@@ -88,6 +88,8 @@ class Tiles:
 
     def __init__(self, table: Mapping[str, Any], kernels: Collection[str]) -> None:
         wanted = [product + kind for product in PRODUCTS for kind in ("", "_tf32")]
+        if not isinstance(table, dict):
+            raise SettingError(f"tiles: the table must be an object, not {table!r}")
         for product in table:
             if product not in wanted:
                 raise unknown("product in the table of tiles", product, wanted)
@@ -96,6 +98,8 @@ class Tiles:
         for product in wanted:
             if product not in table:
                 raise SettingError(f"tiles: {product} is missing")
+            if not isinstance(table[product], list):
+                raise SettingError(f"{product}: its entries must be a list, not {table[product]!r}")
             names = [tile.name for tile in self.tiles[product]]
             names += [IEEE] if product.endswith("_tf32") else []
             self.entries[product] = [_entry(product, given, names) for given in table[product]]
@@ -154,7 +158,7 @@ def load(kernels: Collection[str], file: Path = FILE) -> Tiles:
     """Return the table of a file; SettingError says what is wrong with it."""
     try:
         return Tiles(json.loads(file.read_text(encoding="utf-8")), kernels)
-    except (ValueError, TypeError, AttributeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, RecursionError, OSError) as error:
         raise SettingError(f"{file.name}: {error}") from None
 
 
@@ -168,10 +172,8 @@ def dump(table: Mapping[str, list[dict[str, Any]]]) -> str:
 
 
 def _entry(product: str, given: Mapping[str, Any], names: Collection[str]) -> Entry:
-    if set(given) != {"rows", "columns", "tile"}:
-        raise SettingError(
-            f"{product}: an entry has rows, columns and a tile, not {', '.join(sorted(given))}"
-        )
+    if not isinstance(given, dict) or set(given) != {"rows", "columns", "tile"}:
+        raise SettingError(f"{product}: an entry has rows, columns and a tile: {given!r}")
     if given["tile"] not in names:
         raise SettingError(
             f"{product}: there is no kernel for tile {given['tile']!r}; "

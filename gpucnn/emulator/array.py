@@ -77,11 +77,16 @@ class ndarray:
     by kernels. Basic slices, ``T`` and ``reshape`` are views of the same memory.
     """
 
-    __slots__ = ("_host", "_memory", "data", "dtype", "flags", "ndim", "shape", "size", "strides")
+    __slots__ = (
+        "_host", "_memory", "base", "data", "dtype", "flags", "ndim", "shape", "size", "strides",
+    )  # fmt: skip
     __array_ufunc__ = None  # NumPy's arithmetic is refused, not tried element by element
 
-    def __init__(self, memory: Memory, host: np.ndarray[Any, Any]) -> None:
+    def __init__(
+        self, memory: Memory, host: np.ndarray[Any, Any], base: ndarray | None = None
+    ) -> None:
         self._memory = memory
+        self.base = base  # the array that this is a view of, and no view itself
         self._host = host  # the same memory, as NumPy sees it
         self.data = Pointer(host.__array_interface__["data"][0])
         self.shape: tuple[int, ...] = host.shape
@@ -109,7 +114,7 @@ class ndarray:
     @property
     def T(self) -> ndarray:
         """The transpose, a view."""
-        return ndarray(self._memory, self._host.T)
+        return self._view(self._host.T)
 
     def reshape(self, *shape: Any) -> ndarray:
         """Return a view in another shape; one length may be -1. ShapeError if it does not fit."""
@@ -120,7 +125,7 @@ class ndarray:
             raise ShapeError(str(error)) from None
         if view.size and not np.may_share_memory(view, self._host):
             raise ShapeError(f"an array of strides {self.strides} has no view of shape {wanted}")
-        return ndarray(self._memory, view)
+        return self._view(view)
 
     def ravel(self) -> ndarray:
         """Return a view in one dimension."""
@@ -155,7 +160,10 @@ class ndarray:
         return self.get().item()
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._memory, self._host[_basic(key)])
+        return self._view(self._host[_basic(key)])
+
+    def _view(self, host: np.ndarray[Any, Any]) -> ndarray:
+        return ndarray(self._memory, host, self if self.base is None else self.base)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         view = self._host[_basic(key)]
