@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gpucnn import openblas, processor
+from gpucnn.backends import kernels, tiles
 from gpucnn.backends.probe import driver_version, import_cupy, install_line, installed_wheels
-from gpucnn.errors import BackendError
+from gpucnn.errors import BackendError, GpucnnError
 
 State = Literal["ok", "missing", "bad"]
 
@@ -36,6 +37,7 @@ def examine() -> Iterator[Finding]:
     yield Finding("processor", "ok", _processor())
     yield Finding("NumPy", "ok", f"{np.__version__}, {_blas()}")
     yield _pillow()
+    yield _kernels()
     yield from _gpu()
     yield _gplusplus()
     yield from _caches()
@@ -64,6 +66,15 @@ def _pillow() -> Finding:
         return Finding("Pillow", "ok", metadata.version("pillow"))
     except metadata.PackageNotFoundError:
         return Finding("Pillow", "missing", "for pictures", "pip install 'gpucnn[images]'")
+
+
+def _kernels() -> Finding:
+    try:
+        found = kernels.signatures(kernels.kernel_folder())
+        tiles.load(found)
+    except GpucnnError as error:
+        return Finding("kernels", "bad", str(error), "install gpucnn again")
+    return Finding("kernels", "ok", f"{len(found)}, and the table of tiles")
 
 
 def _gpu() -> Iterator[Finding]:

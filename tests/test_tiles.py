@@ -17,6 +17,7 @@ from tolerance import assert_close
 from gpucnn.backends import tiles
 from gpucnn.backends.kernels import kernel_folder, signatures
 from gpucnn.backends.tiles import PRODUCTS, Tiles, dump, load
+from gpucnn.doctor import examine
 from gpucnn.errors import SettingError
 
 Table = dict[str, list[dict[str, Any]]]
@@ -201,3 +202,12 @@ def test_what_lies_beyond_the_last_k_does_not_spread(variant: str) -> None:
     grad = backend.to_numpy(backend.conv2d_backward(backend.asarray(output), x, weight)[1])
     np.testing.assert_array_equal(grad[1], np.inf)
     np.testing.assert_array_equal(grad[[0, 2, 3, 4]], 2 * 4 * 3 * 3)
+
+
+def test_doctor_looks_at_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [(one.name, one.state) for one in examine() if one.name == "kernels"] == [
+        ("kernels", "ok")
+    ]
+    monkeypatch.setattr(tiles, "load", lambda kernels: Tiles({}, kernels))
+    (found,) = [one for one in examine() if one.name == "kernels"]
+    assert (found.state, found.found) == ("bad", "tiles: conv2d_forward is missing")

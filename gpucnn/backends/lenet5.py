@@ -1,4 +1,4 @@
-"""LeNet-5's training step on the CUDA backend: gradients in four launches (kernels/lenet5.cu)."""
+"""LeNet-5's training step on the CUDA backend: gradients in four launches (kernels/lenet5*.cu)."""
 
 from __future__ import annotations
 
