@@ -483,6 +483,11 @@ def test_work_that_asks_for_other_arrays_is_refused(device: Backend) -> None:
         BackendError, match=r"array \(2,\) of float32, and at its first time for one"
     ):
         repeat(1)
+    later = iter([False, True])
+    repeat = device.repeated(lambda: next(later) and device.zeros((1,)) and None)
+    repeat(1)
+    with pytest.raises(BackendError, match=r"of float32, and at its first time for none$"):
+        repeat(1)
 
 
 def test_work_that_failed_at_its_first_time_begins_anew(device: Backend) -> None:

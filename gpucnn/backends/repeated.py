@@ -63,14 +63,14 @@ class Workspace:
         self._empty = empty
         self._requests: list[_Request] = []
         self._living: list[list[Any]] = []  # of the first repetition: number, array
-        self._places: list[int] = []  # the block of each request, once that is planned
+        self._places: list[int] | None = None  # the block of each request, once that is planned
         self._next = 0
 
     def take(
         self, make: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Array:
         """Return the next array; ``make`` makes those of the first repetition."""
-        if not self._places:
+        if self._places is None:
             self._note_released()
             self._requests.append(_Request(shape, dtype))
             self._living.append([len(self._requests) - 1, make(shape)])
@@ -87,13 +87,13 @@ class Workspace:
     def begin(self) -> None:
         """Begin a repetition, with the first array; one that failed is begun anew."""
         self._next = 0
-        if not self._places:
+        if self._places is None:
             self._requests.clear()
             self._living.clear()
 
     def end(self) -> None:
         """End a repetition that came to its end: the first one shows what is needed."""
-        if not self._places:
+        if self._places is None:
             self._note_released()
             self._living.clear()
             self._plan()
@@ -107,7 +107,7 @@ class Workspace:
 
     def _plan(self) -> None:
         """Give each request a block, the largest first: the least that fits and is free by then."""
-        self._places = [0] * len(self._requests)
+        places = [0] * len(self._requests)
         taken: list[list[tuple[int, float]]] = [[] for _ in self.blocks]  # requests from, until
         for number in sorted(range(len(self._requests)), key=lambda n: -self._requests[n].size):
             request = self._requests[number]
@@ -124,7 +124,8 @@ class Workspace:
                 taken.append([])
             place = min(fitting, key=lambda place: int(self.blocks[place].size))
             taken[place].append((number, request.until))
-            self._places[number] = place
+            places[number] = place
+        self._places = places
 
 
 class Repeating(threading.local):
