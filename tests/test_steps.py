@@ -209,6 +209,27 @@ def test_a_step_that_is_not_finite_is_named_and_changes_nothing(
         np.testing.assert_array_equal(weights[name], wanted[name])
 
 
+@dataclass(frozen=True)
+class Late(gpucnn.schedules.Schedule):
+    """A rate that no network stands, in the second half of a run."""
+
+    def factor(self, progress: float) -> float:
+        return 1e15 if progress >= 0.5 else 1.0
+
+
+def test_a_step_of_a_later_epoch_has_its_number(device: Backend, tmp_path: Path) -> None:
+    """Also in a run that was taken up again: steps count from the run's beginning."""
+    path, messages = tmp_path / "c.npz", []
+    for backend in (device, gpucnn.get_backend("numpy")):
+        options = {"schedule": Late(), "optimizer": SGD(lr=0.01), "checkpoint": path}
+        list(fit(backend, **options, should_stop=lambda: True, checkpoint_every=4))
+        with pytest.raises(DivergedError) as caught:
+            list(fit(backend, plain_model(), **options, resume=path))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("epoch 2, step 1")
+
+
 @dataclass(eq=False)
 class OwnReLU(ReLU):
     """A layer of the user's own: it may do anything on the host."""
