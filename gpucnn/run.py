@@ -187,10 +187,11 @@ class Run:
             raise DivergedError(f"{where}: {what}; a lower learning rate may help")
 
     def _end_epoch(self) -> EpochEnded:
-        self._raise_if_diverged()  # before weights that a step made infinite are blamed on the last
-        self._raise_if_overflown()
-        train_loss, train_accuracy = self._metrics()  # waits for the epoch's end on a device
+        # Waits for the epoch's end on a device, and looks for a step that failed: before weights
+        # that one made infinite are blamed on the last.
+        train_loss, train_accuracy = self._metrics()
         seconds, images_per_second = time.perf_counter() - self.began, self._speed()
+        self._raise_if_overflown()
         loss = self.settings.loss
         with np.errstate(all="ignore"):
             test = self.test.evaluate(loss)

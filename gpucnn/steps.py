@@ -66,8 +66,9 @@ class Steps:
         self.batch_size = min(batches.batch_size, batches.count)
         self.full, last = divmod(batches.count, self.batch_size)
         self.eager = why_eager(model, loss, optimizer) if be.captures else None
+        self.recorded = be.captures and self.eager is None
         self.at_once = 1
-        if be.captures and self.eager is None:
+        if self.recorded:
             work = 3 * model.summary().multiply_adds * self.batch_size
             self.at_once = max(1, min(MOST_AT_ONCE, int(be.work_at_once // work)))
         self._full: Callable[[int], None] | None = self._steps_of(self.batch_size)
@@ -129,7 +130,7 @@ class Steps:
             parameters, grads = self.model.flat_parameters, self.model.flat_grads
             self.optimizer.step(be, parameters, grads, self.rates, self.flag)
 
-        return be.repeated(step, self.eager is None, beside)
+        return be.repeated(step, self.recorded, beside)
 
     # --- gradients: all ways of setting them add to ``totals`` and look out for what is not finite
 
@@ -137,10 +138,10 @@ class Steps:
         """Return what sets the gradients from the indices and the targets of ``size`` images."""
         if self.workers is not None:
             return partial(self._set_grads_by_workers, self.workers)
-        model = self.model
         # Only where steps are recorded: launched one by one, they are those of the layers.
-        if model.backend.captures and self.eager is None:
-            joined = join_gradients(model.layers, self.loss, model.backend, model.input_shape, size)
+        if self.recorded:
+            model, be = self.model, self.model.backend
+            joined = join_gradients(model.layers, self.loss, be, model.input_shape, size)
             if joined is not None:
                 return partial(self._set_grads_at_once, joined)
         return self._set_grads_by_layers

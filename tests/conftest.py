@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
-from gpucnn.backends import Backend, get_backend
+from gpucnn.backends import Backend, get_backend, kernels
 from gpucnn.backends.probe import driver_version
 from gpucnn.errors import BackendError
 
@@ -48,3 +49,17 @@ def backend(request: pytest.FixtureRequest, backend_name: str) -> Backend:
 @pytest.fixture(scope="session")
 def backend64(backend_name: str) -> Backend:
     return get_backend(backend_name, "float64")
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the kernels that are launched from now on, in their order."""
+    names: list[str] = []
+    launch = kernels._Kernel.launch
+
+    def noted(kernel: kernels._Kernel, *arguments: Any) -> None:
+        names.append(kernel.signature.name)
+        launch(kernel, *arguments)
+
+    monkeypatch.setattr(kernels._Kernel, "launch", noted)
+    return names

@@ -509,7 +509,7 @@ def test_every_kernel_is_launched_by_the_backend(
                 grad = case.output_grad(results)
                 arguments = backward_arguments(case, arrays, results, grad)
                 backward(backend, case, arguments)
-    monkeypatch.setattr(LeNet5, "_check", lambda *_: None)  # which asks where an array lies
+    monkeypatch.setattr(LeNet5, "_check", lambda *_, **__: None)  # which asks where an array lies
     for batch in (1, LARGE_BATCH + 1):
         step = LeNet5(backend, LeNet5Sizes(), batch)
         whole, flat = backend.zeros((batch,), "int64"), backend.zeros((61_706,))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from gpucnn.backends.checks import Array
 from gpucnn.errors import ArrayError, ShapeError
@@ -130,14 +130,17 @@ class LeNet5:
 
         The batch is ``images[indices]``, bytes (items, 1, 28, 28) and int64 (batch,), each pixel
         times ``scale`` plus ``shift``, (1,) each; ``targets`` are int64 (batch,). ``parameters``
-        and ``grads`` are a model's flat vectors, whole allocations: rows are read 16 bytes at once.
+        and ``grads`` are a model's flat vectors, the former at a multiple of 16 bytes.
 
         Adds to ``totals`` what ``add_metrics`` adds. If the loss or a gradient is not finite, and
         ``failed``, int64 (1,), is 0, that becomes ``step``, int64 (1,); an index outside the items
         and a target outside the classes make the loss NaN. Arrays of other shapes raise ShapeError,
-        of other types ArrayError.
+        of other types or at other places ArrayError.
         """
-        self._check(images, indices, targets, scale, shift, parameters, grads, totals, failed, step)
+        self._check(
+            images=images, indices=indices, targets=targets, scale=scale, shift=shift,
+            parameters=parameters, grads=grads, totals=totals, failed=failed, step=step,
+        )  # fmt: skip
         launch, sizes, batch = self.be._kernels.launch, self.sizes, self.batch
         channels = (sizes.channels1, sizes.channels2)
         widths = (*channels, sizes.features1, sizes.features2, sizes.classes)
@@ -163,32 +166,24 @@ class LeNet5:
             parts, sizes.convolutions, batch,
         )  # fmt: skip
 
-    def _check(
-        self,
-        images: Array,
-        indices: Array,
-        targets: Array,
-        scale: Array,
-        shift: Array,
-        parameters: Array,
-        grads: Array,
-        totals: Array,
-        failed: Array,
-        step: Array,
-    ) -> None:
-        sizes, batch = self.sizes, (self.batch,)
-        check = partial(self.be._check, "LeNet5.set_grads")
-        check("images", images, (None, sizes.channels, sizes.height, sizes.width), np.uint8)
-        check("indices", indices, batch, np.int64)
-        check("targets", targets, batch, np.int64)
-        check("scale", scale, (1,))
-        check("shift", shift, (1,))
-        check("parameters", parameters, (sizes.parameters,))
-        if parameters.data.ptr % ALIGNMENT:
+    def _check(self, **arrays: Array) -> None:
+        sizes, batch, real = self.sizes, (self.batch,), self.be.dtype
+        pictures = (None, sizes.channels, sizes.height, sizes.width)
+        wanted: dict[str, tuple[tuple[int | None, ...], DTypeLike]] = {
+            "images": (pictures, np.uint8),
+            "indices": (batch, np.int64),
+            "targets": (batch, np.int64),
+            "scale": ((1,), real),
+            "shift": ((1,), real),
+            "parameters": ((sizes.parameters,), real),
+            "grads": ((sizes.parameters,), real),
+            "totals": ((2,), np.float64),
+            "failed": ((1,), np.int64),
+            "step": ((1,), np.int64),
+        }
+        for name, (shape, dtype) in wanted.items():
+            self.be._check("LeNet5.set_grads", name, arrays[name], shape, dtype)
+        if arrays["parameters"].data.ptr % ALIGNMENT:
             raise ArrayError(
                 f"LeNet5.set_grads: parameters must begin at a multiple of {ALIGNMENT} bytes"
             )
-        check("grads", grads, (sizes.parameters,))
-        check("totals", totals, (2,), np.float64)
-        check("failed", failed, (1,), np.int64)
-        check("step", step, (1,), np.int64)

@@ -66,6 +66,11 @@ class Workspace:
         self._places: list[int] | None = None  # the block of each request, once that is planned
         self._next = 0
 
+    @property
+    def planned(self) -> bool:
+        """Whether a repetition has come to its end."""
+        return self._places is not None
+
     def take(
         self, make: Callable[[tuple[int, ...]], Array], shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Array:
@@ -87,13 +92,13 @@ class Workspace:
     def begin(self) -> None:
         """Begin a repetition, with the first array; one that failed is begun anew."""
         self._next = 0
-        if self._places is None:
+        if not self.planned:
             self._requests.clear()
             self._living.clear()
 
     def end(self) -> None:
         """End a repetition that came to its end: the first one shows what is needed."""
-        if self._places is None:
+        if not self.planned:
             self._note_released()
             self._living.clear()
             self._plan()
@@ -155,14 +160,13 @@ class Repeated:
         blocks: list[Array] = [] if beside is None else beside.workspace.blocks
         self.workspace = Workspace(be.empty, blocks)
         self._graphs: dict[int, Any] = {}
-        self._began, self._records = False, True
+        self._records = True
         self._under_way: deque[Any] = deque()
 
     def __call__(self, times: int) -> None:
         """Do the work ``times`` times; return before a device has done it."""
-        if times and not self._began:
+        if times and not self.workspace.planned:
             self._once()  # so that all is compiled, loaded and allocated before a recording
-            self._began = True
             times -= 1
         for size in (MOST_AT_ONCE, 1):
             while times >= size:
