@@ -9,7 +9,7 @@ from bench import cases, gpu
 from bench.harness import Options, Report, Row
 from bench.peers import Worker, compare_jobs
 from bench.show import cost
-from gpucnn.backends.repeated import MOST_AT_ONCE
+from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
 
 SETS = 4
 """Of arrays, in turn: of the large convolutions' more than a GPU's cache holds."""

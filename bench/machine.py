@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gpucnn import openblas, processor
-from gpucnn.backends import probe
+from gpucnn.backends.cuda import probe
 from gpucnn.errors import BackendError
+from gpucnn.machine import openblas, processor
 
 
 def describe() -> dict[str, Any]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench import machine
 from bench.harness import BenchError, Options, Peer, Report, Results, compare
-from gpucnn import processor
+from gpucnn.machine import processor
 
 ROOT = Path(__file__).parents[1]
 HAS_TORCH = find_spec("torch") is not None

@@ -20,7 +20,7 @@ def start_file(images: int) -> Iterator[str]:
     import gpucnn
 
     weights = gpucnn.models.lenet5(seed=0).state_dict()
-    order = gpucnn.init.epoch_order(0, 0, images)
+    order = gpucnn.rng.epoch_order(0, 0, images)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "start.npz"
         np.savez(path, order=order, **weights)

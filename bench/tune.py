@@ -15,12 +15,12 @@ from bench import gpu
 from bench.harness import BenchError, Options, Peer, Report, Results, Row, compare
 from bench.sides import timed
 from gpucnn.backends import get_backend
-from gpucnn.backends.checks import Array
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.window import conv_window
 from gpucnn.backends.cuda import CudaBackend
-from gpucnn.backends.grids import conv_sizes
-from gpucnn.backends.repeated import MOST_AT_ONCE
-from gpucnn.backends.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
-from gpucnn.backends.window import conv_window
+from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
+from gpucnn.backends.cuda.grids import conv_sizes
+from gpucnn.backends.cuda.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
 from gpucnn.errors import BackendError, SettingError
 
 Shape = tuple[int, int]

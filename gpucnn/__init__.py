@@ -11,28 +11,15 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.version import __version__
 
 if TYPE_CHECKING:
-    from gpucnn import (
-        arithmetic,
-        backends,
-        checkpoint,
-        data,
-        errors,
-        events,
-        init,
-        layers,
-        losses,
-        models,
-        optim,
-        schedules,
-    )
+    from gpucnn import arithmetic, backends, data, errors, models, nn, optim, rng, training
     from gpucnn.backends import Backend, get_backend
-    from gpucnn.checkpoint import load_model
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
-    from gpucnn.evaluation import Evaluation, evaluate
-    from gpucnn.model import Sequential
-    from gpucnn.settings import Settings
-    from gpucnn.train import fit
+    from gpucnn.nn import Sequential
+    from gpucnn.training.checkpoint import load_model
+    from gpucnn.training.evaluation import Evaluation, evaluate
+    from gpucnn.training.fit import fit
+    from gpucnn.training.settings import Settings
 
 __all__ = [
     "Backend",
@@ -45,34 +32,31 @@ __all__ = [
     "__version__",
     "arithmetic",
     "backends",
-    "checkpoint",
     "data",
     "errors",
     "evaluate",
-    "events",
     "fit",
     "get_backend",
-    "init",
-    "layers",
     "load_model",
-    "losses",
     "models",
+    "nn",
     "optim",
-    "schedules",
+    "rng",
+    "training",
 ]
 
 _HOMES = {
     "Backend": "backends",
     "Data": "data",
-    "Evaluation": "evaluation",
+    "Evaluation": "training.evaluation",
     "GpucnnError": "errors",
-    "Sequential": "model",
-    "Settings": "settings",
+    "Sequential": "nn",
+    "Settings": "training.settings",
     "Split": "data",
-    "evaluate": "evaluation",
-    "fit": "train",
+    "evaluate": "training.evaluation",
+    "fit": "training.fit",
     "get_backend": "backends",
-    "load_model": "checkpoint",
+    "load_model": "training.checkpoint",
 }
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gpucnn import openblas
+from gpucnn.machine import openblas
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpucnn.errors import ShapeError
-from gpucnn.layers import (
+from gpucnn.nn.layers import (
     AvgPool2d,
     Conv2d,
     Dropout,
@@ -16,7 +16,7 @@ from gpucnn.layers import (
     ReLU,
     Tanh,
 )
-from gpucnn.model import Sequential
+from gpucnn.nn.sequential import Sequential
 
 Size = int | tuple[int, int]
 

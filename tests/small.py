@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from gpucnn.data import Data, Split
-from gpucnn.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU
-from gpucnn.model import Sequential
+from gpucnn.nn.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU
+from gpucnn.nn.sequential import Sequential
 
 
 def blobs(count: int, classes: int = 4, channels: int = 1, size: int = 8, seed: int = 0) -> Split:

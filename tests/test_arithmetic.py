@@ -25,7 +25,7 @@ from gpucnn.arithmetic import (
     same_padding,
     valid_padding,
 )
-from gpucnn.backends.window import Window, conv_window, pool_window
+from gpucnn.backends.contract.window import Window, conv_window, pool_window
 
 SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS = (
     range(1, 10), range(1, 6), range(1, 5), range(4), range(1, 4),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import backend_or_skip
+from available import backend_or_skip
 
 ROOT = Path(__file__).parents[1]
 # Last, so that an installed gpucnn stays the one that is tested.
@@ -17,10 +17,10 @@ sys.path.append(str(ROOT))
 
 from bench import harness, peers, show  # noqa: E402
 from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
-from gpucnn import processor  # noqa: E402
-from gpucnn.backends import probe  # noqa: E402
-from gpucnn.backends.kernels import kernel_folder, signatures  # noqa: E402
-from gpucnn.backends.tiles import FILE, PRODUCTS, tiles_of  # noqa: E402
+from gpucnn.backends.cuda import probe  # noqa: E402
+from gpucnn.backends.cuda.loader import kernel_folder, signatures  # noqa: E402
+from gpucnn.backends.cuda.tiles import FILE, PRODUCTS, tiles_of  # noqa: E402
+from gpucnn.machine import processor  # noqa: E402
 
 
 def peer(name: str, log: list[str], results: Any = 1.0, seconds: float = 1.0) -> Peer:

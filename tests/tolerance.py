@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.check import tolerance
+from gpucnn.machine.check import tolerance
 
 
 def assert_close(

@@ -17,8 +17,8 @@ from bench import cases, machine
 from bench.sides import Job, in_blocks, named, timed
 from bench.sides.timers import Timers
 from bench.start import LR, MEAN, MOMENTUM, STD, read_start
-from gpucnn.backends import kernels
-from gpucnn.settings import RECIPES
+from gpucnn.backends.cuda import loader
+from gpucnn.training.settings import RECIPES
 
 
 def about() -> dict[str, Any]:
@@ -66,7 +66,7 @@ def fit(
         epochs=epochs,
         batch_size=batch,
         optimizer=gpucnn.optim.SGD(lr=LR, momentum=MOMENTUM),
-        schedule=gpucnn.schedules.ConstantLR(),
+        schedule=gpucnn.optim.ConstantLR(),
         seed=0,
         **options,
     )
@@ -247,17 +247,17 @@ def launches(spec: dict[str, Any]) -> Job:
         events = steps(
             fit(model, little(2 * spec["batch"], 1), 1, spec["batch"], checkpoint_every=1)
         )
-        launch = kernels._Kernel.launch
+        launch = loader._Kernel.launch
 
         def counted(kernel: Any, *arguments: Any) -> None:
             names.append(kernel.signature.name)
             launch(kernel, *arguments)
 
-        kernels._Kernel.launch = counted
+        loader._Kernel.launch = counted
         try:
             next(events)  # a run's first step is launched, and never a replay
         finally:
-            kernels._Kernel.launch = launch
+            loader._Kernel.launch = launch
         # Before it, the weights that it begins with are looked at.
         return {"kernels": len(names) - names.count("finite_flags")}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.base import PRECISIONS, Backend
+from gpucnn.backends.contract import PRECISIONS, Backend
 from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import BackendError, SettingError, unknown
 
@@ -41,7 +41,7 @@ def get_backend(
         return NumpyBackend(dtype, precision)
     if name == "cuda":
         from gpucnn.backends.cuda import CudaBackend
-        from gpucnn.backends.probe import import_cupy
+        from gpucnn.backends.cuda.probe import import_cupy
 
         return CudaBackend(import_cupy(), dtype, name="cuda", notify=notify, precision=precision)
     if name == "emulated":

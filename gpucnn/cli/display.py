@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gpucnn.events import EpochEnded, Event, RunStarted, StepEnded, Stopped
+from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
 
 REFRESH_SECONDS = 0.1
 

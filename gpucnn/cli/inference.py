@@ -16,11 +16,11 @@ from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
 from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
+from gpucnn.data.images import as_digit, as_input, read_picture
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
-from gpucnn.evaluation import evaluate
-from gpucnn.losses import from_description
-from gpucnn.pictures import as_digit, as_input, read_picture
-from gpucnn.summary import Summary
+from gpucnn.nn.losses import from_description
+from gpucnn.nn.summary import Summary
+from gpucnn.training.evaluation import evaluate
 
 SHADES = " .:-=+*#%@"
 

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.backends import choose_backend
-from gpucnn.check import check
 from gpucnn.cli.display import is_fancy, make_console, plain_json
 from gpucnn.cli.sources import make_backend
-from gpucnn.doctor import examine
+from gpucnn.machine.check import check
+from gpucnn.machine.doctor import examine
 
 
 def check_command(arguments: argparse.Namespace) -> int:

@@ -13,12 +13,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gpucnn.checkpoint import write_atomically
 from gpucnn.cli import make_parser
 from gpucnn.cli.display import plain_json
 from gpucnn.errors import SettingError
-from gpucnn.events import EpochEnded, Event, StepEnded
-from gpucnn.settings import Settings
+from gpucnn.training.checkpoint import write_atomically
+from gpucnn.training.event_types import EpochEnded, Event, StepEnded
+from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
 Options = dict[str, Any]

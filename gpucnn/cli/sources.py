@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gpucnn.data
-from gpucnn import checkpoint as checkpoints
 from gpucnn.backends import Backend, choose_backend, get_backend
-from gpucnn.checkpoint import Checkpoint
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
-from gpucnn.imports import import_file
-from gpucnn.model import Sequential
 from gpucnn.models import MODELS
+from gpucnn.nn.sequential import Sequential
+from gpucnn.training import checkpoint as checkpoints
+from gpucnn.training.checkpoint import Checkpoint
+from gpucnn.training.imports import import_file
 
 
 def read_data(name: str, resize: str | None, seed: int = 0) -> Data:

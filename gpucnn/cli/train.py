@@ -12,7 +12,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from gpucnn.checkpoint import load
 from gpucnn.cli import silence_stdout
 from gpucnn.cli.display import make_console, make_display, show_cursor
 from gpucnn.cli.runs import (
@@ -26,13 +25,14 @@ from gpucnn.cli.runs import (
 )
 from gpucnn.cli.sources import build_model, make_backend, read_data, shape_for
 from gpucnn.errors import SettingError, unknown
-from gpucnn.events import Event, Stopped
-from gpucnn.losses import LOSSES
+from gpucnn.nn.losses import LOSSES
 from gpucnn.optim import OPTIMIZERS, Optimizer
-from gpucnn.schedules import SCHEDULES
-from gpucnn.settings import RECIPES, Settings, default_optimizer
-from gpucnn.train import fit
-from gpucnn.workers import number_that_pays
+from gpucnn.optim.schedules import SCHEDULES
+from gpucnn.training.checkpoint import load
+from gpucnn.training.event_types import Event, Stopped
+from gpucnn.training.fit import fit
+from gpucnn.training.settings import RECIPES, Settings, default_optimizer
+from gpucnn.training.workers import number_that_pays
 
 
 def train(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.errors import DataError, SettingError
-from gpucnn.init import Stream, generator
+from gpucnn.rng import Stream, generator
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]

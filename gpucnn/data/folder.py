@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from gpucnn.data.dataset import Bytes, Data, Split
+from gpucnn.data.images import SUFFIXES, as_input, picture_shape, read_picture
 from gpucnn.errors import DataError, SettingError
-from gpucnn.init import Stream, generator
-from gpucnn.pictures import SUFFIXES, as_input, picture_shape, read_picture
+from gpucnn.rng import Stream, generator
 
 # file and class number of each picture
 _Items = list[tuple[Path, int]]

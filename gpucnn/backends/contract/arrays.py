@@ -1,0 +1,119 @@
+"""Arrays of a backend, and work that is captured."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn.backends.contract.checks import (
+    Array,
+    Checks,
+    ParameterGrads,
+)
+from gpucnn.errors import SettingError, unknown
+
+PRECISIONS = ("ieee", "tf32")
+"""How matrix products take their operands in float32: as they are, or rounded to TF32."""
+
+
+class Arrays(Checks, ABC):
+    """Arrays of one device and the operations on them, in one floating-point type."""
+
+    name: str
+
+    waits: ClassVar[bool] = True
+    """Whether reading a result waits for a device, so that a training loop does so seldom."""
+
+    side_by_side: ClassVar[bool] = False
+    """Whether operations called from several threads are done at the same time."""
+
+    captures: bool = False
+    """Whether ``repeated`` records work and repeats it as a whole; may be set to False."""
+
+    work_at_once: float = 0.0
+    """Multiply-adds that a launch of recorded steps may have: it cannot be stopped midway."""
+
+    def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
+        try:
+            self.dtype = np.dtype(object if dtype is None else dtype)
+        except TypeError:
+            self.dtype = np.dtype(object)
+        if self.dtype not in (np.dtype("float32"), np.dtype("float64")):
+            raise SettingError(f"dtype must be float32 or float64, got {dtype!r}")
+        if precision not in PRECISIONS:
+            raise unknown("precision", precision, PRECISIONS)
+        if precision != "ieee" and self.dtype != np.dtype("float32"):
+            raise SettingError(f"precision {precision} is for float32, not {self.dtype}")
+        self.precision = precision
+
+    def __repr__(self) -> str:
+        precision = "" if self.precision == "ieee" else f", {self.precision}"
+        return f"<{self.name} backend, {self.dtype}{precision}>"
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        """Return ``data`` (an array, a number or nested sequences) as an array of this backend.
+
+        Unless ``dtype`` says otherwise, floating-point data become the backend's dtype and
+        integers, labels and indices, become int64.
+        """
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        """Return a copy of ``array`` in host memory, C-contiguous."""
+
+    @abstractmethod
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        """Return an array with unset contents, of the backend's dtype unless ``dtype`` is given."""
+
+    @abstractmethod
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        """Return an array of zeros, of the backend's dtype unless ``dtype`` is given."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything that was asked for has been done."""
+
+    def repeated(
+        self,
+        work: Callable[[], None],
+        record: bool = True,
+        beside: Callable[[int], None] | None = None,
+    ) -> Callable[[int], None]:
+        """Return what does ``work`` a number of times: as one launch, if the backend ``captures``.
+
+        The work must do the same operations on the same arrays each time, and read none of them on
+        the host: what changes from time to time must lie in arrays (``begin_step``). Arrays that it
+        asks for are its own, and those of ``beside``, other such work that never runs at the same
+        time. Without ``record`` it may do anything.
+        """
+        if record and self.captures:
+            return self._recorded(work, beside)
+
+        def repeat(times: int) -> None:
+            for _ in range(times):
+                work()
+
+        return repeat
+
+    def _recorded(
+        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    ) -> Callable[[int], None]:
+        raise NotImplementedError
+
+    def _parameter_grads(
+        self, op: str, out: ParameterGrads | None, shape: tuple[int, ...], channels: int
+    ) -> ParameterGrads:
+        """Return ``out`` checked, or fresh arrays for the gradients of weight and bias."""
+        if out is None:
+            return self.empty(shape), self.empty((channels,))
+        self._check(op, "out[0]", out[0], shape)
+        if out[1] is not None:
+            self._check(op, "out[1]", out[1], (channels,))
+        return out

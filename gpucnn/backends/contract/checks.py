@@ -1,0 +1,195 @@
+"""The checks of the contract: what is refused, and in which words, the same on every backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn.backends.contract.window import IntOrPair, Window, conv_transpose_window, conv_window
+from gpucnn.errors import ArrayError, SettingError, ShapeError
+
+Array: TypeAlias = Any
+"""An array of the backend: numpy.ndarray, cupy.ndarray or the emulator's."""
+
+Shape = tuple[int | None, ...]
+Reduction = Literal["mean", "sum", "none"]
+ParameterGrads = tuple[Array, Array | None]
+
+
+def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDArray[Any]:
+    """Return ``data`` in host memory: floating-point data as ``floats`` and integers as int64,
+    or as ``dtype``; what would lose numbers, or is none, raises ArrayError.
+    """
+    try:
+        array = np.asarray(data)
+        default = floats if array.dtype.kind == "f" else np.dtype(np.int64)
+        wanted = default if dtype is None else np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise ArrayError(f"asarray: {error}") from None
+    for kind in (array.dtype, wanted):
+        if kind.kind not in "fiub":
+            raise ArrayError(f"asarray takes and makes numbers, not {kind}")
+    fits = array.dtype.kind != "f" or wanted.kind == "f"
+    if fits and wanted.kind in "iu" and not np.can_cast(array.dtype, wanted) and array.size:
+        limits: Any = np.iinfo(wanted)
+        fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
+    if not fits:
+        raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
+    return array.astype(wanted, copy=False)
+
+
+def _fits(have: tuple[int, ...], wanted: Shape) -> bool:
+    """Return whether a shape has no 0 and the sizes wanted; a loop, which is faster than all()."""
+    if 0 in have or len(have) != len(wanted):
+        return False
+    if have == wanted:
+        return True
+    for size, want in zip(have, wanted, strict=True):
+        if want is not None and want != size:
+            return False
+    return True
+
+
+class Checks:
+    """Refuses arguments that an operation cannot take, naming the operation and the argument."""
+
+    array_type: type
+    dtype: np.dtype[Any]
+
+    def _check(
+        self,
+        op: str,
+        name: str,
+        array: Array,
+        shape: Shape | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        """Refuse what is not this backend's array of ``shape`` (None: any size) and ``dtype``."""
+        wanted = self.dtype if dtype is None else dtype
+        is_own: bool = isinstance(array, self.array_type)
+        if not is_own:
+            own = f"{self.array_type.__module__}.{self.array_type.__qualname__}"
+            kind = f"{type(array).__module__}.{type(array).__qualname__}"
+            raise ArrayError(f"{op}: {name} must be a {own}, got {kind}; use backend.asarray")
+        if array.dtype != wanted:
+            raise ArrayError(f"{op}: {name} must be {np.dtype(wanted)}, got {array.dtype}")
+        have = array.shape
+        if shape is None:
+            shape = (None,) * len(have)
+        if not _fits(have, shape):
+            sizes = ", ".join("1 or more" if size is None else str(size) for size in shape)
+            raise ShapeError(f"{op}: {name} must have shape ({sizes}), got {tuple(array.shape)}")
+
+    def _check_pair(self, op: str, name: str, array: Array, other_name: str, other: Array) -> None:
+        self._check(op, name, array)
+        self._check(op, other_name, other, tuple(array.shape))
+
+    def _check_step(self, op: str, param: Array, flag: Array | None, **states: Array) -> None:
+        self._check(op, "param", param)
+        if flag is not None:
+            self._check(op, "flag", flag, (1,), np.int64)
+        for name, state in states.items():
+            self._check(op, name, state, tuple(param.shape))
+
+    def _check_classes(self, op: str, name: str, scores: Array, target: Array) -> None:
+        self._check(op, name, scores, (None, None))
+        self._check(op, "target", target, (scores.shape[0],), np.int64)
+        self._check_labels(op, target, scores.shape[1])
+
+    def _check_labels(self, op: str, target: Array, classes: int) -> None:
+        """Refuse labels outside the classes, where looking at them costs no wait."""
+
+    def _shape(self, op: str, name: str, shape: Sequence[int], ndim: int) -> tuple[int, ...]:
+        if len(shape) != ndim or min(shape, default=1) < 1:
+            raise ShapeError(f"{op}: {name} must be {ndim} positive sizes, got {tuple(shape)}")
+        return tuple(int(size) for size in shape)
+
+    def _check_weights(
+        self,
+        op: str,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        groups: int,
+        transposed: bool,
+    ) -> None:
+        self._check(op, "input", input, (None,) * 4)
+        self._check(op, "weight", weight, (None,) * 4)
+        channels, first, second = input.shape[1], weight.shape[0], weight.shape[1]
+        if not isinstance(groups, SupportsIndex) or groups < 1 or first % groups:
+            raise SettingError(f"{op}: groups {groups} must divide the weight's {first} channels")
+        if channels != (first if transposed else second * groups):
+            raise ShapeError(
+                f"{op}: input {tuple(input.shape)} has {channels} channels, which does not fit "
+                f"weight {tuple(weight.shape)} in {groups} group(s)"
+            )
+        if bias is not None:
+            self._check(op, "bias", bias, (second * groups if transposed else first,))
+
+    def _conv_window(
+        self,
+        op: str,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        stride: IntOrPair,
+        padding: IntOrPair | str,
+        dilation: IntOrPair,
+        groups: int,
+    ) -> Window:
+        self._check_weights(op, input, weight, bias, groups, False)
+        return conv_window(input.shape[2:], weight.shape[2:], stride, padding, dilation)
+
+    def _conv_transpose_window(
+        self,
+        op: str,
+        input: Array,
+        weight: Array,
+        bias: Array | None,
+        stride: IntOrPair,
+        padding: IntOrPair,
+        output_padding: IntOrPair,
+        groups: int,
+        dilation: IntOrPair,
+    ) -> Window:
+        self._check_weights(op, input, weight, bias, groups, True)
+        return conv_transpose_window(
+            input.shape[2:], weight.shape[2:], stride, padding, output_padding, dilation
+        )
+
+
+def checked_divisor(override: int | None) -> int | None:
+    """Return average pooling's divisor_override, which must not be zero."""
+    if override == 0:
+        raise SettingError("divisor_override must not be zero")
+    return override
+
+
+def checked_norm(norm_type: float) -> int:
+    """Return the p of Lp pooling, which must be 1 or 2."""
+    if norm_type not in (1, 2):
+        raise SettingError(f"norm_type must be 1 or 2, got {norm_type!r}")
+    return int(norm_type)
+
+
+def checked_axis(op: str, dim: int, ndim: int) -> int:
+    """Return the axis ``dim``, counted from the front."""
+    if not isinstance(dim, int) or not -ndim <= dim < ndim:
+        raise SettingError(f"{op}: dim {dim} is not an axis of a {ndim}-dimensional array")
+    return dim % ndim
+
+
+def checked_reduction(reduction: Reduction) -> Reduction:
+    """Return the name of a reduction, which must be one of the three."""
+    if reduction not in ("mean", "sum", "none"):
+        raise SettingError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
+    return reduction
+
+
+def loss_scale(reduction: Reduction, grad: float, count: int) -> float:
+    """Return what the gradient of a loss over ``count`` terms is multiplied by."""
+    grad = float(grad)  # a NumPy number would widen the gradient
+    return grad / count if checked_reduction(reduction) == "mean" else grad

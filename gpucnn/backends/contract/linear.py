@@ -1,0 +1,71 @@
+"""Linear layers."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from gpucnn.backends.contract.arrays import Arrays
+from gpucnn.backends.contract.checks import (
+    Array,
+    ParameterGrads,
+)
+from gpucnn.errors import ShapeError
+
+
+class Linear(Arrays):
+    """Linear layers, and flattening."""
+
+    def linear(
+        self, input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False
+    ) -> Array:
+        """Return x wᵀ + b: (N, F) with (O, F) gives (N, O); ``relu`` as for ``conv2d``."""
+        self._check("linear", "input", input, (None, None))
+        self._check("linear", "weight", weight, (None, input.shape[1]))
+        if bias is not None:
+            self._check("linear", "bias", bias, (weight.shape[0],))
+        return self._linear(input, weight, bias, bool(relu))
+
+    @abstractmethod
+    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array: ...
+
+    def linear_backward(
+        self,
+        grad: Array,
+        input: Array,
+        weight: Array,
+        *,
+        input_grad: bool = True,
+        out: ParameterGrads | None = None,
+    ) -> tuple[Array | None, Array, Array | None]:
+        """Return the gradients of input, weight and bias, as ``conv2d_backward`` does."""
+        op = "linear_backward"
+        self._check(op, "input", input, (None, None))
+        self._check(op, "weight", weight, (None, input.shape[1]))
+        self._check(op, "grad", grad, (input.shape[0], weight.shape[0]))
+        out = self._parameter_grads(op, out, weight.shape, weight.shape[0])
+        return self._linear_backward(grad, input, weight, input_grad, out), *out
+
+    @abstractmethod
+    def _linear_backward(
+        self, grad: Array, input: Array, weight: Array, input_grad: bool, out: ParameterGrads
+    ) -> Array | None: ...
+
+    def flatten(self, input: Array) -> Array:
+        """Return (N, ...) as (N, product of the rest), a view where memory order allows one."""
+        self._check("flatten", "input", input)
+        if not input.ndim:
+            raise ShapeError("flatten: input must have shape (N, ...), got ()")
+        return self._reshape(input, (input.shape[0], math.prod(input.shape[1:])))
+
+    def flatten_backward(self, grad: Array, input_shape: Sequence[int]) -> Array:
+        """Return ``grad`` in the shape that was flattened."""
+        op = "flatten_backward"
+        shape = self._shape(op, "input_shape", input_shape, max(len(input_shape), 1))
+        self._check(op, "grad", grad, (shape[0], math.prod(shape[1:])))
+        return self._reshape(grad, shape)
+
+    @abstractmethod
+    def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
+        """Reshape all axes but the first, which keeps its size."""

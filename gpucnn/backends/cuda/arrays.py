@@ -1,0 +1,163 @@
+"""Arrays of the CUDA backend, and how its kernels are launched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from gpucnn.backends.contract.arrays import Arrays
+from gpucnn.backends.contract.checks import Array, Shape, host_array
+from gpucnn.backends.cuda import tiles
+from gpucnn.backends.cuda.graphs import Repeated, Repeating
+from gpucnn.backends.cuda.loader import Kernels
+from gpucnn.backends.cuda.tiles import Tile, Variant
+from gpucnn.errors import ArrayError, BackendError, SettingError
+
+
+class CudaArrays(Arrays):
+    """The contract in CUDA C.
+
+    ``precision`` is that of products' operands where that pays: "ieee", or "tf32" for the tensor
+    cores of compute capability 8.0 and later. SettingError where the arrays or the GPU have none.
+    ``variant`` says which kernels compute matrix products: "auto" chooses by shape (tiles.py);
+    the others are for tests and timings, as are ``captures`` and ``fuses``, which may be set to
+    False: no steps recorded, and no fused kernels for LeNet-5.
+    """
+
+    name = "cuda"
+    captures = True
+    work_at_once = 5e10
+
+    def __init__(
+        self,
+        namespace: Any,
+        dtype: DTypeLike = "float32",
+        name: str = "cuda",
+        notify: Callable[[], None] | None = None,
+        precision: str = "ieee",
+    ) -> None:
+        super().__init__(dtype, precision)
+        self._xp = namespace
+        self._kernels = Kernels(namespace, self.dtype, notify=notify)
+        self.tiles = tiles.load(self._kernels.signatures)
+        self.variant: Variant = "auto"
+        self.fuses = True
+        self.repeating = Repeating()
+        self.name = name
+        if precision == "tf32" and name == "cuda":
+            self._require_tensor_cores()
+        self.array_type = namespace.ndarray
+
+    def _require_tensor_cores(self) -> None:
+        capability = str(self._xp.cuda.Device().compute_capability)
+        if int(capability) < 80:
+            raise SettingError(
+                "precision tf32 needs a GPU of compute capability 8.0 or later, this one has "
+                f"{capability[:-1]}.{capability[-1]}: use ieee"
+            )
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        own = isinstance(data, self.array_type)
+        if own and data.flags.c_contiguous and self._keeps_type(data, dtype):
+            return data
+        host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
+        try:
+            return self._xp.asarray(np.asarray(host, order="C"))
+        except MemoryError as error:
+            raise self._out_of_memory(host.nbytes) from error
+
+    def _keeps_type(self, array: Array, dtype: DTypeLike | None) -> bool:
+        """Return whether asarray keeps the type; no element is fetched, as that would wait."""
+        nothing = host_array(np.empty(0, array.dtype), dtype, self.dtype)
+        return bool(nothing.dtype == array.dtype)
+
+    def to_numpy(self, array: Array) -> NDArray[Any]:
+        return np.array(self._xp.asnumpy(array), order="C", copy=True)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return self._allocate(self._xp.empty, tuple(shape), dtype)
+
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        if self.repeating.workspace is None:
+            return self._allocate(self._xp.zeros, tuple(shape), dtype)
+        array = self.empty(shape, dtype)
+        array.fill(0)
+        return array
+
+    def _allocate(
+        self, make: Callable[..., Array], shape: tuple[int, ...], dtype: DTypeLike | None
+    ) -> Array:
+        kind = self.dtype if dtype is None else np.dtype(dtype)
+
+        def made(shape: tuple[int, ...]) -> Array:
+            try:
+                return make(shape, kind)
+            except MemoryError as error:  # CuPy's OutOfMemoryError is one
+                raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
+
+        workspace = self.repeating.workspace
+        return made(shape) if workspace is None else workspace.take(made, shape, kind)
+
+    def _recorded(
+        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    ) -> Callable[[int], None]:
+        return Repeated(self, self._xp, work, beside if isinstance(beside, Repeated) else None)
+
+    def _out_of_memory(self, asked: int) -> BackendError:
+        runtime = getattr(self._xp.cuda, "runtime", None)
+        free = f", {runtime.memGetInfo()[0] / 2**20:,.0f} MiB are free" if runtime else ""
+        return BackendError(
+            f"out of memory: {asked / 2**20:,.0f} MiB were asked for{free}; "
+            "try half the batch size (--batch-size)"
+        )
+
+    def synchronize(self) -> None:
+        self._xp.cuda.get_current_stream().synchronize()
+
+    def _check(
+        self,
+        op: str,
+        name: str,
+        array: Array,
+        shape: Shape | None = None,
+        dtype: DTypeLike | None = None,
+    ) -> None:
+        super()._check(op, name, array, shape, dtype)
+        if not array.flags.c_contiguous:
+            raise ArrayError(f"{op}: {name} must be C-contiguous; use backend.asarray")
+
+    def _map(self, kernel: str, *inputs: Array) -> Array:
+        """Return what an element-wise kernel makes of arrays of one shape."""
+        output = self.empty(inputs[0].shape)
+        self._kernels.launch_each(kernel, output.size, *inputs, output, output.size)
+        return output
+
+    def _product(
+        self,
+        kernel: str,
+        rows: int,
+        columns: int,
+        groups: int,
+        *arguments: Any,
+        phases: int = 1,
+    ) -> None:
+        """Launch a matrix product, one a group, in the variant that fits its result's shape.
+
+        A product of several phases has ``columns`` columns in each, and each has its own tiles.
+        """
+        tile = self._tile(kernel, rows, columns * phases, groups)
+        if tile is None:
+            elements = rows * columns * phases * groups
+            self._kernels.launch_each(f"{kernel}_naive", elements, *arguments)
+        else:
+            grid = (-(-columns // tile.columns) * phases, -(-rows // tile.rows), groups)
+            self._kernels.launch(tile.kernel, grid, *arguments)
+
+    def _tile(self, product: str, rows: int, columns: int, groups: int) -> Tile | None:
+        return self.tiles.choose(product, rows, columns, groups, self.variant, self.precision)

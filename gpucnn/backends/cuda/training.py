@@ -1,0 +1,106 @@
+"""What a training step needs beside a network."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.training import Training
+from gpucnn.backends.cuda.arrays import CudaArrays
+from gpucnn.backends.cuda.grids import (
+    count_parts,
+)
+
+
+class CudaTraining(CudaArrays, Training):
+    """Batches, metrics and optimiser steps."""
+
+    def _one_hot(self, target: Array, num_classes: int) -> Array:
+        output = self.empty((target.size, num_classes))
+        self._kernels.launch_each(
+            "one_hot_forward", output.size, target, output, target.size, num_classes
+        )
+        return output
+
+    def _begin_step(
+        self,
+        counter: Array,
+        order: Array,
+        labels: Array,
+        table: Array,
+        indices: Array,
+        target: Array,
+        rates: Array,
+        batch_size: int,
+    ) -> None:
+        self._kernels.launch(
+            "begin_step",
+            1, counter, order, labels, table, indices, target, rates,
+            order.size, labels.size, *table.shape, indices.size, batch_size,
+        )  # fmt: skip
+
+    def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+        items, channels, height, width = images.shape
+        output = self.empty((indices.size, channels, height, width))
+        self._kernels.launch_each(
+            "gather_images",
+            output.size, images, indices, scale, shift, output,
+            items, indices.size, channels, height * width,
+        )  # fmt: skip
+        return output
+
+    def _gather_labels(self, labels: Array, indices: Array) -> Array:
+        output = self.empty(indices.shape, np.int64)
+        self._kernels.launch_each(
+            "gather_labels", output.size, labels, indices, output, labels.size, output.size
+        )
+        return output
+
+    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+        self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *scores.shape)
+
+    def _all_finite(self, array: Array) -> bool:
+        parts = count_parts(array.size)
+        flags = self.empty((parts,), np.int32)
+        self._kernels.launch("finite_flags", parts, array, flags, array.size)
+        return bool(self._xp.asnumpy(flags).all())
+
+    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
+        parts = count_parts(grads.size)
+        self._kernels.launch("check_finite", parts, flag, loss, grads, step, grads.size)
+
+    def _sgd_step(
+        self,
+        param: Array,
+        grad: Array,
+        velocity: Array,
+        rates: Array,
+        momentum: float,
+        weight_decay: float,
+        nesterov: bool,
+        flag: Array | None,
+    ) -> None:
+        self._kernels.launch_each(
+            "sgd_step",
+            param.size, param, grad, velocity, rates, flag, param.size,
+            momentum, weight_decay, nesterov,
+        )  # fmt: skip
+
+    def _adam_step(
+        self,
+        param: Array,
+        grad: Array,
+        exp_avg: Array,
+        exp_avg_sq: Array,
+        rates: Array,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
+        flag: Array | None,
+    ) -> None:
+        first, second = betas
+        self._kernels.launch_each(
+            "adam_step",
+            param.size, param, grad, exp_avg, exp_avg_sq, rates, flag, param.size,
+            first, 1 - first, second, 1 - second, eps, weight_decay,
+        )  # fmt: skip

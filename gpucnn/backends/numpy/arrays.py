@@ -1,0 +1,67 @@
+"""Arrays of the NumPy backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from gpucnn.backends.contract.arrays import Arrays
+from gpucnn.backends.contract.checks import Array, host_array
+from gpucnn.errors import DataError, SettingError
+
+
+class NumpyArrays(Arrays):
+    """The contract in NumPy."""
+
+    name = "numpy"
+    waits = False
+    side_by_side = True  # NumPy lets other threads go on while it computes
+    array_type = np.ndarray
+
+    def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
+        if precision == "tf32":
+            raise SettingError(
+                "precision tf32 is for the backends cuda and emulated, not for numpy"
+            )
+        super().__init__(dtype, precision)
+        _keep_freed_memory()
+
+    # --- arrays ---------------------------------------------------------------------------------
+
+    def asarray(self, data: Any, dtype: DTypeLike | None = None) -> Array:
+        return host_array(data, dtype, self.dtype)
+
+    def to_numpy(self, array: Array) -> Array:
+        return np.array(array, order="C", copy=True)
+
+    def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return np.empty(tuple(shape), self.dtype if dtype is None else dtype)
+
+    def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
+        return np.zeros(tuple(shape), self.dtype if dtype is None else dtype)
+
+    def synchronize(self) -> None:
+        pass
+
+    def _check_within(self, op: str, name: str, indices: Array, count: int, what: str) -> None:
+        unsigned = indices.view(np.uint64)  # where what is negative is greater than any index
+        if np.maximum.reduce(unsigned) >= count:
+            where = int((unsigned >= count).argmax())
+            raise DataError(
+                f"{op}: {name}[{where}] is {indices[where]}, outside the {count} {what}"
+            )
+
+
+def _keep_freed_memory() -> None:
+    """Have up to 64 MiB of freed memory serve the next arrays, and not go back to the system.
+
+    The GNU C library learns this from the greatest block that it has seen freed, of 32 MiB at
+    most: here one that is never touched. Without it the pages of some arrays, depending on what
+    came before, are made anew at every call, which can take twice as long as the operation.
+    """
+    with suppress(MemoryError):
+        np.empty((32 << 20) - (1 << 16), np.uint8)

@@ -1,0 +1,56 @@
+"""What a network is made of: ``Sequential``, layers and losses, with PyTorch's names and meaning.
+
+Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features.
+"""
+
+from gpucnn.nn.layers import (
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    LPPool2d,
+    MaxPool2d,
+    Parameter,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    SumPool2d,
+    Tanh,
+)
+from gpucnn.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    HalfSquaredError,
+    Loss,
+    MSELoss,
+)
+from gpucnn.nn.sequential import Sequential
+
+__all__ = [
+    "AvgPool2d",
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "Conv2d",
+    "ConvTranspose2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "HalfSquaredError",
+    "LPPool2d",
+    "Layer",
+    "Linear",
+    "Loss",
+    "MSELoss",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "SumPool2d",
+    "Tanh",
+]

@@ -1,0 +1,29 @@
+"""Layers: each knows its shapes, calls the backend's operations, and keeps what backward needs.
+
+Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features. Names,
+arguments and defaults are PyTorch's.
+"""
+
+from gpucnn.nn.layers.activations import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from gpucnn.nn.layers.base import Layer, Parameter
+from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
+from gpucnn.nn.layers.linear import Flatten, Linear
+from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
+
+__all__ = [
+    "AvgPool2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Dropout",
+    "Flatten",
+    "LPPool2d",
+    "Layer",
+    "Linear",
+    "MaxPool2d",
+    "Parameter",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "SumPool2d",
+    "Tanh",
+]

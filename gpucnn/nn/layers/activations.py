@@ -1,0 +1,81 @@
+"""Activations, softmax and dropout: any shape in, the same shape out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.config import finite
+from gpucnn.nn.layers.base import Layer
+from gpucnn.rng import dropout_mask
+
+
+class _Activation(Layer):
+    """An operation of the backend whose backward needs only its output."""
+
+    op: ClassVar[str]
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        output = getattr(be, self.op)(x)
+        self._keep(training, output)
+        return output
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return getattr(be, f"{self.op}_backward")(grad, self._take())
+
+
+@dataclass(eq=False)
+class ReLU(_Activation):
+    """max(x, 0)."""
+
+    op = "relu"
+
+
+@dataclass(eq=False)
+class Sigmoid(_Activation):
+    """1 / (1 + exp(-x))."""
+
+    op = "sigmoid"
+
+
+@dataclass(eq=False)
+class Tanh(_Activation):
+    """The hyperbolic tangent."""
+
+    op = "tanh"
+
+
+@dataclass(eq=False)
+class Softmax(_Activation):
+    """exp(x) / sum of exp(x) over the classes, axis 1."""
+
+    op = "softmax"
+
+
+@dataclass(eq=False)
+class Dropout(Layer):
+    """Zeroes each element with probability p in training and scales the others by 1 / (1 - p).
+
+    The masks are a function of ``key`` and of the number of training passes since it was set.
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        finite("Dropout: p", self.p, 0.0, 1.0)
+        self.key: tuple[int, ...] = (0,)
+        self.passes = 0
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        if not training:
+            return x
+        seed, *rest = self.key
+        mask = be.asarray(dropout_mask(tuple(x.shape), self.p, seed, *rest, self.passes))
+        self.passes += 1
+        self._keep(training, mask)
+        return be.dropout(x, mask)
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return be.dropout_backward(grad, self._take())

@@ -1,0 +1,134 @@
+"""What every layer is: shapes it knows, parameters it has, and a forward and a backward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from gpucnn.arithmetic import ReceptiveField
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.window import Window
+from gpucnn.errors import SettingError
+from gpucnn.rng import initializer
+
+Shape = tuple[int, ...]
+Fields = tuple[ReceptiveField, ReceptiveField]
+
+LARGE_PLANE = (10**6, 10**6)
+"""A plane that any window fits: to look at a window before its input is known."""
+
+
+class Parameter:
+    """An array that training changes, and its gradient; both are set when a model places it."""
+
+    data: Array
+    grad: Array
+
+    def __init__(self, shape: Shape, fan_in: int, fan_out: int, init: str) -> None:
+        self.shape = shape
+        self.fan_in = fan_in
+        self.fan_out = fan_out
+        self.draw = initializer(init)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class Layer:
+    """Base of all layers. A subclass is a dataclass whose fields are its arguments."""
+
+    types: ClassVar[dict[str, type]] = {}
+    """Every layer class by name: how a checkpoint finds the classes of its model."""
+
+    _parameters: Mapping[str, Parameter] = {}
+    _kept: Any = None
+
+    def __init_subclass__(cls) -> None:
+        if cls.__name__.startswith("_"):
+            return
+        own = Layer.types.get(cls.__name__, cls)
+        if own.__module__.startswith("gpucnn.nn.layers") and own.__module__ != cls.__module__:
+            raise SettingError(f"gpucnn has a layer called {cls.__name__}: choose another name")
+        Layer.types[cls.__name__] = cls
+
+    @property
+    def parameters(self) -> Mapping[str, Parameter]:
+        """The layer's own parameters by their short names."""
+        return self._parameters
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the shape that an input of ``shape`` becomes; raises ShapeError if none."""
+        return shape
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Return the multiply-adds of one sample's forward pass."""
+        return 0
+
+    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+        """Return the (vertical, horizontal) fields behind this layer, given those before it.
+
+        None stands for the whole picture.
+        """
+        return fields
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        """Return the output for a batch (N, ...); in training, keep what backward needs."""
+        raise NotImplementedError
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        """Return the input's gradient (None unless asked for); set the parameters' gradients."""
+        raise NotImplementedError
+
+    def _keep(self, training: bool, kept: Any) -> None:
+        self._kept = kept if training else None
+
+    def _take(self) -> Any:
+        """Return what forward kept, which then is free: a backward pass runs once a forward."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            raise SettingError(
+                f"{type(self).__name__}: backward needs a forward with training=True before it"
+            )
+        return kept
+
+
+class _Weighted(Layer):
+    """Base of layers with a weight and, if ``bias``, a bias."""
+
+    bias: bool
+    init: str
+
+    def _set_parameters(self, weight: Shape, outputs: int, fan_in: int, fan_out: int) -> None:
+        self._parameters = {"weight": Parameter(weight, fan_in, fan_out, self.init)}
+        if self.bias:
+            self._parameters["bias"] = Parameter((outputs,), fan_in, fan_out, self.init)
+
+    def weights(self) -> tuple[Array, Array | None]:
+        """Return the weight and the bias, None where there is none."""
+        bias = self.parameters.get("bias")
+        return self.parameters["weight"].data, None if bias is None else bias.data
+
+    def weight_grads(self) -> tuple[Array, Array | None]:
+        """Return where the gradients of the weight and of the bias go."""
+        bias = self.parameters.get("bias")
+        return self.parameters["weight"].grad, None if bias is None else bias.grad
+
+
+def widen(fields: Fields | None, window: Window) -> Fields | None:
+    """Return the fields behind a convolution or pooling: wider by the kernel, further apart."""
+    if fields is None:
+        return None
+    vertical, horizontal = (
+        fields[axis].after_conv(
+            window.kernel[axis],
+            window.stride[axis],
+            window.padding[axis],
+            window.dilation[axis],
+        )
+        for axis in (0, 1)
+    )
+    return vertical, horizontal

@@ -1,0 +1,184 @@
+"""Convolution and transposed convolution."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.window import (
+    IntOrPair,
+    Pair,
+    Window,
+    conv_transpose_window,
+    conv_window,
+    pair,
+)
+from gpucnn.config import whole
+from gpucnn.errors import SettingError, ShapeError
+from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Shape, _Weighted, widen
+
+
+class _Convolution(_Weighted):
+    op: ClassVar[str]
+
+    in_channels: int
+    out_channels: int
+    kernel_size: IntOrPair
+    stride: IntOrPair
+    dilation: IntOrPair
+    groups: int
+
+    def _setup(self, transposed: bool) -> None:
+        kind = type(self).__name__
+        for name in ("in_channels", "out_channels", "groups"):
+            whole(f"{kind}: {name}", getattr(self, name), 1)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise SettingError(
+                f"{kind}: groups {self.groups} must divide in_channels {self.in_channels} and "
+                f"out_channels {self.out_channels}"
+            )
+        self.kernel: Pair = pair(f"{kind}: kernel_size", self.kernel_size, 1)
+        ends = (self.in_channels, self.out_channels)
+        first, second = ends if transposed else ends[::-1]
+        shape = (first, second // self.groups, *self.kernel)
+        # As in PyTorch, the fans are read off the weight's shape, for a transposed one too.
+        fan_in, fan_out = math.prod(shape[1:]), first * math.prod(self.kernel)
+        self._set_parameters(shape, self.out_channels, fan_in, fan_out)
+        self._window(LARGE_PLANE)  # refuses bad arguments here rather than at the first batch
+
+    def _window(self, plane: Pair) -> Window:
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        self._keep(training, x)
+        return getattr(be, self.op)(x, *self.weights(), **self._options())
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        input_gradient, _, _ = getattr(be, f"{self.op}_backward")(
+            grad,
+            self._take(),
+            self.weights()[0],
+            input_grad=input_grad,
+            out=self.weight_grads(),
+            **self._options(),
+        )
+        return input_gradient
+
+    def _plane(self, shape: Shape) -> Pair:
+        if len(shape) != 3 or shape[0] != self.in_channels:
+            raise ShapeError(
+                f"takes {self.in_channels} channels, as ({self.in_channels}, H, W), got {shape}"
+            )
+        return shape[1], shape[2]
+
+
+@dataclass(eq=False)
+class Conv2d(_Convolution):
+    """Cross-correlation of (C, H, W) with out_channels kernels, plus a bias."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: IntOrPair
+    stride: IntOrPair = 1
+    padding: IntOrPair | str = 0
+    dilation: IntOrPair = 1
+    groups: int = 1
+    bias: bool = True
+    init: str = "uniform"
+
+    op = "conv2d"
+
+    def __post_init__(self) -> None:
+        self._setup(transposed=False)
+
+    def forward(
+        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
+    ) -> Array:
+        self._keep(training, x)
+        return be.conv2d(x, *self.weights(), **self._options(), relu=relu)
+
+    def _window(self, plane: Pair) -> Window:
+        return conv_window(plane, self.kernel, self.stride, self.padding, self.dilation)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (self.out_channels, *self.window(shape).output)
+
+    def window(self, shape: Shape) -> Window:
+        """Return how the kernel slides over an input of ``shape``."""
+        return self._window(self._plane(shape))
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return self.parameters["weight"].size * math.prod(self.output_shape(shape)[1:])
+
+    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+        return widen(fields, self._window(LARGE_PLANE))
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+
+
+@dataclass(eq=False)
+class ConvTranspose2d(_Convolution):
+    """Transposed convolution: a Conv2d of the same arguments run backwards, plus a bias."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: IntOrPair
+    stride: IntOrPair = 1
+    padding: IntOrPair = 0
+    output_padding: IntOrPair = 0
+    groups: int = 1
+    bias: bool = True
+    dilation: IntOrPair = 1
+    init: str = "uniform"
+
+    op = "conv_transpose2d"
+
+    def __post_init__(self) -> None:
+        self._setup(transposed=True)
+
+    def _window(self, plane: Pair) -> Window:
+        return conv_transpose_window(
+            plane, self.kernel, self.stride, self.padding, self.output_padding, self.dilation
+        )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (self.out_channels, *self._window(self._plane(shape)).plane)
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return self.parameters["weight"].size * math.prod(shape[1:])
+
+    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+        window = self._window(LARGE_PLANE)
+        if fields is None:
+            return None
+        vertical, horizontal = (
+            fields[axis].after_conv_transpose(
+                window.kernel[axis],
+                window.stride[axis],
+                window.padding[axis],
+                window.dilation[axis],
+            )
+            for axis in (0, 1)
+        )
+        return vertical, horizontal
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "output_padding": self.output_padding,
+            "groups": self.groups,
+            "dilation": self.dilation,
+        }

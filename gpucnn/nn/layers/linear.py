@@ -1,0 +1,67 @@
+"""Fully connected layers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.config import whole
+from gpucnn.errors import ShapeError
+from gpucnn.nn.layers.base import Fields, Layer, Shape, _Weighted
+
+
+@dataclass(eq=False)
+class Linear(_Weighted):
+    """x Wᵀ + b of (in_features,)."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+    init: str = "uniform"
+
+    def __post_init__(self) -> None:
+        whole("Linear: in_features", self.in_features, 1)
+        whole("Linear: out_features", self.out_features, 1)
+        shape = (self.out_features, self.in_features)
+        self._set_parameters(shape, self.out_features, self.in_features, self.out_features)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape != (self.in_features,):
+            hint = ": put a Flatten before it" if len(shape) > 1 else ""
+            raise ShapeError(f"takes ({self.in_features},), got {shape}{hint}")
+        return (self.out_features,)
+
+    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+        """Every output sees the whole picture."""
+        return None
+
+    def multiply_adds(self, shape: Shape) -> int:
+        return self.parameters["weight"].size
+
+    def forward(
+        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
+    ) -> Array:
+        self._keep(training, x)
+        return be.linear(x, *self.weights(), relu=relu)
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return be.linear_backward(
+            grad, self._take(), self.weights()[0], input_grad=input_grad, out=self.weight_grads()
+        )[0]
+
+
+@dataclass(eq=False)
+class Flatten(Layer):
+    """(C, H, W) to (C * H * W,)."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (math.prod(shape),)
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        self._keep(training, x.shape)
+        return be.flatten(x)
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return be.flatten_backward(grad, self._take())

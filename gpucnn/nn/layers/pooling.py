@@ -1,0 +1,132 @@
+"""Pooling. A layer's fields are its operation's arguments, in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array, checked_norm
+from gpucnn.backends.contract.window import IntOrPair, Pair, Window, pool_window
+from gpucnn.errors import ShapeError
+from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Layer, Shape, widen
+
+
+class _Pool(Layer):
+    kernel_size: IntOrPair
+    stride: IntOrPair | None
+    ceil_mode: bool
+
+    def __post_init__(self) -> None:
+        self._window(LARGE_PLANE)  # refuses bad arguments here rather than at the first batch
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return (shape[0], *self.window(shape).output)
+
+    def window(self, shape: Shape) -> Window:
+        """Return how the kernel slides over an input of ``shape``."""
+        if len(shape) != 3:
+            raise ShapeError(f"takes (C, H, W), got {shape}")
+        return self._window((shape[1], shape[2]))
+
+    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+        return widen(fields, self._window(LARGE_PLANE))
+
+    def _window(self, plane: Pair) -> Window:
+        padding, dilation = getattr(self, "padding", 0), getattr(self, "dilation", 1)
+        return pool_window(plane, self.kernel_size, self.stride, padding, dilation, self.ceil_mode)
+
+    def _options(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class MaxPool2d(_Pool):
+    """The greatest element of each window: (C, H, W) to (C, H', W')."""
+
+    kernel_size: IntOrPair
+    stride: IntOrPair | None = None
+    padding: IntOrPair = 0
+    dilation: IntOrPair = 1
+    ceil_mode: bool = False
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        if not training:
+            return be.max_pool2d(x, **self._options())
+        output, indices = be.max_pool2d(x, **self._options(), return_indices=True)
+        self._keep(training, (indices, x.shape))
+        return output
+
+    def backward(
+        self,
+        be: Backend,
+        grad: Array,
+        input_grad: bool = True,
+        *,
+        relu_output: Array | None = None,
+    ) -> Array | None:
+        indices, shape = self._take()
+        return be.max_pool2d_backward(
+            grad, indices, shape, **self._options(), relu_output=relu_output
+        )
+
+
+class _LinearPool(_Pool):
+    """A pooling whose gradient needs no more than the input's shape."""
+
+    op: ClassVar[str]
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        self._keep(training, x.shape)
+        return getattr(be, self.op)(x, **self._options())
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return getattr(be, f"{self.op}_backward")(grad, self._take(), **self._options())
+
+
+@dataclass(eq=False)
+class AvgPool2d(_LinearPool):
+    """The mean of each window: (C, H, W) to (C, H', W')."""
+
+    kernel_size: IntOrPair
+    stride: IntOrPair | None = None
+    padding: IntOrPair = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    divisor_override: int | None = None
+
+    op = "avg_pool2d"
+
+
+@dataclass(eq=False)
+class SumPool2d(_LinearPool):
+    """The sum of each window: (C, H, W) to (C, H', W')."""
+
+    kernel_size: IntOrPair
+    stride: IntOrPair | None = None
+    padding: IntOrPair = 0
+    ceil_mode: bool = False
+
+    op = "sum_pool2d"
+
+
+@dataclass(eq=False)
+class LPPool2d(_Pool):
+    """(sum of x^p)^(1/p) of each window, p = 1 or 2: (C, H, W) to (C, H', W')."""
+
+    norm_type: float
+    kernel_size: IntOrPair
+    stride: IntOrPair | None = None
+    ceil_mode: bool = False
+
+    def __post_init__(self) -> None:
+        checked_norm(self.norm_type)
+        super().__post_init__()
+
+    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+        output = be.lp_pool2d(x, **self._options())
+        self._keep(training, (x, output))
+        return output
+
+    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+        return be.lp_pool2d_backward(grad, *self._take(), **self._options())

@@ -1,0 +1,152 @@
+"""Checkpoints: one .npz file, whole or not at all, that any change to its bytes makes invalid.
+
+The file is a plain NumPy archive: arrays, and one entry ``metadata`` of JSON text. Nothing in it is
+pickled. The archive's comment, its last bytes, is the SHA-256 of everything before it. Equal
+contents make equal files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends import Backend
+from gpucnn.errors import CheckpointError, SettingError
+from gpucnn.nn.losses import from_description
+from gpucnn.nn.sequential import Sequential
+
+FORMAT = 1
+"""Version of the layout of arrays and metadata. A file of a newer one is refused."""
+
+_MARK = b"sha256:"
+_COMMENT_SIZE = len(_MARK) + 64
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint holds: arrays by name, and everything else as plain data."""
+
+    metadata: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    def group(self, prefix: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays whose names begin with ``prefix`` and a slash, without these."""
+        start = f"{prefix}/"
+        return {name[len(start) :]: a for name, a in self.arrays.items() if name.startswith(start)}
+
+
+def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write ``checkpoint`` to ``path``; raises OSError where it cannot be written."""
+    write_atomically(path, _pack(checkpoint))
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file such that at every moment the old or the new one is there, whole.
+
+    Raises OSError, naming the file, where it cannot be written; the old one stays as it was.
+    """
+    target = Path(path)
+    # Always the same name: what a killed process left behind is overwritten, not collected.
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, os.fspath(target)) from error
+    _sync_folder(target.parent)
+
+
+def load(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a checkpoint; CheckpointError says why it cannot be used."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except OSError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from None
+    body, comment = content[:-_COMMENT_SIZE], content[-_COMMENT_SIZE:]
+    if not content.startswith(b"PK"):
+        raise CheckpointError(f"{path} is not a checkpoint: it begins with {content[:8]!r}")
+    if comment != _mark(body):
+        raise CheckpointError(f"{path} is damaged or incomplete: its SHA-256 does not match")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if "metadata" not in arrays:
+        raise CheckpointError(f"{path} is not a checkpoint: it has no metadata")
+    metadata = json.loads(bytes(arrays.pop("metadata")))
+    if metadata["format"] > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {metadata['format']}, this gpucnn reads up to {FORMAT}: update it"
+        )
+    return Checkpoint(metadata, arrays)
+
+
+def load_model(
+    path: str | os.PathLike[str] | Checkpoint, backend: str | Backend = "auto"
+) -> Sequential:
+    """Return the model that a checkpoint holds, on ``backend``, ready to predict."""
+    saved = path if isinstance(path, Checkpoint) else load(path)
+    try:
+        model = Sequential.from_config(saved.metadata["model"], backend)
+    except SettingError as error:
+        raise CheckpointError(
+            f"the checkpoint's model cannot be built: {error}; a layer of one's own must be "
+            "imported first (command line: --model FILE.py:FUNCTION)"
+        ) from None
+    model.load_state_dict(saved.group("parameters"))
+    mean, std = saved.metadata["normalization"]
+    model.normalization = (tuple(mean), tuple(std))
+    model.classes = tuple(saved.metadata["classes"])
+    model.output = from_description(saved.metadata["settings"]["loss"]).output
+    return model
+
+
+def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Yield where plain data ``wanted`` has another value than ``found``, by its path."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in wanted:
+            yield from differences(wanted[key], found.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
+            yield from differences(one, other, f"{path}[{index}]")
+    elif isinstance(wanted, list) and isinstance(found, list):
+        yield f"{path} had {len(found)} entries, now {len(wanted)}"
+    elif wanted != found:
+        yield f"{path} was {found!r}, now {wanted!r}"
+
+
+def _pack(checkpoint: Checkpoint) -> bytes:
+    text = json.dumps({"format": FORMAT, **checkpoint.metadata}, sort_keys=True)
+    arrays: Mapping[str, Any] = checkpoint.arrays
+    buffer = io.BytesIO()
+    np.savez(buffer, metadata=np.frombuffer(text.encode(), np.uint8), **arrays)
+    # The last two bytes of an archive are the length of its comment, which follows them.
+    body = buffer.getvalue()[:-2] + _COMMENT_SIZE.to_bytes(2, "little")
+    return body + _mark(body)
+
+
+def _mark(body: bytes) -> bytes:
+    return _MARK + hashlib.sha256(body).hexdigest().encode()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming last; only POSIX lets one open a folder for that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,353 @@
+"""Where CUDA is not to be had: what is missing, in one line with the line that mends it.
+
+A pretended CuPy stands for each machine. The last tests look at the real one, where it is
+installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpucnn.backends import choose_backend, get_backend
+from gpucnn.backends.cuda import CudaBackend, probe
+from gpucnn.errors import BackendError
+
+Machine = Callable[..., Any]
+
+
+class CUDARuntimeError(RuntimeError):
+    """Named as CuPy's."""
+
+
+class DynamicLibNotFoundError(RuntimeError):
+    """Named as that of cuda-pathfinder, which CuPy finds NVRTC by."""
+
+
+class CompileException(Exception):
+    """Named as CuPy's."""
+
+
+class OutOfMemoryError(MemoryError):
+    """Named as CuPy's; it is a MemoryError there too."""
+
+
+def fail(error: BaseException) -> Callable[..., Any]:
+    def raise_(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return raise_
+
+
+class Cupy(SimpleNamespace):
+    """A CuPy on a machine where everything is well, but for what is given by name."""
+
+    ndarray = np.ndarray
+
+    def __init__(
+        self,
+        devices: Callable[[], int] = lambda: 1,
+        compile: Callable[[str], Any] | None = None,
+        allocate: Callable[..., Any] = np.zeros,
+        value: int = 42,
+    ) -> None:
+        runtime = SimpleNamespace(
+            getDeviceCount=devices,
+            CUDARuntimeError=CUDARuntimeError,
+            memGetInfo=lambda: (300 * 2**20, 2**30),
+        )
+
+        def run(grid: Any, block: Any, arguments: Any) -> None:
+            arguments[0][...] = value
+
+        super().__init__(
+            cuda=SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0)),
+            RawModule=lambda **_: SimpleNamespace(get_function=compile or (lambda name: run)),
+            empty=allocate,
+            zeros=allocate,
+            asarray=np.asarray,
+            asnumpy=np.asarray,
+        )
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    """Pretend a machine: its CuPy, or the error of importing it, its wheels and its driver."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernel_cache"))
+
+    def pretend(
+        cupy: Any = None,
+        wheels: tuple[str, ...] = ("cupy-cuda12x",),
+        driver: int | None = 12080,
+    ) -> Any:
+        real = importlib.import_module
+
+        def import_module(name: str, package: str | None = None) -> Any:
+            if name != "cupy":
+                return real(name, package)
+            if isinstance(cupy, BaseException):
+                raise cupy
+            return cupy
+
+        found = [SimpleNamespace(metadata={"Name": name}) for name in ("numpy", *wheels)]
+        monkeypatch.setattr(probe.importlib, "import_module", import_module)
+        monkeypatch.setattr(probe.metadata, "distributions", lambda: found)
+        monkeypatch.setattr(probe, "driver_version", lambda: driver)
+        return cupy
+
+    return pretend
+
+
+def error_of(code: str) -> CUDARuntimeError:
+    return CUDARuntimeError(f"{code}: what the driver says")
+
+
+LINE_12, LINE_13 = "pip install 'gpucnn[cuda12]'", "pip install 'gpucnn[cuda13]'"
+HEADERS = CompileException(
+    "/tmp/x.cubin.cu(1): catastrophic error: cannot open source file "
+    '"cuda_runtime.h"\n\n1 catastrophic error'
+)
+ABSENT = ModuleNotFoundError("No module named 'cupy'")
+
+# What is wrong: (the machine, what the message says, how it ends).
+FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no CuPy": ({"cupy": ABSENT, "wheels": ()}, "CuPy is not installed", LINE_12),
+    "no CuPy, newer driver": (
+        {"cupy": ABSENT, "wheels": (), "driver": 13000},
+        "CuPy is not installed",
+        LINE_13,
+    ),
+    "no CuPy, no driver": (
+        {"cupy": ABSENT, "wheels": (), "driver": None},
+        "CuPy is not installed",
+        LINE_12,
+    ),
+    "two wheels": (
+        {"cupy": Cupy(), "wheels": ("cupy-cuda13x", "cupy-cuda12x")},
+        "cupy-cuda12x and cupy-cuda13x are both installed and break each other: "
+        "pip uninstall cupy-cuda12x cupy-cuda13x, then",
+        LINE_12,
+    ),
+    "CuPy cannot be imported": (
+        {"cupy": ImportError("libcudart.so.12: cannot open\nshared object file")},
+        "CuPy cannot be imported (ImportError: libcudart.so.12: cannot open)",
+        LINE_12,
+    ),
+    "no driver": ({"cupy": Cupy(), "driver": None}, "no NVIDIA driver is installed", "NVIDIA GPU"),
+    "driver too old": (
+        {"cupy": Cupy(fail(error_of("cudaErrorInsufficientDriver"))), "driver": 11040},
+        "the NVIDIA driver is too old for cupy-cuda12x: update the driver, or",
+        LINE_12,
+    ),
+    "no GPU": (
+        {"cupy": Cupy(fail(error_of("cudaErrorNoDevice")))},
+        "no usable GPU: CUDARuntimeError: cudaErrorNoDevice",
+        "",
+    ),
+    "no GPU, counted": ({"cupy": Cupy(lambda: 0)}, "no NVIDIA GPU was found", ""),
+    "no NVRTC": (
+        {"cupy": Cupy(compile=fail(DynamicLibNotFoundError("libnvrtc.so.12")))},
+        "NVRTC, CUDA's compiler, is missing (DynamicLibNotFoundError: libnvrtc.so.12)",
+        LINE_12,
+    ),
+    "no headers": (
+        {"cupy": Cupy(compile=fail(HEADERS))},
+        'cannot open source file "cuda_runtime.h"',
+        LINE_12,
+    ),
+    "a compiler that dies": (
+        {"cupy": Cupy(compile=fail(OSError("x" * 500)))},
+        "no kernel runs (OSError: xxx",
+        LINE_12,
+    ),
+    "no memory at all": (
+        {"cupy": Cupy(allocate=fail(error_of("cudaErrorMemoryAllocation")))},
+        "no kernel runs (CUDARuntimeError: cudaErrorMemoryAllocation",
+        LINE_12,
+    ),
+    "a kernel that runs wrong": (
+        {"cupy": Cupy(value=41)},
+        "a kernel that writes 42 wrote something else",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_missing_is_told_in_one_line(fault: str, machine: Machine) -> None:
+    pretended, says, ends = FAULTS[fault]
+    machine(**pretended)
+    with pytest.raises(BackendError) as raised:
+        get_backend("cuda")
+    message = str(raised.value)
+    assert says in message
+    assert message.endswith(ends)
+    assert "\n" not in message
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_auto_is_numpy_then_and_says_why(fault: str, machine: Machine) -> None:
+    pretended, _, _ = FAULTS[fault]
+    machine(**pretended)
+    backend, reason = choose_backend()
+    assert backend.name == "numpy"
+    assert get_backend("auto").name == "numpy"
+    assert reason.startswith("no CUDA: ")
+    assert "\n" not in reason
+    with pytest.raises(BackendError) as raised:
+        get_backend("cuda")
+    assert str(raised.value) in reason
+
+
+def test_where_all_is_well_auto_is_cuda(machine: Machine) -> None:
+    cupy = machine(Cupy())
+    assert probe.import_cupy() is cupy
+    backend, reason = choose_backend("float64")
+    assert (backend.name, backend.dtype) == ("cuda", np.float64)
+    assert reason == "a kernel compiled and ran on the GPU"
+
+
+@pytest.mark.parametrize("name", ["cupy", "CuPy-CUDA12x", "cupy-cuda13x", "cupy-cuda11x"])
+def test_wheels_of_cupy_by_any_name(name: str, machine: Machine) -> None:
+    machine(wheels=(name, "cupyx-tools", "cupy_helper"))
+    assert probe.installed_wheels() == [name.lower()]
+
+
+# --- the cache of compiled kernels --------------------------------------------------------------
+
+
+def test_a_cache_that_can_be_written_is_left_alone(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine(Cupy())
+    probe.import_cupy()
+    assert os.environ["CUPY_CACHE_DIR"] == str(tmp_path / "kernel_cache")
+    assert not list((tmp_path / "kernel_cache").iterdir())
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    probe.import_cupy()
+    assert "CUPY_CACHE_DIR" not in os.environ
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_cache_that_cannot_be_written_becomes_a_temporary_one(
+    named: bool, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A file where the folder should be stops root too, whom no mode of a folder stops."""
+    (tmp_path / "home").touch()
+    if named:
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "home" / "cache"))
+    else:
+        monkeypatch.delenv("CUPY_CACHE_DIR")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.setattr(probe.tempfile, "tempdir", str(tmp_path))
+    machine(Cupy())
+    probe.import_cupy()
+    folder = Path(os.environ["CUPY_CACHE_DIR"])
+    assert folder.is_dir()
+    assert folder.parent == tmp_path
+    assert folder.name.startswith("gpucnn-cupy-")
+    monkeypatch.delenv("CUPY_CACHE_DIR")
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_out_of_memory_says_what_was_asked_for_and_what_is_free() -> None:
+    full = Cupy(allocate=fail(OutOfMemoryError("Out of memory allocating 5 bytes")))
+    backend = CudaBackend(full)
+    for allocate in (backend.empty, backend.zeros):
+        with pytest.raises(BackendError) as raised:
+            allocate((1024, 1024, 500))
+        assert str(raised.value) == (
+            "out of memory: 2,000 MiB were asked for, 300 MiB are free; "
+            "try half the batch size (--batch-size)"
+        )
+    full.asarray = fail(OutOfMemoryError())
+    with pytest.raises(BackendError, match=r"^out of memory: 8 MiB were asked for, 300 MiB"):
+        backend.asarray(np.zeros((1024, 2048)))
+
+
+def test_outputs_that_do_not_fit() -> None:
+    """An operation's own allocations as well."""
+    roomy = Cupy()
+    backend = CudaBackend(roomy)
+    x, w = backend.zeros((4, 3, 256, 256)), backend.zeros((8, 3, 1, 1))
+    roomy.empty = fail(OutOfMemoryError())
+    for run in (lambda: backend.relu(x), lambda: backend.conv2d(x, w)):
+        with pytest.raises(BackendError, match=r"^out of memory: \d+ MiB were asked for"):
+            run()
+
+
+# --- the real CuPy ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cupy() -> Any:
+    return pytest.importorskip("cupy")
+
+
+NAMES = [
+    "RawModule",
+    "asarray",
+    "asnumpy",
+    "empty",
+    "ndarray",
+    "ndarray.device",
+    "ndarray.flags",
+    "ndarray.reshape",
+    "zeros",
+    "cuda.Device",
+    "cuda.get_current_stream",
+    "cuda.nvrtc.getVersion",
+    "cuda.runtime.CUDARuntimeError",
+    "cuda.runtime.getDeviceCount",
+    "cuda.runtime.getDeviceProperties",
+    "cuda.runtime.memGetInfo",
+    "cuda.runtime.runtimeGetVersion",
+    "RawModule.get_function",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cupy_has_the_names_that_are_used(name: str, cupy: Any) -> None:
+    found = cupy
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert found is not None
+
+
+def test_the_emulator_has_what_the_backend_uses() -> None:
+    emulator = importlib.import_module("gpucnn.emulator")
+    for name in NAMES:
+        if "runtime" in name or "nvrtc" in name:
+            continue  # for probing alone
+        found: Any = emulator
+        for part in name.split("."):
+            found = getattr(found, part)
+
+
+def test_running_out_of_memory_is_a_memory_error_in_cupy(cupy: Any) -> None:
+    assert issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
+
+
+def test_without_a_gpu_the_real_cupy_is_refused(cupy: Any) -> None:
+    """Importing it works without a driver, and so does much else: that is why it is probed."""
+    if probe.driver_version() is not None:
+        pytest.skip("there is a driver")
+    assert cupy.cuda.is_available() is False
+    assert "cupy" in sys.modules
+    with pytest.raises(BackendError, match=r"^no NVIDIA driver is installed: CUDA needs one"):
+        get_backend("cuda")
+    assert get_backend("auto").name == "numpy"

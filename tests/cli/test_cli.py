@@ -1,0 +1,539 @@
+"""The command line, run within this process: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from available import backend_or_skip
+from small import save_npz, small_data
+
+import gpucnn
+from gpucnn.cli import run
+from gpucnn.cli.runs import Log
+from gpucnn.data import Data
+
+MODEL = """
+from __future__ import annotations
+from dataclasses import dataclass
+import gpucnn
+from gpucnn.nn.layers import Flatten, Layer, Linear
+
+@dataclass(eq=False)
+class Double(Layer):
+    def forward(self, be, x, training=False):
+        return x + x
+    def backward(self, be, grad, input_grad=True):
+        return grad + grad
+
+def build(channels, size, classes):
+    layers = {"flatten": Flatten(), "double": Double(), "fc": Linear(channels * 64, classes)}
+    return gpucnn.Sequential(layers, (channels, *size))
+
+def fixed():
+    return gpucnn.Sequential({"flatten": Flatten(), "fc": Linear(64, 4)}, (1, 8, 8))
+
+def wrong():
+    return 3
+
+def leaving():
+    raise SystemExit(0)
+
+def broken():
+    raise RuntimeError("no luck")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with small data and a model file in it."""
+    monkeypatch.chdir(tmp_path)
+    save_npz("small.npz", small_data())
+    Path("mynet.py").write_text(MODEL)
+    return tmp_path
+
+
+def train(*options: str) -> int:
+    return run(["train", "--data", "small.npz", "--model", "mlp", "--epochs", "2", *options])
+
+
+@contextmanager
+def open_folder(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+def events(folder: str) -> list[dict]:
+    return [json.loads(line) for line in Path(folder, "log.jsonl").read_text().splitlines()]
+
+
+def test_train_saves_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--out", "r", "--batch-size", "16", "--seed", "3") == 0
+    output = capsys.readouterr().out
+    lines = output.splitlines()
+    assert lines[0].startswith("mlp on small: 8,836 parameters, 70 images, ")
+    assert "backend (auto, " in lines[0]  # and why
+    assert [line.split()[:2] for line in lines[1:3]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert "r/" in lines[-2]
+    assert output.isascii()
+    assert sorted(p.name for p in Path("r").iterdir()) == [
+        "checkpoint.npz",
+        "config.json",
+        "log.jsonl",
+    ]
+    config = json.loads(Path("r/config.json").read_text())
+    assert config["settings"]["batch_size"] == 16
+    assert config["settings"]["seed"] == 3
+    log = events("r")
+    assert [e["event"] for e in log] == [
+        "start", "checkpoint", "epoch", "checkpoint", "epoch", "checkpoint", "stop",
+    ]  # fmt: skip
+    epoch = log[2]
+    assert epoch["epoch"] == 1
+    assert set(epoch) >= {
+        "train_loss", "train_accuracy", "test_loss", "test_accuracy", "seconds",
+        "images_per_second",
+    }  # fmt: skip
+    assert 0 <= epoch["test_accuracy"] <= 1
+
+
+def test_why_steps_are_not_recorded_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend_or_skip("emulated")
+    why = "steps are launched operation by operation: layer 'dropout' draws its masks on the host"
+    for model, said in (("mlp", False), ("small_cnn", True)):
+        assert train("--backend", "emulated", "--model", model, "--epochs", "1") == 0
+        assert (why in capsys.readouterr().out.splitlines()) == said
+
+
+def test_the_command_gives_what_the_interface_gives(folder: Path) -> None:
+    train("--out", "r", "--seed", "2")
+    data = gpucnn.data.load("small.npz")
+    model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4, seed=2)
+    list(gpucnn.fit(model, data, epochs=2, seed=2))
+    saved = gpucnn.load_model("r/checkpoint.npz").state_dict()
+    assert all(np.array_equal(saved[key], value) for key, value in model.state_dict().items())
+
+
+def test_runs_get_numbers_and_are_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train() == train() == 0
+    assert sorted(p.name for p in Path("runs").iterdir()) == ["mlp-small-1", "mlp-small-2"]
+    capsys.readouterr()
+    before = Path("runs/mlp-small-1/checkpoint.npz").read_bytes()
+    assert train("--out", "runs/mlp-small-1", "--seed", "9") == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert Path("runs/mlp-small-1/checkpoint.npz").read_bytes() == before
+
+
+def test_options_reach_the_run(folder: Path) -> None:
+    assert train(
+        "--out", "r", "--optimizer", "adamw", "--lr", "0.01", "--weight-decay", "0.1",
+        "--schedule", "one-cycle", "--loss", "mse", "--validation", "20", "--early-stopping", "1",
+        "--keep-best", "--limit", "60", "--checkpoint-every", "2", "--batch-size", "8",
+    ) == 0  # fmt: skip
+    start = events("r")[0]
+    assert (start["train_images"], start["validation_images"]) == (40, 20)
+    settings = start["settings"]
+    assert settings["optimizer"]["type"] == "AdamW"
+    assert settings["optimizer"]["lr"] == 0.01
+    assert settings["optimizer"]["weight_decay"] == 0.1
+    assert settings["schedule"]["type"] == "OneCycleLR"
+    assert settings["loss"]["type"] == "MSELoss"
+    assert (settings["early_stopping"], settings["keep_best"]) == (1, True)
+    assert len([e for e in events("r") if e["event"] == "checkpoint"]) > 4
+
+
+def test_default_recipe_is_the_promised_one(folder: Path) -> None:
+    assert run(["train", "--data", "small.npz", "--model", "mlp", "--out", "r"]) == 0
+    settings = events("r")[0]["settings"]
+    assert (settings["epochs"], settings["batch_size"]) == (5, 64)
+    assert settings["optimizer"]["type"] == "SGD"
+    assert (settings["optimizer"]["lr"], settings["optimizer"]["momentum"]) == (0.05, 0.9)
+    assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.2}
+
+
+def test_fast_recipe_is_the_one_that_was_chosen(folder: Path) -> None:
+    words = ["train", "--data", "small.npz", "--model", "mlp", "--out", "r"]
+    assert run([*words, "--recipe", "fast", "--epochs", "2"]) == 0
+    settings = events("r")[0]["settings"]
+    assert (settings["epochs"], settings["batch_size"]) == (2, 512)
+    assert settings["optimizer"]["type"] == "Adam"
+    assert (settings["optimizer"]["lr"], settings["optimizer"]["betas"]) == (0.01, [0.7, 0.9])
+    assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.3}
+
+
+def test_resume_of_a_finished_run_and_what_may_not_change(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--out", "r") == 0
+    before = Path("r/checkpoint.npz").read_bytes()
+    assert run(["train", "--out", "r", "--resume"]) == 0
+    assert run(["train", "--resume", "r"]) == 0
+    assert run(["train", "--resume", "r/checkpoint.npz", "--epochs", "2"]) == 0
+    assert Path("r/checkpoint.npz").read_bytes() == before
+    assert [e["epoch"] for e in events("r") if e["event"] == "epoch"] == [1, 2]
+    capsys.readouterr()
+    assert run(["train", "--resume", "r", "--epochs", "9"]) == 2
+    assert "--epochs was 2 when r began, now 9" in capsys.readouterr().err
+    assert run(["train", "--resume", "r", "--lr", "0.5"]) == 2
+    assert "--lr was left to the recipe" in capsys.readouterr().err
+
+
+def test_a_resumed_log_forgets_what_its_checkpoint_does_not_know(folder: Path) -> None:
+    assert train("--out", "r") == 0
+    path = Path("r/log.jsonl")
+    before = path.read_text()
+    with Log(path, completed=1):
+        pass
+    kept = [line for line in before.splitlines() if '"epoch", "step": 4,' not in line]
+    assert path.read_text().splitlines() == kept
+    assert [e["epoch"] for e in events("r") if e["event"] == "epoch"] == [1]
+    path.write_text(before + '{"event": "epoch", "st')
+    with Log(path, completed=2):
+        pass
+    assert path.read_text() == before
+
+
+def test_resume_works_from_another_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert train("--out", "r") == 0
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert run(["train", "--resume", "../r"]) == 0
+
+
+def test_resume_without_a_run_begins_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--out", "r", "--resume") == 0
+    assert "no run in r yet: beginning anew" in capsys.readouterr().err
+    assert run(["train", "--resume"]) == 2
+    assert "--resume needs the run's folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--resume typo", "there is no run in typo to resume"),
+        ("--resume typo.npz", "takes a run's folder or its checkpoint.npz"),
+        ("--resume r/backup.npz", "takes a run's folder or its checkpoint.npz"),
+        ("--out elsewhere --resume r", "are two folders: give one"),
+        ("--out small.npz", "--out small.npz: File exists"),
+        ("--out small.npz/x", "--out small.npz/x: Not a directory"),
+    ],
+)
+def test_places_that_are_no_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    assert train("--out", "r") == 0
+    capsys.readouterr()
+    before = sorted(folder.rglob("*"))
+    assert train(*words.split()) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_checkpoint_without_a_run_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("r").mkdir()
+    data = gpucnn.data.load("small.npz")
+    model = gpucnn.models.mlp(size=8, classes=4)
+    list(gpucnn.fit(model, data, epochs=1, checkpoint="r/checkpoint.npz"))
+    before = Path("r/checkpoint.npz").read_bytes()
+    assert train("--out", "r") == 2
+    assert Path("r/checkpoint.npz").read_bytes() == before
+
+
+def test_one_folder_holds_one_run_at_a_time(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    assert train("--out", "r") == 0
+    capsys.readouterr()
+    with open_folder("r") as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        assert run(["train", "--resume", "r"]) == 2
+        assert "another run is at work in r" in capsys.readouterr().err
+    assert run(["train", "--resume", "r"]) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    ['[]', '{"limit": "x"}', '{"recipe": []}', '{"model": 5}', '{"schedule": []}', '{"resize": 3}',
+     '{"foo": 1}', '{"epochs": null}'],
+)  # fmt: skip
+def test_a_config_that_was_edited_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: str
+) -> None:
+    assert train("--out", "r") == 0
+    Path("r/config.json").write_text(f'{{"options": {options}}}')
+    capsys.readouterr()
+    assert run(["train", "--resume", "r"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_an_overflow_in_the_last_step_saves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--out", "r", "--lr", "1e300", "--epochs", "1", "--batch-size", "70") == 1
+    assert "infinite; a lower learning rate may help" in capsys.readouterr().err
+    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz").flat_parameters).all()
+
+
+def test_evaluate_draws_the_split_that_was_trained_with(folder: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Path("noise", name).mkdir(parents=True)
+        for index in range(40):
+            pixels = rng.integers(0, 256, (8, 8), np.uint8)
+            image.fromarray(pixels).save(f"noise/{name}/{index}.png")
+    own = ["--data", "noise", "--model", "mlp", "--seed", "3", "--epochs", "40", "--lr", "0.2"]
+    assert run(["train", *own, "--out", "r"]) == 0
+    last = [e for e in events("r") if e["event"] == "epoch"][-1]
+    assert last["train_accuracy"] > 0.95
+    saved = gpucnn.load_model("r/checkpoint.npz")
+    data = gpucnn.data.load("noise", seed=3)
+    assert gpucnn.evaluate(saved, data.test).accuracy == last["test_accuracy"]
+    assert run(["evaluate", "r", "--data", "noise", "--json"]) == 0
+
+
+def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("--out", "r")
+    data = small_data()
+    save_npz("more.npz", Data(data.train, data.test, (*data.classes, "e"), "more"))
+    content = dict(np.load("more.npz"))
+    content["y_train"][0] = 4
+    np.savez("more.npz", **content)
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "more.npz"]) == 2
+    assert "has the classes 0, 1, 2, 3, 4; the network knows 0, 1, 2, 3" in capsys.readouterr().err
+
+
+def test_weights_that_a_model_file_loads_are_kept(folder: Path) -> None:
+    Path("pre.py").write_text(
+        MODEL + "\ndef pretrained():\n    model = fixed()\n    state = model.state_dict()\n"
+        "    state['fc.weight'][...] = 0.125\n    model.load_state_dict(state)\n    return model\n"
+    )
+    own = ["--data", "small.npz", "--model", "pre.py:pretrained", "--lr", "0", "--epochs", "1"]
+    assert run(["train", *own, "--out", "r", "--seed", "7"]) == 0
+    assert np.all(gpucnn.load_model("r/checkpoint.npz").state_dict()["fc.weight"] == 0.125)
+
+
+def test_predict_gives_what_the_loss_makes_of_scores(folder: Path) -> None:
+    images = small_data().test.images
+    for loss, total in (("cross-entropy", True), ("mse", False), ("bce-with-logits", False)):
+        train("--out", loss, "--loss", loss, "--epochs", "9")
+        model = gpucnn.load_model(f"{loss}/checkpoint.npz")
+        rows = model.predict(images)
+        assert bool(np.allclose(rows.sum(1), 1, atol=1e-5)) == total
+        if loss == "bce-with-logits":
+            assert np.all((rows > 0) & (rows < 1))
+
+
+def test_a_damaged_checkpoint_is_kept_and_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--out", "r")
+    content = bytearray(Path("r/checkpoint.npz").read_bytes())
+    content[1000] ^= 1
+    Path("r/checkpoint.npz").write_bytes(content)
+    for command in (["train", "--resume", "r"], ["evaluate", "r", "--data", "small.npz"]):
+        capsys.readouterr()
+        assert run(command) == 2
+        error = capsys.readouterr().err
+        assert (
+            error
+            == "gpucnn: r/checkpoint.npz is damaged or incomplete: its SHA-256 does not match\n"
+        )
+    assert Path("r/checkpoint.npz").read_bytes() == content
+    Path("r/config.json").write_text("{")
+    assert run(["train", "--resume", "r"]) == 2
+    assert "config.json is damaged" in capsys.readouterr().err
+
+
+def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train("--out", "r")
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "small.npz", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    last = [e for e in events("r") if e["event"] == "epoch"][-1]
+    assert figures["accuracy"] == last["test_accuracy"]
+    assert figures["loss"] == last["test_loss"]
+    assert (figures["images"], figures["correct"]) == (40, round(40 * figures["accuracy"]))
+    assert run(["evaluate", "r/checkpoint.npz", "--data", "small.npz"]) == 0
+    assert "of 40 images of small" in capsys.readouterr().out
+    assert run(["evaluate", "r"]) == 2
+    assert "trained on 'small': give its place as --data" in capsys.readouterr().err
+    assert run(["evaluate", "r", "--data", "mnist"]) == 2
+    assert (
+        "mnist has the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; the network knows 0, 1, 2, 3"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_model_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["--data", "small.npz", "--model", "mynet.py:build"]
+    assert run(["train", *own, "--epochs", "1", "--out", "r"]) == 0
+    assert run(["train", "--data", "small.npz", "--model", "mynet.py:fixed", "--out", "f"]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", "r", *own]) == 0
+    assert run(["evaluate", "f", "--data", "small.npz"]) == 0  # built from the checkpoint alone
+    assert run(["evaluate", "f", *own]) == 2
+    assert "the checkpoint is of another model" in capsys.readouterr().err
+    # A fresh process does not know the layer of that file.
+    command = [sys.executable, "-m", "gpucnn", "evaluate", "r", "--data", "small.npz"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "unknown layer 'Double'" in result.stderr
+    assert "--model" in result.stderr
+
+
+def test_seeds_reach_models_that_take_none(folder: Path) -> None:
+    for seed in ("0", "0", "1"):
+        run(["train", "--data", "small.npz", "--model", "mynet.py:fixed", "--seed", seed])
+    states = [
+        gpucnn.load_model(f"runs/mynet-small-{number}/checkpoint.npz").state_dict()["fc.weight"]
+        for number in (1, 2, 3)
+    ]
+    np.testing.assert_array_equal(states[0], states[1])
+    assert np.all(states[0] != states[2])
+
+
+def test_predict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    train("--out", "r", "--epochs", "20", "--lr", "0.1")
+    data = small_data()
+    for index in range(3):
+        image.fromarray(data.test.images[index, 0]).save(f"{index}.png")
+    capsys.readouterr()
+    assert run(["predict", "r", "0.png", "1.png", "2.png", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    probabilities = gpucnn.load_model("r/checkpoint.npz").predict(data.test.images[:3])
+    for index, row in enumerate(found):
+        assert row["image"] == f"{index}.png"
+        assert row["class"] == str(probabilities[index].argmax())
+        assert row["probability"] == pytest.approx(probabilities[index].max(), rel=1e-5)
+        assert len(row["top"]) == 3
+    assert run(["predict", "r", "0.png", "--show"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"0.png: {found[0]['class']} ")
+    assert len(lines) == 1 + 8
+    Path("bad.png").write_text("no picture")
+    assert run(["predict", "r", "0.png", "bad.png"]) == 2
+    assert "bad.png" in capsys.readouterr().err
+    assert run(["predict", "r", "0.png", "--prepare", "digits"]) == 2
+    assert "did you mean 'digit'" in capsys.readouterr().err
+
+
+def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["summary", "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    assert sum(row["parameters"] for row in layers) == 61_706
+    assert sum(row["multiply_adds"] for row in layers) == 416_520
+    assert layers[2]["receptive_field"] == 2 * [{"size": 6, "stride": 2.0, "centre": 1.0}]
+    assert layers[-1]["receptive_field"] is None
+    assert run(["summary", "mlp", "--data", "small.npz"]) == 0
+    assert "8,836" in capsys.readouterr().out
+    train("--out", "r")
+    capsys.readouterr()
+    assert run(["summary", "r"]) == 0
+    assert "8,320" in capsys.readouterr().out
+    assert run(["summary", "mynet.py:fixed"]) == 0
+    assert "Linear" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "required: COMMAND"),
+        ("trian", "unknown command 'trian': did you mean 'train'?"),
+        ("train --epocs 3", "unknown option '--epocs': did you mean '--epochs'?"),
+        ("train --epochs=x", "invalid int value: 'x'"),
+        ("train extra", "one argument too many: 'extra'"),
+        ("train --epochs 0", "epochs must be a whole number, at least 1, got 0"),
+        ("train --batch-size 0", "batch_size must be a whole number, at least 1, got 0"),
+        ("train --batch-size -4", "batch_size must be a whole number"),
+        ("train --lr nan", "lr must be a finite number, at least 0, got nan"),
+        ("train --lr -1", "lr must be a finite number"),
+        ("train --lr inf", "lr must be a finite number"),
+        ("train --model lenet6", "unknown model 'lenet6': did you mean 'lenet5'?"),
+        ("train --backend nunpy", "unknown backend 'nunpy': did you mean 'numpy'?"),
+        ("train --optimizer sdg", "unknown optimizer 'sdg': did you mean 'sgd'?"),
+        ("train --schedule cosin", "unknown schedule 'cosin': did you mean 'cosine'?"),
+        ("train --recipe defualt", "unknown recipe 'defualt': did you mean 'default'?"),
+        ("train --loss crossentropy", "did you mean 'cross-entropy'?"),
+        ("train --optimizer adam --momentum 0.5", "Adam has no momentum"),
+        ("train --keep-best", "set validation"),
+        ("train --limit 0", "0"),
+        ("train --limit 99999", "99999"),
+        ("train --validation 70", "70"),
+        ("train --data nowhere", "nowhere"),
+        ("train --resize 3x", "HEIGHTxWIDTH"),
+        ("train --resize 3x3", "resize is for folders of images"),
+        ("train --model nothing.py:build", "no such file"),
+        ("train --model mynet.py:nothing", "has no function 'nothing'"),
+        ("train --model mynet.py:wrong", "must return a gpucnn.Sequential, got int"),
+        ("train --model mynet.py:broken", "RuntimeError: no luck"),
+        ("train --model mynet.py:leaving", "SystemExit: 0"),
+        ("train --loss bce", "end the model in a Sigmoid"),
+        ("train --model small.npz", "unknown model"),
+        ("train --model lenet5", "at least 12x12"),
+        ("evaluate nothing", "no checkpoint at nothing"),
+        ("evaluate small.npz", "small.npz is damaged or incomplete"),
+        ("predict small.npz", "required: IMAGE"),
+        ("summary lenet", "did you mean 'lenet5'?"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
+) -> None:
+    argv = words.split()
+    if argv[:1] == ["train"] and "--data" not in argv:
+        argv += ["--data", "small.npz"]
+    if argv[:1] == ["train"] and "--model" not in argv:
+        argv += ["--model", "mlp"]
+    assert run(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("gpucnn: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert not Path("runs").exists()
+
+
+def test_debug_shows_the_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--model", "lenet6", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_diverging_run_fails_with_status_1(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--out", "r", "--lr", "1e30", "--schedule", "constant") == 1
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "is not finite; a lower learning rate may help" in captured.err
+    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz").flat_parameters).all()
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as leaving:
+            run(argv)
+        assert leaving.value.code == 0
+        assert "examples:" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        run(["--version"])
+    assert capsys.readouterr().out == f"gpucnn {gpucnn.__version__}\n"

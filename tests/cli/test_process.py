@@ -1,0 +1,264 @@
+"""The command as a process: signals, kills, pipes and terminals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from small import save_npz, small_data
+
+from gpucnn.training import checkpoint
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and terminals")
+
+COMMAND = [sys.executable, "-m", "gpucnn"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "small.npz"
+    save_npz(path, small_data(600))
+    return path
+
+
+def command(data: Path, out: Path, *options: str, epochs: int = 8) -> list[str]:
+    run = ["train", "--data", str(data), "--model", "mlp", "--epochs", str(epochs)]
+    return [*COMMAND, *run, "--batch-size", "4", "--out", str(out), *options]
+
+
+def start(words: list[str], **options: object) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(words, text=True, **{**pipes, **options})  # type: ignore[call-overload]
+
+
+def wait_for(path: Path, text: str) -> None:
+    """Wait until ``text`` stands in a file."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and text in path.read_text()):
+        assert time.monotonic() < deadline, f"no {text!r} in {path}"
+        time.sleep(0.01)
+
+
+def final(folder: Path) -> bytes:
+    return (folder / "checkpoint.npz").read_bytes()
+
+
+def test_twenty_kills_change_nothing(data: Path, tmp_path: Path) -> None:
+    """SIGKILL at random moments, from the start of Python to the end; each run is then resumed."""
+    whole = tmp_path / "whole"
+    began = time.monotonic()
+    subprocess.run(command(data, whole, "--checkpoint-every", "7"), check=True, capture_output=True)
+    lasted = time.monotonic() - began
+    rng = random.Random(5)
+    reached = set()
+    for number in range(20):
+        out = tmp_path / str(number)
+        words = command(data, out, "--checkpoint-every", "7")
+        process = start(words)
+        time.sleep(rng.uniform(0.0, lasted))
+        process.kill()
+        process.communicate()
+        if (out / "checkpoint.npz").exists():
+            reached.add(checkpoint.load(out / "checkpoint.npz").metadata["epoch"])
+        subprocess.run([*words, "--resume"], check=True, capture_output=True)
+        assert final(out) == final(whole), f"kill {number}"
+        lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        assert [e["epoch"] for e in lines if e["event"] == "epoch"] == list(range(1, 9))
+    assert len(reached) > 2, "the kills did not meet the run at different moments"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
+)
+def test_a_signal_saves_and_resume_goes_on(
+    data: Path, tmp_path: Path, number: int, status: int
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    subprocess.run(command(data, whole), check=True, capture_output=True)
+    process = start(command(data, out))
+    wait_for(out / "log.jsonl", '"epoch": 2,')
+    process.send_signal(number)
+    output, error = process.communicate(timeout=60)
+    assert process.returncode == status, error
+    assert error == ""
+    assert "--resume goes on from there" in output
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["reason"]) == ("stop", "interrupted")
+    subprocess.run(command(data, out, "--resume"), check=True, capture_output=True)
+    assert final(out) == final(whole)
+
+
+def test_a_second_signal_leaves_at_once(data: Path, tmp_path: Path) -> None:
+    # The first is handled after a step: keep the process inside one by stopping it meanwhile.
+    process = start(command(data, tmp_path / "out", epochs=500))
+    wait_for(tmp_path / "out" / "log.jsonl", '"event": "epoch"')
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert checkpoint.load(tmp_path / "out" / "checkpoint.npz")
+
+
+def test_a_closed_pipe_ends_quietly(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    reader, writer = os.pipe()
+    process = start(command(data, out, epochs=500), stdout=writer)
+    os.close(writer)
+    first = os.read(reader, 10)
+    os.close(reader)
+    _, error = process.communicate(timeout=60)
+    assert first.startswith(b"mlp on")
+    assert error == ""
+    assert process.returncode == 141
+    last = json.loads((out / "log.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["reason"]) == ("stop", "interrupted")
+    result = subprocess.run(
+        f"{sys.executable} -m gpucnn summary | true", shell=True, capture_output=True, check=False
+    )
+    assert result.stderr == b""
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -> None:
+    """A limit on file sizes stands in for the disk, set when the first checkpoint is there."""
+    resource = pytest.importorskip("resource")
+    out = tmp_path / "out"
+    process = start(
+        command(data, out, epochs=500),
+        preexec_fn=lambda: signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
+    wait_for(out / "log.jsonl", '"event": "epoch"')
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2000, 2000))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.count("\n") == 1
+    assert "File too large" in error
+    assert checkpoint.load(out / "checkpoint.npz").metadata["epoch"] >= 0
+    assert not list(out.glob(".*.tmp"))
+
+
+def test_closed_and_full_outputs(data: Path, tmp_path: Path) -> None:
+    """Closed by the shell, or a device that takes nothing: the run is saved, or goes on."""
+    words = " ".join(command(data, tmp_path / "closed", epochs=2))
+    result = subprocess.run(f"{words} >&- 2>&-", shell=True, check=False)
+    assert result.returncode == 0
+    assert checkpoint.load(tmp_path / "closed" / "checkpoint.npz").metadata["epoch"] == 2
+    with open("/dev/full", "w") as full:
+        process = start(command(data, tmp_path / "full", epochs=500), stdout=full)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error == "gpucnn: cannot write standard output: No space left on device\n"
+    assert checkpoint.load(tmp_path / "full" / "checkpoint.npz")
+
+
+def test_a_signal_while_the_data_are_read_is_a_stop_like_any_other(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import os, signal, sys, gpucnn.data, gpucnn.cli\n"
+        "load = gpucnn.data.load\n"
+        "def slow(*a, **k): os.kill(os.getpid(), signal.SIGTERM); return load(*a, **k)\n"
+        "gpucnn.data.load = slow\n"
+        "sys.exit(gpucnn.cli.run(sys.argv[1:]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *command(data, out)[3:]], capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (143, b"")
+    assert checkpoint.load(out / "checkpoint.npz").metadata["index"] == 1
+
+
+def run_in_terminal(words: list[str], **env: str) -> tuple[str, int]:
+    """Run a command in a pseudo-terminal of 100 columns; return what it wrote and its status."""
+    import pty
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30", **env})
+        os.execvp(words[0], words)
+    written = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:  # Linux's way to say that the other end has closed
+            break
+        if not chunk:
+            break
+        written += chunk
+    os.close(terminal)
+    return written.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_terminal_gets_a_live_display_and_is_left_as_it_was(data: Path, tmp_path: Path) -> None:
+    text, status = run_in_terminal(command(data, tmp_path / "out"), LC_ALL="C.UTF-8")
+    assert status == 0
+    assert "\x1b[?25l" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert "images/s" in text
+    assert "left" in text
+    assert "epoch 8/8" in text
+    assert "╭" in text
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}],
+    ids=["dumb", "no colour", "ascii"],
+)
+def test_plain_lines_where_a_terminal_can_or_should_do_no_more(
+    data: Path, tmp_path: Path, env: dict[str, str]
+) -> None:
+    text, status = run_in_terminal(command(data, tmp_path / "out"), **env)
+    assert status == 0
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert sum(line.startswith("epoch ") for line in text.splitlines()) == 8
+
+
+def test_piped_output_has_one_line_an_epoch(data: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        command(data, tmp_path / "out"), capture_output=True, text=True, check=True
+    )
+    lines = result.stdout.splitlines()
+    assert [line.startswith("epoch ") for line in lines[:10]] == [False, *[True] * 8, False]
+    assert "\x1b" not in result.stdout
+    assert "\r" not in result.stdout
+    assert result.stderr == ""
+
+
+def test_a_first_start_says_that_kernels_are_compiled(data: Path, tmp_path: Path) -> None:
+    if not shutil.which("g++") or sys.platform != "linux":
+        pytest.skip("the emulated backend needs Linux and g++")
+    env = {**os.environ, "GPUCNN_CACHE_DIR": str(tmp_path / "cache")}
+    words = command(data, tmp_path / "out", "--backend", "emulated", "--limit", "4", epochs=1)
+    first, again = (
+        subprocess.run(
+            [*words, "--out", str(tmp_path / name)], env=env, capture_output=True, check=True
+        )
+        for name in ("first", "again")
+    )
+    assert first.stderr == b"compiling kernels, once on this machine\n"
+    assert again.stderr == b""
+
+
+def test_a_name_that_the_locale_lacks_is_escaped(data: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
+    result = subprocess.run(
+        [*COMMAND, "evaluate", str(tmp_path / "gewählt.npz")],
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.isascii()
+    assert b"hlt.npz\n" in result.stderr

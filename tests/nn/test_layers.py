@@ -1,0 +1,161 @@
+"""Layers: shapes, gradients, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_gradients import directional_derivative
+
+from gpucnn.backends import get_backend
+from gpucnn.errors import SettingError, ShapeError
+from gpucnn.nn import layers
+from gpucnn.nn.layers import Layer
+from gpucnn.nn.sequential import Sequential
+
+BOUND = 1e-6
+
+LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
+    "conv": (layers.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=1, groups=2), (2, 7, 6)),
+    "conv same": (layers.Conv2d(3, 2, 4, padding="same", dilation=2, bias=False), (3, 8, 7)),
+    "conv transpose": (
+        layers.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
+        (4, 4, 3),
+    ),
+    "linear": (layers.Linear(12, 5), (3, 2, 2)),
+    "max pool": (layers.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 6, 7)),
+    "avg pool": (layers.AvgPool2d(3, stride=2, padding=1, count_include_pad=False), (2, 6, 7)),
+    "sum pool": (layers.SumPool2d((2, 3)), (2, 6, 7)),
+    "l1 pool": (layers.LPPool2d(1, 2), (2, 6, 4)),
+    "l2 pool": (layers.LPPool2d(2, 3, stride=2, ceil_mode=True), (2, 6, 7)),
+    "relu": (layers.ReLU(), (2, 3, 4)),
+    "sigmoid": (layers.Sigmoid(), (2, 3, 4)),
+    "tanh": (layers.Tanh(), (2, 3, 4)),
+    "softmax": (layers.Softmax(), (5, 1, 2)),
+    "flatten": (layers.Flatten(), (2, 3, 4)),
+    "dropout": (layers.Dropout(0.3), (2, 3, 4)),
+}
+
+
+def test_every_layer_is_in_the_table() -> None:
+    public = {name for name in layers.__all__ if name not in ("Layer", "Parameter")}
+    assert public == {type(layer).__name__ for layer, _ in LAYERS.values()}
+
+
+def in_a_model(layer: Layer, shape: tuple[int, int, int]) -> Sequential:
+    if isinstance(layer, layers.Linear):
+        stack: dict[str, Layer] = {"flatten": layers.Flatten(), "layer": layer}
+    else:
+        stack = {"layer": layer}
+    return Sequential(stack, shape, backend=get_backend("numpy", "float64"))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients_of_layers(name: str) -> None:
+    layer, shape = LAYERS[name]
+    model = in_a_model(layer, shape)
+    rng = np.random.default_rng(3)
+    # Distinct values, evenly spaced and none near zero: a step crosses no kink and makes no tie.
+    values = np.linspace(-1, 1, 2 * np.prod(shape)) + 0.01
+    x = rng.permutation(values).reshape(2, *shape)
+    weights = rng.normal(size=(2, *model.output_shape))
+
+    def output(x: np.ndarray) -> float:
+        model.seed_dropout(5, 0)  # the same mask at every step
+        return float(np.sum(model.forward(x, training=True) * weights))
+
+    output(x)
+    grad = model.backward(weights, input_grad=True)
+    direction = rng.normal(size=x.shape)
+    slope = directional_derivative(lambda t: output(x + t * direction), 2.0**-12)
+    assert np.sum(grad * direction) == pytest.approx(slope, rel=BOUND)
+    for key, parameter in model.named_parameters():
+        start, direction = parameter.data.copy(), rng.normal(size=parameter.shape)
+
+        def moved(t: float, data: object = parameter.data, at: tuple = (start, direction)) -> float:
+            data[...] = at[0] + t * at[1]
+            return output(x)
+
+        slope = directional_derivative(moved, 2.0**-8)
+        parameter.data[...] = start
+        assert np.sum(parameter.grad * direction) == pytest.approx(slope, rel=BOUND), key
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_shapes_of_layers_are_those_of_their_outputs(name: str) -> None:
+    layer, shape = LAYERS[name]
+    model = in_a_model(layer, shape)
+    assert model.forward(np.ones((3, *shape))).shape == (3, *model.output_shape)
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "dropout"])
+def test_training_and_inference_give_the_same(name: str) -> None:
+    layer, shape = LAYERS[name]
+    model = in_a_model(layer, shape)
+    x = np.random.default_rng(0).normal(size=(2, *shape))
+    np.testing.assert_array_equal(model.forward(x), model.forward(x, training=True))
+
+
+def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
+    with pytest.raises(SettingError, match="gpucnn has a layer called ReLU: choose another name"):
+        type("ReLU", (Layer,), {})
+    assert Layer.types["ReLU"] is layers.ReLU
+
+
+def test_backward_needs_a_training_forward_and_runs_once() -> None:
+    model = in_a_model(*LAYERS["conv"])
+    x = np.ones((1, 2, 7, 6))
+    y = model.forward(x)
+    with pytest.raises(SettingError, match="backward needs a forward with training=True"):
+        model.backward(y)
+    model.forward(x, training=True)
+    model.backward(y)
+    with pytest.raises(SettingError, match="backward needs a forward"):
+        model.backward(y)
+
+
+def test_dropout_scales_what_it_keeps_and_changes_its_mask() -> None:
+    model = Sequential([layers.Dropout(0.25)], (1, 100, 100))
+    x = np.ones((1, 1, 100, 100), np.float32)
+    first, second = model.forward(x, training=True), model.forward(x, training=True)
+    assert set(np.unique(first)) == {0, np.float32(4 / 3)}
+    assert np.mean(first == 0) == pytest.approx(0.25, abs=0.02)
+    assert np.any(first != second)
+    np.testing.assert_array_equal(model.forward(x), x)
+    model.seed_dropout(0, 1)
+    np.testing.assert_array_equal(model.forward(x, training=True), second)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: layers.Conv2d(0, 4, 3), "in_channels must be a whole number"),
+        (lambda: layers.Conv2d(3, 4, 3, groups=2), "groups 2 must divide in_channels 3"),
+        (lambda: layers.Conv2d(1, 4, 0), "kernel_size must be at least 1"),
+        (lambda: layers.Conv2d(1, 4, 3, stride=0), "stride must be at least 1"),
+        (lambda: layers.Conv2d(1, 4, 3, stride=2, padding="same"), "needs a stride of 1"),
+        (lambda: layers.Conv2d(1, 4, 3, padding="sam"), '"same" or "valid"'),
+        (lambda: layers.Conv2d(1, 4, 3, init="uniforn"), "did you mean 'uniform'"),
+        (lambda: layers.MaxPool2d(2, padding=2), "more than half of the kernel"),
+        (lambda: layers.LPPool2d(3, 2), "norm_type must be 1 or 2"),
+        (lambda: layers.Linear(4, 0), "out_features must be a whole number"),
+        (lambda: layers.Dropout(1.0), "p must be a finite number"),
+        (lambda: layers.Dropout(float("nan")), "p must be a finite number"),
+    ],
+)
+def test_layers_refuse_bad_arguments_when_they_are_made(make: object, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("stack", "message"),
+    [
+        ({"c": layers.Conv2d(3, 4, 3)}, r"layer 'c' \(Conv2d\) with input \(1, 8, 8\): takes 3"),
+        ({"c": layers.Conv2d(1, 4, 9)}, r"layer 'c' \(Conv2d\).*9 does not fit.*\(8, 8\)"),
+        ({"f": layers.Linear(64, 3)}, r"layer 'f' \(Linear\).*\(64,\).*\(1, 8, 8\).*Flatten"),
+        ({"p": layers.MaxPool2d(9)}, r"layer 'p' \(MaxPool2d\).*9 does not fit"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named_with_both_shapes(stack: dict, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        Sequential(stack, (1, 8, 8))

@@ -1,0 +1,270 @@
+"""A plan does what its layers do one after the other, and its memory is nobody else's."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import gpucnn
+from gpucnn.backends import Backend, get_backend
+from gpucnn.backends.numpy import fused
+from gpucnn.errors import ArrayError, SettingError, ShapeError
+from gpucnn.nn import plan
+from gpucnn.nn.layers import AvgPool2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Tanh
+from gpucnn.nn.sequential import MOST_PLANS, Sequential
+
+JOINED = "conv+relu+pool"
+
+
+def network(conv: Conv2d, plane: tuple[int, int], pool: MaxPool2d | None = None) -> Sequential:
+    layers = {"conv": conv, "relu": ReLU(), "pool": pool or MaxPool2d(2)}
+    return Sequential(layers, (conv.in_channels, *plane), backend=get_backend("numpy", "float64"))
+
+
+def by_layers(model: Sequential, x: np.ndarray, grad: np.ndarray) -> list[np.ndarray]:
+    """Return output, input gradient and parameter gradients, one layer after the other."""
+    be = model.backend
+    outputs = x
+    for layer in model.layers.values():
+        outputs = layer.forward(be, outputs, training=True)
+    for layer in reversed(model.layers.values()):
+        grad = layer.backward(be, grad)
+    return [outputs, grad, *(parameter.grad.copy() for parameter in model.parameters())]
+
+
+def by_plan(model: Sequential, x: np.ndarray, grad: np.ndarray) -> list[np.ndarray]:
+    outputs = model.forward(x, training=True)
+    input_grad = model.backward(grad, input_grad=True)
+    return [outputs, input_grad, *(parameter.grad.copy() for parameter in model.parameters())]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_joined_block_does_what_its_layers_do(data: st.DataObject) -> None:
+    size = st.integers(1, 5)
+    kernel = data.draw(st.tuples(size, size), "kernel")
+    padding = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3)), "padding")
+    least = [max(1, k + 1 - 2 * p) for k, p in zip(kernel, padding, strict=True)]
+    plane = tuple(low + data.draw(st.integers(0, 6), "more") for low in least)
+    channels, outputs, samples = (data.draw(st.integers(1, 4), name) for name in "COn")
+    bias = data.draw(st.booleans(), "bias")
+    conv = Conv2d(channels, outputs, kernel, padding=padding, bias=bias)
+    model = network(conv, plane)
+    strip = data.draw(st.sampled_from([1, 2000, fused.STRIP_BYTES]), "strip")
+    with patch.object(fused, "STRIP_BYTES", strip):  # one row, some or all at a time
+        assert list(model.plan(samples, True)) == list(model.plan(samples)) == [JOINED]
+    rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
+    for _ in range(2):  # the second time in used memory
+        x = rng.standard_normal((samples, *model.input_shape))
+        grad = rng.standard_normal((samples, *model.output_shape))
+        wanted = by_layers(model, x, grad)
+        np.testing.assert_allclose(model.forward(x), wanted[0], rtol=1e-11, atol=1e-11)
+        for one, other in zip(by_plan(model, x, grad), wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
+
+
+def test_a_plan_for_evaluation_has_no_backward() -> None:
+    model = network(Conv2d(1, 1, 3), (6, 6))
+    be, (block,) = model.backend, model.plan(2).values()
+    block.forward(be, np.ones((2, 1, 6, 6)))
+    with pytest.raises(SettingError, match="plan for training"):
+        block.backward(be, np.ones((2, 1, 2, 2)))
+
+
+def test_padding_may_be_same() -> None:
+    model = network(Conv2d(2, 3, (4, 3), padding="same"), (7, 6))
+    rng = np.random.default_rng(0)
+    x, grad = rng.standard_normal((5, 2, 7, 6)), rng.standard_normal((5, 3, 3, 3))
+    for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_ties_go_to_the_first_element_in_a_joined_block() -> None:
+    model = network(Conv2d(1, 1, 1), (4, 4))
+    model.load_state_dict({"conv.weight": np.ones((1, 1, 1, 1)), "conv.bias": np.zeros(1)})
+    for pattern in np.ndindex(2, 2, 2, 2):
+        x = np.tile(np.reshape(pattern, (2, 2)) + 1.0, (2, 2))[None, None]
+        grad = np.arange(1.0, 5.0).reshape(1, 1, 2, 2)
+        one, other = by_plan(model, x, grad)[1], by_layers(model, x, grad)[1]
+        np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_negative_gets_no_gradient() -> None:
+    model = network(Conv2d(1, 1, 1), (2, 2))
+    model.load_state_dict({"conv.weight": -np.ones((1, 1, 1, 1)), "conv.bias": np.zeros(1)})
+    output, input_grad, weight_grad, bias_grad = by_plan(
+        model, np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1))
+    )
+    assert not output.any()
+    assert not input_grad.any()
+    assert weight_grad == bias_grad == 0
+
+
+def test_a_nan_comes_through_a_joined_block() -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    x = np.zeros((2, 1, 6, 6))
+    x[1, 0, 3, 3] = np.nan
+    output = model.forward(x)
+    assert np.isfinite(output[0]).all()
+    assert np.isnan(output[1]).any()
+
+
+class Doubled(Conv2d):
+    """A convolution that is not quite one."""
+
+    def forward(self, be: Backend, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return 2 * super().forward(be, x, training)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [Conv2d(2, 2, 3, stride=2), ReLU(), MaxPool2d(2)],
+        [Conv2d(2, 2, 3, dilation=2), ReLU(), MaxPool2d(2)],
+        [Conv2d(2, 2, 3, groups=2), ReLU(), MaxPool2d(2)],
+        [Conv2d(2, 2, 3), ReLU(), MaxPool2d(3)],
+        [Conv2d(2, 2, 3), ReLU(), MaxPool2d(2, stride=1)],
+        [Conv2d(2, 2, 3), ReLU(), MaxPool2d(2, padding=1)],
+        [Conv2d(2, 2, 3), ReLU(), MaxPool2d(2, dilation=2)],
+        [Conv2d(2, 2, 2), ReLU(), MaxPool2d(2, ceil_mode=True)],
+        [Conv2d(2, 2, 3), ReLU(), AvgPool2d(2)],
+        [Conv2d(2, 2, 3), Tanh(), MaxPool2d(2)],
+        [Conv2d(2, 2, 3), ReLU()],
+        [Doubled(2, 2, 3), ReLU(), MaxPool2d(2)],
+    ],
+    ids=str,
+)
+def test_layers_that_do_not_fit_stay_apart(layers: list[gpucnn.nn.Layer]) -> None:
+    model = Sequential(layers, (2, 12, 12), backend=get_backend("numpy", "float64"))
+    for block in model.plan(3).values():
+        assert not isinstance(block, plan.ConvReLUMaxPool)
+    x = np.random.default_rng(0).standard_normal((3, 2, 12, 12))
+    y = model.forward(x, training=True)
+    for one, other in zip(by_plan(model, x, y), by_layers(model, x, y), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("first", [Conv2d(2, 3, 3, stride=2), Linear(72, 5)], ids=str)
+def test_a_relu_is_done_by_the_layer_before_it(first: Conv2d | Linear, backend64: Backend) -> None:
+    """To the same bits, forward and backward; what is infinite or NaN goes the same ways."""
+    start: list[Layer] = [Flatten()] if isinstance(first, Linear) else []
+    model = Sequential([*start, first, ReLU()], (2, 6, 6), backend=backend64)
+    be, rng = model.backend, np.random.default_rng(0)
+    assert list(model.plan(4))[-1] == ("1+2" if start else "0+1")
+    x = rng.standard_normal((4, 2, 6, 6))
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = np.nan, -np.inf
+    x, grad = be.asarray(x), be.asarray(rng.standard_normal((4, *model.output_shape)))
+    for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
+        np.testing.assert_array_equal(be.to_numpy(one), be.to_numpy(other))
+    assert np.isnan(be.to_numpy(model.forward(x))[0]).any()
+
+
+def test_ceil_mode_that_changes_nothing_is_joined() -> None:
+    model = network(Conv2d(1, 1, 3), (6, 6), MaxPool2d((2, 2), ceil_mode=True))
+    assert list(model.plan(1)) == [JOINED]
+
+
+def test_lenet_has_two_joined_blocks_on_numpy_only() -> None:
+    names = list(gpucnn.models.lenet5().plan(64, training=True))
+    assert names[:2] == ["conv1+relu1+pool1", "conv2+relu2+pool2"]
+
+
+def test_a_plan_is_made_once_and_few_are_kept() -> None:
+    model = network(Conv2d(1, 1, 3), (6, 6))
+    first = model.plan(1, True)
+    assert model.plan(1, True) is first
+    assert model.plan(1) is not first
+    for samples in range(2, MOST_PLANS + 1):
+        model.plan(samples)
+        assert model.plan(1, True) is first
+    for samples in range(10, 10 + MOST_PLANS):
+        model.plan(samples)
+    assert model.plan(1, True) is not first
+    assert len(model._plans.made) == MOST_PLANS
+
+
+def test_results_are_not_changed_by_the_next_batch() -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 4, 1, 6, 6))
+    grad = rng.standard_normal((4, 2, 3, 3))
+    first = by_plan(model, x, grad)
+    kept = [array.copy() for array in first]
+    by_plan(model, y, grad)
+    for one, other in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_evaluation_between_forward_and_backward_does_no_harm() -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 4, 1, 6, 6))
+    grad = rng.standard_normal((4, 2, 3, 3))
+    wanted = by_plan(model, x, grad)
+    model.forward(x, training=True)
+    model.forward(y)
+    np.testing.assert_array_equal(model.backward(grad, input_grad=True), wanted[1])
+
+
+def test_threads_that_share_a_model_get_their_own_answers() -> None:
+    model = gpucnn.models.lenet5()
+    model.normalization = ((0.1307,), (0.3081,))
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (6, 32, 28, 28), np.uint8)
+    wanted = [model.predict(batch) for batch in pictures]
+    got: dict[int, list[np.ndarray]] = {}
+
+    def work(index: int) -> None:
+        got[index] = [model.predict(pictures[index]) for _ in range(8)]
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, answers in got.items():
+        for answer in answers:
+            np.testing.assert_array_equal(answer, wanted[index])
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_a_copy_of_a_model_trains_on_its_own(duplicate: object) -> None:
+    """A copy's weights are views of its own flat vector, and its plans are made anew."""
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    x, grad = np.ones((4, 1, 6, 6)), np.ones((4, 2, 3, 3))
+    wanted = by_plan(model, x, grad)
+    other = duplicate(model)
+    assert other.seed == model.seed
+    for one, two in zip(by_plan(other, x, grad), wanted, strict=True):
+        np.testing.assert_array_equal(one, two)
+    before = model.forward(x)
+    other.flat_parameters -= other.flat_grads
+    assert np.any(other.forward(x) != before)
+    np.testing.assert_array_equal(model.forward(x), before)
+
+
+def test_moving_to_another_precision_makes_new_plans() -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    model.forward(np.ones((1, 1, 6, 6)))
+    model.to(get_backend("numpy", "float32"))
+    assert model.forward(np.ones((1, 1, 6, 6), np.float32)).dtype == np.float32
+
+
+def test_a_joined_block_refuses_what_its_layers_refuse() -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+    with pytest.raises(ArrayError, match="conv2d: input must be float64"):
+        model.forward(np.ones((1, 1, 6, 6), np.float32))
+    model.forward(np.ones((1, 1, 6, 6)), training=True)
+    with pytest.raises(ShapeError, match="max_pool2d_backward: grad"):
+        model.backward(np.ones((1, 2, 4, 4)))
+    with pytest.raises(SettingError, match="forward with training=True"):
+        model.backward(np.ones((1, 2, 3, 3)))

@@ -1,0 +1,156 @@
+"""Optimisers and schedules against their definitions, written out for one number."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from gpucnn.backends import get_backend
+from gpucnn.config import build, describe
+from gpucnn.errors import SettingError
+from gpucnn.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
+from gpucnn.optim.schedules import (
+    SCHEDULES,
+    ConstantLR,
+    CosineAnnealingLR,
+    OneCycleLR,
+    Schedule,
+    StepLR,
+)
+
+GRADS = [0.5, -1.25, 2.0, 0.0, -0.75]
+
+
+def trajectory(optimizer: Optimizer, lr: float) -> list[float]:
+    be = get_backend("numpy", "float64")
+    param, values = be.asarray([1.5]), []
+    optimizer.reset(be, 1)
+    for step, grad in enumerate(GRADS, start=1):
+        rates = be.asarray(optimizer.rates(step, lr))
+        optimizer.step(be, param, be.asarray([grad]), rates)
+        values.append(float(param[0]))
+    return values
+
+
+def test_sgd_by_hand() -> None:
+    p, v, wanted = 1.5, 0.0, []
+    for g in GRADS:
+        v = 0.9 * v + (g + 0.01 * p)
+        p -= 0.1 * v
+        wanted.append(p)
+    assert trajectory(SGD(momentum=0.9, weight_decay=0.01), 0.1) == pytest.approx(wanted, rel=1e-14)
+
+
+def test_nesterov_by_hand() -> None:
+    p, v, wanted = 1.5, 0.0, []
+    for g in GRADS:
+        v = 0.8 * v + g
+        p -= 0.1 * (g + 0.8 * v)
+        wanted.append(p)
+    assert trajectory(SGD(momentum=0.8, nesterov=True), 0.1) == pytest.approx(wanted, rel=1e-14)
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_by_hand(decoupled: bool) -> None:
+    p, m, s, wanted = 1.5, 0.0, 0.0, []
+    for t, g in enumerate(GRADS, start=1):
+        if decoupled:
+            p -= 0.1 * 0.02 * p
+        else:
+            g += 0.02 * p
+        m, s = 0.8 * m + 0.2 * g, 0.95 * s + 0.05 * g * g
+        p -= 0.1 * (m / (1 - 0.8**t)) / (math.sqrt(s / (1 - 0.95**t)) + 1e-3)
+        wanted.append(p)
+    kind = AdamW if decoupled else Adam
+    optimizer = kind(betas=(0.8, 0.95), eps=1e-3, weight_decay=0.02)
+    assert trajectory(optimizer, 0.1) == pytest.approx(wanted, rel=1e-13)
+
+
+def test_defaults_are_pytorchs() -> None:
+    assert describe(SGD()) == {
+        "type": "SGD", "lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False,
+    }  # fmt: skip
+    assert describe(AdamW()) == {
+        "type": "AdamW", "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2,
+    }  # fmt: skip
+    assert Adam().weight_decay == 0
+
+
+def test_reset_begins_anew() -> None:
+    optimizer = SGD(momentum=0.9)
+    assert trajectory(optimizer, 0.1) == trajectory(optimizer, 0.1)
+    adam = Adam()
+    assert trajectory(adam, 0.1) == trajectory(adam, 0.1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-3, True])
+@pytest.mark.parametrize("kind", OPTIMIZERS.values())
+def test_a_bad_rate_is_refused(kind: type[Optimizer], value: float) -> None:
+    with pytest.raises(SettingError, match="lr must be a finite number, at least 0"):
+        kind(lr=value)
+
+
+def test_constant_and_warmup() -> None:
+    assert [ConstantLR().factor(t / 10) for t in range(10)] == [1.0] * 10
+    warm = ConstantLR(warmup=0.2)
+    assert warm.factor(0.0) == pytest.approx(0.1)
+    assert warm.factor(0.1) == pytest.approx(0.55)
+    assert warm.factor(0.2) == warm.factor(0.9) == 1.0
+
+
+def test_cosine() -> None:
+    cosine = CosineAnnealingLR()
+    factors = [cosine.factor(t) for t in (0, 0.25, 0.5, 0.75, 1)]
+    assert factors == pytest.approx([1, (1 + math.sqrt(0.5)) / 2, 0.5, (1 - math.sqrt(0.5)) / 2, 0])
+    warm = CosineAnnealingLR(warmup=0.2)
+    assert [warm.factor(t) for t in (0.2, 0.6, 1.0)] == pytest.approx([1, 0.5, 0])
+
+
+def test_step() -> None:
+    step = StepLR(every=1 / 3, gamma=0.1)
+    factors = [step.factor(k / 9) for k in range(9)]
+    assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
+
+
+def test_one_cycle() -> None:
+    cycle = OneCycleLR()
+    assert cycle.factor(0) == pytest.approx(1 / 25)
+    assert cycle.factor(0.3) == pytest.approx(1)
+    assert cycle.factor(1) == pytest.approx(1 / 25e4)
+    rising = [cycle.factor(0.3 * k / 20) for k in range(21)]
+    falling = [cycle.factor(0.3 + 0.7 * k / 20) for k in range(21)]
+    assert np.all(np.diff(rising) > 0)
+    assert np.all(np.diff(falling) < 0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_schedules_stay_between_0_and_1_and_survive_a_description(schedule: Schedule) -> None:
+    factors = [schedule.factor(k / 100) for k in range(101)]
+    assert all(0 <= factor <= 1 for factor in factors)
+    assert max(factors) == pytest.approx(1)
+    kinds = {type(schedule).__name__: type(schedule)}
+    assert build("schedule", describe(schedule), kinds) == schedule
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0, float("nan")])
+def test_a_bad_warmup_is_refused(warmup: float) -> None:
+    with pytest.raises(SettingError, match="warmup"):
+        ConstantLR(warmup=warmup)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_momentum_that_no_gradient_renews_does_not_become_denormal(dtype: str) -> None:
+    be = get_backend("numpy", dtype)
+    param, none = be.zeros((3,)), be.zeros((3,))
+    velocity, exp_avg = (be.asarray([1.0, -1.0, 1e-9]) for _ in range(2))
+    least = 1000 * np.finfo(dtype).smallest_normal  # room for a product with a small rate
+    rate, rates = be.asarray([0.1]), be.asarray([0.1, 1.0, 1.0])
+    for _ in range(8000):
+        be.sgd_step(param, none, velocity, rate, momentum=0.9)
+        be.adam_step(param, none, exp_avg, be.asarray([1.0, 1.0, 1.0]), rates)
+        for state in (velocity, exp_avg):
+            assert np.all((state == 0) | (np.abs(state) > least))
+    assert np.all(np.abs(velocity) < 1e-30)
+    assert np.all(np.abs(exp_avg) < 1e-30)

@@ -1,0 +1,543 @@
+"""Steps that are recorded once and repeated: what they come to is what single launches come to."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from available import BACKENDS, backend_or_skip
+from small import blobs, small_data, small_model
+
+import gpucnn
+from gpucnn import models
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.cuda import graphs
+from gpucnn.backends.cuda.lenet5 import LeNet5
+from gpucnn.data import Data
+from gpucnn.emulator import array
+from gpucnn.emulator.cuda import Graph
+from gpucnn.errors import BackendError, DivergedError, SettingError
+from gpucnn.nn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
+from gpucnn.nn.sequential import Sequential
+from gpucnn.optim import SGD, Adam, AdamW
+from gpucnn.training.event_types import Event, RunStarted, StepEnded
+from gpucnn.training.run import Run
+
+# 8 full batches and one of 6 an epoch.
+IMAGES, BATCH, STEPS = 70, 8, 9
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numpy"])
+def device(request: pytest.FixtureRequest) -> Backend:
+    return backend_or_skip(request.param)
+
+
+def plain_model(seed: int = 0) -> Sequential:
+    """Without dropout, so that it can be recorded."""
+    conv, fc = Conv2d(1, 3, 3, padding=1), Linear(48, 4)
+    return Sequential([conv, ReLU(), MaxPool2d(2), Flatten(), fc], (1, 8, 8), seed=seed)
+
+
+def fit(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
+    model = plain_model() if model is None else model
+    settings = {"epochs": 2, "batch_size": BATCH, "seed": 1, **options}
+    return gpucnn.fit(model, small_data(IMAGES), backend=backend, **settings)
+
+
+def eager(backend: Backend) -> Backend:
+    """The same kind of backend, which launches everything by itself."""
+    other = backend_or_skip(backend.name, str(backend.dtype))
+    other.captures = False
+    return other
+
+
+def figures(events: list[Event]) -> list[tuple[float, float]]:
+    return [(e.train_loss, e.test_loss) for e in events if e.name == "epoch"]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [SGD(lr=0.05, momentum=0.9), Adam(lr=1e-2), AdamW(lr=1e-2, betas=(0.7, 0.9))],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_the_bits_are_those_of_single_launches(
+    device: Backend, optimizer: gpucnn.optim.Optimizer, tmp_path: Path
+) -> None:
+    """The order, the rates of a schedule, the number of the step and the short batch included."""
+    files, found = [tmp_path / "recorded.npz", tmp_path / "eager.npz"], []
+    for file, backend in zip(files, (device, eager(device)), strict=True):
+        events = list(fit(backend, optimizer=optimizer, epochs=3, checkpoint=file))
+        found.append(figures(events))
+    assert found[0] == found[1]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_an_epoch_is_a_few_events(device: Backend) -> None:
+    events = [event for event in fit(device) if isinstance(event, StepEnded)]
+    assert [event.step for event in events] == [8, 9, 17, 18]
+    assert [event.images for event in events] == [64, 70, 64, 70]
+    alone = [event for event in fit(eager(device)) if isinstance(event, StepEnded)]
+    assert [event.step for event in alone] == list(range(1, 2 * STEPS + 1))
+    # What is between is behind the same number of steps.
+    for event in events:
+        assert event.lr == alone[event.step - 1].lr
+
+
+def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
+    model = plain_model().to(device)
+    run = Run(model, small_data(IMAGES), settings(), None, None, None)
+    assert run.steps.at_once == graphs.MOST_AT_ONCE
+    heavy = models.small_cnn(size=96, classes=4, channels=3)
+    del heavy.layers["dropout"]
+    heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
+    data = small_data(channels=3)
+    data = replace(data, train=grown(data.train), test=grown(data.test))
+    assert Run(heavy, data, settings(), None, None, None).steps.at_once < 10
+
+
+def settings(batch_size: int = 70) -> Any:
+    return gpucnn.Settings(batch_size=batch_size, epochs=1)
+
+
+def grown(split: Any) -> Any:
+    return gpucnn.data.Split(split.images.repeat(12, 2).repeat(12, 3), split.labels)
+
+
+def test_checkpoints_are_written_where_they_were_asked_for(device: Backend, tmp_path: Path) -> None:
+    events = list(fit(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
+    steps = [event.step for event in events if event.name == "checkpoint"]
+    assert steps == [0, 5, 9, 10, 15, 18]
+
+
+def test_recorded_steps_need_little_more_memory_than_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a step has let go of serves what it asks for next, and the last batch what others do."""
+    backend_or_skip("emulated")
+    live, peaks = [0], []
+
+    class Counted(array.Memory):
+        def __init__(self, nbytes: int, poison: bool) -> None:
+            super().__init__(nbytes, poison)
+            live[0] += nbytes
+            peaks[-1] = max(peaks[-1], live[0])
+
+        def __del__(self) -> None:
+            live[0] -= self.nbytes
+            super().__del__()
+
+    layers: list[Layer] = []
+    for before, channels in pairwise((1, 8, 8, 16, 16, 32, 32)):
+        layers += [Conv2d(before, channels, 3, padding=1), ReLU()]
+    layers += [MaxPool2d(8), Flatten(), Linear(32, 4)]
+    blocks = []
+    monkeypatch.setattr(array, "Memory", Counted)
+    for backend in (backend_or_skip("emulated"), eager(backend_or_skip("emulated"))):
+        peaks.append(0)
+        model = Sequential(layers, (1, 8, 8)).to(backend)
+        steps = Run(model, small_data(IMAGES), settings(8), None, None, None).steps
+        before = peaks[-1] = live[0]
+        steps.do(0, 1)
+        steps.do(8, 1)
+        peaks[-1] -= before
+        if backend.captures:
+            blocks = steps._full.workspace.blocks  # type: ignore[union-attr]
+            assert steps._last.workspace.blocks is blocks  # type: ignore[union-attr]
+        steps.close()
+    assert sum(block.nbytes for block in blocks) < 1.6 * peaks[1]
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+def test_a_run_that_is_over_holds_no_memory(device: Backend, to_the_end: bool) -> None:
+    """Nor does one that was given up."""
+    run = Run(plain_model().to(device), small_data(IMAGES), settings(), None, None, None)
+    events, steps = run.events(), weakref.ref(run.steps)
+    del run
+    gc.disable()
+    try:
+        next(event for event in events if isinstance(event, StepEnded))
+        if to_the_end:
+            list(events)
+        events.close()
+        del events
+        assert steps() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    device: Backend, stop_at: int, tmp_path: Path
+) -> None:
+    """Within an epoch, too: the counters begin where they were."""
+    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    options = {"optimizer": Adam(lr=1e-2), "checkpoint_every": 5}
+    list(fit(device, checkpoint=files[0], **options))
+    asked = iter(range(1, 100))
+    stopped = list(
+        fit(device, checkpoint=files[1], should_stop=lambda: next(asked) == stop_at, **options)
+    )
+    assert stopped[-1].reason == "interrupted"
+    list(fit(device, plain_model(seed=5), checkpoint=files[1], resume=files[1], **options))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=1e12), Adam(lr=3e38)], ids=["gradients", "weights"])
+def test_a_step_that_is_not_finite_is_named_and_changes_nothing(
+    device: Backend, optimizer: gpucnn.optim.Optimizer
+) -> None:
+    """Though the launch goes on with more steps, the weights stay as they were before it."""
+    found = []
+    for backend in (device, eager(device), gpucnn.get_backend("numpy")):
+        model = plain_model()
+        with pytest.raises(DivergedError) as caught:
+            list(fit(backend, model, optimizer=optimizer, schedule=gpucnn.optim.ConstantLR()))
+        found.append((str(caught.value), model.state_dict()))
+    (message, weights), (wanted_message, wanted), (on_numpy, _) = found
+    assert message == wanted_message == on_numpy
+    assert "epoch 1, step 3" in message or "epoch 1, step 2" in message
+    for name in wanted:
+        np.testing.assert_array_equal(weights[name], wanted[name])
+
+
+@dataclass(frozen=True)
+class Late(gpucnn.optim.Schedule):
+    """A rate that no network stands, in the second half of a run."""
+
+    def factor(self, progress: float) -> float:
+        return 1e15 if progress >= 0.5 else 1.0
+
+
+def test_a_step_of_a_later_epoch_has_its_number(device: Backend, tmp_path: Path) -> None:
+    """Also in a run that was taken up again: steps count from the run's beginning."""
+    path, messages = tmp_path / "c.npz", []
+    for backend in (device, gpucnn.get_backend("numpy")):
+        options = {"schedule": Late(), "optimizer": SGD(lr=0.01), "checkpoint": path}
+        list(fit(backend, **options, should_stop=lambda: True, checkpoint_every=4))
+        with pytest.raises(DivergedError) as caught:
+            list(fit(backend, plain_model(), **options, resume=path))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("epoch 2, step 1")
+
+
+@dataclass(eq=False)
+class OwnReLU(ReLU):
+    """A layer of the user's own: it may do anything on the host."""
+
+
+class OwnLoss(CrossEntropyLoss):
+    pass
+
+
+class OwnSGD(SGD):
+    pass
+
+
+class OwnModel(Sequential):
+    """A network that is more than its layers: for five steps its first ones do not learn."""
+
+    done = 0
+
+    def backward(self, grad: Array, input_grad: bool = False) -> Array | None:
+        result = super().backward(grad, input_grad)
+        self.done += 1
+        if self.done <= 5:
+            next(iter(self.parameters())).grad.fill(0)
+        return result
+
+
+def own_model() -> Sequential:
+    return OwnModel(plain_model().layers, (1, 8, 8))
+
+
+def patched_model() -> Sequential:
+    model = plain_model()
+    model.forward = model.forward  # type: ignore[method-assign]
+    return model
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"model": small_model}, "layer 'dropout' draws its masks on the host"),
+        (
+            {"model": lambda: Sequential([OwnReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
+            "layer '0' (OwnReLU) is not gpucnn's own",
+        ),
+        ({"model": own_model}, "the model (OwnModel) is not gpucnn's own"),
+        ({"model": patched_model}, "the model has a forward of its own"),
+        ({"loss": OwnLoss()}, "OwnLoss is not gpucnn's own"),
+        ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is not gpucnn's own"),
+        ({"loss": MSELoss()}, None),
+    ],
+)
+def test_what_cannot_be_recorded_runs_eagerly_and_says_so(
+    device: Backend, options: dict[str, Any], why: str | None
+) -> None:
+    made: Callable[[], Sequential] = options.pop("model", plain_model)
+    first, *events = fit(device, made(), epochs=1, **options)
+    assert isinstance(first, RunStarted)
+    assert first.eager == why
+    assert len([e for e in events if isinstance(e, StepEnded)]) == (2 if why is None else STEPS)
+    first, *there = fit(gpucnn.get_backend("numpy"), made(), epochs=1, **options)
+    assert first.eager is None, "nothing is recorded on NumPy, so there is nothing to say"
+    assert figures(events)[0] == pytest.approx(figures(there)[0], rel=1e-4)
+
+
+def test_a_recording_that_fails_is_said_and_the_run_goes_on(
+    emulator_stream: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no graphs here")
+
+    wanted = figures(list(fit(backend_or_skip("emulated"))))
+    monkeypatch.setattr(emulator_stream, "begin_capture", refuse)
+    with pytest.warns(UserWarning, match="not recorded but launched: no graphs here"):
+        assert figures(list(fit(backend_or_skip("emulated")))) == wanted
+
+
+@pytest.fixture
+def emulator_stream() -> type:
+    backend_or_skip("emulated")
+    from gpucnn.emulator.cuda import Stream
+
+    return Stream
+
+
+def test_recorded_steps_pass_check_mode() -> None:
+    backend = backend_or_skip("emulated")
+    from gpucnn import emulator
+
+    (wanted,) = figures(list(fit(backend, epochs=1)))
+    with emulator.checking():
+        assert figures(list(fit(backend, epochs=1))) == [pytest.approx(wanted, rel=1e-5)]
+
+
+def test_batches_may_be_larger_than_any_number_of_images(device: Backend) -> None:
+    (last,) = [e for e in fit(device, batch_size=3 * 10**9, epochs=1) if isinstance(e, StepEnded)]
+    assert (last.step, last.images) == (1, IMAGES)
+
+
+@dataclass(frozen=True)
+class OwnSchedule(gpucnn.optim.Schedule):
+    """The full rate, until somebody says that it is enough."""
+
+    enough: ClassVar[list[bool]] = [False]
+
+    def factor(self, progress: float) -> float:
+        return 0.0 if self.enough[0] else 1.0
+
+
+def test_a_schedule_of_ones_own_is_asked_when_an_epoch_begins(device: Backend) -> None:
+    for backend in (device, gpucnn.get_backend("numpy")):
+        OwnSchedule.enough[0] = False
+        model, rates, weights = plain_model(), [], []
+        for event in fit(backend, model, schedule=OwnSchedule(), optimizer=SGD(lr=0.05)):
+            if event.name == "epoch":
+                OwnSchedule.enough[0] = True
+                rates.append(event.lr)
+                weights.append(model.state_dict()["0.weight"])
+        assert rates == [0.05, 0.0]
+        np.testing.assert_array_equal(*weights)
+
+
+def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend, tmp_path: Path) -> None:
+    for name in ("start", "checkpoint", "step", "epoch"):
+        model = plain_model()
+        events = fit(device, model, checkpoint=tmp_path / f"{name}.npz")
+        next(event for event in events if event.name == name)
+        model.to("numpy")
+        with pytest.raises(SettingError, match="moved while it was trained"):
+            list(events)
+
+
+# --- LeNet-5, whose gradients are one operation (test_lenet5.py) --------------------------------
+
+
+def lenet_run(backend: Backend, **options: Any) -> Iterator[Event]:
+    data = Data(blobs(IMAGES, size=28), blobs(8, size=28, seed=1), tuple("abcd"), "blobs")
+    model = models.lenet5(classes=4, seed=3)
+    settings = {"epochs": 2, "batch_size": BATCH, "seed": 3, **options}
+    return gpucnn.fit(model, data, backend=backend, **settings)
+
+
+def test_lenet_learns_at_once_what_it_learns_by_layers(device: Backend) -> None:
+    found = figures(list(lenet_run(device)))
+    for other in (eager(device), gpucnn.get_backend("numpy")):
+        for ours, wanted in zip(found, figures(list(lenet_run(other))), strict=True):
+            assert ours == pytest.approx(wanted, rel=1e-4)
+
+
+def test_lenet_goes_on_to_the_same_bits(device: Backend, tmp_path: Path) -> None:
+    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    list(lenet_run(device, checkpoint=files[0]))
+    asked = iter(range(1, 100))
+    list(lenet_run(device, checkpoint=files[1], should_stop=lambda: next(asked) == 3))
+    assert gpucnn.training.checkpoint.load(files[1]).metadata["index"] > 0
+    list(lenet_run(device, checkpoint=files[1], resume=files[1]))
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "fuses", "at_once"),
+    [
+        ({}, True, True),
+        ({}, False, False),
+        ({"loss": MSELoss()}, True, False),
+        ({"optimizer": OwnSGD(lr=0.01)}, True, False),
+    ],
+    ids=["LeNet-5", "not asked for", "another loss", "launched one by one"],
+)
+def test_where_lenet_is_one_operation(
+    device: Backend,
+    options: dict[str, Any],
+    fuses: bool,
+    at_once: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(LeNet5, "set_grads", lambda *_: made.append(1))
+    monkeypatch.setattr(device, "fuses", fuses)
+    list(lenet_run(device, epochs=1, **options))
+    assert bool(made) == at_once
+
+
+# --- what repeats -------------------------------------------------------------------------------
+
+
+def doubling(backend: Backend) -> tuple[Callable[[int], None], Array]:
+    """Work that doubles a number: ReLU adds nothing to it, and dropout multiplies."""
+    number, two = backend.asarray([1.0]), backend.asarray([2.0])
+
+    def work() -> None:
+        number[...] = backend.dropout(backend.relu(number), two)
+
+    return backend.repeated(work), number
+
+
+def test_many_repetitions_are_one_launch(
+    monkeypatch: pytest.MonkeyPatch, launched: list[str]
+) -> None:
+    """A launch a repetition, by whichever way, would wait for the host."""
+    repeat, _ = doubling(backend_or_skip("emulated"))
+    graphs, launch = [], Graph.launch
+
+    def counted(graph: Any, *arguments: Any) -> None:
+        graphs.append(graph)
+        launch(graph, *arguments)
+
+    monkeypatch.setattr(Graph, "launch", counted)
+    found = []
+    for times in (3, 64, 33, 70):
+        graphs.clear()
+        launched.clear()
+        repeat(times)
+        found.append((len(graphs), len(launched) // 2))
+    # The first is launched, and the second recorded; later a graph of 32 is recorded.
+    assert found == [(2, 1 + 1), (2, 32), (2, 0), (8, 0)]
+
+
+@pytest.mark.parametrize("times", [[1], [2], [5], [33, 1, 40], [1, 64], [0, 3]])
+def test_work_is_done_as_often_as_asked(device: Backend, times: list[int]) -> None:
+    for backend in (device, eager(device), gpucnn.get_backend("numpy")):
+        repeat, number = doubling(backend)
+        done = 0
+        for count in times:
+            repeat(count)
+            gc.collect()
+            [backend.zeros((1,)) for _ in range(10)]  # which must not lie where the work's are
+            done += count
+            assert float(backend.to_numpy(number)[0]) == 2.0**done
+
+
+def test_threads_have_workspaces_of_their_own(device: Backend) -> None:
+    """What another thread asks for while work is done must not be the work's."""
+    one, seen = device.asarray([1.0]), []
+
+    def work() -> None:
+        thread = threading.Thread(target=lambda: seen.append(device.relu(one)))
+        thread.start()
+        thread.join()
+        seen.append(device.relu(one))
+
+    repeat = device.repeated(work)
+    for times in (1, 1, graphs.MOST_AT_ONCE):  # the first, and two recordings
+        repeat(times)
+    places = [array.data.ptr for array in seen]
+    assert places[3] == places[5], "from the second time on the work has arrays of its own"
+    assert len({*places[::2], places[3]}) == len(places) // 2 + 1
+
+
+def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
+    total, one = device.asarray([0.0]), device.asarray([1.0])
+
+    def work() -> None:
+        rate = device.zeros((1,))
+        device.sgd_step(rate, one, device.zeros((1,)), one)  # rate: 0 - 1
+        device.sgd_step(total, rate, device.zeros((1,)), one)
+
+    repeat = device.repeated(work)
+    for _ in range(4):
+        repeat(3)
+    assert float(device.to_numpy(total)[0]) == 12
+
+
+def test_work_that_asks_for_other_arrays_is_refused(device: Backend) -> None:
+    sizes = iter(range(1, 99))
+    repeat = device.repeated(lambda: device.relu(device.zeros((next(sizes),))) and None)
+    repeat(1)
+    with pytest.raises(
+        BackendError, match=r"array \(2,\) of float32, and at its first time for one"
+    ):
+        repeat(1)
+    later = iter([False, True])
+    repeat = device.repeated(lambda: next(later) and device.zeros((1,)) and None)
+    repeat(1)
+    with pytest.raises(BackendError, match=r"of float32, and at its first time for none$"):
+        repeat(1)
+
+
+def test_work_that_failed_at_its_first_time_begins_anew(device: Backend) -> None:
+    number, failing = device.asarray([1.0]), [True]
+
+    def work() -> None:
+        device.relu(device.zeros((3,)))
+        if failing:
+            raise KeyError(failing.pop())
+        number[...] = device.relu(number)
+
+    repeat = device.repeated(work)
+    with pytest.raises(KeyError):
+        repeat(1)
+    repeat(40)
+    assert float(device.to_numpy(number)[0]) == 1
+
+
+def test_the_host_is_two_calls_ahead_at_most(
+    device: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    class Counted:
+        def record(self) -> None:
+            pass
+
+        def synchronize(self) -> None:
+            waits.append(self)
+
+    repeat, _ = doubling(device)
+    monkeypatch.setattr(repeat._cuda, "Event", Counted)  # type: ignore[attr-defined]
+    for _ in range(5):
+        repeat(1)
+    assert len(waits) == 3
