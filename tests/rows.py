@@ -8,7 +8,6 @@ its arguments after the call.
 
 from __future__ import annotations
 
-import inspect
 import math
 import zlib
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
+from gpucnn.backends.contract.operations import operation, operations
 
 Array = Any
 Arrays = dict[str, Any]
@@ -48,7 +48,7 @@ class Case:
     @property
     def has_backward(self) -> bool:
         # With ``relu`` two operations are one: each has its own backward.
-        return hasattr(Backend, f"{self.op}_backward") and "relu" not in self.options
+        return operations()[self.op].backward is not None and "relu" not in self.options
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the row's arrays, fresh and the same each time."""
@@ -57,8 +57,7 @@ class Case:
     @property
     def is_loss(self) -> bool:
         """Whether the backward is given the gradient of a number, as a number."""
-        signature = inspect.signature(getattr(Backend, f"{self.op}_backward"))
-        return signature.parameters["grad"].default is not inspect.Parameter.empty
+        return operations()[self.op].is_loss
 
     def output_grad(self, results: Arrays) -> Any:
         """Return a gradient to give the backward: a number for losses, else like the output."""
@@ -69,28 +68,23 @@ class Case:
 
 def forward(ops: Any, case: Case, arrays: Arrays) -> Arrays:
     """Run the row's operation of ``ops``, a backend or naive.py, and name its results."""
-    results = getattr(ops, case.op)(**arrays, **case.options)
-    if results is None:
-        return dict(arrays)
-    if isinstance(results, tuple):
-        return dict(zip(("output", "indices"), results, strict=True))
-    return {"output": results}
+    arguments = {**arrays, **case.options}
+    results = getattr(ops, case.op)(**arguments)
+    return operations()[case.op].name_results(results, arrays)
 
 
 def backward_arguments(case: Case, arrays: Arrays, results: Arrays, grad: Any) -> Arrays:
     """Return what the contract says that the row's backward takes, by name."""
     known = {**arrays, **results, **case.options, "grad": grad}
     known["input_shape"] = arrays["input"].shape
-    parameters = inspect.signature(getattr(Backend, f"{case.op}_backward")).parameters
+    parameters = operation(f"{case.op}_backward").parameters
     return {name: known[name] for name in parameters if name in known}
 
 
 def backward(ops: Any, case: Case, arguments: Arrays, **more: Any) -> Arrays:
     """Run the row's backward of ``ops``, a backend or naive.py, and name its gradients."""
     grads = getattr(ops, f"{case.op}_backward")(**arguments, **more)
-    if not isinstance(grads, tuple):
-        return {"input": grads}
-    return dict(zip(("input", "weight", "bias"), grads, strict=True))
+    return operation(f"{case.op}_backward").name_results(grads, arguments)
 
 
 def to_backend(backend: Backend, arrays: Arrays) -> Arrays:
@@ -295,7 +289,7 @@ def pools(name: str, shape: Shape, **options: Any) -> list[Case]:
     return [
         pool(op, f"{name}, p = {more['norm_type']}" if more else name, shape, **options, **more)
         for op, more in kinds
-        if options.keys() <= inspect.signature(getattr(Backend, op)).parameters.keys()
+        if options.keys() <= operations()[op].parameters.keys()
     ]
 
 

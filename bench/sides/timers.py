@@ -35,8 +35,8 @@ class Timers:
             self._inner[-1] += took
             title = label(name, args)
             self.seconds[title] = self.seconds.get(title, 0.0) + own
-            if name.startswith("join_") and result is not None:
-                self.wrap(result, name.removeprefix("join_") + " ")  # several operations in one
+            if name.startswith("fuse_") and result is not None:
+                self.wrap(result, name.removeprefix("fuse_") + " ")  # several operations in one
             return result
 
         return call

@@ -6,7 +6,6 @@ operation is checked without a word here, as long as its parameters have the nam
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends import Backend, get_backend
+from gpucnn.backends.contract.operations import Operation, operations
 
 UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
 """The relative error allowed a term: eight roundings, or both operands rounded to TF32, twice. The
@@ -87,48 +87,40 @@ class Result:
         return self.error <= 1
 
 
-def operations() -> list[str]:
-    """Return the names of all operations of the contract that have arrays for arguments."""
-    methods = {name: f for name, f in vars(Backend).items() if callable(f) and name[0] != "_"}
-    no_forward = [name for name in methods if name == "to_numpy" or name.endswith("_backward")]
-    return [name for name, f in methods.items() if name not in no_forward and _takes_arrays(f)]
-
-
-def _takes_arrays(method: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(method).parameters.values()
-    return any("Array" in str(parameter.annotation) for parameter in parameters)
-
-
 def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
     """Compare every operation of ``backend``, forward and backward, with NumPy in float64."""
     reference = get_backend("numpy", "float64")
-    for op in operations():
-        rng = np.random.default_rng([seed, len(op)])
-        arguments = _make_arguments(
-            op, rng, SHAPES | LARGE if backend.precision != "ieee" else SHAPES
-        )
-        theirs, seconds = _run(backend, op, arguments)
-        ours, reference_seconds = _run(reference, op, arguments)
-        error = _error(backend, op, theirs, ours, arguments)
-        yield Result(op, error, seconds, reference_seconds)
-        if not hasattr(Backend, f"{op}_backward"):
-            continue
-        known = {**arguments, **ours, "grad": _output_grad(op, ours, rng)}
-        known["input_shape"] = arguments["input"].shape
-        theirs, seconds = _run(backend, f"{op}_backward", known)
-        ours, reference_seconds = _run(reference, f"{op}_backward", known)
-        error = _error(backend, op, theirs, ours, known)
-        yield Result(f"{op}_backward", error, seconds, reference_seconds)
+    shapes = SHAPES if backend.precision == "ieee" else SHAPES | LARGE
+    for op in operations().values():
+        rng = np.random.default_rng([seed, len(op.name)])
+        known = _make_arguments(op, rng, shapes)
+        result, outputs = _compare(backend, reference, op, known)
+        yield result
+        if op.backward is not None:
+            known |= {**outputs, "grad": _output_grad(op, outputs, rng)}
+            known["input_shape"] = known["input"].shape
+            yield _compare(backend, reference, op.backward, known)[0]
+
+
+def _compare(
+    backend: Backend, reference: Backend, op: Operation, known: Arguments
+) -> tuple[Result, Arguments]:
+    """Run an operation on both backends; return how they differ and the reference's results."""
+    found, seconds = _run(backend, op, known)
+    wanted, reference_seconds = _run(reference, op, known)
+    forward = op.name.removesuffix("_backward")
+    error = _error(backend, forward, found, wanted, known)
+    return Result(op.name, error, seconds, reference_seconds), wanted
 
 
 def _make_arguments(
-    op: str, rng: np.random.Generator, known: dict[str, dict[str, tuple[int, ...]]]
+    op: Operation, rng: np.random.Generator, known: dict[str, dict[str, tuple[int, ...]]]
 ) -> Arguments:
-    shapes = known.get(op, known["pool" if "pool" in op else "other"])
+    shapes = known.get(op.name, known["pool" if "pool" in op.name else "other"])
     arguments: Arguments = {}
-    for name in inspect.signature(getattr(Backend, op)).parameters:
-        if name == "target" and op in CLASSES:
-            arguments[name] = rng.integers(0, 10, CLASSES[op])
+    for name in op.parameters:
+        if name == "target" and op.name in CLASSES:
+            arguments[name] = rng.integers(0, 10, CLASSES[op.name])
         elif name in NUMBERS:
             arguments[name] = _single(NUMBERS[name](rng))
         elif name in shapes:
@@ -136,7 +128,7 @@ def _make_arguments(
             arguments[name] = _single(rng.uniform(0.1, 0.9, shapes[name]))
         elif name in OPTIONS:
             arguments[name] = OPTIONS[name]
-    if op in ("relu", "tanh", "sigmoid", "conv2d", "linear", "conv_transpose2d"):
+    if op.name in ("relu", "tanh", "sigmoid", "conv2d", "linear", "conv_transpose2d"):
         arguments["input"] = arguments["input"] - np.float32(0.5)
     return arguments
 
@@ -146,33 +138,26 @@ def _single(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
-def _output_grad(op: str, results: Arguments, rng: np.random.Generator) -> Any:
-    default = inspect.signature(getattr(Backend, f"{op}_backward")).parameters["grad"].default
-    if default is not inspect.Parameter.empty:
-        return 0.75  # a loss: the gradient of one number
-    return _single(rng.uniform(-1, 1, results["output"].shape))
+def _output_grad(op: Operation, results: Arguments, rng: np.random.Generator) -> Any:
+    return 0.75 if op.is_loss else _single(rng.uniform(-1, 1, results["output"].shape))
 
 
-def _run(backend: Backend, op: str, known: Arguments) -> tuple[Arguments, float]:
+def _run(backend: Backend, op: Operation, known: Arguments) -> tuple[Arguments, float]:
     """Return the named results of an operation, as NumPy arrays, and the best of three times."""
-    function = getattr(backend, op)
-    names = inspect.signature(function).parameters
+    function = getattr(backend, op.name)
     seconds = math.inf
     results: Any = None
     for _ in range(3):
-        # Made anew each time: some operations work in place.
-        arguments = {name: _placed(backend, name, known[name]) for name in names if name in known}
+        # Fresh copies each time: some operations work in place.
+        arguments = {
+            name: _placed(backend, name, known[name]) for name in op.parameters if name in known
+        }
         backend.synchronize()
         began = time.perf_counter()
         results = function(**arguments)
         backend.synchronize()
         seconds = min(seconds, time.perf_counter() - began)
-    if results is None:
-        results = tuple(value for value in arguments.values() if hasattr(value, "shape"))
-    if not isinstance(results, tuple):
-        results = (results,)
-    labels = ("output", "indices") if op == "max_pool2d" else ("output", *map(str, range(9)))
-    named = zip(labels, results, strict=False)
+    named = op.name_results(results, arguments).items()
     return {k: np.asarray(_host(backend, v)) for k, v in named if v is not None}, seconds
 
 
@@ -212,7 +197,7 @@ def _length(op: str, name: str, result: NDArray[Any], known: Arguments) -> float
         arrays = (v for v in known.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f")
         largest = max((array.size for array in arrays), default=1)
         return max(largest / result.size, ROWS.get(op, 1))
-    if grad is not None and name != "output":  # of weight or bias: over all that they served
+    if grad is not None and name != "input":  # of weight or bias: over all that they served
         return float(grad.size / known["bias"].size)
     return float(weight.size / min(weight.shape[:2]))
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from gpucnn.backends import Backend
-from gpucnn.backends.contract import JoinedConvolution, JoinedGradients
+from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.contract.window import conv_window, pool_window
-from gpucnn.backends.cuda.lenet5 import LeNet5Sizes
-from gpucnn.nn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU
+from gpucnn.config import is_own
+from gpucnn.nn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.nn.layers.base import Shape
-from gpucnn.nn.losses import CrossEntropyLoss, Loss
+from gpucnn.nn.losses import Loss
 
 
 class Block(Protocol):
@@ -28,7 +27,7 @@ class Block(Protocol):
 class ConvReLUMaxPool:
     """A convolution, its ReLU and its max-pooling, which the backend does as one operation."""
 
-    def __init__(self, conv: Conv2d, operation: JoinedConvolution) -> None:
+    def __init__(self, conv: Conv2d, operation: FusedLayers) -> None:
         self.conv, self.operation = conv, operation
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
@@ -96,15 +95,8 @@ def _join(
         _, _, pool = layers
         assert isinstance(first, Conv2d)
         assert isinstance(pool, MaxPool2d)
-        operation = be.join_conv_relu_max_pool(
-            first.window(shape),
-            pool.window(first.output_shape(shape)),
-            first.in_channels,
-            first.out_channels,
-            first.groups,
-            samples,
-            training,
-        )
+        specs = layer_specs(layers, shape)
+        operation = be.fuse_layers(specs, samples, training) if specs else None
         if operation is None:
             return WithReLU(first, pool), 3
         return ConvReLUMaxPool(first, operation), 3
@@ -114,51 +106,23 @@ def _join(
     return first, 1
 
 
-def join_gradients(
+def layer_specs(layers: Iterable[Layer], input_shape: Shape) -> list[LayerSpec] | None:
+    """Return the layers as backends see them, None where one of them has no ``spec``."""
+    specs, shape = [], input_shape
+    for layer in layers:
+        spec = layer.spec(shape)
+        if spec is None:
+            return None
+        specs.append(spec)
+        shape = spec.output_shape
+    return specs
+
+
+def fuse_gradients(
     layers: Mapping[str, Layer], loss: Loss, be: Backend, input_shape: Shape, samples: int
-) -> JoinedGradients | None:
+) -> FusedGradients | None:
     """Return the gradients for batches of ``samples`` as one operation, if the backend has it."""
-    sizes = lenet5_sizes(layers, input_shape)
-    if sizes is None or type(loss) is not CrossEntropyLoss:
+    specs = layer_specs(layers.values(), input_shape)
+    if specs is None or not is_own(loss):
         return None
-    return be.join_lenet5(sizes, samples)
-
-
-LENET5 = [
-    Conv2d, ReLU, MaxPool2d, Conv2d, ReLU, MaxPool2d, Flatten, Linear, ReLU, Linear, ReLU, Linear,
-]  # fmt: skip
-
-
-def lenet5_sizes(layers: Mapping[str, Layer], input_shape: Shape) -> LeNet5Sizes | None:
-    """Return the sizes of a LeNet-5 for ``input_shape``, None where the layers are anything else.
-
-    Its convolutions are 5x5, the first padded by 2, its poolings 2x2, and all its weights have a
-    bias. Whether a backend has kernels for these sizes, ``Backend.join_lenet5`` says.
-    """
-    if [type(layer) for layer in layers.values()] != LENET5:  # subclasses may mean another thing
-        return None
-    conv1, _, pool1, conv2, _, pool2, _, fc1, _, fc2, _, fc3 = layers.values()
-    assert isinstance(conv1, Conv2d)
-    assert isinstance(conv2, Conv2d)
-    assert isinstance(pool1, MaxPool2d)
-    assert isinstance(pool2, MaxPool2d)
-    assert isinstance(fc1, Linear)
-    assert isinstance(fc2, Linear)
-    assert isinstance(fc3, Linear)
-    shape = input_shape
-    for conv, pool, padding in ((conv1, pool1, 2), (conv2, pool2, 0)):
-        window = conv.window(shape)
-        if window != conv_window(window.plane, (5, 5), padding=padding) or conv.groups > 1:
-            return None
-        shape = conv.output_shape(shape)
-        window = pool.window(shape)
-        if window != pool_window(window.plane, 2):
-            return None
-        shape = pool.output_shape(shape)
-    if not all(layer.bias for layer in (conv1, conv2, fc1, fc2, fc3)):
-        return None
-    channels, height, width = input_shape
-    return LeNet5Sizes(
-        channels, height, width, conv1.out_channels, conv2.out_channels,
-        fc1.out_features, fc2.out_features, fc3.out_features,
-    )  # fmt: skip
+    return be.fuse_gradients(specs, loss.op, samples)

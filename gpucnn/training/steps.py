@@ -13,14 +13,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.backends.contract import JoinedGradients
+from gpucnn.backends.contract import FusedGradients, StepArrays
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
 from gpucnn.config import is_own
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import Dropout
 from gpucnn.nn.losses import Loss
-from gpucnn.nn.plan import join_gradients
+from gpucnn.nn.plan import fuse_gradients
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
 from gpucnn.training.evaluation import Batches
@@ -141,9 +141,9 @@ class Steps:
         # Only where steps are recorded: launched one by one, they are those of the layers.
         if self.recorded:
             model, be = self.model, self.model.backend
-            joined = join_gradients(model.layers, self.loss, be, model.input_shape, size)
-            if joined is not None:
-                return partial(self._set_grads_at_once, joined)
+            fused = fuse_gradients(model.layers, self.loss, be, model.input_shape, size)
+            if fused is not None:
+                return partial(self._set_grads_at_once, fused)
         return self._set_grads_by_layers
 
     def _set_grads_by_layers(self, indices: Array, target: Array) -> None:
@@ -157,11 +157,22 @@ class Steps:
     def _check(self, loss: Array) -> None:
         self.model.backend.check_finite(self.flag, loss, self.model.flat_grads, self.number)
 
-    def _set_grads_at_once(self, joined: JoinedGradients, indices: Array, target: Array) -> None:
+    def _set_grads_at_once(self, fused: FusedGradients, indices: Array, target: Array) -> None:
         model, batches = self.model, self.batches
-        picture = (batches.images, indices, target, batches.scale, batches.shift)
-        vectors = (model.flat_parameters, model.flat_grads)
-        joined.set_grads(*picture, *vectors, self.totals, self.flag, self.number)
+        fused.set_grads(
+            StepArrays(
+                batches.images,
+                indices,
+                target,
+                batches.scale,
+                batches.shift,
+                model.flat_parameters,
+                model.flat_grads,
+                self.totals,
+                self.flag,
+                self.number,
+            )
+        )
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:

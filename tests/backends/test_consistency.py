@@ -195,11 +195,11 @@ def test_a_thousandth_in_one_element_is_found(monkeypatch: pytest.MonkeyPatch) -
     """In each operation: in an element of middling size, not the largest."""
     run, numbers = check._run, set()
 
-    def off(backend: Any, op: str, known: Any) -> Any:
+    def off(backend: Any, op: Any, known: Any) -> Any:
         results, seconds = run(backend, op, known)
         for name, value in results.items():
             if backend.dtype == np.float32 and value.dtype.kind == "f":
-                numbers.add(op)
+                numbers.add(op.name)
                 flat = value.reshape(-1).copy()
                 magnitudes = np.abs(flat[flat != 0])
                 middle = np.sort(magnitudes)[magnitudes.size // 2]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import CASES
+from differences import directional_derivative
 from numpy.typing import NDArray
 from rows import Case, backward, backward_arguments, forward, normal, to_backend
 
@@ -16,17 +16,6 @@ from gpucnn.backends import Backend
 SMOOTH = [case for case in CASES if case.has_backward and case.smooth]
 BOUND = 1e-6
 STEP = 2.0**-8
-
-
-def directional_derivative(function: Callable[[float], float], step: float) -> float:
-    """Return d function / dt at 0 by central differences, their two leading errors cancelled.
-
-    (f(h) - f(-h)) / 2h errs by terms in h², h⁴, …; combining the steps h, h/2 and h/4 removes the
-    first two (Richardson extrapolation), so the step can be wide enough for rounding not to matter.
-    """
-    wide, half, fine = ((function(h) - function(-h)) / (2 * h) for h in (step, step / 2, step / 4))
-    once, again = (4 * half - wide) / 3, (4 * fine - half) / 3
-    return (16 * again - once) / 15
 
 
 def test_the_extrapolation_is_exact_for_polynomials_of_degree_six() -> None:

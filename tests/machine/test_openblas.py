@@ -70,9 +70,11 @@ def test_an_import_changes_no_setting_and_no_numpy_comes_with_the_choice() -> No
 
 def test_the_choice_reaches_openblas() -> None:
     show = "import numpy; print(openblas.in_use())"
-    if child(f"from gpucnn import openblas; {show}") == "None\n":
+    if child(f"from gpucnn.machine import openblas; {show}") == "None\n":
         pytest.skip("this NumPy does not use OpenBLAS, or the system does not tell")
-    said = child(f"import os; from gpucnn import openblas; openblas.prepare(os.environ); {show}")
+    said = child(
+        f"import os; from gpucnn.machine import openblas; openblas.prepare(os.environ); {show}"
+    )
     assert said.strip().endswith(", 1)"), said
 
 

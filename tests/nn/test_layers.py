@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_gradients import directional_derivative
+from differences import directional_derivative
 
 from gpucnn.backends import get_backend
 from gpucnn.errors import SettingError, ShapeError

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from differences import directional_derivative
 from small import blobs, small_data, small_model
-from test_gradients import directional_derivative
 
 from gpucnn import models
 from gpucnn.backends import get_backend

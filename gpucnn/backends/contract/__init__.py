@@ -19,13 +19,19 @@ from __future__ import annotations
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.arrays import PRECISIONS
 from gpucnn.backends.contract.convolution import Convolution
-from gpucnn.backends.contract.fused import Fusion, JoinedConvolution, JoinedGradients
+from gpucnn.backends.contract.fused import (
+    FusedGradients,
+    FusedLayers,
+    Fusion,
+    LayerSpec,
+    StepArrays,
+)
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.training import Training
 
-__all__ = ["PRECISIONS", "Backend", "JoinedConvolution", "JoinedGradients"]
+__all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec", "StepArrays"]
 
 
 class Backend(Convolution, Pooling, Activations, Linear, Losses, Training, Fusion):

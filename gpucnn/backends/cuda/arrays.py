@@ -107,7 +107,8 @@ class CudaArrays(Arrays):
     def _recorded(
         self, work: Callable[[], None], beside: Callable[[int], None] | None
     ) -> Callable[[int], None]:
-        return Repeated(self, self._xp, work, beside if isinstance(beside, Repeated) else None)
+        shared = beside if isinstance(beside, Repeated) else None
+        return Repeated(self._xp.cuda, self.empty, self.repeating, work, shared)
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)

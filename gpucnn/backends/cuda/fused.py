@@ -1,14 +1,21 @@
-"""Fused operations."""
+"""Fused operations of the CUDA backend: LeNet-5's gradients (lenet5.py)."""
 
 from __future__ import annotations
 
-from gpucnn.backends.contract.fused import Fusion
+from collections.abc import Sequence
+
+from gpucnn.backends.contract.fused import FusedGradients, Fusion, LayerSpec
 from gpucnn.backends.cuda.arrays import CudaArrays
-from gpucnn.backends.cuda.lenet5 import LeNet5, LeNet5Sizes
+from gpucnn.backends.cuda.lenet5 import LeNet5, lenet5_sizes
 
 
 class CudaFusion(CudaArrays, Fusion):
-    """LeNet-5."""
+    """Recognises the networks that there are fused kernels for."""
 
-    def _join_lenet5(self, sizes: LeNet5Sizes, batch: int) -> LeNet5 | None:
-        return LeNet5(self, sizes, batch) if self.fuses and not sizes.fault() else None
+    def fuse_gradients(
+        self, layers: Sequence[LayerSpec], loss: str, samples: int
+    ) -> FusedGradients | None:
+        sizes = lenet5_sizes(layers)
+        if not self.fuses or loss != "cross_entropy" or sizes is None or sizes.fault():
+            return None
+        return LeNet5(self, sizes, samples)

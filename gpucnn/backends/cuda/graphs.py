@@ -14,15 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import BackendError, GpucnnError
-
-if TYPE_CHECKING:
-    from gpucnn.backends.cuda.arrays import CudaArrays
 
 MOST_AT_ONCE = 32
 """Repetitions that a graph holds at most."""
@@ -151,14 +148,16 @@ class Repeated:
 
     def __init__(
         self,
-        be: CudaArrays,
-        namespace: Any,
+        cuda: Any,
+        empty: Callable[..., Array],
+        repeating: Repeating,
         work: Callable[[], None],
         beside: Repeated | None = None,
     ) -> None:
-        self._be, self._cuda, self._work = be, namespace.cuda, work
+        """``cuda`` is CuPy's namespace of that name, or the emulator's; ``empty`` makes arrays."""
+        self._cuda, self._repeating, self._work = cuda, repeating, work
         blocks: list[Array] = [] if beside is None else beside.workspace.blocks
-        self.workspace = Workspace(be.empty, blocks)
+        self.workspace = Workspace(empty, blocks)
         self._graphs: dict[int, Any] = {}
         self._records = True
         self._under_way: deque[Any] = deque()
@@ -204,11 +203,11 @@ class Repeated:
 
     def _once(self) -> None:
         self.workspace.begin()
-        self._be.repeating.workspace = self.workspace
+        self._repeating.workspace = self.workspace
         try:
             self._work()
         finally:
-            self._be.repeating.workspace = None
+            self._repeating.workspace = None
         self.workspace.end()
 
     def _keep_up(self) -> None:

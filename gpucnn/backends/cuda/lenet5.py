@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.fused import LayerSpec, StepArrays
+from gpucnn.backends.contract.window import conv_window, pool_window
+from gpucnn.backends.cuda.arrays import CudaArrays
 from gpucnn.errors import ArrayError, ShapeError
-
-if TYPE_CHECKING:
-    from gpucnn.backends.cuda.arrays import CudaArrays
 
 TAPS = 25
 WARP = 32
@@ -89,6 +88,35 @@ class LeNet5Sizes:
         return sum(-(-rows // high) * -(-columns // wide) for rows, columns in self.layers)
 
 
+LENET5 = (
+    "conv2d", "relu", "max_pool2d", "conv2d", "relu", "max_pool2d",
+    "flatten", "linear", "relu", "linear", "relu", "linear",
+)  # fmt: skip
+
+
+def lenet5_sizes(layers: Sequence[LayerSpec]) -> LeNet5Sizes | None:
+    """Return the sizes of a LeNet-5, None where the layers are anything else.
+
+    Its convolutions are 5x5, the first padded by 2, its poolings 2x2, and all its weights have a
+    bias. Whether there are kernels for the sizes, ``LeNet5Sizes.fault`` says.
+    """
+    if tuple(layer.op for layer in layers) != LENET5:
+        return None
+    conv1, _, pool1, conv2, _, pool2, _, fc1, _, fc2, _, fc3 = layers
+    for conv, pool, padding in ((conv1, pool1, 2), (conv2, pool2, 0)):
+        plane = (conv.input_shape[1], conv.input_shape[2])
+        if conv.window != conv_window(plane, (5, 5), padding=padding) or conv.groups > 1:
+            return None
+        plane = (pool.input_shape[1], pool.input_shape[2])
+        if pool.window != pool_window(plane, 2):
+            return None
+    if not all(layer.bias for layer in (conv1, conv2, fc1, fc2, fc3)):
+        return None
+    channels, height, width = conv1.input_shape
+    outputs = (layer.output_shape[0] for layer in (conv1, conv2, fc1, fc2, fc3))
+    return LeNet5Sizes(channels, height, width, *outputs)
+
+
 class LeNet5:
     """The gradients of a LeNet-5 of ``sizes`` for batches of ``batch`` samples, on ``be``.
 
@@ -113,45 +141,29 @@ class LeNet5:
         self.losses, self.right = be.empty((batch,)), be.empty((batch,), np.int32)
         self.partials = be.empty((self.parts, sizes.convolutions))
 
-    def set_grads(
-        self,
-        images: Array,
-        indices: Array,
-        targets: Array,
-        scale: Array,
-        shift: Array,
-        parameters: Array,
-        grads: Array,
-        totals: Array,
-        failed: Array,
-        step: Array,
-    ) -> None:
-        """Set ``grads`` to those of the mean cross-entropy over a batch; all arrays are the be's.
+    def set_grads(self, arrays: StepArrays) -> None:
+        """Write the gradients of the mean cross-entropy over a batch.
 
-        The batch is ``images[indices]``, bytes (items, 1, 28, 28) and int64 (batch,), each pixel
-        times ``scale`` plus ``shift``, (1,) each; ``targets`` are int64 (batch,). ``parameters``
-        and ``grads`` are a model's flat vectors, the former at a multiple of 16 bytes.
-
-        Adds to ``totals`` what ``add_metrics`` adds. If the loss or a gradient is not finite, and
-        ``failed``, int64 (1,), is 0, that becomes ``step``, int64 (1,); an index outside the items
-        and a target outside the classes make the loss NaN. Arrays of other shapes raise ShapeError,
-        of other types or at other places ArrayError.
+        The images are (M, 1, 28, 28), and the parameters lie at a multiple of 16 bytes. An index
+        outside the images and a target outside the classes make the loss NaN. Arrays of other
+        shapes raise ShapeError, of other types or alignment ArrayError.
         """
-        self._check(
-            images=images, indices=indices, targets=targets, scale=scale, shift=shift,
-            parameters=parameters, grads=grads, totals=totals, failed=failed, step=step,
-        )  # fmt: skip
+        self._check(arrays)
         launch, sizes, batch = self.be._kernels.launch, self.sizes, self.batch
         channels = (sizes.channels1, sizes.channels2)
         widths = (*channels, sizes.features1, sizes.features2, sizes.classes)
-        picture = (images, indices, scale, shift, parameters)
+        picture = (
+            arrays.images, arrays.indices, arrays.scale, arrays.shift, arrays.parameters,
+        )  # fmt: skip
+        grads, totals = arrays.grads, arrays.totals
+        failed, step = arrays.failed_step, arrays.step
         pooled = (self.pooled1, self.places1, self.pooled2, self.places2)
         hidden = (self.hidden1, self.hidden2, self.grads1, self.grads2, self.grads3)
-        items, parts = images.shape[0], self.parts
+        items, parts = arrays.images.shape[0], self.parts
         launch("lenet5_convolve", batch, *picture, *pooled, items, *channels)
         launch(
             f"lenet5_linear_{self.samples}", -(-batch // self.samples),
-            parameters, targets, self.pooled2, self.pooled2_grad, *hidden,
+            arrays.parameters, arrays.targets, self.pooled2, self.pooled2_grad, *hidden,
             self.losses, self.right, batch, *widths,
         )  # fmt: skip
         blocks = parts * (sizes.channels1 // CHANNELS_A_BLOCK) + sizes.tiles
@@ -166,7 +178,7 @@ class LeNet5:
             parts, sizes.convolutions, batch,
         )  # fmt: skip
 
-    def _check(self, **arrays: Array) -> None:
+    def _check(self, arrays: StepArrays) -> None:
         sizes, batch, real = self.sizes, (self.batch,), self.be.dtype
         pictures = (None, sizes.channels, sizes.height, sizes.width)
         wanted: dict[str, tuple[tuple[int | None, ...], DTypeLike]] = {
@@ -178,12 +190,12 @@ class LeNet5:
             "parameters": ((sizes.parameters,), real),
             "grads": ((sizes.parameters,), real),
             "totals": ((2,), np.float64),
-            "failed": ((1,), np.int64),
+            "failed_step": ((1,), np.int64),
             "step": ((1,), np.int64),
         }
         for name, (shape, dtype) in wanted.items():
-            self.be._check("LeNet5.set_grads", name, arrays[name], shape, dtype)
-        if arrays["parameters"].data.ptr % ALIGNMENT:
+            self.be._check("LeNet5.set_grads", name, getattr(arrays, name), shape, dtype)
+        if arrays.parameters.data.ptr % ALIGNMENT:
             raise ArrayError(
                 f"LeNet5.set_grads: parameters must begin at a multiple of {ALIGNMENT} bytes"
             )

@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, ParameterGrads
-from gpucnn.backends.contract.fused import Fusion, JoinedConvolution
+from gpucnn.backends.contract.fused import FusedLayers, Fusion, LayerSpec
 from gpucnn.backends.contract.window import Pair, Window
 from gpucnn.backends.numpy.arrays import NumpyArrays
 from gpucnn.backends.numpy.windows import batch_first, batch_last
@@ -259,21 +259,21 @@ def _spots(weights: Array, kernel: Pair) -> list[Array]:
 
 
 class NumpyFusion(NumpyArrays, Fusion):
-    """Convolution, ReLU and max-pooling as one."""
+    """Convolution, ReLU and 2x2 max-pooling as one operation."""
 
-    def _join_conv_relu_max_pool(
-        self,
-        conv: Window,
-        pool: Window,
-        channels: int,
-        outputs: int,
-        groups: int,
-        samples: int,
-        training: bool,
-    ) -> JoinedConvolution | None:
-        fits = conv.stride == conv.dilation == (1, 1) and groups == 1
+    def fuse_layers(
+        self, layers: Sequence[LayerSpec], samples: int, training: bool = True
+    ) -> FusedLayers | None:
+        if [layer.op for layer in layers] != ["conv2d", "relu", "max_pool2d"]:
+            return None
+        first, _, last = layers
+        conv, pool = first.window, last.window
+        assert conv is not None
+        assert pool is not None
+        fits = conv.stride == conv.dilation == (1, 1) and first.groups == 1
         halves = pool.output == (conv.output[0] // 2, conv.output[1] // 2)
         plain = pool.kernel == pool.stride == (2, 2) and pool.padding == ((0, 0), (0, 0))
         if fits and plain and halves and pool.dilation == (1, 1):
+            channels, outputs = first.input_shape[0], first.output_shape[0]
             return ConvReLUMaxPool(self, conv, channels, outputs, samples, training)
         return None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import finite
-from gpucnn.nn.layers.base import Layer
+from gpucnn.nn.layers.base import Layer, Shape
 from gpucnn.rng import dropout_mask
 
 
@@ -16,6 +16,9 @@ class _Activation(Layer):
     """An operation of the backend whose backward needs only its output."""
 
     op: ClassVar[str]
+
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
+        return self.op, {}
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         output = getattr(be, self.op)(x)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
+from gpucnn.config import is_own
 from gpucnn.errors import SettingError
 from gpucnn.rng import initializer
 
@@ -74,6 +76,21 @@ class Layer:
         None stands for the whole picture.
         """
         return fields
+
+    def spec(self, shape: Shape) -> LayerSpec | None:
+        """Return the layer as backends see it, None if they cannot compute it as part of another.
+
+        Of a custom layer, one that is not gpucnn's, nobody knows what it does.
+        """
+        spec = self._spec(shape) if is_own(self) else None
+        if spec is None:
+            return None
+        op, options = spec
+        return LayerSpec(op, shape, self.output_shape(shape), **options)
+
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]] | None:
+        """Return the operation's name and what ``LayerSpec`` has to say of it."""
+        return None
 
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         """Return the output for a batch (N, ...); in training, keep what backward needs."""

@@ -113,6 +113,9 @@ class Conv2d(_Convolution):
         """Return how the kernel slides over an input of ``shape``."""
         return self._window(self._plane(shape))
 
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
+        return self.op, {"window": self.window(shape), "groups": self.groups, "bias": self.bias}
+
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size * math.prod(self.output_shape(shape)[1:])
 

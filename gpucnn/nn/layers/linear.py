@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
@@ -26,6 +27,9 @@ class Linear(_Weighted):
         whole("Linear: out_features", self.out_features, 1)
         shape = (self.out_features, self.in_features)
         self._set_parameters(shape, self.out_features, self.in_features, self.out_features)
+
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
+        return "linear", {"bias": self.bias}
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (self.in_features,):
@@ -55,6 +59,9 @@ class Linear(_Weighted):
 @dataclass(eq=False)
 class Flatten(Layer):
     """(C, H, W) to (C * H * W,)."""
+
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
+        return "flatten", {}
 
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)

@@ -50,6 +50,9 @@ class MaxPool2d(_Pool):
     dilation: IntOrPair = 1
     ceil_mode: bool = False
 
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
+        return "max_pool2d", {"window": self.window(shape)}
+
     def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
         if not training:
             return be.max_pool2d(x, **self._options())

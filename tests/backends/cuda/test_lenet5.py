@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 import gpucnn
 from gpucnn.backends import Backend
+from gpucnn.backends.contract import FusedGradients, StepArrays
 from gpucnn.backends.cuda import lenet5
-from gpucnn.backends.cuda.lenet5 import LeNet5, LeNet5Sizes
+from gpucnn.backends.cuda.lenet5 import LeNet5, LeNet5Sizes, lenet5_sizes
 from gpucnn.errors import ArrayError, ShapeError
 from gpucnn.nn.layers import (
     AvgPool2d,
@@ -28,7 +29,7 @@ from gpucnn.nn.layers import (
     Tanh,
 )
 from gpucnn.nn.losses import CrossEntropyLoss
-from gpucnn.nn.plan import lenet5_sizes
+from gpucnn.nn.plan import fuse_gradients, layer_specs
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.workers import set_grads
 
@@ -92,6 +93,16 @@ def lenet_of(sizes: LeNet5Sizes, seed: int = 0, **others: Layer) -> Sequential:
     return Sequential(layers | others, shape, seed=seed)
 
 
+def sizes_of(model: Sequential) -> LeNet5Sizes | None:
+    specs = layer_specs(model.layers.values(), model.input_shape)
+    return None if specs is None else lenet5_sizes(specs)
+
+
+def fused_by(be: Backend, sizes: LeNet5Sizes, samples: int) -> FusedGradients | None:
+    model = lenet_of(sizes)
+    return fuse_gradients(model.layers, CrossEntropyLoss(), be, model.input_shape, samples)
+
+
 def noise(rng: np.random.Generator, count: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (count, 1, 28, 28), np.uint8)
 
@@ -150,10 +161,11 @@ class Batch:
 
     @property
     def step(self) -> LeNet5:
-        sizes = lenet5_sizes(self.model.layers, self.model.input_shape)
-        assert sizes is not None
-        step = self.be.join_lenet5(sizes, self.targets.size)
-        assert step is not None
+        shape = self.model.input_shape
+        step = fuse_gradients(
+            self.model.layers, CrossEntropyLoss(), self.be, shape, self.targets.size
+        )
+        assert isinstance(step, LeNet5)
         return step
 
     @property
@@ -167,7 +179,7 @@ class Batch:
             "parameters": self.model.flat_parameters,
             "grads": self.grads,
             "totals": self.totals,
-            "failed": self.failed,
+            "failed_step": self.failed,
             "step": self.be.asarray([STEP]),
         }
 
@@ -180,7 +192,7 @@ class Batch:
         self.model.load_state_dict(state)
 
     def fused(self, step: LeNet5 | None = None) -> Results:
-        (step or self.step).set_grads(**self.arguments)
+        (step or self.step).set_grads(StepArrays(**self.arguments))
         return self.results(self.grads)
 
     def general(self) -> Results:
@@ -199,7 +211,7 @@ class Batch:
         for key, parameter in self.model.named_parameters():
             results[key] = host[start : start + parameter.size]
             start += parameter.size
-        others = {"totals": self.totals, "failed": self.failed}
+        others = {"totals": self.totals, "failed_step": self.failed}
         return results | {key: self.be.to_numpy(array) for key, array in others.items()}
 
 
@@ -240,7 +252,7 @@ def test_gradients_are_those_of_the_operations(
     batch = Batch.of(gpucnn.get_backend(name, dtype), sizes, count, pictures)
     found, wanted = batch.fused(), batch.general()
     assert_same(found, wanted)
-    assert found["failed"] == 0
+    assert found["failed_step"] == 0
     assert np.any(found["conv1.weight"]) or sizes is ONE
 
 
@@ -320,7 +332,7 @@ def test_a_nan_wins_wherever_it_is_in_a_window(be: Backend) -> None:
         batch.images[...] = be.asarray(pixels, np.uint8)
         batch.totals[...] = batch.failed[...] = 0
         found = batch.fused()
-        assert found["failed"] == STEP
+        assert found["failed_step"] == STEP
         assert np.isnan(found["totals"][0])
 
 
@@ -350,7 +362,7 @@ def test_scores_far_apart_overflow_nothing(be: Backend) -> None:
     batch.put("fc3.bias", np.arange(10) * 400 - 2000)
     found = batch.fused()
     assert_same(found, batch.general())
-    assert found["failed"] == 0
+    assert found["failed_step"] == 0
 
 
 # --- what is not finite -------------------------------------------------------------------------
@@ -368,9 +380,9 @@ def test_weights_that_are_not_finite(parameter: str, value: float, be: Backend) 
     batch.put(parameter, weights)
     with np.errstate(all="ignore"):
         found, wanted = batch.fused(), batch.general()
-    assert found["failed"] == wanted["failed"]
+    assert found["failed_step"] == wanted["failed_step"]
     if value != -np.inf:
-        assert found["failed"] == STEP
+        assert found["failed_step"] == STEP
     if np.isnan(value):
         assert np.isnan(found["totals"][0])
 
@@ -379,7 +391,7 @@ def test_the_first_step_that_failed_stays(be: Backend) -> None:
     batch = Batch.of(be, LEAST, 3)
     batch.failed[...] = 5
     batch.put("fc3.bias", np.nan)
-    assert batch.fused()["failed"] == 5
+    assert batch.fused()["failed_step"] == 5
 
 
 SMALL, LARGE = 1e-30, 1e30
@@ -401,7 +413,7 @@ def test_one_thing_alone_overflows(infinite: str, name: str) -> None:
         signs = np.resize([1.0, -1.0], (2, 1)) if key == "fc3.weight" else 1.0
         batch.put(key, np.asarray(value) * signs)
     found, wanted = batch.fused(), batch.general()
-    assert found["failed"] == wanted["failed"] == STEP
+    assert found["failed_step"] == wanted["failed_step"] == STEP
     strange = [key for key, values in found.items() if not np.isfinite(values).all()]
     assert strange == ["totals" if infinite == "loss" else infinite]
 
@@ -411,7 +423,7 @@ def test_targets_outside_the_classes(target: int, be: Backend) -> None:
     batch = Batch.of(be, BETWEEN, 6)
     batch.targets[...] = be.asarray(np.array([0, 1, 2, 3, target, 4]))
     found = batch.fused()
-    assert found["failed"] == STEP
+    assert found["failed_step"] == STEP
     assert found["totals"][1] == batch.general()["totals"][1]
     assert np.isnan(found["totals"][0])
 
@@ -421,7 +433,7 @@ def test_indices_outside_the_images(index: int, be: Backend) -> None:
     batch = Batch.of(be, BETWEEN, 6)
     batch.indices[...] = be.asarray(np.array([0, 1, 2, 3, index, 4]))
     found = batch.fused()
-    assert found["failed"] == STEP
+    assert found["failed_step"] == STEP
     assert np.isnan(found["totals"][0])
     assert found["totals"][1] <= 20 + 5  # a row of NaN is never right
 
@@ -460,7 +472,7 @@ def test_bad_labels_and_indices_read_nothing() -> None:
     batch = Batch.of(gpucnn.get_backend("emulated"), BETWEEN, 6)
     batch.indices[...] = batch.be.asarray(np.array([0, 1, -1, 3, 2**40, 5]))
     batch.targets[...] = batch.be.asarray(np.array([0, 2**40, 2, -3, 32, 7]))
-    assert batch.fused()["failed"] == STEP
+    assert batch.fused()["failed_step"] == STEP
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -484,7 +496,7 @@ def test_a_step_is_four_launches(be: Backend, launched: list[str]) -> None:
     batch = Batch.of(be, LENET, 3)
     step = batch.step
     launched.clear()
-    step.set_grads(**batch.arguments)
+    step.set_grads(StepArrays(**batch.arguments))
     assert launched == [f"lenet5_{name}" for name in NAMES]
 
 
@@ -492,11 +504,11 @@ def test_a_recorded_step_goes_with_what_lies_in_memory(be: Backend) -> None:
     """It allocates nothing: a graph's replays work on the arrays that were there at first."""
     batch, wanted = Batch.of(be, BETWEEN, 6), Batch.of(be, BETWEEN, 6, strokes)
     step, arguments = batch.step, batch.arguments
-    step.set_grads(**arguments)  # what is compiled at the first launch is not recorded
+    step.set_grads(StepArrays(**arguments))  # what is compiled at the first launch is not recorded
     stream = be._xp.cuda.Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
-        step.set_grads(**arguments)
+        step.set_grads(StepArrays(**arguments))
         graph = stream.end_capture()
     batch.totals[...] = be.asarray([10.0, 20.0], np.float64)
     batch.images[...] = wanted.images
@@ -514,7 +526,7 @@ def test_parameters_that_do_not_begin_at_a_pack(be: Backend) -> None:
     batch = Batch.of(be, LEAST, 3)
     moved = be.zeros((batch.model.size + 1,))[1:]
     with pytest.raises(ArrayError, match="parameters must begin at a multiple of 16 bytes"):
-        batch.step.set_grads(**batch.arguments | {"parameters": moved})
+        batch.step.set_grads(StepArrays(**batch.arguments | {"parameters": moved}))
 
 
 def test_arguments_that_do_not_fit(be: Backend) -> None:
@@ -523,10 +535,10 @@ def test_arguments_that_do_not_fit(be: Backend) -> None:
     for key, array in batch.arguments.items():
         wrong = array[:, :, 1:] if key == "images" else be.zeros((array.size + 1,), array.dtype)
         with pytest.raises((ShapeError, ArrayError), match=rf"^LeNet5\.set_grads: {key} must"):
-            step.set_grads(**batch.arguments | {key: wrong})
+            step.set_grads(StepArrays(**batch.arguments | {key: wrong}))
         other = be.asarray(np.ones(array.shape, np.int32), "int32")
         with pytest.raises(ArrayError, match=rf"^LeNet5\.set_grads: {key} must be {array.dtype}"):
-            step.set_grads(**batch.arguments | {key: other})
+            step.set_grads(StepArrays(**batch.arguments | {key: other}))
 
 
 @pytest.mark.parametrize(
@@ -548,12 +560,10 @@ def test_arguments_that_do_not_fit(be: Backend) -> None:
 )
 def test_sizes_outside_the_limits(change: dict[str, int], be: Backend) -> None:
     sizes = replace(LENET, **change)
-    assert lenet5_sizes(lenet_of(sizes).layers, (sizes.channels, sizes.height, sizes.width)) == (
-        sizes
-    )
+    assert sizes_of(lenet_of(sizes)) == sizes
     fault = sizes.fault()
     assert fault is not None
-    assert be.join_lenet5(sizes, 8) is None
+    assert fused_by(be, sizes, 8) is None
     with pytest.raises(ShapeError, match="LeNet5: "):
         LeNet5(be, sizes, 8)  # type: ignore[arg-type]
 
@@ -562,8 +572,8 @@ def test_sizes_within_the_limits(be: Backend) -> None:
     for sizes in (LENET, ONE, MOST, BETWEEN):
         assert sizes.fault() is None
         assert sizes.parameters == lenet_of(sizes).size
-        assert be.join_lenet5(sizes, 1) is not None
-        assert gpucnn.get_backend("numpy").join_lenet5(sizes, 1) is None
+        assert fused_by(be, sizes, 1) is not None
+        assert fused_by(gpucnn.get_backend("numpy"), sizes, 1) is None
     assert LENET.parameters == 61_706
     with pytest.raises(ShapeError, match="a batch of 0"):
         LeNet5(be, LENET, 0)  # type: ignore[arg-type]
@@ -601,7 +611,7 @@ class Doubled(Conv2d):
 )
 def test_nearly_a_lenet(others: dict[str, Layer]) -> None:
     model = lenet_of(LENET, **others)
-    assert lenet5_sizes(model.layers, model.input_shape) is None
+    assert sizes_of(model) is None
 
 
 def test_other_ways_to_say_the_same() -> None:
@@ -611,12 +621,12 @@ def test_other_ways_to_say_the_same() -> None:
         "pool1": MaxPool2d((2, 2), stride=2, ceil_mode=True),  # which changes nothing here
     }
     model = lenet_of(LENET, **same)
-    assert lenet5_sizes(model.layers, model.input_shape) == LENET
-    assert lenet5_sizes(gpucnn.models.lenet5().layers, (1, 28, 28)) == LENET
-    assert lenet5_sizes(gpucnn.models.lenet5_1998().layers, (1, 28, 28)) is None
-    assert lenet5_sizes(dict(list(model.layers.items())[:-1]), (1, 28, 28)) is None
+    assert sizes_of(model) == LENET
+    assert sizes_of(gpucnn.models.lenet5()) == LENET
+    assert sizes_of(gpucnn.models.lenet5_1998()) is None
+    assert sizes_of(Sequential(dict(list(model.layers.items())[:-1]), (1, 28, 28))) is None
     # At other sizes it does change something.
     odd = replace(LENET, height=26, width=26)
     last = Linear(16 * 5 * 5, 120)
     model = lenet_of(odd, pool2=MaxPool2d(2, ceil_mode=True), fc1=last)
-    assert lenet5_sizes(model.layers, model.input_shape) is None
+    assert sizes_of(model) is None

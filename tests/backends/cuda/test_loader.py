@@ -30,6 +30,7 @@ from rows import (
 from tolerance import assert_close
 
 from gpucnn.backends import get_backend
+from gpucnn.backends.contract import StepArrays
 from gpucnn.backends.contract.window import conv_window
 from gpucnn.backends.cuda import CudaBackend, loader
 from gpucnn.backends.cuda.grids import count_parts, count_splits, window_sizes
@@ -515,7 +516,9 @@ def test_every_kernel_is_launched_by_the_backend(
         whole, flat = backend.zeros((batch,), "int64"), backend.zeros((61_706,))
         one, number = backend.zeros((1,)), backend.zeros((1,), "int64")
         images, totals = backend.zeros((3, 1, 28, 28), "uint8"), backend.zeros((2,), "float64")
-        step.set_grads(images, whole, whole, one, one, flat, flat, totals, number, number)
+        step.set_grads(
+            StepArrays(images, whole, whole, one, one, flat, flat, totals, number, number)
+        )
     launched = {name for name, _, _, _ in recorder.launches}
     assert launched == set(signatures(kernel_folder()))
 

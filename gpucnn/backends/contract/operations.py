@@ -1,0 +1,82 @@
+"""The contract's operations by name: what each takes, and what its results are called.
+
+``gpucnn check``, the tests and the benchmarks go through this list, so that an operation is
+declared in one place: as a method of its family.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from gpucnn.backends.contract.activations import Activations
+from gpucnn.backends.contract.convolution import Convolution
+from gpucnn.backends.contract.linear import Linear
+from gpucnn.backends.contract.losses import Losses
+from gpucnn.backends.contract.pooling import Pooling
+from gpucnn.backends.contract.training import Training
+
+FAMILIES: tuple[type, ...] = (Convolution, Pooling, Activations, Linear, Losses, Training)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A public method of the contract that computes, and its backward if it has one."""
+
+    name: str
+    parameters: Mapping[str, inspect.Parameter]
+    backward: Operation | None = None
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether ``grad`` of the backward is one number, and not an array like the output."""
+        return (
+            self.backward is not None
+            and self.backward.parameters["grad"].default is not inspect.Parameter.empty
+        )
+
+    def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a call returned by name; where that is None, the arrays that it changed.
+
+        A forward operation returns "output" and perhaps "indices", a backward the gradients of
+        "input", "weight" and "bias".
+        """
+        if results is None:
+            return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
+        backward = self.name.endswith("_backward")
+        names = ("input", "weight", "bias") if backward else ("output", "indices")
+        values = results if isinstance(results, tuple) else (results,)
+        return dict(zip(names, values, strict=False))
+
+
+@cache
+def operations() -> dict[str, Operation]:
+    """Return all operations but the backward ones, which belong to their forward, by name."""
+    methods = {
+        name: method
+        for family in FAMILIES
+        for name, method in vars(family).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+
+    def operation(name: str) -> Operation | None:
+        if name not in methods:
+            return None
+        parameters = dict(inspect.signature(methods[name]).parameters)
+        del parameters["self"]
+        return Operation(name, parameters, operation(f"{name}_backward"))
+
+    forward = (operation(name) for name in methods if not name.endswith("_backward"))
+    return {found.name: found for found in forward if found is not None}
+
+
+def operation(name: str) -> Operation:
+    """Return an operation by its name, a backward one as well."""
+    found = operations()[name.removesuffix("_backward")]
+    if found.name == name:
+        return found
+    assert found.backward is not None
+    return found.backward
