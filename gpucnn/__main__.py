@@ -10,7 +10,7 @@ from gpucnn.machine import openblas
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     openblas.prepare(os.environ)  # before NumPy is imported
-    from gpucnn.cli import run
+    from gpucnn.cli.main import run
 
     return run(argv)
 

@@ -11,7 +11,7 @@ from small import small_data
 
 import gpucnn
 from gpucnn.backends.cuda.loader import kernel_folder
-from gpucnn.cli import make_parser
+from gpucnn.cli.parser import make_parser
 from gpucnn.cli.sources import build_model, shape_for
 
 ROOT = Path(__file__).parent.parent

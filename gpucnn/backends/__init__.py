@@ -50,7 +50,7 @@ def get_backend(
 
         emulator.toolchain.find_compiler()  # says what is missing before anything is computed
         backend = CudaBackend(emulator, dtype, "emulated", notify, precision)
-        backend.work_at_once = 2e7  # about a tenth of a second
+        backend.max_launch_work = 2e7  # about a tenth of a second
         return backend
     raise unknown("backend", name, BACKENDS)
 

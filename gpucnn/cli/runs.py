@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gpucnn.cli import make_parser
 from gpucnn.cli.display import plain_json
+from gpucnn.cli.parser import make_parser
 from gpucnn.errors import SettingError
 from gpucnn.training.checkpoint import write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded

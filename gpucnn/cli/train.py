@@ -12,8 +12,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from gpucnn.cli import silence_stdout
 from gpucnn.cli.display import make_console, make_display, show_cursor
+from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import (
     NOT_SAVED,
     Log,

@@ -12,12 +12,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
 
 from gpucnn.emulator.errors import EmulatorError, Kind
-
-if TYPE_CHECKING:
-    from gpucnn.emulator.array import Memory
 
 
 class CaptureError(EmulatorError):
@@ -32,7 +29,7 @@ class _Node:
     """A launch or a memory operation: ``run`` does it again with what ``memories`` still hold."""
 
     name: str
-    memories: list[weakref.ref[Memory]]
+    memories: list[weakref.ref[Any]]
     run: Callable[[], None]
 
 
@@ -147,7 +144,7 @@ def get_current_stream() -> Stream:
 
 
 def do(
-    name: str, memories: Iterable[Memory], run: Callable[[], None], stream: Stream | None = None
+    name: str, memories: Iterable[Any], run: Callable[[], None], stream: Stream | None = None
 ) -> None:
     """Do ``run``, or record it where the stream records."""
     nodes = (stream or _thread.current)._nodes

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from gpucnn.backends.contract import FusedGradients, StepArrays
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
 from gpucnn.config import is_own
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import Dropout
@@ -70,7 +69,7 @@ class Steps:
         self.at_once = 1
         if self.recorded:
             work = 3 * model.summary().multiply_adds * self.batch_size
-            self.at_once = max(1, min(MOST_AT_ONCE, int(be.work_at_once // work)))
+            self.at_once = be.repetitions_per_launch(work)
         self._full: Callable[[int], None] | None = self._steps_of(self.batch_size)
         self._last = self._steps_of(last, self._full) if last else None
 

@@ -26,7 +26,7 @@ from tolerance import assert_close
 import gpucnn
 from gpucnn import models
 from gpucnn.backends.cuda import loader
-from gpucnn.cli import run as command
+from gpucnn.cli.main import run as command
 from gpucnn.data import Data
 from gpucnn.machine import check
 from gpucnn.training.event_types import StepEnded

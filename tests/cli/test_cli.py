@@ -16,7 +16,7 @@ from available import backend_or_skip
 from small import save_npz, small_data
 
 import gpucnn
-from gpucnn.cli import run
+from gpucnn.cli.main import run
 from gpucnn.cli.runs import Log
 from gpucnn.data import Data
 

@@ -165,11 +165,11 @@ def test_a_signal_while_the_data_are_read_is_a_stop_like_any_other(
 ) -> None:
     out = tmp_path / "out"
     code = (
-        "import os, signal, sys, gpucnn.data, gpucnn.cli\n"
+        "import os, signal, sys, gpucnn.data, gpucnn.cli.main\n"
         "load = gpucnn.data.load\n"
         "def slow(*a, **k): os.kill(os.getpid(), signal.SIGTERM); return load(*a, **k)\n"
         "gpucnn.data.load = slow\n"
-        "sys.exit(gpucnn.cli.run(sys.argv[1:]))"
+        "sys.exit(gpucnn.cli.main.run(sys.argv[1:]))"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, *command(data, out)[3:]], capture_output=True, check=False

@@ -34,9 +34,6 @@ class Arrays(Checks, ABC):
     captures: bool = False
     """Whether ``repeated`` records work and repeats it as a whole; may be set to False."""
 
-    work_at_once: float = 0.0
-    """Multiply-adds that a launch of recorded steps may have: it cannot be stopped midway."""
-
     def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
         try:
             self.dtype = np.dtype(object if dtype is None else dtype)
@@ -79,6 +76,13 @@ class Arrays(Checks, ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
+
+    def repetitions_per_launch(self, multiply_adds: float) -> int:
+        """Return how often one launch may repeat work of so many multiply-adds.
+
+        A launch cannot be interrupted, so that what asks for it to stop waits for its end.
+        """
+        return 1
 
     def repeated(
         self,

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, Shape, host_array
 from gpucnn.backends.cuda import tiles
-from gpucnn.backends.cuda.graphs import Repeated, Repeating
+from gpucnn.backends.cuda.graphs import MOST_AT_ONCE, Repeated, Repeating
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.tiles import Tile, Variant
 from gpucnn.errors import ArrayError, BackendError, SettingError
@@ -30,7 +30,8 @@ class CudaArrays(Arrays):
 
     name = "cuda"
     captures = True
-    work_at_once = 5e10
+    max_launch_work = 5e10
+    """Multiply-adds that a launch of recorded work may have."""
 
     def __init__(
         self,
@@ -103,6 +104,9 @@ class CudaArrays(Arrays):
 
         workspace = self.repeating.workspace
         return made(shape) if workspace is None else workspace.take(made, shape, kind)
+
+    def repetitions_per_launch(self, multiply_adds: float) -> int:
+        return max(1, min(MOST_AT_ONCE, int(self.max_launch_work // multiply_adds)))
 
     def _recorded(
         self, work: Callable[[], None], beside: Callable[[int], None] | None

@@ -19,7 +19,7 @@ from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.probe import driver_version
-from gpucnn.cli import run as command
+from gpucnn.cli.main import run as command
 from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.machine.check import ROUNDED, check
 from gpucnn.training.checkpoint import load
