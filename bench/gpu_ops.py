@@ -9,7 +9,7 @@ from bench import cases, gpu
 from bench.harness import Options, Report, Row
 from bench.peers import Worker, compare_jobs
 from bench.show import cost
-from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
+from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH
 
 SETS = 4
 """Of arrays, in turn: of the large convolutions' more than a GPU's cache holds."""
@@ -20,7 +20,7 @@ TF32 = ("conv2d", "linear")
 def run(options: Options) -> Report:
     """Return a row for each operation, direction and precision."""
     report = gpu.report("one call of an operation out of many in a graph, float32", options)
-    spec = {"kind": "repeated", "sets": SETS, "repeats": options.size(MOST_AT_ONCE, 1)}
+    spec = {"kind": "repeated", "sets": SETS, "repeats": options.size(MAX_STEPS_PER_GRAPH, 1)}
     # How steps are launched is no matter here: all calls are in graphs.
     found = [replace(gpu.ours(options, ["captured"])[0], name="gpucnn")]
     found.append(replace(gpu.pytorch(options, ["eager"])[0], name="PyTorch"))

@@ -18,7 +18,7 @@ from gpucnn.backends import get_backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.window import conv_window
 from gpucnn.backends.cuda import CudaBackend
-from gpucnn.backends.cuda.graphs import MOST_AT_ONCE
+from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH
 from gpucnn.backends.cuda.grids import conv_sizes
 from gpucnn.backends.cuda.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
 from gpucnn.errors import BackendError, SettingError
@@ -225,12 +225,12 @@ def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: A
     def seconds(count: int) -> float:
         compute, _ = call()
         if not repeats:
-            repeats.append(backend.repeated(compute))
-            repeats[0](1 + MOST_AT_ONCE)  # compiles and records
+            repeats.append(backend.capture(compute))
+            repeats[0](1 + MAX_STEPS_PER_GRAPH)  # compiles and records
         backend.synchronize()
-        return timed(lambda: (repeats[0](MOST_AT_ONCE), backend.synchronize()))(count)
+        return timed(lambda: (repeats[0](MAX_STEPS_PER_GRAPH), backend.synchronize()))(count)
 
-    return Peer(name, check, lambda count: seconds(count) / MOST_AT_ONCE)
+    return Peer(name, check, lambda count: seconds(count) / MAX_STEPS_PER_GRAPH)
 
 
 # --- from times to a table ----------------------------------------------------------------------

@@ -44,7 +44,7 @@ def backend(spec: dict[str, Any]) -> gpucnn.Backend:
     own: Any = {"precision": "tf32"} if coarse else {}
     be = gpucnn.get_backend(spec.get("backend", "numpy"), dtype, **own)
     if "mode" in spec:
-        be.captures, be.fuses = spec["mode"] != "eager", spec["mode"] == "fused"
+        be.records, be.fuses = spec["mode"] != "eager", spec["mode"] == "fused"
     return be
 
 
@@ -308,7 +308,7 @@ def repeated(spec: dict[str, Any]) -> Job:
     ``check`` returns the last set's results, after what the calls wrote to was overwritten.
     """
     be, case = backend(spec), cases.ALL[spec["case"]]
-    numbers = range(spec["sets"]) if be.captures else [spec["sets"] - 1]  # NumPy is the judge only
+    numbers = range(spec["sets"]) if be.records else [spec["sets"] - 1]  # NumPy is the judge only
     calls = []
     for number in numbers:
         arrays = {name: placed(be, name, x) for name, x in case.draw(number).items()}
@@ -318,7 +318,7 @@ def repeated(spec: dict[str, Any]) -> Job:
     def work() -> None:
         results[:] = [function() for function, _ in calls]
 
-    repeat, times = be.repeated(work), spec["repeats"]
+    repeat, times = be.capture(work), spec["repeats"]
 
     def check() -> dict[str, Any]:
         repeat(1)
@@ -327,7 +327,7 @@ def repeated(spec: dict[str, Any]) -> Job:
             return {name: be.to_numpy(array) for name, array in named(calls[-1][1]).items()}
         for array in named(results[-1]).values():
             array.fill(cases.poison(array.dtype))
-        repeat(times if be.captures else 1)
+        repeat(times if be.records else 1)
         return {name: be.to_numpy(array) for name, array in named(results[-1]).items()}
 
     def launch(blocks: int) -> None:

@@ -90,7 +90,7 @@ class Batches:
 
         # Layers of the user's own may keep something on themselves within a forward pass.
         known = all(is_own(each) for each in (*layers, loss))
-        if be.side_by_side and known and len(self) > 1:
+        if be.thread_parallel and known and len(self) > 1:
             with ThreadPoolExecutor(min(cores(), MOST_THREADS)) as pool:
                 list(pool.map(look, range(len(self))))  # a list: so that what is raised is raised
         else:

@@ -141,7 +141,7 @@ class Run:
             most = self.every - self.step % self.every if self.every else len(self.train)
             with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
                 self.index += self.steps.do(self.index, most)
-            if not self.model.backend.waits:
+            if not self.model.backend.asynchronous:
                 self._raise_if_diverged()
             yield StepEnded(
                 step=self.step,
@@ -156,7 +156,7 @@ class Run:
             if self.every and self.step % self.every == 0 and self.index < len(self.train):
                 yield from self._save()
         # While the device works; a schedule of the user's own may change when the epoch has ended.
-        ahead = self.model.backend.waits and is_own(self.settings.schedule)
+        ahead = self.model.backend.asynchronous and is_own(self.settings.schedule)
         if ahead and self.epoch + 1 < self.settings.epochs:
             self.next_course = self._course(self.epoch + 1)
         return False

@@ -64,12 +64,12 @@ class Steps:
         self.parameters = model.flat_parameters
         self.batch_size = min(batches.batch_size, batches.count)
         self.full, last = divmod(batches.count, self.batch_size)
-        self.eager = why_eager(model, loss, optimizer) if be.captures else None
-        self.recorded = be.captures and self.eager is None
+        self.eager = why_eager(model, loss, optimizer) if be.records else None
+        self.recorded = be.records and self.eager is None
         self.at_once = 1
         if self.recorded:
             work = 3 * model.summary().multiply_adds * self.batch_size
-            self.at_once = be.repetitions_per_launch(work)
+            self.at_once = be.steps_per_launch(work)
         self._full: Callable[[int], None] | None = self._steps_of(self.batch_size)
         self._last = self._steps_of(last, self._full) if last else None
 
@@ -107,9 +107,9 @@ class Steps:
         return times
 
     def _steps_of(
-        self, size: int, beside: Callable[[int], None] | None = None
+        self, size: int, share_memory_with: Callable[[int], None] | None = None
     ) -> Callable[[int], None]:
-        """Return what does steps with batches of ``size``, in the memory of what is ``beside``."""
+        """Return a function that runs a number of steps with batches of ``size``."""
         be, batches = self.model.backend, self.batches
         indices, target = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
         differentiate = self._gradients(size)
@@ -129,7 +129,7 @@ class Steps:
             parameters, grads = self.model.flat_parameters, self.model.flat_grads
             self.optimizer.step(be, parameters, grads, self.rates, self.flag)
 
-        return be.repeated(step, self.recorded, beside)
+        return be.capture(step, self.recorded, share_memory_with)
 
     # --- gradients: all ways of setting them add to ``totals`` and look out for what is not finite
 

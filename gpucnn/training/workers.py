@@ -83,7 +83,7 @@ class Workers:
 
     def __init__(self, model: Sequential, loss: Loss, seed: int, number: int, most: int) -> None:
         """Prepare ``number`` processes for batches of at ``most`` images; ``start`` starts them."""
-        if not model.backend.side_by_side:
+        if not model.backend.thread_parallel:
             raise SettingError(
                 f"{number} workers are for the numpy backend, not {model.backend.name}; a run that "
                 "began with them goes on with numpy"
@@ -212,7 +212,7 @@ def number_that_pays(model: Sequential, backend: Backend, images: int, settings:
     Starting others takes as long as training on some thousand digits, and a part of a batch must be
     worth the messages.
     """
-    if not backend.side_by_side:
+    if not backend.thread_parallel:
         return 1
     if sys.platform == "linux" and not os.access(SHARED_MEMORY, os.W_OK):
         return 1  # as in some sandboxes

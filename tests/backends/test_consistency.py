@@ -110,7 +110,7 @@ def test_lenet_learns_what_it_learns_on_numpy(name: str) -> None:
     def losses(name: str) -> list[float]:
         model = models.lenet5(classes=4, seed=3)
         backend = gpucnn.get_backend(name)
-        backend.captures = False  # an event after every step
+        backend.records = False  # an event after every step
         events = gpucnn.fit(model, data, backend=backend, batch_size=8, epochs=1, seed=3)
         # The mean of the epoch so far; to be read before the next step.
         return [event.metrics()[0] for event in events if isinstance(event, StepEnded)]

@@ -48,7 +48,7 @@ def test_every_public_method_is_an_operation_or_listed_here() -> None:
     methods = {name for name in dir(Backend) if not name.startswith("_")}
     methods = {name for name in methods if inspect.isfunction(getattr(Backend, name))}
     arrays = {"asarray", "to_numpy", "empty", "zeros", "synchronize"}
-    plans = {"fuse_layers", "fuse_gradients", "repeated", "repetitions_per_launch"}
+    plans = {"fuse_layers", "fuse_gradients", "capture", "steps_per_launch"}
     assert methods == every_operation() | arrays | plans
 
 

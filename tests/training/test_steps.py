@@ -57,7 +57,7 @@ def fit(backend: Backend, model: Sequential | None = None, **options: Any) -> It
 def eager(backend: Backend) -> Backend:
     """The same kind of backend, which launches everything by itself."""
     other = backend_or_skip(backend.name, str(backend.dtype))
-    other.captures = False
+    other.records = False
     return other
 
 
@@ -96,7 +96,7 @@ def test_an_epoch_is_a_few_events(device: Backend) -> None:
 def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
     model = plain_model().to(device)
     run = Run(model, small_data(IMAGES), settings(), None, None, None)
-    assert run.steps.at_once == graphs.MOST_AT_ONCE
+    assert run.steps.at_once == graphs.MAX_STEPS_PER_GRAPH
     heavy = models.small_cnn(size=96, classes=4, channels=3)
     del heavy.layers["dropout"]
     heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
@@ -150,7 +150,7 @@ def test_recorded_steps_need_little_more_memory_than_others(
         steps.do(0, 1)
         steps.do(8, 1)
         peaks[-1] -= before
-        if backend.captures:
+        if backend.records:
             blocks = steps._full.workspace.blocks  # type: ignore[union-attr]
             assert steps._last.workspace.blocks is blocks  # type: ignore[union-attr]
         steps.close()
@@ -423,7 +423,7 @@ def doubling(backend: Backend) -> tuple[Callable[[int], None], Array]:
     def work() -> None:
         number[...] = backend.dropout(backend.relu(number), two)
 
-    return backend.repeated(work), number
+    return backend.capture(work), number
 
 
 def test_many_repetitions_are_one_launch(
@@ -471,8 +471,8 @@ def test_threads_have_workspaces_of_their_own(device: Backend) -> None:
         thread.join()
         seen.append(device.relu(one))
 
-    repeat = device.repeated(work)
-    for times in (1, 1, graphs.MOST_AT_ONCE):  # the first, and two recordings
+    repeat = device.capture(work)
+    for times in (1, 1, graphs.MAX_STEPS_PER_GRAPH):  # the first, and two recordings
         repeat(times)
     places = [array.data.ptr for array in seen]
     assert places[3] == places[5], "from the second time on the work has arrays of its own"
@@ -487,7 +487,7 @@ def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
         device.sgd_step(rate, one, device.zeros((1,)), one)  # rate: 0 - 1
         device.sgd_step(total, rate, device.zeros((1,)), one)
 
-    repeat = device.repeated(work)
+    repeat = device.capture(work)
     for _ in range(4):
         repeat(3)
     assert float(device.to_numpy(total)[0]) == 12
@@ -495,14 +495,14 @@ def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
 
 def test_work_that_asks_for_other_arrays_is_refused(device: Backend) -> None:
     sizes = iter(range(1, 99))
-    repeat = device.repeated(lambda: device.relu(device.zeros((next(sizes),))) and None)
+    repeat = device.capture(lambda: device.relu(device.zeros((next(sizes),))) and None)
     repeat(1)
     with pytest.raises(
         BackendError, match=r"array \(2,\) of float32, and at its first time for one"
     ):
         repeat(1)
     later = iter([False, True])
-    repeat = device.repeated(lambda: next(later) and device.zeros((1,)) and None)
+    repeat = device.capture(lambda: next(later) and device.zeros((1,)) and None)
     repeat(1)
     with pytest.raises(BackendError, match=r"of float32, and at its first time for none$"):
         repeat(1)
@@ -517,7 +517,7 @@ def test_work_that_failed_at_its_first_time_begins_anew(device: Backend) -> None
             raise KeyError(failing.pop())
         number[...] = device.relu(number)
 
-    repeat = device.repeated(work)
+    repeat = device.capture(work)
     with pytest.raises(KeyError):
         repeat(1)
     repeat(40)

@@ -241,7 +241,7 @@ def test_numbers_that_make_no_sense_are_refused(options: dict[str, int], message
 
 def test_only_the_numpy_backend_has_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
-    monkeypatch.setattr(type(model.backend), "side_by_side", False)
+    monkeypatch.setattr(type(model.backend), "thread_parallel", False)
     with pytest.raises(SettingError, match="workers are for the numpy backend"):
         fit(2, model=model)
 
@@ -268,7 +268,7 @@ def test_there_are_as_many_as_pay(
         sandbox.setattr(sys, "platform", "linux")
         sandbox.setattr(workers, "SHARED_MEMORY", "/there/is/none")
         assert workers.number_that_pays(model, model.backend, images, settings) == 1
-    monkeypatch.setattr(type(model.backend), "side_by_side", False)
+    monkeypatch.setattr(type(model.backend), "thread_parallel", False)
     assert workers.number_that_pays(model, model.backend, images, settings) == 1
 
 

@@ -25,14 +25,14 @@ class Arrays(Checks, ABC):
 
     name: str
 
-    waits: ClassVar[bool] = True
-    """Whether reading a result waits for a device, so that a training loop does so seldom."""
+    asynchronous: ClassVar[bool] = True
+    """Whether operations return before a device has done them, so that reading a result waits."""
 
-    side_by_side: ClassVar[bool] = False
-    """Whether operations called from several threads are done at the same time."""
+    thread_parallel: ClassVar[bool] = False
+    """Whether operations called from several threads run at the same time."""
 
-    captures: bool = False
-    """Whether ``repeated`` records work and repeats it as a whole; may be set to False."""
+    records: bool = False
+    """Whether ``capture`` records work and replays it as a whole; may be set to False."""
 
     def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
         try:
@@ -77,37 +77,39 @@ class Arrays(Checks, ABC):
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
 
-    def repetitions_per_launch(self, multiply_adds: float) -> int:
-        """Return how often one launch may repeat work of so many multiply-adds.
+    def steps_per_launch(self, multiply_adds: float) -> int:
+        """Return how many steps of ``multiply_adds`` each one launch of captured work may hold.
 
-        A launch cannot be interrupted, so that what asks for it to stop waits for its end.
+        A launch cannot be interrupted, so that a request to stop waits until it has finished.
         """
         return 1
 
-    def repeated(
+    def capture(
         self,
         work: Callable[[], None],
         record: bool = True,
-        beside: Callable[[int], None] | None = None,
+        share_memory_with: Callable[[int], None] | None = None,
     ) -> Callable[[int], None]:
-        """Return what does ``work`` a number of times: as one launch, if the backend ``captures``.
+        """Return ``replay``, a function that does ``work`` a given number of times.
 
-        The work must do the same operations on the same arrays each time, and read none of them on
-        the host: what changes from time to time must lie in arrays (``begin_step``). Arrays that it
-        asks for are its own, and those of ``beside``, other such work that never runs at the same
-        time. Without ``record`` it may do anything.
+        A backend that ``records`` replays the work as a whole, in few launches. Then the work must
+        do the same operations on the same arrays each time, and read none of them on the host: what
+        changes from one time to the next must lie in arrays (``begin_step``). Arrays that the work
+        allocates keep their memory from replay to replay; ``share_memory_with``, another result of
+        this method that never runs at the same time, lends its memory to them. Without ``record``
+        the work is done operation by operation, and may do anything.
         """
-        if record and self.captures:
-            return self._recorded(work, beside)
+        if record and self.records:
+            return self._capture(work, share_memory_with)
 
-        def repeat(times: int) -> None:
+        def replay(times: int) -> None:
             for _ in range(times):
                 work()
 
-        return repeat
+        return replay
 
-    def _recorded(
-        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    def _capture(
+        self, work: Callable[[], None], share_memory_with: Callable[[int], None] | None
     ) -> Callable[[int], None]:
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, Shape, host_array
 from gpucnn.backends.cuda import tiles
-from gpucnn.backends.cuda.graphs import MOST_AT_ONCE, Repeated, Repeating
+from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork, Repeating
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.tiles import Tile, Variant
 from gpucnn.errors import ArrayError, BackendError, SettingError
@@ -24,12 +24,12 @@ class CudaArrays(Arrays):
     ``precision`` is that of products' operands where that pays: "ieee", or "tf32" for the tensor
     cores of compute capability 8.0 and later. SettingError where the arrays or the GPU have none.
     ``variant`` says which kernels compute matrix products: "auto" chooses by shape (tiles.py);
-    the others are for tests and timings, as are ``captures`` and ``fuses``, which may be set to
+    the others are for tests and timings, as are ``records`` and ``fuses``, which may be set to
     False: no steps recorded, and no fused kernels for LeNet-5.
     """
 
     name = "cuda"
-    captures = True
+    records = True
     max_launch_work = 5e10
     """Multiply-adds that a launch of recorded work may have."""
 
@@ -105,14 +105,14 @@ class CudaArrays(Arrays):
         workspace = self.repeating.workspace
         return made(shape) if workspace is None else workspace.take(made, shape, kind)
 
-    def repetitions_per_launch(self, multiply_adds: float) -> int:
-        return max(1, min(MOST_AT_ONCE, int(self.max_launch_work // multiply_adds)))
+    def steps_per_launch(self, multiply_adds: float) -> int:
+        return max(1, min(MAX_STEPS_PER_GRAPH, int(self.max_launch_work // multiply_adds)))
 
-    def _recorded(
-        self, work: Callable[[], None], beside: Callable[[int], None] | None
+    def _capture(
+        self, work: Callable[[], None], share_memory_with: Callable[[int], None] | None
     ) -> Callable[[int], None]:
-        shared = beside if isinstance(beside, Repeated) else None
-        return Repeated(self._xp.cuda, self.empty, self.repeating, work, shared)
+        shared = share_memory_with if isinstance(share_memory_with, CapturedWork) else None
+        return CapturedWork(self._xp.cuda, self.empty, self.repeating, work, shared)
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)

@@ -21,10 +21,10 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import BackendError, GpucnnError
 
-MOST_AT_ONCE = 32
+MAX_STEPS_PER_GRAPH = 32
 """Repetitions that a graph holds at most."""
 
-UNDER_WAY = 2
+MAX_PENDING_CALLS = 2
 """Calls that the device may be behind the host: one to work on, and one that is ready."""
 
 
@@ -136,7 +136,7 @@ class Repeating(threading.local):
     workspace: Workspace | None = None
 
 
-class Repeated:
+class CapturedWork:
     """What does ``work`` as often as a call says.
 
     The work must launch the same operations on the same arrays each time, and wait for nothing.
@@ -152,7 +152,7 @@ class Repeated:
         empty: Callable[..., Array],
         repeating: Repeating,
         work: Callable[[], None],
-        beside: Repeated | None = None,
+        beside: CapturedWork | None = None,
     ) -> None:
         """``cuda`` is CuPy's namespace of that name, or the emulator's; ``empty`` makes arrays."""
         self._cuda, self._repeating, self._work = cuda, repeating, work
@@ -167,7 +167,7 @@ class Repeated:
         if times and not self.workspace.planned:
             self._once()  # so that all is compiled, loaded and allocated before a recording
             times -= 1
-        for size in (MOST_AT_ONCE, 1):
+        for size in (MAX_STEPS_PER_GRAPH, 1):
             while times >= size:
                 self._do(size)
                 times -= size
@@ -211,9 +211,9 @@ class Repeated:
         self.workspace.end()
 
     def _keep_up(self) -> None:
-        """Wait until UNDER_WAY calls are left, so that one who stops the work waits for no more."""
+        """Wait until at most MAX_PENDING_CALLS calls are unfinished, so that a stop comes soon."""
         event = self._cuda.Event()
         event.record()
         self._under_way.append(event)
-        if len(self._under_way) > UNDER_WAY:
+        if len(self._under_way) > MAX_PENDING_CALLS:
             self._under_way.popleft().synchronize()

@@ -18,8 +18,8 @@ class NumpyArrays(Arrays):
     """The contract in NumPy."""
 
     name = "numpy"
-    waits = False
-    side_by_side = True  # NumPy lets other threads go on while it computes
+    asynchronous = False
+    thread_parallel = True  # NumPy lets other threads go on while it computes
     array_type = np.ndarray
 
     def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
