@@ -1,6 +1,6 @@
-"""Layers, optimisers, schedules and losses as plain data, for checkpoints and config.json.
+"""Layers, optimisers, schedules and losses as plain data, and checks of their arguments.
 
-Each of them is a dataclass whose fields are the arguments it was made with.
+Each of them is a dataclass whose fields are its arguments; checkpoints and config.json store them.
 """
 
 from __future__ import annotations
@@ -13,49 +13,49 @@ from typing import Any
 from gpucnn.errors import SettingError, unknown
 
 
-def describe(thing: Any) -> dict[str, Any]:
+def describe(instance: Any) -> dict[str, Any]:
     """Return {"type": class name, argument: value, ...} of a dataclass instance."""
-    arguments = {f.name: getattr(thing, f.name) for f in fields(thing) if f.init}
-    return {"type": type(thing).__name__, **arguments}
+    arguments = {f.name: getattr(instance, f.name) for f in fields(instance) if f.init}
+    return {"type": type(instance).__name__, **arguments}
 
 
-def build(kind: str, description: Mapping[str, Any], known: Mapping[str, type]) -> Any:
-    """Return what ``describe`` described; ``known`` maps names to classes.
+def build(kind: str, description: Mapping[str, Any], classes: Mapping[str, type]) -> Any:
+    """Return the instance that ``describe`` described.
 
-    An unknown type or argument raises SettingError.
+    ``classes`` maps class names to classes; ``kind`` is a noun for error messages. Raises
+    SettingError if the class or an argument is unknown.
     """
-    arguments = {name: _tuples(value) for name, value in description.items()}
+    arguments = {name: _to_tuples(value) for name, value in description.items()}
     name = arguments.pop("type", None)
-    if name not in known:
-        raise unknown(kind, str(name), known)
+    if name not in classes:
+        raise unknown(kind, str(name), classes)
     try:
-        return known[name](**arguments)
+        return classes[name](**arguments)
     except TypeError as error:
         raise SettingError(f"{kind} {name}: {error}") from None
 
 
-def is_own(thing: Any) -> bool:
-    """Return whether ``thing`` is of a class of this package, not of a user's own."""
-    return type(thing).__module__.startswith("gpucnn.")
+def is_builtin(instance: Any) -> bool:
+    """Return whether the class of ``instance`` is defined in gpucnn rather than by a user."""
+    return type(instance).__module__.startswith("gpucnn.")
 
 
-def finite(name: str, value: float, least: float, below: float = math.inf) -> float:
-    """Return ``value`` if it is a number in [least, below); else raise SettingError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < below:
-        limit = f"a finite number, at least {least:g}" + (
-            f" and below {below:g}" if below < math.inf else ""
-        )
-        raise SettingError(f"{name} must be {limit}, got {value!r}")
+def check_number(name: str, value: float, minimum: float, below: float = math.inf) -> float:
+    """Return ``value`` if it is a number in [minimum, below), else raise SettingError."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not minimum <= value < below:
+        limit = f" and < {below:g}" if below < math.inf else ""
+        raise SettingError(f"{name} must be a finite number >= {minimum:g}{limit}, got {value!r}")
     return value
 
 
-def whole(name: str, value: int, least: int) -> int:
-    """Return ``value`` if it is a whole number of at least ``least``; else raise SettingError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingError(f"{name} must be a whole number, at least {least}, got {value!r}")
+def check_integer(name: str, value: int, minimum: int) -> int:
+    """Return ``value`` if it is an integer of at least ``minimum``, else raise SettingError."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise SettingError(f"{name} must be an integer >= {minimum}, got {value!r}")
     return value
 
 
-def _tuples(value: Any) -> Any:
-    """Return lists, which JSON makes of tuples, as tuples again."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _to_tuples(value: Any) -> Any:
+    """Return ``value`` with lists, to which JSON converts tuples, converted back to tuples."""
+    return tuple(_to_tuples(item) for item in value) if isinstance(value, list) else value

@@ -8,7 +8,7 @@ from typing import Protocol
 from gpucnn.backends import Backend
 from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import is_own
+from gpucnn.config import is_builtin
 from gpucnn.nn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU
 from gpucnn.nn.layers.base import Shape
 from gpucnn.nn.losses import Loss
@@ -123,6 +123,6 @@ def fuse_gradients(
 ) -> FusedGradients | None:
     """Return the gradients for batches of ``samples`` as one operation, if the backend has it."""
     specs = layer_specs(layers.values(), input_shape)
-    if specs is None or not is_own(loss):
+    if specs is None or not is_builtin(loss):
         return None
     return be.fuse_gradients(specs, loss.op, samples)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import build, describe, whole
+from gpucnn.config import build, check_integer, describe
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
 from gpucnn.nn.layers import Dropout, Layer, Parameter, Sigmoid, Softmax
 from gpucnn.nn.layers.base import Shape
@@ -226,7 +226,7 @@ class Sequential:
         ``images`` are uint8, (N, C, H, W), or (N, H, W) for models of one channel, as in the data
         that the model was trained on.
         """
-        whole("batch_size", batch_size, 1)
+        check_integer("batch_size", batch_size, 1)
         pixels = self._pixels(images)
         images_there = self.backend.asarray(pixels, np.uint8)
         scale, shift = self.scaling()

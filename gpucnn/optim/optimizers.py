@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import finite
+from gpucnn.config import check_number
 
 
 class Optimizer:
@@ -18,8 +18,8 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        finite(f"{type(self).__name__}: lr", self.lr, 0.0)
-        finite(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
+        check_number(f"{type(self).__name__}: lr", self.lr, 0.0)
+        check_number(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
         self.state: dict[str, Array] = {}
 
     def reset(self, be: Backend, size: int) -> None:
@@ -54,7 +54,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        finite("SGD: momentum", self.momentum, 0.0)
+        check_number("SGD: momentum", self.momentum, 0.0)
 
     def step(
         self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
@@ -78,8 +78,8 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         for beta in self.betas:
-            finite(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
-        finite(f"{type(self).__name__}: eps", self.eps, 0.0)
+            check_number(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
+        check_number(f"{type(self).__name__}: eps", self.eps, 0.0)
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
         """As ``Optimizer.rates``: the three of ``Backend.adam_step``."""

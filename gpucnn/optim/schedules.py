@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from gpucnn.config import finite
+from gpucnn.config import check_number
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Schedule:
     warmup: float = 0.0
 
     def __post_init__(self) -> None:
-        finite(f"{type(self).__name__}: warmup", self.warmup, 0.0, 1.0)
+        check_number(f"{type(self).__name__}: warmup", self.warmup, 0.0, 1.0)
 
     def factor(self, progress: float) -> float:
         """Return the factor at ``progress``, from 0 (first step) to 1 (end of the run).
@@ -48,8 +48,8 @@ class StepLR(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        finite("StepLR: every", self.every, 1e-6)
-        finite("StepLR: gamma", self.gamma, 0.0)
+        check_number("StepLR: every", self.every, 1e-6)
+        check_number("StepLR: gamma", self.gamma, 0.0)
 
     def _after_warmup(self, progress: float) -> float:
         # A hair is added so that a boundary such as 1/3 of the run is not missed by rounding.
@@ -77,9 +77,9 @@ class OneCycleLR(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        finite("OneCycleLR: pct_start", self.pct_start, 0.0, 1.0)
-        finite("OneCycleLR: div_factor", self.div_factor, 1.0)
-        finite("OneCycleLR: final_div_factor", self.final_div_factor, 1.0)
+        check_number("OneCycleLR: pct_start", self.pct_start, 0.0, 1.0)
+        check_number("OneCycleLR: div_factor", self.div_factor, 1.0)
+        check_number("OneCycleLR: final_div_factor", self.final_div_factor, 1.0)
 
     def _after_warmup(self, progress: float) -> float:
         low = 1 / self.div_factor

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import is_own, whole
+from gpucnn.config import check_integer, is_builtin
 from gpucnn.data import Split
 from gpucnn.errors import ShapeError
 from gpucnn.machine.processor import cores
@@ -52,7 +52,7 @@ class Batches:
             raise ShapeError(
                 f"the images are {split.images.shape[1:]}, the model takes {model.input_shape}"
             )
-        whole("batch_size", batch_size, 1)
+        check_integer("batch_size", batch_size, 1)
         self.model = model
         self.count = len(split)
         self.batch_size = batch_size
@@ -89,7 +89,7 @@ class Batches:
                 be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
 
         # Layers of the user's own may keep something on themselves within a forward pass.
-        known = all(is_own(each) for each in (*layers, loss))
+        known = all(is_builtin(each) for each in (*layers, loss))
         if be.thread_parallel and known and len(self) > 1:
             with ThreadPoolExecutor(min(cores(), MOST_THREADS)) as pool:
                 list(pool.map(look, range(len(self))))  # a list: so that what is raised is raised

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator
 
 from gpucnn.backends import Backend
-from gpucnn.config import whole
+from gpucnn.config import check_integer
 from gpucnn.data import Data
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
@@ -82,7 +82,7 @@ def fit(
         workers,
     )
     if checkpoint_every is not None:
-        whole("checkpoint_every", checkpoint_every, 1)
+        check_integer("checkpoint_every", checkpoint_every, 1)
     if backend is not None:
         model.to(backend)
     run = Run(model, data, settings, checkpoint, checkpoint_every, should_stop)

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from gpucnn.config import is_own
+from gpucnn.config import is_builtin
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
@@ -156,7 +156,7 @@ class Run:
             if self.every and self.step % self.every == 0 and self.index < len(self.train):
                 yield from self._save()
         # While the device works; a schedule of the user's own may change when the epoch has ended.
-        ahead = self.model.backend.asynchronous and is_own(self.settings.schedule)
+        ahead = self.model.backend.asynchronous and is_builtin(self.settings.schedule)
         if ahead and self.epoch + 1 < self.settings.epochs:
             self.next_course = self._course(self.epoch + 1)
         return False

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpucnn.config import describe, whole
+from gpucnn.config import check_integer, describe
 from gpucnn.errors import SettingError
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.optim import SGD, Adam, Optimizer
@@ -38,13 +38,13 @@ class Settings:
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise SettingError(f"{name} must be a {kind.__name__}: {getattr(self, name)!r}")
-        whole("epochs", self.epochs, 1)
-        whole("batch_size", self.batch_size, 1)
-        whole("seed", self.seed, 0)
-        whole("workers", self.workers, 1)
-        whole("validation", self.validation, 0)
+        check_integer("epochs", self.epochs, 1)
+        check_integer("batch_size", self.batch_size, 1)
+        check_integer("seed", self.seed, 0)
+        check_integer("workers", self.workers, 1)
+        check_integer("validation", self.validation, 0)
         if self.early_stopping is not None:
-            whole("early_stopping", self.early_stopping, 1)
+            check_integer("early_stopping", self.early_stopping, 1)
         if (self.early_stopping or self.keep_best) and not self.validation:
             raise SettingError(
                 "early_stopping and keep_best look at held-out training images: set validation"

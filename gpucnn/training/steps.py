@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends.contract import FusedGradients, StepArrays
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import is_own
+from gpucnn.config import is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import Dropout
 from gpucnn.nn.losses import Loss
@@ -186,11 +186,11 @@ def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None
         if name in vars(model):
             return f"the model has a {name} of its own"
     for name, layer in model.layers.items():
-        if not is_own(layer):
+        if not is_builtin(layer):
             return f"layer {name!r} ({type(layer).__name__}) is not gpucnn's own"
         if isinstance(layer, Dropout):
             return f"layer {name!r} draws its masks on the host"
     for thing in (loss, optimizer):
-        if not is_own(thing):
+        if not is_builtin(thing):
             return f"{type(thing).__name__} is not gpucnn's own"
     return None

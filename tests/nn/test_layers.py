@@ -128,7 +128,7 @@ def test_dropout_scales_what_it_keeps_and_changes_its_mask() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: layers.Conv2d(0, 4, 3), "in_channels must be a whole number"),
+        (lambda: layers.Conv2d(0, 4, 3), "in_channels must be an integer"),
         (lambda: layers.Conv2d(3, 4, 3, groups=2), "groups 2 must divide in_channels 3"),
         (lambda: layers.Conv2d(1, 4, 0), "kernel_size must be at least 1"),
         (lambda: layers.Conv2d(1, 4, 3, stride=0), "stride must be at least 1"),
@@ -137,7 +137,7 @@ def test_dropout_scales_what_it_keeps_and_changes_its_mask() -> None:
         (lambda: layers.Conv2d(1, 4, 3, init="uniforn"), "did you mean 'uniform'"),
         (lambda: layers.MaxPool2d(2, padding=2), "more than half of the kernel"),
         (lambda: layers.LPPool2d(3, 2), "norm_type must be 1 or 2"),
-        (lambda: layers.Linear(4, 0), "out_features must be a whole number"),
+        (lambda: layers.Linear(4, 0), "out_features must be an integer"),
         (lambda: layers.Dropout(1.0), "p must be a finite number"),
         (lambda: layers.Dropout(float("nan")), "p must be a finite number"),
     ],

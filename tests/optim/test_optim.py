@@ -88,7 +88,7 @@ def test_reset_begins_anew() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e-3, True])
 @pytest.mark.parametrize("kind", OPTIMIZERS.values())
 def test_a_bad_rate_is_refused(kind: type[Optimizer], value: float) -> None:
-    with pytest.raises(SettingError, match="lr must be a finite number, at least 0"):
+    with pytest.raises(SettingError, match="lr must be a finite number >= 0"):
         kind(lr=value)
 
 

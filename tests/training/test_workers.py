@@ -230,7 +230,7 @@ def test_divergence_is_found_in_a_workers_part() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"workers": 0}, "workers must be a whole number"),
+        ({"workers": 0}, "workers must be an integer"),
         ({"workers": 17}, "a batch of 16 is too small for 17 workers"),
     ],
 )

@@ -10,7 +10,7 @@ from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import (
     Array,
 )
-from gpucnn.config import whole
+from gpucnn.config import check_integer
 
 
 class Training(Arrays):
@@ -19,7 +19,7 @@ class Training(Arrays):
     def one_hot(self, target: Array, num_classes: int) -> Array:
         """Return (N, num_classes) of the backend's dtype: 1 at each sample's class, else 0."""
         self._check("one_hot", "target", target, (None,), np.int64)
-        return self._one_hot(target, whole("one_hot: num_classes", num_classes, 1))
+        return self._one_hot(target, check_integer("one_hot: num_classes", num_classes, 1))
 
     @abstractmethod
     def _one_hot(self, target: Array, num_classes: int) -> Array: ...
@@ -52,7 +52,7 @@ class Training(Arrays):
         self._check(op, "indices", indices, (None,), np.int64)
         self._check(op, "target", target, (indices.shape[0],), np.int64)
         self._check(op, "rates", rates, (table.shape[1],))
-        whole(f"{op}: batch_size", batch_size, 1)
+        check_integer(f"{op}: batch_size", batch_size, 1)
         self._begin_step(counter, order, labels, table, indices, target, rates, batch_size)
 
     @abstractmethod

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import finite
+from gpucnn.config import check_number
 from gpucnn.nn.layers.base import Layer, Shape
 from gpucnn.rng import dropout_mask
 
@@ -67,7 +67,7 @@ class Dropout(Layer):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        finite("Dropout: p", self.p, 0.0, 1.0)
+        check_number("Dropout: p", self.p, 0.0, 1.0)
         self.key: tuple[int, ...] = (0,)
         self.passes = 0
 

@@ -11,7 +11,7 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
-from gpucnn.config import is_own
+from gpucnn.config import is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.rng import initializer
 
@@ -82,7 +82,7 @@ class Layer:
 
         Of a custom layer, one that is not gpucnn's, nobody knows what it does.
         """
-        spec = self._spec(shape) if is_own(self) else None
+        spec = self._spec(shape) if is_builtin(self) else None
         if spec is None:
             return None
         op, options = spec

@@ -16,7 +16,7 @@ from gpucnn.backends.contract.window import (
     conv_window,
     pair,
 )
-from gpucnn.config import whole
+from gpucnn.config import check_integer
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Shape, _Weighted, widen
 
@@ -34,7 +34,7 @@ class _Convolution(_Weighted):
     def _setup(self, transposed: bool) -> None:
         kind = type(self).__name__
         for name in ("in_channels", "out_channels", "groups"):
-            whole(f"{kind}: {name}", getattr(self, name), 1)
+            check_integer(f"{kind}: {name}", getattr(self, name), 1)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise SettingError(
                 f"{kind}: groups {self.groups} must divide in_channels {self.in_channels} and "

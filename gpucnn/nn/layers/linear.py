@@ -8,7 +8,7 @@ from typing import Any
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import whole
+from gpucnn.config import check_integer
 from gpucnn.errors import ShapeError
 from gpucnn.nn.layers.base import Fields, Layer, Shape, _Weighted
 
@@ -23,8 +23,8 @@ class Linear(_Weighted):
     init: str = "uniform"
 
     def __post_init__(self) -> None:
-        whole("Linear: in_features", self.in_features, 1)
-        whole("Linear: out_features", self.out_features, 1)
+        check_integer("Linear: in_features", self.in_features, 1)
+        check_integer("Linear: out_features", self.out_features, 1)
         shape = (self.out_features, self.in_features)
         self._set_parameters(shape, self.out_features, self.in_features, self.out_features)
 
