@@ -1,8 +1,8 @@
-"""Convolution and pooling arithmetic, one axis at a time, and receptive fields.
+"""Output sizes of convolution and pooling along one axis, and receptive fields.
 
-The numbered relationships are those of V. Dumoulin and F. Visin, "A guide to convolution
-arithmetic for deep learning" (arXiv:1603.07285). Sizes are in pixels; every function takes plain
-integers and raises ``ValueError`` where no output pixel remains or an argument makes no sense.
+Relationship numbers refer to V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep
+learning" (arXiv:1603.07285). All sizes are in pixels. Every function takes integers and raises
+``ValueError`` if an argument is out of range or if the output would be empty.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 Padding = int | tuple[int, int]
-"""Pixels added on both sides, or (before, after)."""
+"""Pixels added on each side, or the pair (before, after)."""
 
 
 def effective_kernel(kernel: int, dilation: int = 1) -> int:
-    """Return the span of a kernel whose taps lie ``dilation`` pixels apart: k + (k-1)(d-1)."""
+    """Return the extent of a dilated kernel in pixels: k + (k-1)(d-1)."""
     _at_least("kernel_size", kernel, 1)
     _at_least("dilation", dilation, 1)
     return dilation * (kernel - 1) + 1
 
 
 def valid_padding() -> tuple[int, int]:
-    """Return the padding of a "valid" convolution: none (relationships 1 and 5)."""
+    """Return the padding of a "valid" convolution, which is zero (relationships 1 and 5)."""
     return (0, 0)
 
 
 def same_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
     """Return the padding that keeps the size at stride 1 (relationship 3, "half" padding).
 
-    An even span needs one pixel more on one side; as in PyTorch, that side is the far one.
+    If the total is odd, the extra pixel is added after the input, as in PyTorch.
     """
     total = effective_kernel(kernel, dilation) - 1
     return (total // 2, total - total // 2)
 
 
 def full_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
-    """Return the padding that lets every partial overlap count (relationship 4)."""
+    """Return the padding with which every partial overlap yields an output (relationship 4)."""
     span = effective_kernel(kernel, dilation) - 1
     return (span, span)
 
@@ -45,7 +45,10 @@ def full_padding(kernel: int, dilation: int = 1) -> tuple[int, int]:
 def conv_output_size(
     size: int, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
 ) -> int:
-    """Return floor((i + 2p - k - (k-1)(d-1)) / s) + 1 (relationship 15; 1 to 6 are cases)."""
+    """Return floor((i + 2p - k - (k-1)(d-1)) / s) + 1.
+
+    This is relationship 15; relationships 1 to 6 are special cases of it.
+    """
     _at_least("input size", size, 1)
     _at_least("stride", stride, 1)
     before, after = _both_sides(padding)
@@ -64,10 +67,10 @@ def pool_output_size(
     dilation: int = 1,
     ceil_mode: bool = False,
 ) -> int:
-    """Return the output size of pooling (relationship 7); ``stride`` is the kernel's by default.
+    """Return the output size of pooling (relationship 7).
 
-    With ``ceil_mode`` a last window may hang over the far edge, as long as it begins inside the
-    input or its near padding: a window of padding alone has nothing to pool.
+    ``stride`` defaults to the kernel size. With ``ceil_mode`` the last window may extend past the
+    padded input, provided that it starts inside the input or the padding before it.
     """
     step = kernel if stride is None else stride
     _at_least("input size", size, 1)
@@ -91,10 +94,11 @@ def conv_transpose_output_size(
     output_padding: int = 0,
     dilation: int = 1,
 ) -> int:
-    """Return s(i-1) + a + k - 2p, k being the kernel's span (relationship 14; 8 to 13 are cases).
+    """Return s(i-1) + a + k - 2p, where k is the extent of the kernel.
 
-    ``output_padding`` is the a of the paper: it tells apart the input sizes that a strided
-    convolution maps to the same output, and is less than the stride or the dilation.
+    This is relationship 14; relationships 8 to 13 are special cases of it. ``output_padding`` is a
+    in the formula. It selects one of the input sizes that a strided convolution maps to the same
+    output size, and must be less than the stride or the dilation.
     """
     _at_least("input size", size, 1)
     _at_least("stride", stride, 1)
@@ -113,81 +117,87 @@ def conv_transpose_output_size(
 
 
 @dataclass(frozen=True)
-class Step:
-    """One layer of a stack along an axis: a convolution, a pooling, or a transposed convolution."""
+class Stage:
+    """A convolution, pooling or transposed convolution along one axis."""
 
     kernel: int
     stride: int
-    before: int
+    pad_before: int
     dilation: int
     transposed: bool
 
-    def seen_by(self, outputs: set[int]) -> set[int]:
-        """Return the indices of the layer's inputs that reach one of ``outputs``."""
-        taps = range(0, self.kernel * self.dilation, self.dilation)
+    def inputs_of(self, outputs: set[int]) -> set[int]:
+        """Return the indices of the inputs that contribute to any of ``outputs``."""
+        offsets = range(0, self.kernel * self.dilation, self.dilation)
         if not self.transposed:
-            return {n * self.stride - self.before + tap for n in outputs for tap in taps}
-        # Input i stamps its kernel from i * stride - before on.
-        offsets = {n + self.before - tap for n in outputs for tap in taps}
-        return {offset // self.stride for offset in offsets if offset % self.stride == 0}
+            return {
+                n * self.stride - self.pad_before + offset for n in outputs for offset in offsets
+            }
+        # Input i is added to outputs i * stride - pad_before + offset.
+        scaled = {n + self.pad_before - offset for n in outputs for offset in offsets}
+        return {position // self.stride for position in scaled if position % self.stride == 0}
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output pixel of a stack of layers sees of the input, along one axis.
+    """The input pixels that one output pixel of a stack of layers depends on, along one axis.
 
-    ``stride`` is the distance in input pixels between the fields of neighbouring outputs, and
-    ``centre`` the middle of the first output's field, in coordinates in which the first input pixel
-    covers 0 to 1; behind transposed convolutions both hold on average, and fields differ by less
-    than a pixel. The default is the field of an input pixel itself.
+    ``stride`` is the distance in input pixels between the fields of adjacent outputs. ``centre`` is
+    the centre of the first output's field, in coordinates where the first input pixel covers 0 to
+    1. After a transposed convolution, both are averages, and a field may be off by less than a
+    pixel. The default value is the field of an input pixel itself.
     """
 
-    steps: tuple[Step, ...] = ()
+    stages: tuple[Stage, ...] = ()
     stride: float = 1.0
     centre: float = 0.5
 
     @property
     def size(self) -> int:
-        """Input pixels from the first to the last seen, of the output that sees the most."""
-        return _widest(self.steps)
+        """Number of input pixels from the first to the last, for the output with most of them."""
+        return _largest_field(self.stages)
 
     def after_conv(
         self, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
     ) -> ReceptiveField:
-        """Return the field after one more convolution or pooling."""
+        """Return the receptive field after appending a convolution or pooling."""
         reach = effective_kernel(kernel, dilation) - 1
-        before, _ = _both_sides(padding)
+        pad_before, _ = _both_sides(padding)
         return ReceptiveField(
-            steps=(*self.steps, Step(kernel, stride, before, dilation, transposed=False)),
+            stages=(*self.stages, Stage(kernel, stride, pad_before, dilation, transposed=False)),
             stride=self.stride * stride,
-            centre=self.centre + (reach / 2 - before) * self.stride,
+            centre=self.centre + (reach / 2 - pad_before) * self.stride,
         )
 
     def after_conv_transpose(
         self, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
     ) -> ReceptiveField:
-        """Return the field after one more transposed convolution."""
+        """Return the receptive field after appending a transposed convolution."""
         reach = effective_kernel(kernel, dilation) - 1
-        before, _ = _both_sides(padding)
+        pad_before, _ = _both_sides(padding)
         return ReceptiveField(
-            steps=(*self.steps, Step(kernel, stride, before, dilation, transposed=True)),
+            stages=(*self.stages, Stage(kernel, stride, pad_before, dilation, transposed=True)),
             stride=self.stride / stride,
-            centre=self.centre + (before - reach / 2) / stride * self.stride,
+            centre=self.centre + (pad_before - reach / 2) / stride * self.stride,
         )
 
 
 @lru_cache(maxsize=256)
-def _widest(steps: tuple[Step, ...]) -> int:
-    """Walk back from the outputs of one period: transposed strides make neighbours differ."""
-    period = math.prod(step.stride for step in steps if step.transposed)
-    widest = 0
+def _largest_field(stages: tuple[Stage, ...]) -> int:
+    """Return the size of the largest field among the outputs of one period.
+
+    After a strided transposed convolution, the fields of adjacent outputs differ in size; they
+    repeat with a period of the product of those strides.
+    """
+    period = math.prod(stage.stride for stage in stages if stage.transposed)
+    largest = 0
     for output in range(period):
-        seen = {output}
-        for step in reversed(steps):
-            seen = step.seen_by(seen)
-        if seen:  # a transposed convolution can leave outputs that nothing reaches
-            widest = max(widest, max(seen) - min(seen) + 1)
-    return widest
+        inputs = {output}
+        for stage in reversed(stages):
+            inputs = stage.inputs_of(inputs)
+        if inputs:  # a transposed convolution may have outputs without any input
+            largest = max(largest, max(inputs) - min(inputs) + 1)
+    return largest
 
 
 def _both_sides(padding: Padding) -> tuple[int, int]:

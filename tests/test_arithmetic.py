@@ -1,9 +1,9 @@
-"""Sizes and receptive fields, against windows slid and pixels traced one by one.
+"""Output sizes and receptive fields, compared with windows and pixels counted one by one.
 
-The relationships are numbered as in V. Dumoulin and F. Visin, "A guide to convolution arithmetic
-for deep learning" (arXiv:1603.07285): i is the input's size, k the kernel's, s the stride, p the
-padding, o the output's size, d the dilation, a the pixels left over. Loops are over all small
-integers.
+Relationship numbers and letters are those of V. Dumoulin and F. Visin, "A guide to convolution
+arithmetic for deep learning" (arXiv:1603.07285): i is the input size, k the kernel size, s the
+stride, p the padding, o the output size, d the dilation, and a the remaining pixels. Loops are over
+all small integers.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS = (
 
 
 def slide(size: int, kernel: int, stride: int, before: int, after: int, dilation: int) -> int:
-    """Count the places where all the taps of a window lie on the padded input."""
+    """Count the positions at which all kernel elements lie inside the padded input."""
     padded = set(range(-before, size + after))
     starts = range(-before, size + after, stride)
-    return sum(
-        padded.issuperset(start + dilation * tap for tap in range(kernel)) for start in starts
-    )
+    return sum(padded.issuperset(start + dilation * k for k in range(kernel)) for start in starts)
 
 
 def fitting(dilations: range = range(1, 2)) -> Iterator[tuple[int, int, int, int, int]]:
-    """All small (i, k, s, p, d) at which at least one window fits."""
+    """Yield all small (i, k, s, p, d) for which at least one window fits."""
     for i, k, s, p, d in product(SIZES, KERNELS, STRIDES, PADDINGS, dilations):
         if slide(i, k, 1, p, p, d):
             yield i, k, s, p, d
@@ -64,25 +62,24 @@ def test_relationship_3_same_padding() -> None:
         before, after = same_padding(k, d)
         assert slide(i, k, 1, before, after, d) == i
         assert conv_output_size(i, k, 1, (before, after), d) == i
-        assert (
-            after - before == (effective_kernel(k, d) + 1) % 2
-        )  # an odd pixel goes to the far side
+        # If the total is odd, the extra pixel comes after the input.
+        assert after - before == (effective_kernel(k, d) + 1) % 2
         if effective_kernel(k, d) % 2:
             assert before == after == effective_kernel(k, d) // 2
 
 
 def test_relationship_4_full_padding() -> None:
     for i, k, d in product(SIZES, KERNELS, DILATIONS):
-        # Every window that touches the input counts, and no other.
-        touching = {start for start in range(-20, 20) if touches(i, k, d, start)}
-        first, last = min(touching), max(touching)
+        # One output for every window that overlaps the input.
+        starts = {start for start in range(-20, 20) if overlaps(i, k, d, start)}
+        first, last = min(starts), max(starts)
         assert full_padding(k, d) == (-first, last + d * (k - 1) - (i - 1))
         if d == 1:
-            assert conv_output_size(i, k, 1, full_padding(k)) == len(touching) == i + (k - 1)
+            assert conv_output_size(i, k, 1, full_padding(k)) == len(starts) == i + (k - 1)
 
 
-def touches(size: int, kernel: int, dilation: int, start: int) -> bool:
-    return any(0 <= start + dilation * tap < size for tap in range(kernel))
+def overlaps(size: int, kernel: int, dilation: int, start: int) -> bool:
+    return any(0 <= start + dilation * k < size for k in range(kernel))
 
 
 def test_relationship_5_no_padding_strides() -> None:
@@ -107,21 +104,23 @@ def test_relationship_7_pooling() -> None:
             assert pool_output_size(i, k) == slide(i, k, k, 0, 0, 1) == i // k
 
 
-def stamp(size: int, kernel: int, stride: int, padding: int, extra: int, dilation: int) -> int:
-    """Count the pixels of the canvas that a transposed convolution's inputs stamp, less the cut."""
-    reached = {n * stride + dilation * tap for n in range(size) for tap in range(kernel)}
+def transposed_size(
+    size: int, kernel: int, stride: int, padding: int, extra: int, dilation: int
+) -> int:
+    """Return the output size of a transposed convolution from the pixels that it adds to."""
+    reached = {n * stride + dilation * k for n in range(size) for k in range(kernel)}
     return max(reached) + 1 + extra - 2 * padding
 
 
 def test_relationship_8_transposed_no_padding_unit_strides() -> None:
     for i, k in product(SIZES, KERNELS):
-        assert conv_transpose_output_size(i, k) == stamp(i, k, 1, 0, 0, 1) == i + (k - 1)
+        assert conv_transpose_output_size(i, k) == transposed_size(i, k, 1, 0, 0, 1) == i + (k - 1)
 
 
 def test_relationship_9_transposed_padding_unit_strides() -> None:
     for i, k, p in product(SIZES, KERNELS, PADDINGS):
         if i + (k - 1) > 2 * p:
-            wanted = stamp(i, k, 1, p, 0, 1)
+            wanted = transposed_size(i, k, 1, p, 0, 1)
             assert conv_transpose_output_size(i, k, 1, p) == wanted == i + (k - 1) - 2 * p
 
 
@@ -139,9 +138,13 @@ def test_relationship_11_transposed_full_padding() -> None:
 
 def test_relationship_12_transposed_strides_without_padding() -> None:
     for i, k, s in product(SIZES, KERNELS, STRIDES):
-        assert conv_transpose_output_size(i, k, s) == stamp(i, k, s, 0, 0, 1) == s * (i - 1) + k
+        assert (
+            conv_transpose_output_size(i, k, s)
+            == transposed_size(i, k, s, 0, 0, 1)
+            == s * (i - 1) + k
+        )
     for i, k, s in product(SIZES, KERNELS, STRIDES):
-        if i >= k and (i - k) % s == 0:  # the convolution that it transposes leaves nothing over
+        if i >= k and (i - k) % s == 0:  # the convolution uses every pixel
             assert conv_transpose_output_size(conv_output_size(i, k, s), k, s) == i
 
 
@@ -151,18 +154,19 @@ def test_relationship_13_transposed_strides_and_padding() -> None:
             assert conv_transpose_output_size(conv_output_size(i, k, s, p), k, s, p) == i
 
 
-def test_relationship_14_transposed_with_pixels_left_over() -> None:
-    """Output padding a = (i + 2p - k) mod s gives every input size back."""
+def test_relationship_14_transposed_with_output_padding() -> None:
+    """An output padding of a = (i + 2p - k) mod s restores every input size."""
     for i, k, s, p, d in fitting(DILATIONS):
         o = conv_output_size(i, k, s, p, d)
         a = (i + 2 * p - effective_kernel(k, d)) % s
-        assert conv_transpose_output_size(o, k, s, p, a, d) == i == stamp(o, k, s, p, a, d)
+        assert (
+            conv_transpose_output_size(o, k, s, p, a, d) == i == transposed_size(o, k, s, p, a, d)
+        )
 
 
 def test_relationship_15_dilation() -> None:
     for k, d in product(KERNELS, DILATIONS):
-        taps = [d * tap for tap in range(k)]
-        assert effective_kernel(k, d) == taps[-1] + 1 == k + (k - 1) * (d - 1)
+        assert effective_kernel(k, d) == d * (k - 1) + 1 == k + (k - 1) * (d - 1)
     for i, k, s, p, d in fitting(DILATIONS):
         wanted = slide(i, k, s, p, p, d)
         formula = (i + 2 * p - k - (k - 1) * (d - 1)) // s + 1
@@ -175,41 +179,41 @@ def test_padding_of_two_sizes() -> None:
     for i, k, s, d, before, after in product(SIZES, KERNELS, (1, 3), (1, 2), (0, 2), (0, 3)):
         if wanted := slide(i, k, s, before, after, d):
             assert conv_output_size(i, k, s, (before, after), d) == wanted
-            left_over = (i + before + after - effective_kernel(k, d)) % s
-            if left_over < i:
-                back = conv_transpose_output_size(wanted, k, s, (before, after), 0, d)
-                assert back == i - left_over
+            unused = (i + before + after - effective_kernel(k, d)) % s
+            if unused < i:
+                restored = conv_transpose_output_size(wanted, k, s, (before, after), 0, d)
+                assert restored == i - unused
 
 
 def slide_with_ceil(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Count windows, a hanging one too where the one before it left pixels of the padded input.
+    """Count windows, including an incomplete one if the previous window left padded input over.
 
-    It must begin on the input or its near padding. "Before" the first window there is one too, so
-    that an input smaller than the window has one if the stride would reach it.
+    It must start inside the input or the padding before it. The first window has a virtual
+    predecessor, so that an input smaller than the window has one if the stride would reach it.
     """
     span, start, count = dilation * (kernel - 1) + 1, -padding, 0
     while start < size:
         complete = start + span <= size + padding
-        left_over = start - stride + span < size + padding
-        if not (complete or left_over):
+        incomplete = start - stride + span < size + padding
+        if not (complete or incomplete):
             break
         start, count = start + stride, count + 1
     return count
 
 
 def test_ceil_mode() -> None:
-    hanging = 0
+    incomplete = 0
     for i, k, s, p, d in product(SIZES, KERNELS, STRIDES, PADDINGS, DILATIONS):
         if 2 * p > k:
             continue
         wanted = slide_with_ceil(i, k, s, p, d)
         if wanted:
             assert pool_output_size(i, k, s, p, d, True) == wanted, (i, k, s, p, d)
-            hanging += wanted > slide(i, k, s, p, p, d)
+            incomplete += wanted > slide(i, k, s, p, p, d)
         else:
             with pytest.raises(ValueError, match="does not fit"):
                 pool_output_size(i, k, s, p, d, True)
-    assert hanging > 100
+    assert incomplete > 100
 
 
 def test_no_window_fits() -> None:
@@ -220,7 +224,7 @@ def test_no_window_fits() -> None:
                     size(i, k, 1, p, d)
 
 
-def test_nothing_left_of_a_transposed_convolution() -> None:
+def test_empty_output_of_a_transposed_convolution() -> None:
     with pytest.raises(ValueError, match="leaves no output"):
         conv_transpose_output_size(2, 3, 1, 2)
 
@@ -244,53 +248,53 @@ BAD: list[tuple[str, Callable[[], object]]] = [
 
 
 @pytest.mark.parametrize(("message", "call"), BAD)
-def test_arguments_that_make_no_sense(message: str, call: Callable[[], object]) -> None:
+def test_invalid_arguments(message: str, call: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=message):
         call()
 
 
 # --- receptive fields ---------------------------------------------------------------------------
-# Each output pixel of a stack is the set of input pixels that reach it. The plane is far larger
-# than any field, and only pixels well inside it are looked at, so that no edge cuts a field off.
+# Each output pixel of a stack is represented by the set of input pixels that it depends on. The
+# plane is far larger than any field, and only pixels far from its edges are compared.
 
 Pixels = dict[int, set[int]]
 PLANE = 400
 
 
 def trace_conv(pixels: Pixels, kernel: int, stride: int, padding: int, dilation: int) -> Pixels:
-    """Output n sees the inputs under its taps; pixels whose window leaves the plane are dropped."""
+    """Return the pixels after a convolution, without those whose window leaves the plane."""
     traced = {}
     for n in range(-PLANE, PLANE):
-        taps = [n * stride - padding + dilation * tap for tap in range(kernel)]
-        if all(tap in pixels for tap in taps):
-            traced[n] = set().union(*(pixels[tap] for tap in taps))
+        inputs = [n * stride - padding + dilation * k for k in range(kernel)]
+        if all(i in pixels for i in inputs):
+            traced[n] = set().union(*(pixels[i] for i in inputs))
     return traced
 
 
 def trace_transposed(
     pixels: Pixels, kernel: int, stride: int, padding: int, dilation: int
 ) -> Pixels:
-    """Input n stamps the outputs under its taps; outputs that none stamps see nothing."""
+    """Return the pixels after a transposed convolution; some may depend on no input."""
     first, last = min(pixels), max(pixels)
     reach = dilation * (kernel - 1)
     traced: Pixels = {
         n: set() for n in range(first * stride + reach - padding, last * stride - padding + 1)
     }
-    for n, seen in pixels.items():
-        for tap in range(kernel):
-            output = n * stride + dilation * tap - padding
+    for n, field in pixels.items():
+        for k in range(kernel):
+            output = n * stride + dilation * k - padding
             if output in traced:
-                traced[output] |= seen
+                traced[output] |= field
     return traced
 
 
-def width(seen: set[int]) -> int:
-    return max(seen) - min(seen) + 1
+def width(field: set[int]) -> int:
+    return max(field) - min(field) + 1
 
 
-def middle(seen: set[int]) -> float:
-    """The middle of a field, the first pixel covering 0 to 1."""
-    return (min(seen) + max(seen) + 1) / 2
+def centre(field: set[int]) -> float:
+    """Return the centre of a field; pixel 0 covers 0 to 1."""
+    return (min(field) + max(field) + 1) / 2
 
 
 def identity() -> Pixels:
@@ -312,36 +316,36 @@ def test_receptive_fields_of_convolutions_and_poolings() -> None:
         assert len(inner) > 1
         for n in inner:
             assert width(pixels[n]) == field.size
-            assert middle(pixels[n]) == field.centre + n * field.stride
-            assert middle(pixels[n + 1]) - middle(pixels[n]) == field.stride
+            assert centre(pixels[n]) == field.centre + n * field.stride
+            assert centre(pixels[n + 1]) - centre(pixels[n]) == field.stride
 
 
 def spread_fields(*layer: int) -> Pixels:
-    """The fields of one transposed convolution's pixels, but for those that no input reaches."""
+    """Return the fields of a transposed convolution's pixels that depend on any input."""
     traced = trace_transposed(identity(), *layer)
-    return {n: seen for n, seen in traced.items() if abs(n) < 50 and seen}
+    return {n: field for n, field in traced.items() if abs(n) < 50 and field}
 
 
 def test_receptive_field_of_one_transposed_convolution() -> None:
-    """The size is that of the widest pixel, and pixels lie 1 / stride apart on average."""
+    """The size is that of the largest field, and centres are 1 / stride apart on average."""
     for layer in product(KERNELS, STRIDES, (0, 1, 2), (1,)):
         field, pixels = ReceptiveField().after_conv_transpose(*layer), spread_fields(*layer)
         assert max(map(width, pixels.values())) == field.size, layer
         assert field.stride == 1 / layer[1]
-        # Rounding to whole inputs moves both ends of a field by less than a pixel, inwards.
+        # Rounding to integers moves both ends of a field inwards by less than a pixel.
         for n, seen in pixels.items():
-            assert abs(middle(seen) - (field.centre + n * field.stride)) < 0.5, (layer, n)
+            assert abs(centre(seen) - (field.centre + n * field.stride)) < 0.5, (layer, n)
 
 
 def test_receptive_field_of_one_dilated_transposed_convolution() -> None:
-    """A pixel sees only those taps whose distance is a multiple of the stride."""
+    """A pixel depends only on kernel elements whose offset is a multiple of the stride."""
     for layer in product(KERNELS, STRIDES, (0, 1, 2), (2, 3)):
         field, pixels = ReceptiveField().after_conv_transpose(*layer), spread_fields(*layer)
         assert max(map(width, pixels.values())) == field.size, layer
 
 
 def test_receptive_fields_of_mixed_stacks() -> None:
-    """Transposed convolutions that leave no holes, with other layers before and after them."""
+    """Transposed convolutions without gaps, with other layers before and after them."""
     rng = np.random.default_rng(1)
     for _ in range(150):
         field, pixels, layers = ReceptiveField(), identity(), []
@@ -363,32 +367,34 @@ def test_receptive_fields_of_mixed_stacks() -> None:
 # --- windows over planes ------------------------------------------------------------------------
 
 
-def test_where_windows_begin_and_which_taps_lie_inside() -> None:
-    """An even "same" kernel has less padding on its near side, where the first window begins."""
+def test_starts_of_windows_and_elements_inside() -> None:
+    """An even "same" kernel has less padding before the input than after it."""
     for kernel, dilation, size in product(KERNELS, DILATIONS, (5, 8)):
         window = conv_window((size, 9), (kernel, 1), 1, "same", (dilation, 1))
         first = -((kernel - 1) * dilation // 2)
         starts = [first + n for n in range(size)]
         assert list(window.starts(0)) == starts
         assert list(window.starts(1)) == list(range(9))
-        assert window.taps_inside(0) == [
-            [start + dilation * tap in range(size) for tap in range(kernel)] for start in starts
+        assert window.elements_inside(0) == [
+            [start + dilation * k in range(size) for k in range(kernel)] for start in starts
         ]
     window = conv_window((7, 9), (3, 2), (2, 3), (1, 2), (1, 2))
     assert (list(window.starts(0)), list(window.starts(1))) == ([-1, 1, 3, 5], [-2, 1, 4, 7])
 
 
-def test_whether_each_stop_meets_the_plane() -> None:
+def test_whether_every_window_overlaps_the_plane() -> None:
     sizes = range(1, 6)
-    for kernel, step, before, spacing in product(range(1, 4), range(1, 4), range(3), range(1, 5)):
-        for size, stops in product(sizes, sizes):
-            padding = ((before, before), (0, 0))
-            window = Window((kernel, 1), (step, 1), padding, (spacing, 1), (size, 1), (stops, 1))
-            meets = all(any(inside) for inside in window.taps_inside(0))
-            assert window.all_meet_plane(0) == meets, window
+    for kernel, stride, pad, dilation in product(range(1, 4), range(1, 4), range(3), range(1, 5)):
+        for size, output in product(sizes, sizes):
+            padding = ((pad, pad), (0, 0))
+            window = Window(
+                (kernel, 1), (stride, 1), padding, (dilation, 1), (size, 1), (output, 1)
+            )
+            overlaps = all(any(inside) for inside in window.elements_inside(0))
+            assert window.always_overlaps(0) == overlaps, window
 
 
-def test_a_window_over_a_large_plane_is_checked_at_its_ends_alone() -> None:
+def test_checking_a_large_plane_takes_no_time() -> None:
     began = time.perf_counter()
     pool_window((10**9, 10**9), 3, 1, 1)
     assert time.perf_counter() - began < 0.1

@@ -1,4 +1,4 @@
-"""How a window slides over a plane: the one place where stride, padding and dilation are read."""
+"""The geometry of a sliding window: kernel size, stride, padding, dilation and output size."""
 
 from __future__ import annotations
 
@@ -18,45 +18,46 @@ IntOrPair = SupportsIndex | Sequence[SupportsIndex]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A checked convolution or pooling window; pairs are (vertical, horizontal).
+    """A validated convolution or pooling window. Pairs are (vertical, horizontal).
 
-    ``plane`` is the size of the plane that the window slides over and ``output`` the number of
-    places it stops at. For a transposed convolution, which runs the same window backwards,
-    ``output`` is the size of its input and ``plane`` that of its result.
+    The window slides over a ``plane`` of H by W pixels and has ``output`` positions. A transposed
+    convolution has the window of the convolution whose input gradient it computes, so ``plane`` is
+    the size of its result and ``output`` the size of its input.
     """
 
     kernel: Pair
     stride: Pair
     padding: tuple[Pair, Pair]
-    """((top, bottom), (left, right))"""
+    """((pad_top, pad_bottom), (pad_left, pad_right))"""
     dilation: Pair
     plane: Pair
     output: Pair
 
     @property
-    def taps(self) -> int:
-        """Number of elements under the window."""
+    def kernel_elements(self) -> int:
+        """Number of elements of the kernel."""
         return self.kernel[0] * self.kernel[1]
 
     def starts(self, axis: int) -> range:
-        """Return where along ``axis`` each stop's first tap lies, in pixels of the plane."""
-        step, before = self.stride[axis], self.padding[axis][0]
-        return range(-before, self.output[axis] * step - before, step)
+        """Return the plane coordinate of the first kernel element, for each output position."""
+        stride, pad_before = self.stride[axis], self.padding[axis][0]
+        return range(-pad_before, self.output[axis] * stride - pad_before, stride)
 
-    def _offsets(self, axis: int) -> range:
-        """Return how far the taps along ``axis`` lie behind the first one."""
+    def _kernel_offsets(self, axis: int) -> range:
+        """Return the distance in pixels of each kernel element from the first."""
         return range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
 
-    def taps_inside(self, axis: int) -> list[list[bool]]:
-        """Return for each stop along ``axis`` which of its taps lie inside the plane."""
-        offsets, size = self._offsets(axis), self.plane[axis]
+    def elements_inside(self, axis: int) -> list[list[bool]]:
+        """Return, for each output position, which kernel elements lie inside the plane."""
+        offsets, size = self._kernel_offsets(axis), self.plane[axis]
         return [[0 <= start + offset < size for offset in offsets] for start in self.starts(axis)]
 
-    def all_meet_plane(self, axis: int) -> bool:
-        """Return whether each stop along ``axis`` has a tap inside the plane."""
+    def always_overlaps(self, axis: int) -> bool:
+        """Return whether a kernel element lies inside the plane at every output position."""
         starts, size = self.starts(axis), self.plane[axis]
-        offsets = self._offsets(axis)
-        # A stop that begins inside has its first tap there: only those that do not are looked at.
+        offsets = self._kernel_offsets(axis)
+        # Where the first element lies inside there is nothing to check: only the positions at both
+        # ends remain, and large planes cost no time.
         before = takewhile(lambda start: start < 0, starts)
         after = takewhile(lambda start: start >= size, reversed(starts))
         outside = chain(before, after)
@@ -64,12 +65,17 @@ class Window:
 
 
 def pair(name: str, value: IntOrPair, least: int) -> Pair:
-    """Return an int or a pair of ints as a pair, each at least ``least``; else SettingError."""
+    """Return ``value``, an integer or a pair of integers, as a pair.
+
+    Raises SettingError for anything else, and for integers below ``least``.
+    """
     values = value if isinstance(value, Sequence) else (value, value)
     try:
         first, second = (operator.index(v) for v in values)
     except (TypeError, ValueError):
-        raise SettingError(f"{name} must be an integer or a pair of them, got {value!r}") from None
+        raise SettingError(
+            f"{name} must be an integer or a pair of integers, got {value!r}"
+        ) from None
     if min(first, second) < least:
         raise SettingError(f"{name} must be at least {least}, got {value!r}")
     return first, second
@@ -78,7 +84,7 @@ def pair(name: str, value: IntOrPair, least: int) -> Pair:
 def padding_pairs(
     padding: IntOrPair | str, kernel: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """Return padding as ((top, bottom), (left, right)); takes "same" and "valid" as well."""
+    """Return a padding (integer, pair, "same" or "valid") as ((top, bottom), (left, right))."""
     if padding == "valid":
         return arithmetic.valid_padding(), arithmetic.valid_padding()
     if padding == "same":
@@ -87,7 +93,9 @@ def padding_pairs(
         vertical, horizontal = map(arithmetic.same_padding, kernel, dilation)
         return vertical, horizontal
     if isinstance(padding, str):
-        raise SettingError(f'padding must be an integer, a pair, "same" or "valid": {padding!r}')
+        raise SettingError(
+            f'padding must be an integer, a pair, "same" or "valid", got {padding!r}'
+        )
     vertical_size, horizontal_size = pair("padding", padding, 0)
     return (vertical_size, vertical_size), (horizontal_size, horizontal_size)
 
@@ -99,10 +107,10 @@ def conv_window(
     padding: IntOrPair | str = 0,
     dilation: IntOrPair = 1,
 ) -> Window:
-    """Return the window of a convolution over a plane of ``plane`` pixels."""
-    steps, spacing = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    pads = padding_pairs(padding, kernel, steps, spacing)
-    return _conv_window(plane, kernel, steps, pads, spacing)
+    """Return the window of a convolution with an input of ``plane`` pixels."""
+    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    pads = padding_pairs(padding, kernel, strides, dilations)
+    return _conv_window(plane, kernel, strides, pads, dilations)
 
 
 def conv_transpose_window(
@@ -113,18 +121,18 @@ def conv_transpose_window(
     output_padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
 ) -> Window:
-    """Return the window that, run backwards, is a transposed convolution of a ``plane`` input."""
-    steps, spacing = pair("stride", stride, 1), pair("dilation", dilation, 1)
+    """Return the window of a transposed convolution with an input of ``plane`` pixels."""
+    strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
     vertical, horizontal = pair("padding", padding, 0)
     pads = ((vertical, vertical), (horizontal, horizontal))
     extra = pair("output_padding", output_padding, 0)
     try:
         height, width = map(
-            arithmetic.conv_transpose_output_size, plane, kernel, steps, pads, extra, spacing
+            arithmetic.conv_transpose_output_size, plane, kernel, strides, pads, extra, dilations
         )
     except ValueError as error:
-        raise ShapeError(f"{error} (input {plane}, kernel {kernel}, stride {steps})") from None
-    return Window(kernel, steps, pads, spacing, (height, width), plane)
+        raise ShapeError(f"{error} (input {plane}, kernel {kernel}, stride {strides})") from None
+    return Window(kernel, strides, pads, dilations, (height, width), plane)
 
 
 def pool_window(
@@ -135,14 +143,14 @@ def pool_window(
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Window:
-    """Return the window of a pooling; ``stride`` is the kernel's size by default."""
+    """Return the window of a pooling; ``stride`` defaults to the kernel size."""
     kernel = pair("kernel_size", kernel_size, 1)
-    steps = kernel if stride is None else pair("stride", stride, 1)
+    strides = kernel if stride is None else pair("stride", stride, 1)
     vertical, horizontal = pair("padding", padding, 0)
     if 2 * vertical > kernel[0] or 2 * horizontal > kernel[1]:
-        raise SettingError(f"padding {padding!r} is more than half of the kernel {kernel}")
+        raise SettingError(f"padding {padding!r} is more than half of the kernel size {kernel}")
     pads = ((vertical, vertical), (horizontal, horizontal))
-    return _pool_window(plane, kernel, steps, pads, pair("dilation", dilation, 1), ceil_mode)
+    return _pool_window(plane, kernel, strides, pads, pair("dilation", dilation, 1), ceil_mode)
 
 
 @lru_cache(maxsize=512)
@@ -174,9 +182,9 @@ def _pool_window(
         raise ShapeError(f"{error} (input {plane}, kernel {kernel}, padding {padding})") from None
     window = Window(kernel, stride, padding, dilation, plane, (height, width))
     for axis in (0, 1):
-        if not window.all_meet_plane(axis):
+        if not window.always_overlaps(axis):
             raise ShapeError(
-                f"a window of kernel {kernel}, padding {padding} and dilation {dilation} has no "
-                f"element of the input {plane} in it"
+                f"a window of kernel {kernel}, padding {padding} and dilation {dilation} covers "
+                f"only padding of the input {plane}"
             )
     return window

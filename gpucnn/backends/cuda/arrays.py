@@ -79,7 +79,8 @@ class CudaArrays(Arrays):
         return bool(nothing.dtype == array.dtype)
 
     def to_numpy(self, array: Array) -> NDArray[Any]:
-        return np.array(self._xp.asnumpy(array), order="C", copy=True)
+        host: NDArray[Any] = self._xp.asnumpy(array)  # a new array, C-contiguous
+        return host
 
     def empty(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         return self._allocate(self._xp.empty, tuple(shape), dtype)
@@ -137,10 +138,13 @@ class CudaArrays(Arrays):
         if not array.flags.c_contiguous:
             raise ArrayError(f"{op}: {name} must be C-contiguous; use backend.asarray")
 
-    def _map(self, kernel: str, *inputs: Array) -> Array:
-        """Return what an element-wise kernel makes of arrays of one shape."""
+    def _map(self, kernel: str, *inputs: Array, scalars: tuple[float, ...] = ()) -> Array:
+        """Return the output of an element-wise kernel of arrays of one shape.
+
+        The kernel's parameters are the inputs, the output, the number of elements, and the scalars.
+        """
         output = self.empty(inputs[0].shape)
-        self._kernels.launch_each(kernel, output.size, *inputs, output, output.size)
+        self._kernels.launch_each(kernel, output.size, *inputs, output, output.size, *scalars)
         return output
 
     def _product(

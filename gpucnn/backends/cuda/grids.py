@@ -70,7 +70,7 @@ def conv_sizes(
 ) -> tuple[np.int32, ...]:
     """Return batch, channels, outputs and groups of a convolution, and its window's sizes."""
     sizes = window_sizes(window)
-    terms = max(channels, outputs) // groups * window.taps  # that a group's product adds up
+    terms = max(channels, outputs) // groups * window.kernel_elements  # of one sum
     if max(batch, channels, outputs, terms) > INT_MAX:
         raise ShapeError(
             f"a convolution of {batch} samples and {channels} channels to {outputs} in {groups} "

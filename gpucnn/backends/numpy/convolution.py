@@ -1,23 +1,22 @@
-"""Convolution: matrix products with columns that hold a window each."""
+"""Convolution as a matrix product (im2col)."""
 
 from __future__ import annotations
 
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.window import Window
+from gpucnn.backends.numpy.activations import relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
-from gpucnn.backends.numpy.windows import (
+from gpucnn.backends.numpy.im2col import (
     as_map,
-    batch_first,
-    batch_last,
     correlate,
     correlate_input_grad,
     correlate_weight_grad,
     group_rows,
-    matrices,
-    rectify,
     sum_channels,
+    weight_matrix,
 )
+from gpucnn.backends.numpy.windows import batch_first, batch_last
 
 
 class NumpyConvolution(NumpyArrays, Convolution):
@@ -32,9 +31,9 @@ class NumpyConvolution(NumpyArrays, Convolution):
         groups: int,
         relu: bool,
     ) -> Array:
-        output = correlate(batch_last(input), matrices(weight, groups), window)
+        output = correlate(batch_last(input), weight_matrix(weight, groups), window)
         maps = as_map(output, input.shape[0], bias)
-        return rectify(maps, maps) if relu else maps
+        return relu_of(maps, maps) if relu else maps
 
     def _conv2d_backward(
         self,
@@ -51,15 +50,15 @@ class NumpyConvolution(NumpyArrays, Convolution):
         sum_channels(rows, out[1])
         if not input_grad:
             return None
-        matrix = matrices(weight, groups)
+        matrix = weight_matrix(weight, groups)
         return batch_first(correlate_input_grad(rows, matrix, window, input.shape[0]))
 
-    # A transposed convolution is the input gradient of a convolution, and the other way round.
+    # A transposed convolution is the input gradient of a convolution, and vice versa.
 
     def _conv_transpose2d(
         self, input: Array, weight: Array, bias: Array | None, window: Window, groups: int
     ) -> Array:
-        rows, matrix = group_rows(input, groups), matrices(weight, groups)
+        rows, matrix = group_rows(input, groups), weight_matrix(weight, groups)
         output = correlate_input_grad(rows, matrix, window, input.shape[0])
         if bias is not None:
             output += bias[:, None, None, None]
@@ -81,5 +80,5 @@ class NumpyConvolution(NumpyArrays, Convolution):
         sum_channels(grads, out[1])
         if not input_grad:
             return None
-        matrix = matrices(weight, groups)
+        matrix = weight_matrix(weight, groups)
         return as_map(correlate(grads, matrix, window), input.shape[0])

@@ -1,13 +1,13 @@
 """Convolution, bias, ReLU and 2 by 2 max-pooling as one operation, in NumPy.
 
-The four convolution outputs under a pooling window see one patch of the input, (kh + 1) by
-(kw + 1) pixels, and patches lie 2 pixels apart. So one matrix product of these patches with the
-weights, written down once for each of the four, gives the four quarters of the output one behind
-the other, and pooling is three ``np.maximum`` over whole quarters. Bias and ReLU come after it, on
-a quarter of the data: neither changes which element is the greatest. For 5 by 5 kernels that is
-1.44 times the multiply-adds and 2.8 times less to copy, which counts for more while there are
-few channels. All this is done for a strip of some rows of the output after another, which stays in
-the caches.
+The four convolution outputs in a pooling window depend on one patch of the input of (kh + 1) by
+(kw + 1) pixels, and adjacent patches are 2 pixels apart. The weight matrix contains the kernel four
+times, once for each of the four positions in the patch. Its product with the patches therefore
+yields the convolution's output as four quarters, and pooling is three ``np.maximum`` of whole
+quarters. Bias and ReLU follow on a quarter of the data, since neither changes which element is the
+maximum. For 5 by 5 kernels this takes 1.44 times the multiply-adds and copies 2.8 times less, which
+is faster as long as there are few channels. The output is computed in strips of a few rows, which
+stay in the cache.
 """
 
 from __future__ import annotations
@@ -27,37 +27,37 @@ from gpucnn.backends.numpy.arrays import NumpyArrays
 from gpucnn.backends.numpy.windows import batch_first, batch_last
 from gpucnn.errors import SettingError
 
-Place = tuple[slice, slice, slice]
+Slices = tuple[slice, slice, slice]
 
 STRIP_BYTES = 1 << 21
-"""How much memory the columns of a strip take at most, unless one row takes more: what is made of
-them next finds them in a cache."""
+"""Maximum size of a strip's columns, unless a single row is larger: they should stay in a cache."""
 
 
 @dataclass
 class _Strip:
-    """Some rows of the output: their columns, and the memory that they are worked out in.
+    """The buffers for some rows of the output.
 
-    Strips share what backward needs nothing of. Taps are pairs of columns and what they are copies
-    of; in ``tap_grads`` each tap of the patch is alone, because what they see overlaps.
+    Strips share the buffers that backward does not need. ``copies`` are pairs of a part of the
+    columns and the pixels that are copied to it. ``grad_copies`` are the same for the gradients,
+    with a pair for each patch element, because their pixels overlap.
     """
 
     rows: slice
     columns: Array
     quarters: Array
     pair: Array
-    first: Array
+    is_first: Array
     zero: Array
-    taps: list[tuple[Array, Array]]
-    tap_grads: list[tuple[Array, Array]]
+    copies: list[tuple[Array, Array]]
+    grad_copies: list[tuple[Array, Array]]
 
 
 class ConvReLUMaxPool:
-    """The operation for one shape, with the memory that it works in; its results are new arrays.
+    """The fused operation for one input shape, with its buffers; results are new arrays.
 
-    ``window`` is the convolution's, of stride and dilation 1; (N, C, H, W) become
-    (N, O, H' // 2, W' // 2). Ties go to the first element, as in ``max_pool2d``. Only with
-    ``training`` there is memory for what ``backward`` needs.
+    ``window`` is that of the convolution, with stride and dilation 1. The input is (N, C, H, W) and
+    the output (N, O, H' // 2, W' // 2). The first of equal elements is the maximum, as in
+    ``max_pool2d``. ``backward`` requires ``training``.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class ConvReLUMaxPool:
         self._be, self._training, dtype = be, training, be.dtype
         self._input_shape = (samples, channels, *window.plane)
         pooled = window.output[0] // 2, window.output[1] // 2
-        # The padded input, its even and odd rows and columns apart: what a row of patches takes
-        # for one of its taps then lies side by side. The padding is written here, once.
+        # The padded input as four parts, by even and odd rows and columns: the pixels under one
+        # element of adjacent patches are then adjacent. The padding is written only here.
         height, width = (_half(window, axis) for axis in (0, 1))
         self._parts = np.zeros((2, 2, channels, height, width, samples), dtype)
         self._part_grads = np.zeros_like(self._parts) if training else None
-        self._places = [(y, x, *_place(window, y, x)) for y in (0, 1) for x in (0, 1)]
+        self._part_slices = [(y, x, *_part_slices(window, y, x)) for y in (0, 1) for x in (0, 1)]
 
         patch = (window.kernel[0] + 1, window.kernel[1] + 1, channels)
         weights = np.zeros((4, outputs, *patch), dtype)
         self._weights = weights.reshape(4 * outputs, -1)
-        self._weight_spots = _spots(weights, window.kernel)
+        self._kernel_views = _kernel_views(weights, window.kernel)
         weight_grads = np.zeros_like(weights)
         self._weight_grads = weight_grads.reshape(4 * outputs, -1)
-        self._weight_grad_spots = _spots(weight_grads, window.kernel)
+        self._kernel_grad_views = _kernel_views(weight_grads, window.kernel)
 
         self._map_shape = (samples, outputs, *pooled)
         self._strips = self._make_strips(patch, outputs)
@@ -93,41 +93,41 @@ class ConvReLUMaxPool:
 
     def _make_strips(self, patch: tuple[int, int, int], outputs: int) -> list[_Strip]:
         samples, _, height, width = self._map_shape
-        stops, length, dtype = width * samples, math.prod(patch), self._parts.dtype
-        parts = math.ceil(height * stops * length * dtype.itemsize / STRIP_BYTES)
-        most = math.ceil(height / parts)
-        quarters = np.empty(4 * outputs * most * stops, dtype)
-        pair = np.empty(2 * outputs * most * stops, dtype)
-        zero = np.zeros(outputs * most * stops, dtype)  # np.maximum is slower with a plain 0
+        positions, length, dtype = width * samples, math.prod(patch), self._parts.dtype
+        number = math.ceil(height * positions * length * dtype.itemsize / STRIP_BYTES)
+        most = math.ceil(height / number)
+        quarters = np.empty(4 * outputs * most * positions, dtype)
+        pair = np.empty(2 * outputs * most * positions, dtype)
+        zero = np.zeros(outputs * most * positions, dtype)  # np.maximum is slower with a plain 0
         columns, strips, grads = np.empty(0, dtype), [], self._part_grads
         for start in range(0, height, most):
             rows = slice(start, min(start + most, height))
             count = rows.stop - start
-            if self._training or not start:  # else one strip's columns are needed no more
-                columns = np.empty(length * most * stops, dtype)
-            by_tap = _shaped(columns, (*patch, count, width, samples))
+            if self._training or not start:  # without backward, strips share one buffer
+                columns = np.empty(length * most * positions, dtype)
+            by_element = _shaped(columns, (*patch, count, width, samples))
             strip = _Strip(
                 rows,
-                by_tap.reshape(length, -1),
-                _shaped(quarters, (4 * outputs, count * stops)),
-                _shaped(pair, (2, outputs, count, stops)),
-                np.empty((3 * self._training, outputs, count, stops), bool),
-                _shaped(zero, (outputs, count, stops)),
-                _taps(by_tap, self._parts, start),
-                [] if grads is None else _single_taps(by_tap, grads, start),
+                by_element.reshape(length, -1),
+                _shaped(quarters, (4 * outputs, count * positions)),
+                _shaped(pair, (2, outputs, count, positions)),
+                np.empty((3 * self._training, outputs, count, positions), bool),
+                _shaped(zero, (outputs, count, positions)),
+                _copies(by_element, self._parts, start),
+                [] if grads is None else _element_copies(by_element, grads, start),
             )
             strips.append(strip)
         return strips
 
     def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
-        """Return the pooled maps."""
+        """Return the output of the pooling."""
         self._be._check("conv2d", "input", input, self._input_shape)
         x = batch_last(input)
-        for odd_y, odd_x, inside, taken in self._places:
-            self._parts[odd_y, odd_x][inside] = x[taken]
-        taps_first = weight.transpose(0, 2, 3, 1)
-        for spot in self._weight_spots:
-            spot[...] = taps_first
+        for odd_y, odd_x, part, pixels in self._part_slices:
+            self._parts[odd_y, odd_x][part] = x[pixels]
+        kernel = weight.transpose(0, 2, 3, 1)
+        for view in self._kernel_views:
+            view[...] = kernel
         samples, outputs, height, width = self._map_shape
         output = np.empty((outputs, height, width * samples), self._parts.dtype)
         for strip in self._strips:
@@ -136,24 +136,24 @@ class ConvReLUMaxPool:
         return batch_first(output.reshape(outputs, height, width, samples))
 
     def _forward_strip(self, strip: _Strip, bias: Array | None, output: Array) -> None:
-        for columns, seen in strip.taps:
-            columns[...] = seen
+        for columns, pixels in strip.copies:
+            columns[...] = pixels
         np.matmul(self._weights, strip.columns, out=strip.quarters)
         upper_left, upper_right, lower_left, lower_right = strip.quarters.reshape(4, *output.shape)
         upper, lower = strip.pair
         np.maximum(upper_left, upper_right, out=upper)
         np.maximum(lower_left, lower_right, out=lower)
         if self._training:
-            np.greater_equal(upper_left, upper_right, out=strip.first[0])
-            np.greater_equal(lower_left, lower_right, out=strip.first[1])
-            np.greater_equal(upper, lower, out=strip.first[2])
+            np.greater_equal(upper_left, upper_right, out=strip.is_first[0])
+            np.greater_equal(lower_left, lower_right, out=strip.is_first[1])
+            np.greater_equal(upper, lower, out=strip.is_first[2])
         np.maximum(upper, lower, out=output)
         if bias is not None:
             output += bias[:, None, None]
         np.maximum(output, strip.zero, out=output)
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
-        """Return the gradient of the last forward's input, if asked for; set the parameters'."""
+        """Write the gradients of weight and bias; return that of the input if ``input_grad``."""
         if self._part_grads is None or self._output is None:
             raise SettingError("backward needs a forward of a plan for training before it")
         self._be._check("max_pool2d_backward", "grad", grad, self._map_shape)
@@ -166,93 +166,93 @@ class ConvReLUMaxPool:
         for strip in self._strips:
             self._backward_strip(strip, grads[:, strip.rows], out[1])
             if input_grad:
-                # The columns, needed no more, become their own gradients.
+                # The columns are no longer needed: their buffer takes their gradients.
                 np.matmul(self._weights.T, strip.quarters, out=strip.columns)
-                for column, seen in strip.tap_grads:
-                    seen += column
-        taps_first = out[0].transpose(0, 2, 3, 1)
-        one, two, three, four = self._weight_grad_spots
-        np.add(one, two, out=taps_first)
-        taps_first += three
-        taps_first += four
-        return self._gathered(self._part_grads) if input_grad else None
+                for columns, pixels in strip.grad_copies:
+                    pixels += columns
+        kernel_grad = out[0].transpose(0, 2, 3, 1)
+        first, second, third, fourth = self._kernel_grad_views
+        np.add(first, second, out=kernel_grad)
+        kernel_grad += third
+        kernel_grad += fourth
+        return self._join_parts(self._part_grads) if input_grad else None
 
     def _backward_strip(self, strip: _Strip, grad: Array, bias_grad: Array | None) -> None:
-        """Work out the gradients of the four quarters, and add a strip's share to the weights'."""
-        whole, part = strip.pair
+        """Compute the gradients of a strip's quarters, and add to those of weight and bias."""
+        total, part = strip.pair
         positive = np.greater(self._output[:, strip.rows], strip.zero)
-        np.multiply(grad, positive, out=whole)
+        np.multiply(grad, positive, out=total)
         if bias_grad is not None:
-            bias_grad += whole.reshape(len(whole), -1).sum(1)
-        # Each gradient goes to one of the four quarters; the others get what is left, 0.
+            bias_grad += total.reshape(len(total), -1).sum(1)
+        # Each gradient belongs to one of the four quarters; the remainder, for the others, is 0.
         upper_left, upper_right, lower_left, lower_right = strip.quarters.reshape(4, *grad.shape)
-        np.multiply(whole, strip.first[2], out=part)
-        np.multiply(part, strip.first[0], out=upper_left)
+        np.multiply(total, strip.is_first[2], out=part)
+        np.multiply(part, strip.is_first[0], out=upper_left)
         np.subtract(part, upper_left, out=upper_right)
-        np.subtract(whole, part, out=part)
-        np.multiply(part, strip.first[1], out=lower_left)
+        np.subtract(total, part, out=part)
+        np.multiply(part, strip.is_first[1], out=lower_left)
         np.subtract(part, lower_left, out=lower_right)
         self._weight_grads += strip.quarters @ strip.columns.T
 
-    def _gathered(self, parts: Array) -> Array:
-        """Return the input's gradient out of its four parts."""
+    def _join_parts(self, parts: Array) -> Array:
+        """Return the gradient of the input from its four parts."""
         samples, *map_shape = self._input_shape
         input_grad = np.empty((*map_shape, samples), parts.dtype)
-        for odd_y, odd_x, inside, taken in self._places:
-            input_grad[taken] = parts[odd_y, odd_x][inside]
+        for odd_y, odd_x, part, pixels in self._part_slices:
+            input_grad[pixels] = parts[odd_y, odd_x][part]
         return batch_first(input_grad)
 
 
 def _shaped(memory: Array, shape: Sequence[int]) -> Array:
-    """Return the first elements of flat memory as an array."""
+    """Return the first elements of a flat array in a shape."""
     return memory[: math.prod(shape)].reshape(shape)
 
 
 def _half(window: Window, axis: int) -> int:
-    """Return how many even rows (columns) of the padded input there must be room for."""
-    seen = window.output[axis] // 2 * 2 + window.kernel[axis] - 1
-    return -(-max(seen, window.padding[axis][0] + window.plane[axis]) // 2)
+    """Return the number of even rows (axis 0) or columns (axis 1) of the padded input."""
+    needed = window.output[axis] // 2 * 2 + window.kernel[axis] - 1
+    return -(-max(needed, window.padding[axis][0] + window.plane[axis]) // 2)
 
 
-def _place(window: Window, odd_y: int, odd_x: int) -> tuple[Place, Place]:
-    """Return where in one of the parts the input stands, and which of its elements these are."""
-    inside, taken = [slice(None)], [slice(None)]
+def _part_slices(window: Window, odd_y: int, odd_x: int) -> tuple[Slices, Slices]:
+    """Return the slices of a part that hold pixels of the input, and those of the input."""
+    part, pixels = [slice(None)], [slice(None)]
     for axis, odd in enumerate((odd_y, odd_x)):
-        before, size = window.padding[axis][0], window.plane[axis]
-        first = (before + odd) % 2
-        start, count = (before + first) // 2, len(range(first, size, 2))
-        inside.append(slice(start, start + count))
-        taken.append(slice(first, None, 2))
-    return (inside[0], inside[1], inside[2]), (taken[0], taken[1], taken[2])
+        pad_before, size = window.padding[axis][0], window.plane[axis]
+        first = (pad_before + odd) % 2
+        start, count = (pad_before + first) // 2, len(range(first, size, 2))
+        part.append(slice(start, start + count))
+        pixels.append(slice(first, None, 2))
+    return (part[0], part[1], part[2]), (pixels[0], pixels[1], pixels[2])
 
 
-def _taps(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
-    """Return the columns of (kh + 1, kw + 1, C, rows, W', N), and what they see of the parts.
+def _copies(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
+    """Return the columns (kh + 1, kw + 1, C, rows, W', N) and their pixels, a pair for each part.
 
-    ``start`` is the first row. All taps that look at one of the parts are one pair.
+    ``start`` is the first row of the strip.
     """
     pairs = []
     for odd_y, odd_x in np.ndindex(2, 2):
         own = columns[odd_y::2, odd_x::2]
-        seen = sliding_window_view(parts[odd_y, odd_x], own.shape[3:5], axis=(1, 2))
-        seen = seen[:, start : start + own.shape[0], : own.shape[1]]
-        pairs.append((own, seen.transpose(1, 2, 0, 4, 5, 3)))
+        pixels = sliding_window_view(parts[odd_y, odd_x], own.shape[3:5], axis=(1, 2))
+        pixels = pixels[:, start : start + own.shape[0], : own.shape[1]]
+        pairs.append((own, pixels.transpose(1, 2, 0, 4, 5, 3)))
     return pairs
 
 
-def _single_taps(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
-    """Return the same for each tap alone, in views that can be written to."""
+def _element_copies(columns: Array, parts: Array, start: int) -> list[tuple[Array, Array]]:
+    """Return the same with a pair for each patch element, as views that can be written to."""
     _, _, _, height, width, _ = columns.shape
     pairs = []
     for i, j in np.ndindex(columns.shape[:2]):
         top, left = start + i // 2, j // 2
-        seen = parts[i % 2, j % 2, :, top : top + height, left : left + width]
-        pairs.append((columns[i, j], seen))
+        pixels = parts[i % 2, j % 2, :, top : top + height, left : left + width]
+        pairs.append((columns[i, j], pixels))
     return pairs
 
 
-def _spots(weights: Array, kernel: Pair) -> list[Array]:
-    """Return where the kernel (O, kh, kw, C) stands in the patch for each of the four outputs."""
+def _kernel_views(weights: Array, kernel: Pair) -> list[Array]:
+    """Return the view of the kernel (O, kh, kw, C) in the patch for each of the four outputs."""
     return [
         weights[2 * y + x, :, y : y + kernel[0], x : x + kernel[1]] for y in (0, 1) for x in (0, 1)
     ]

@@ -1,4 +1,4 @@
-"""Linear layers."""
+"""Linear layers and flattening."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.linear import Linear
+from gpucnn.backends.numpy.activations import relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
-from gpucnn.backends.numpy.windows import (
-    batch_first,
-    batch_last,
-    rectify,
-    sum_channels,
-)
+from gpucnn.backends.numpy.im2col import sum_channels
+from gpucnn.backends.numpy.windows import batch_first, batch_last
 
 
 class NumpyLinear(NumpyArrays, Linear):
-    """Linear layers, and flattening."""
+    """Linear layers and flattening."""
 
     def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
         output = weight @ batch_last(input)
         if bias is not None:
             output += bias[:, None]
-        return rectify(output, output).T if relu else output.T
+        return relu_of(output, output).T if relu else output.T
 
     def _linear_backward(
         self,

@@ -8,9 +8,7 @@ from gpucnn.backends.contract.checks import Array, Reduction
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.numpy.activations import sigmoid_of, softmax_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
-from gpucnn.backends.numpy.windows import (
-    batch_last,
-)
+from gpucnn.backends.numpy.windows import batch_last
 
 
 class NumpyLosses(NumpyArrays, Losses):
@@ -22,9 +20,9 @@ class NumpyLosses(NumpyArrays, Losses):
     def _cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array:
         scores = batch_last(input)
         scores = scores - np.maximum.reduce(scores, 0)
-        picked = scores[target, np.arange(target.size)]
+        target_scores = scores[target, np.arange(target.size)]
         losses = np.log(np.add.reduce(np.exp(scores, out=scores), 0))
-        losses -= picked
+        losses -= target_scores
         return self._reduce(losses, reduction)
 
     def _cross_entropy_backward(self, input: Array, target: Array, scale: float) -> Array:
@@ -33,28 +31,42 @@ class NumpyLosses(NumpyArrays, Losses):
         grad *= scale
         return grad
 
-    def _pointwise_loss(self, op: str, input: Array, target: Array, reduction: Reduction) -> Array:
-        if op == "binary_cross_entropy":
-            with np.errstate(divide="ignore"):
-                hit = np.maximum(np.log(input), -100) * target
-                miss = np.maximum(np.log1p(-input), -100) * (1 - target)
-            return self._reduce(-(hit + miss), reduction)
-        if op == "binary_cross_entropy_with_logits":
-            tail = np.log1p(np.exp(-np.abs(input)))
-            return self._reduce(np.maximum(input, 0) - input * target + tail, reduction)
-        factor = 1.0 if op == "mse_loss" else 0.5
-        return self._reduce(factor * (input - target) ** 2, reduction)
+    def _mse_loss(self, input: Array, target: Array, reduction: Reduction) -> Array:
+        return self._reduce((input - target) ** 2, reduction)
 
-    def _pointwise_loss_backward(self, op: str, input: Array, target: Array, scale: float) -> Array:
-        if op == "binary_cross_entropy":
-            return scale * (input - target) / np.maximum(input * (1 - input), 1e-12)
-        if op == "binary_cross_entropy_with_logits":
-            return scale * (sigmoid_of(input) - target)
-        return (2.0 * scale if op == "mse_loss" else scale) * (input - target)
+    def _mse_loss_backward(self, input: Array, target: Array, scale: float) -> Array:
+        return 2.0 * scale * (input - target)
+
+    def _half_squared_error(self, input: Array, target: Array, reduction: Reduction) -> Array:
+        return self._reduce(0.5 * (input - target) ** 2, reduction)
+
+    def _half_squared_error_backward(self, input: Array, target: Array, scale: float) -> Array:
+        return scale * (input - target)
+
+    def _binary_cross_entropy(self, input: Array, target: Array, reduction: Reduction) -> Array:
+        with np.errstate(divide="ignore"):
+            positive = np.maximum(np.log(input), -100) * target
+            negative = np.maximum(np.log1p(-input), -100) * (1 - target)
+        return self._reduce(-(positive + negative), reduction)
+
+    def _binary_cross_entropy_backward(self, input: Array, target: Array, scale: float) -> Array:
+        return scale * (input - target) / np.maximum(input * (1 - input), 1e-12)
+
+    def _binary_cross_entropy_with_logits(
+        self, input: Array, target: Array, reduction: Reduction
+    ) -> Array:
+        # log(1 + exp(-|x|)), which never overflows.
+        log_term = np.log1p(np.exp(-np.abs(input)))
+        return self._reduce(np.maximum(input, 0) - input * target + log_term, reduction)
+
+    def _binary_cross_entropy_with_logits_backward(
+        self, input: Array, target: Array, scale: float
+    ) -> Array:
+        return scale * (sigmoid_of(input) - target)
 
     def _reduce(self, values: Array, reduction: Reduction) -> Array:
         if reduction == "none":
             return values
-        # The ufunc itself: the methods ``mean`` and ``sum`` take longer than a batch's losses.
+        # The overhead of the methods ``mean`` and ``sum`` is larger than the time of the sum.
         total = np.add.reduce(values, axis=None)
         return np.asarray(total / values.size if reduction == "mean" else total, self.dtype)

@@ -1,4 +1,4 @@
-"""Pooling: a loop over the few taps of the window, each a pass over whole maps."""
+"""Pooling: a loop over the kernel elements, each iteration a pass over whole maps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.window import Window
+from gpucnn.backends.numpy.activations import masked
 from gpucnn.backends.numpy.arrays import NumpyArrays
 from gpucnn.backends.numpy.windows import (
+    add_to_windows,
     batch_first,
     batch_last,
     divisors,
-    masked,
     max_with_index,
-    reduce_taps,
-    spread,
+    reduce_windows,
 )
 
 
@@ -27,7 +27,7 @@ class NumpyPooling(NumpyArrays, Pooling):
     ) -> tuple[Array, Array | None]:
         x = batch_last(input)
         if not return_indices:
-            return batch_first(reduce_taps(np.maximum, x, window, -np.inf)), None
+            return batch_first(reduce_windows(np.maximum, x, window, -np.inf)), None
         best, indices = max_with_index(x, window)
         return batch_first(best), batch_first(indices)
 
@@ -38,17 +38,17 @@ class NumpyPooling(NumpyArrays, Pooling):
             grad = masked(grad, relu_output > 0)
         samples, channels = grad.shape[:2]
         plane = np.zeros((channels, *window.plane, samples), self.dtype)
-        # Where each gradient goes in flat memory: windows may share an element, so they add up.
+        # Indices into flat memory. Windows may share an element, so its gradients are added.
         first = np.arange(0, plane.size, plane[0].size)[:, None, None, None] + np.arange(samples)
-        places = batch_last(indices) * samples
-        places += first
-        np.add.at(plane.reshape(-1), places.reshape(-1), batch_last(grad).reshape(-1))
+        flat_indices = batch_last(indices) * samples
+        flat_indices += first
+        np.add.at(plane.reshape(-1), flat_indices.reshape(-1), batch_last(grad).reshape(-1))
         return batch_first(plane)
 
     def _avg_pool2d(
         self, input: Array, window: Window, count_include_pad: bool, divisor: int | None
     ) -> Array:
-        total = reduce_taps(np.add, batch_last(input), window, 0.0)
+        total = reduce_windows(np.add, batch_last(input), window, 0.0)
         total /= divisors(window, count_include_pad, divisor, self.dtype)
         return batch_first(total)
 
@@ -56,20 +56,22 @@ class NumpyPooling(NumpyArrays, Pooling):
         self, grad: Array, window: Window, count_include_pad: bool, divisor: int | None
     ) -> Array:
         share = batch_last(grad) / divisors(window, count_include_pad, divisor, self.dtype)
-        return batch_first(spread(share, window))
+        return batch_first(add_to_windows(share, window))
 
     def _lp_pool2d(self, input: Array, norm: int, window: Window) -> Array:
         x = batch_last(input)
-        total = reduce_taps(np.add, x if norm == 1 else x * x, window, 0.0)
-        total *= window.taps / divisors(window, True, None, self.dtype)
+        total = reduce_windows(np.add, x if norm == 1 else x * x, window, 0.0)
+        total *= window.kernel_elements / divisors(window, True, None, self.dtype)
         return batch_first(total if norm == 1 else np.sqrt(total))
 
     def _lp_pool2d_backward(
         self, grad: Array, input: Array, output: Array, norm: int, window: Window
     ) -> Array:
-        share = batch_last(grad) * (window.taps / divisors(window, True, None, self.dtype))
+        share = batch_last(grad) * (
+            window.kernel_elements / divisors(window, True, None, self.dtype)
+        )
         if norm == 1:
-            return batch_first(spread(share, window))
-        lengths = batch_last(output)
-        share = np.divide(share, lengths, out=np.zeros_like(share), where=lengths != 0)
-        return batch_first(spread(share, window) * batch_last(input))
+            return batch_first(add_to_windows(share, window))
+        norms = batch_last(output)
+        share = np.divide(share, norms, out=np.zeros_like(share), where=norms != 0)
+        return batch_first(add_to_windows(share, window) * batch_last(input))

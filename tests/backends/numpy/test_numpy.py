@@ -1,4 +1,4 @@
-"""The NumPy backend's ways to do one thing, of which the small cases of the table take only one."""
+"""Code paths of the NumPy backend that small inputs do not reach."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from rows import Case, backward, forward, reference, saved_arguments, to_backend
 from tolerance import assert_close
 
 from gpucnn.backends import Backend, get_backend
-from gpucnn.backends.numpy import windows
+from gpucnn.backends.numpy import im2col
 from gpucnn.errors import DataError
 
 CONVOLUTIONS = [case for case in CASES if case.op in ("conv2d", "conv_transpose2d")]
 
 
-@pytest.mark.parametrize("many", [0, 10**9], ids=["gradient by convolution", "by addition"])
-@pytest.mark.parametrize("wide", [0, 10**9], ids=["a product a row", "a product for all rows"])
-@pytest.mark.parametrize("part_bytes", [0, 500, 10**9])
+@pytest.mark.parametrize("channels", [0, 10**9], ids=["gradient by convolution", "by addition"])
+@pytest.mark.parametrize("row_columns", [0, 10**9], ids=["product per row", "product of all rows"])
+@pytest.mark.parametrize("column_bytes", [0, 500, 10**9])
 @pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
-def test_convolutions_in_parts(
-    monkeypatch: pytest.MonkeyPatch, case: Case, part_bytes: int, wide: int, many: int
+def test_convolution_buffers(
+    monkeypatch: pytest.MonkeyPatch, case: Case, column_bytes: int, row_columns: int, channels: int
 ) -> None:
-    monkeypatch.setattr(windows, "PART_BYTES", part_bytes)
-    monkeypatch.setattr(windows, "WIDE", wide)
-    monkeypatch.setattr(windows, "MANY", many)
+    monkeypatch.setattr(im2col, "COLUMN_BYTES", column_bytes)
+    monkeypatch.setattr(im2col, "MIN_ROW_COLUMNS", row_columns)
+    monkeypatch.setattr(im2col, "MIN_GRADIENT_CHANNELS", channels)
     backend = get_backend("numpy")
     results = forward(backend, case, to_backend(backend, case.arrays()))
     if case.has_backward:
