@@ -16,7 +16,7 @@ from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
 from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
-from gpucnn.data.images import as_digit, as_input, read_picture
+from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.summary import Summary
@@ -74,7 +74,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     )
     if as_digits and (channels != 1 or height != width):
         raise SettingError("--prepare digit is for networks of square grey pictures")
-    pictures = [read_picture(Path(image)) for image in arguments.images]
+    pictures = [read_image(Path(image)) for image in arguments.images]
     inputs = []
     for name, picture in zip(arguments.images, pictures, strict=True):
         try:

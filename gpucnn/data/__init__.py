@@ -1,4 +1,4 @@
-"""Data sets: MNIST, which comes with the package, and those in a user's files and folders."""
+"""Data sets: MNIST, which comes with the package, and those in your own files and folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpucnn.data.dataset import Data, Split
+from gpucnn.data.files import unreadable
 from gpucnn.errors import DataError, SettingError
 
 __all__ = ["Data", "Split", "load", "mnist"]
@@ -18,6 +19,12 @@ def mnist() -> Data:
 
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", Proceedings of the IEEE 86 (1998).
+
+    >>> data = gpucnn.data.mnist()
+    >>> data.train
+    <Split: 60000 images of shape (1, 28, 28), labels 0 to 9>
+    >>> data.test.images.shape, data.test.images.dtype
+    ((10000, 1, 28, 28), dtype('uint8'))
     """
     from gpucnn.data.idx import read_idx_folder
 
@@ -27,24 +34,35 @@ def mnist() -> Data:
 def load(
     path: str | os.PathLike[str], *, resize: tuple[int, int] | None = None, seed: int = 0
 ) -> Data:
-    """Read a data set, whichever of three kinds ``path`` is.
+    """Read a data set from a file or a folder.
 
-    - an ``.npz`` file with x_train, y_train, x_test and y_test (see gpucnn.data.npz);
-    - a folder of IDX files as MNIST has them, or such a folder and the prefix of one of its sets:
-      ``gzip/emnist-letters`` (see gpucnn.data.idx);
-    - a folder of images with a sub-folder for each class (see gpucnn.data.folder).
+    ``path`` is one of
+
+    - an ``.npz`` file with the arrays x_train, y_train, x_test and y_test: images uint8
+      (N, H, W), (N, H, W, C) or (N, C, H, W), labels of any integer dtype (N,);
+    - a folder of the four IDX files that MNIST comes in, gzip or not; where a folder holds
+      several such sets, the folder and the prefix of one: ``gzip/emnist-letters``;
+    - a folder of image files with one sub-folder for each class, inside ``train/`` and
+      ``test/``, or alone: then a fifth of each class becomes the test split.
 
     Args:
         path: the file, the folder, or the folder and a prefix.
-        resize: (height, width) in pixels to give to every image; for folders of images only.
-        seed: decides which images of a folder without train/ and test/ become the test split.
+        resize: (height, width) in pixels to scale every image to; for folders of images only.
+        seed: selects the test images of a folder without train/ and test/.
 
     Raises:
         DataError: there is no such data set, or it is damaged.
-        SettingError: ``resize`` for a data set that is no folder of images, or a bad ``resize``.
+        SettingError: ``resize`` below 1 or for a data set that is not a folder of images, a
+            negative ``seed``, or a folder of images and Pillow is not installed.
+
+    >>> images = numpy.zeros((4, 28, 28), dtype=numpy.uint8)
+    >>> labels = numpy.array([0, 1, 2, 1])
+    >>> numpy.savez("shapes.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    >>> gpucnn.data.load("shapes.npz")
+    <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
     path = Path(path)
-    # each reader is imported when it is needed: importing gpucnn stays cheap
+    # Each reader is imported when it is needed, so that importing gpucnn stays cheap.
     from gpucnn.data import idx
 
     kind = _kind(path)
@@ -53,26 +71,27 @@ def load(
             from gpucnn.data.folder import read_folder
 
             return read_folder(path, resize=resize, seed=seed)
-        _no_resize(path, resize)
+        _refuse_resize(path, resize)
         return idx.read_idx_folder(path)
     if kind == "file":
-        _no_resize(path, resize)
+        _refuse_resize(path, resize)
         return _load_file(path)
     siblings = idx.idx_files(path.parent) if _kind(path.parent) == "folder" else {}
-    if any(prefix == path.name for prefix, _, _ in siblings):
-        _no_resize(path, resize)
+    prefixes = {key.prefix for key in siblings}
+    if path.name in prefixes:
+        _refuse_resize(path, resize)
         return idx.read_idx_folder(path.parent, path.name)
-    raise _nothing_there(path, {prefix for prefix, _, _ in siblings})
+    raise _does_not_exist(path, prefixes)
 
 
 def _kind(path: Path) -> str:
-    """Return "folder", "file" or, where there is nothing, ""; DataError if that cannot be seen."""
+    """Return "folder", "file" or, if nothing is there, ""; DataError if that cannot be found."""
     try:
         return "folder" if stat.S_ISDIR(path.stat().st_mode) else "file"
     except (FileNotFoundError, NotADirectoryError):
         return ""
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise unreadable(path, error) from None
 
 
 def _load_file(path: Path) -> Data:
@@ -84,20 +103,21 @@ def _load_file(path: Path) -> Data:
 
         return read_npz(path)
     if is_idx_name(path.name):
-        raise DataError(f"{path} is one file of an IDX set: give the folder, {path.parent}")
+        raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
     raise DataError(
-        f"{path} is no data set: wanted an .npz file, a folder of IDX files or a folder of images"
+        f"{path} is not a data set: expected an .npz file, a folder of IDX files or a folder of"
+        " images"
     )
 
 
-def _no_resize(path: Path, resize: tuple[int, int] | None) -> None:
+def _refuse_resize(path: Path, resize: tuple[int, int] | None) -> None:
     if resize is not None:
-        raise SettingError(f"resize is for folders of images: the images in {path} keep their size")
+        raise SettingError(f"resize is for folders of images only: remove it to read {path}")
 
 
-def _nothing_there(path: Path, prefixes: set[str]) -> DataError:
-    """Return the error for a path that does not exist, with the nearest name beside it."""
-    import difflib  # only ever needed on the way out
+def _does_not_exist(path: Path, prefixes: set[str]) -> DataError:
+    """Return the error for a path that does not exist, with the nearest name next to it."""
+    import difflib  # needed only here
 
     try:
         names = [sibling.name for sibling in path.parent.iterdir()]

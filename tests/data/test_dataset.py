@@ -30,34 +30,34 @@ def data(count=10, **options):
         (
             np.zeros((2, 1, 3, 3)),
             np.zeros(2, np.int64),
-            "images are float64, wanted uint8",
+            "images are float64, expected uint8",
         ),
         (
             np.zeros((2, 3, 3), np.uint8),
             np.zeros(2, np.int64),
-            "images have shape (2, 3, 3), wanted (N, C, H, W) with no axis of length 0",
+            "images have shape (2, 3, 3), expected (N, C, H, W) with no axis of length 0",
         ),
         (
             np.zeros((0, 1, 3, 3), np.uint8),
             np.zeros(0, np.int64),
-            "images have shape (0, 1, 3, 3), wanted (N, C, H, W) with no axis of length 0",
+            "images have shape (0, 1, 3, 3), expected (N, C, H, W) with no axis of length 0",
         ),
         (
             np.zeros((2, 1, 3, 3), np.uint8),
             np.zeros(2, np.int32),
-            "labels are int32, wanted int64",
+            "labels are int32, expected int64",
         ),
         (
             np.zeros((2, 1, 3, 3), np.uint8),
             np.zeros((2, 1), np.int64),
-            "labels have shape (2, 1), wanted (N,) with no axis of length 0",
+            "labels have shape (2, 1), expected (N,) with no axis of length 0",
         ),
         (
             np.zeros((2, 1, 3, 3), np.uint8),
             np.zeros(3, np.int64),
-            "2 images but 3 labels: there must be one each",
+            "2 images but 3 labels: expected one label for each image",
         ),
-        ([[[[1]]]], np.zeros(1, np.int64), "images must be a NumPy array, not list"),
+        ([[[[1]]]], np.zeros(1, np.int64), "images must be a NumPy array, got list"),
     ],
 )
 def test_a_split_refuses(images, labels, message):
@@ -92,10 +92,10 @@ def test_limit_out_of_range(n):
     for limited in (data(), data().train):
         with pytest.raises(SettingError) as caught:
             limited.limit(n)
-        assert str(caught.value) == f"limit is {n}: it must be from 1 to 10, the images there"
+        assert str(caught.value) == f"limit is {n}, expected 1 to 10, the number of images"
 
 
-def test_data_tells_its_shape():
+def test_the_shape_of_the_images():
     made = data()
     assert (made.channels, made.size, made.input_shape) == (3, (4, 5), (3, 4, 5))
 
@@ -104,7 +104,7 @@ def test_data_refuses():
     train, test = split(), split(6)
     with pytest.raises(DataError, match="training images are 3x4x5, test images 1x4x5"):
         Data(train, split(6, shape=(1, 4, 5)), tuple("abcd"), "toy")
-    with pytest.raises(DataError, match="toy: a data set needs at least one class"):
+    with pytest.raises(DataError, match="toy has no classes: a data set needs at least one"):
         Data(train, test, (), "toy")
 
 
@@ -115,14 +115,14 @@ def test_a_label_outside_the_classes(name, wrong):
     bad = Split(np.zeros((5, 3, 4, 5), np.uint8), labels)
     with pytest.raises(DataError) as caught:
         Data(*((bad, split()) if name == "training" else (split(), bad)), tuple("abcd"), "toy")
-    assert str(caught.value) == f"{name} label 2 is {wrong}: outside the 4 classes, 0 to 3"
+    assert str(caught.value) == f"{name} label 2 is {wrong}, expected 0 to 3 (4 classes)"
 
 
 # hold_out
 
 
 def rows(part):
-    """Every image with its label, as something that can be compared and counted."""
+    """Every image with its label, as a list that can be compared and counted."""
     return [
         (image.tobytes(), int(label)) for image, label in zip(part.images, part.labels, strict=True)
     ]
@@ -134,7 +134,7 @@ def test_hold_out_parts_the_training_images(n):
     rest, held = whole.hold_out(n, seed=3)
     assert (len(rest.train), len(held)) == (10 - n, n)
     assert sorted(rows(rest.train) + rows(held)) == sorted(rows(whole.train))
-    # each part in the order in which it was
+    # The original order is kept.
     order = rows(whole.train)
     for part in (rows(rest.train), rows(held)):
         assert part == [row for row in order if row in part]
@@ -145,7 +145,7 @@ def test_hold_out_is_a_function_of_the_seed():
     whole, other = data(100), data(100)
     assert rows(whole.hold_out(30, 5)[1]) == rows(other.hold_out(30, 5)[1])
     assert rows(whole.hold_out(30, 5)[1]) != rows(whole.hold_out(30, 6)[1])
-    # fewer held out with the same seed are some of the same images
+    # A smaller set drawn with the same seed is a subset.
     assert set(rows(whole.hold_out(10, 5)[1])) < set(rows(whole.hold_out(30, 5)[1]))
 
 
@@ -153,7 +153,7 @@ def test_hold_out_is_a_function_of_the_seed():
 def test_hold_out_out_of_range(n):
     with pytest.raises(SettingError) as caught:
         data().hold_out(n, 0)
-    assert str(caught.value) == f"cannot hold out {n} of 10 training images: from 1 to 9 can be"
+    assert str(caught.value) == f"cannot hold out {n} of 10 training images, expected 1 to 9"
 
 
 def test_hold_out_with_a_negative_seed():

@@ -1,4 +1,4 @@
-"""Folders of pictures: classes, splits, modes and sizes, and every fault in one line."""
+"""Folders of images: classes, splits, modes and sizes, and the message for every fault."""
 
 import sys
 import warnings
@@ -13,14 +13,14 @@ Image = pytest.importorskip("PIL.Image")
 
 
 def draw(path, value=0, size=(6, 5), mode="L", **options):
-    """Write a picture of one colour, ``size`` being (width, height) as Pillow has it."""
+    """Write an image of one colour; ``size`` is (width, height), as in Pillow."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value).save(path, **options)
     return path
 
 
 def write_set(folder, counts, start=0):
-    """Write pictures in sub-folders: the n-th of all has the grey n, so each can be told."""
+    """Write images in sub-folders: the n-th of all has the grey level n, to identify it."""
     value = start
     for name, count in counts.items():
         for index in range(count):
@@ -52,7 +52,7 @@ def test_train_and_test_as_given(tmp_path):
     assert data.test.labels.tolist() == [0, 0, 1]
 
 
-def test_the_first_training_pictures_are_of_every_class(tmp_path):
+def test_the_first_training_images_are_of_every_class(tmp_path):
     write_set(tmp_path, {"a": 50, "b": 50})
     first = load(tmp_path).limit(20)
     assert set(first.train.labels.tolist()) == {0, 1}
@@ -83,10 +83,10 @@ def test_the_drawn_split_is_a_function_of_names_and_seed(tmp_path):
     assert drawn[0][:8] != drawn[0][8:]
 
 
-def test_hidden_files_and_those_that_are_not_pictures_are_passed_over(tmp_path):
+def test_hidden_files_and_other_suffixes_are_skipped(tmp_path):
     write_set(tmp_path, {"a": 5, "b": 5})
     for name in (".DS_Store", "a/.hidden.png", "a/notes.txt", "readme.md"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("not an image")
     (tmp_path / ".git").mkdir()
     draw(tmp_path / "b/UPPER.PNG", 99)
     data = load(tmp_path)
@@ -101,12 +101,12 @@ def test_every_suffix(tmp_path):
     draw(tmp_path / "a/bits.pbm", 1, mode="1")
     data = load(tmp_path)
     found = sorted(greys(data.train) + greys(data.test))
-    # gif is a palette, webp knows no grey: so all are read in colour
+    # .gif has a palette and .webp no grey mode, so all are read in colour.
     assert data.channels == 3
     np.testing.assert_allclose(found, [64] * 11 + [255], atol=2)
 
 
-def test_one_picture_in_colour_makes_all_colour(tmp_path):
+def test_one_image_in_colour_makes_all_colour(tmp_path):
     write_set(tmp_path, {"a": 5, "b": 5})
     assert load(tmp_path).channels == 1
     draw(tmp_path / "a/red.png", (200, 10, 20), mode="RGB")
@@ -116,17 +116,17 @@ def test_one_picture_in_colour_makes_all_colour(tmp_path):
     assert pixels == {(200, 10, 20), *((grey, grey, grey) for grey in range(10))}
 
 
-def test_pictures_of_unequal_size(tmp_path):
+def test_images_of_different_sizes(tmp_path):
     write_set(tmp_path / "train", {"a": 2, "b": 2})
     write_set(tmp_path / "test", {"a": 1, "b": 0}, start=4)
     draw(tmp_path / "test/b/odd.png", size=(7, 9))
     assert refusal(tmp_path) == (
         "DIR/train/a/000.png is 5x6 pixels (height x width), but DIR/test/b/odd.png is 9x7:"
-        " give all one size with --resize HxW"
+        " scale all to one size with resize=(H, W) or --resize HxW"
     )
     data = load(tmp_path, resize=(8, 4))
     assert data.input_shape == (1, 8, 4)
-    # pictures of one grey keep it
+    # Uniform images keep their grey level.
     assert sorted(greys(data.train) + greys(data.test)) == [0, 0, 1, 2, 3, 4]
 
 
@@ -140,7 +140,7 @@ def test_resizing_is_antialiased(tmp_path):
     np.testing.assert_allclose(data.train.images[:, :, :, 1:-1], 100, atol=3)
 
 
-def test_a_picture_laid_on_its_side_by_exif(tmp_path):
+def test_an_image_rotated_by_exif(tmp_path):
     draw(tmp_path / "a/upright.jpg", size=(6, 5))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -160,11 +160,11 @@ def test_classes_that_differ(tmp_path):
     write_set(tmp_path / "train", {"a": 1, "b": 1})
     write_set(tmp_path / "test", {"a": 1, "c": 1})
     assert refusal(tmp_path) == (
-        "DIR/train lacks the classes c, which DIR/test has: both must have the same"
+        "DIR/train lacks the classes c of DIR/test: both need the same sub-folders"
     )
     write_set(tmp_path / "train", {"c": 1})
     assert refusal(tmp_path) == (
-        "DIR/test lacks the classes b, which DIR/train has: both must have the same"
+        "DIR/test lacks the classes b of DIR/train: both need the same sub-folders"
     )
 
 
@@ -173,32 +173,32 @@ def test_an_empty_class(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b/notes.txt").write_text("nothing to see")
     assert refusal(tmp_path) == (
-        "DIR/b holds no pictures: every folder beside it is a class;"
-        " wanted CLASS/PICTURE, or train/CLASS/PICTURE and test/CLASS/PICTURE"
+        "DIR/b holds no images: every folder next to it is a class;"
+        " expected CLASS/IMAGE, or train/CLASS/IMAGE and test/CLASS/IMAGE"
     )
 
 
 def test_train_without_test(tmp_path):
     write_set(tmp_path / "train", {"a": 2, "b": 2})
-    assert refusal(tmp_path).startswith("DIR/train holds no pictures (but folders: a, b): ")
+    assert refusal(tmp_path).startswith("DIR/train holds no images (but folders: a, b): ")
 
 
-@pytest.mark.parametrize("name", ["readme.md", "picture.png"])
+@pytest.mark.parametrize("name", ["readme.md", "image.png"])
 def test_no_classes(tmp_path, name):
     (tmp_path / name).write_text("nothing")
     assert refusal(tmp_path) == (
-        "DIR is no data set: it holds neither IDX files nor a folder for each class"
+        "DIR is not a data set: it holds neither IDX files nor a folder for each class"
     )
 
 
-def test_one_picture_for_each_class(tmp_path):
+def test_one_image_in_each_class(tmp_path):
     write_set(tmp_path, {"a": 1, "b": 1})
-    assert refusal(tmp_path) == ("DIR has one picture for each class: none is left for testing")
+    assert refusal(tmp_path) == ("DIR has one image in each class: add more, some are for testing")
 
 
 @pytest.mark.parametrize("kept", [0, 10, 200])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-def test_a_broken_picture(tmp_path, kept, suffix):
+def test_a_damaged_image(tmp_path, kept, suffix):
     write_set(tmp_path, {"a": 4})
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     broken = tmp_path / f"a/x.{suffix}"
@@ -207,25 +207,25 @@ def test_a_broken_picture(tmp_path, kept, suffix):
     assert refusal(tmp_path, resize=(5, 6)).startswith(f"DIR/a/x.{suffix} ")
 
 
-def test_text_that_is_named_like_a_picture(tmp_path):
+def test_text_in_a_file_named_as_an_image(tmp_path):
     write_set(tmp_path, {"a": 4})
     (tmp_path / "a/x.png").write_text("<html>")
-    assert refusal(tmp_path) == "DIR/a/x.png is not a picture, or a damaged one"
+    assert refusal(tmp_path) == "DIR/a/x.png is not an image, or is damaged"
 
 
-def test_a_folder_named_like_a_picture(tmp_path):
+def test_a_folder_named_as_an_image(tmp_path):
     write_set(tmp_path, {"a": 4})
     (tmp_path / "a/x.png").mkdir()
     assert refusal(tmp_path) == "DIR/a/x.png cannot be read: Is a directory"
 
 
 @pytest.mark.parametrize("factor", [1, 3])
-def test_a_picture_of_absurdly_many_pixels(tmp_path, monkeypatch, factor):
+def test_an_image_of_too_many_pixels(tmp_path, monkeypatch, factor):
     write_set(tmp_path, {"a": 4})
     draw(tmp_path / "a/x.png", size=(60 * factor, 50))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert refusal(tmp_path) == "DIR/a/x.png has more pixels than 2000"
-    # and the warnings of others are as they were
+    assert refusal(tmp_path) == "DIR/a/x.png has more than 2000 pixels"
+    # The warning filters of the caller are unchanged.
     with pytest.warns(UserWarning, match="still heard"):
         warnings.warn("still heard", stacklevel=1)
 
@@ -250,5 +250,5 @@ def test_without_pillow(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     monkeypatch.setitem(sys.modules, "PIL", None)
     assert refusal(tmp_path, SettingError) == (
-        "reading pictures needs Pillow: pip install 'gpucnn[images]'"
+        "reading images needs Pillow: pip install 'gpucnn[images]'"
     )

@@ -1,4 +1,4 @@
-"""The IDX reader: good files in every spelling, and every fault in one exact line."""
+"""The IDX reader: valid files in every spelling, and the exact message for every fault."""
 
 import gzip
 import hashlib
@@ -67,7 +67,7 @@ def test_a_set_in_every_spelling(tmp_path, squeeze, dot, test, prefix):
     assert data.input_shape == (1, 4, 5)
 
 
-def test_gzip_is_told_from_the_content_and_not_from_the_name(tmp_path):
+def test_gzip_is_recognised_by_content_not_by_name(tmp_path):
     (tmp_path / "plain.gz").write_bytes(pack(PIXELS))
     (tmp_path / "packed").write_bytes(gzip.compress(pack(PIXELS)))
     for name in ("plain.gz", "packed"):
@@ -109,8 +109,8 @@ def test_one_of_several_sets_by_its_prefix(tmp_path):
     with pytest.raises(DataError) as caught:
         load(folder)
     assert str(caught.value) == (
-        f"{folder} holds 2 sets (emnist-balanced, emnist-letters):"
-        f" choose one as in {folder}/emnist-balanced"
+        f"{folder} holds 2 data sets (emnist-balanced, emnist-letters):"
+        f" give one as {folder}/emnist-balanced"
     )
     with pytest.raises(DataError) as caught:
         load(folder / "emnist-leters")
@@ -169,11 +169,11 @@ def test_a_web_page_packed_by_gzip(tmp_path):
     ("content", "message"),
     [
         (b"", "FILE is empty: download it again"),
-        (b"\0\0\x08", "FILE is truncated: 3 bytes are no IDX header"),
-        (pack(PIXELS)[:13], "FILE is truncated: its header stops after 13 bytes"),
-        (pack(PIXELS[:0]), "FILE has count 0 in its header: there is nothing in it"),
-        (pack(PIXELS[:, :0]), "FILE has rows 0 in its header: there is nothing in it"),
-        (pack(PIXELS[:, :, :0]), "FILE has columns 0 in its header: there is nothing in it"),
+        (b"\0\0\x08", "FILE is truncated: 3 bytes, expected an IDX header"),
+        (pack(PIXELS)[:13], "FILE is truncated: its header ends after 13 bytes"),
+        (pack(PIXELS[:0]), "FILE has count 0 in its header: it holds no items"),
+        (pack(PIXELS[:, :0]), "FILE has rows 0 in its header: it holds no items"),
+        (pack(PIXELS[:, :, :0]), "FILE has columns 0 in its header: it holds no items"),
         (
             struct.pack(">4I", 2051, 3, 4, 2**31 + 99),
             "FILE has columns 2147483747 in its header, more than 16384",
@@ -184,21 +184,21 @@ def test_a_web_page_packed_by_gzip(tmp_path):
         ),
         (
             pack(PIXELS)[:-7],
-            "FILE is too short: its header says 3 x 4 x 5 = 60 bytes, 53 are there",
+            "FILE is truncated: its header declares 3x4x5 = 60 bytes, but only 53 follow",
         ),
         (pack(PIXELS) + b"12345", "FILE has 5 bytes after the last of its 3 items"),
         (
             struct.pack(">4I", 2051, 2**32 - 1, 28, 28),
-            "FILE is too short: its header says 4294967295 x 28 x 28 = 3367254359280 bytes,"
-            " 0 are there",
+            "FILE is truncated: its header declares 4294967295x28x28 = 3367254359280 bytes, but"
+            " only 0 follow",
         ),
         (
             pack(NUMBERS),
-            "FILE holds labels (magic 2049), wanted images (magic 2051): are two files swapped?",
+            "FILE holds labels (magic 2049), expected images (magic 2051): are two files swapped?",
         ),
         (
             pack(PIXELS[None]),
-            "FILE holds items of 4 axes (magic 2052), wanted images (magic 2051):"
+            "FILE holds items of 4 axes (magic 2052), expected images (magic 2051):"
             " are two files swapped?",
         ),
         (
@@ -207,7 +207,7 @@ def test_a_web_page_packed_by_gzip(tmp_path):
         ),
         (
             pack(PIXELS.astype(">f4"), kind=0x0D),
-            "FILE holds 32-bit floats (type 0x0d), wanted unsigned bytes (type 0x08)",
+            "FILE holds 32-bit floats (type 0x0d), expected unsigned bytes (type 0x08)",
         ),
     ],
 )
@@ -218,9 +218,9 @@ def test_a_wrong_header_or_size(tmp_path, content, message, squeeze):
         # packed, it is its size that gives an absurd count away
         if "4294967295" in message:
             message = (
-                "FILE (4294967295 x 28 x 28) says that it unpacks to 3367254359280 bytes:"
-                f" not from its {len(content)} packed bytes, of which at most"
-                f" {200 * len(content)} can come"
+                "FILE (4294967295x28x28) declares 3367254359280 unpacked bytes, but"
+                f" {len(content)} packed bytes hold at most {200 * len(content)}:"
+                " the file is damaged"
             )
     assert refusal(tmp_path / "file", content) == message
 
@@ -236,13 +236,13 @@ def test_a_wrong_header_or_size(tmp_path, content, message, squeeze):
 )
 def test_every_other_type(tmp_path, dtype, kind, name):
     assert refusal(tmp_path / "file", pack(PIXELS.astype(dtype), kind=kind)) == (
-        f"FILE holds {name} (type {kind:#04x}), wanted unsigned bytes (type 0x08)"
+        f"FILE holds {name} (type {kind:#04x}), expected unsigned bytes (type 0x08)"
     )
 
 
 def test_images_given_as_labels(tmp_path):
     assert refusal(tmp_path / "file", pack(PIXELS), ndim=1) == (
-        "FILE holds images (magic 2051), wanted labels (magic 2049): are two files swapped?"
+        "FILE holds images (magic 2051), expected labels (magic 2049): are two files swapped?"
     )
 
 
@@ -254,7 +254,7 @@ def noisy_gzip():
 @pytest.mark.parametrize("left_out", [1, 8, 100])
 def test_a_truncated_gzip_file(tmp_path, left_out):
     assert refusal(tmp_path / "file", noisy_gzip()[:-left_out]) == (
-        "FILE is truncated: its gzip data stops short of the end"
+        "FILE is truncated: its gzip data is incomplete"
     )
 
 
@@ -269,7 +269,7 @@ def test_a_flipped_bit_in_the_checksum_or_the_data(tmp_path):
     assert "CRC check failed" in message
 
 
-def test_no_flipped_bit_goes_unseen(tmp_path):
+def test_every_flipped_bit_is_detected(tmp_path):
     whole, path = noisy_gzip(), tmp_path / "file"
     path.write_bytes(whole)
     wanted = read_idx(path, 3)
@@ -299,8 +299,8 @@ def test_a_gzip_bomb_takes_no_memory(tmp_path, count):
     assert message == (
         "FILE has more than 67108864 bytes after the last of its 1 items"
         if count == 1
-        else f"FILE (1000000000 x 28 x 28) says that it unpacks to 784000000000 bytes:"
-        f" not from its {len(bomb)} packed bytes, of which at most {200 * len(bomb)} can come"
+        else f"FILE (1000000000x28x28) declares 784000000000 unpacked bytes, but {len(bomb)} packed"
+        f" bytes hold at most {200 * len(bomb)}: the file is damaged"
     )
 
 
@@ -320,12 +320,12 @@ def test_a_bomb_that_keeps_its_promise_takes_no_memory(tmp_path):
     tracemalloc.stop()
     assert peak < 8_000_000
     assert message == (
-        f"FILE ({count} x 32 x 32) says that it unpacks to 419430400 bytes:"
-        f" not from its {len(bomb)} packed bytes, of which at most {200 * len(bomb)} can come"
+        f"FILE ({count}x32x32) declares 419430400 unpacked bytes, but {len(bomb)} packed bytes hold"
+        f" at most {200 * len(bomb)}: the file is damaged"
     )
 
 
-def test_memory_follows_what_is_there_and_not_what_is_promised(tmp_path):
+def test_memory_follows_the_data_and_not_the_header(tmp_path):
     # 1 MB that cannot be packed, where the header promises 200: possible by the ratio alone
     noise = np.random.default_rng(0).bytes(1 << 20)
     content = gzip.compress(struct.pack(">4I", 2051, 200, 1024, 1024) + noise)
@@ -335,7 +335,8 @@ def test_memory_follows_what_is_there_and_not_what_is_promised(tmp_path):
     tracemalloc.stop()
     assert peak < 8_000_000
     assert message == (
-        "FILE is too short: its header says 200 x 1024 x 1024 = 209715200 bytes, 1048576 are there"
+        "FILE is truncated: its header declares 200x1024x1024 = 209715200 bytes, but only 1048576"
+        " follow"
     )
 
 
@@ -349,16 +350,16 @@ def test_images_and_labels_that_differ_in_number(tmp_path):
         load(folder)
     assert str(caught.value) == (
         f"{folder}/train-images-idx3-ubyte holds 3 images but train-labels-idx1-ubyte 2 labels:"
-        " they must be equal in number"
+        " expected one label for each image"
     )
 
 
-def test_a_test_label_that_is_no_class(tmp_path):
+def test_a_test_label_outside_the_classes(tmp_path):
     folder = write_set(tmp_path / "set")
     (folder / "t10k-labels-idx1-ubyte").write_bytes(pack(np.array([3, 10], dtype=np.uint8)))
     with pytest.raises(DataError) as caught:
         load(folder)
-    assert str(caught.value) == (f"{folder}: test label 1 is 10: outside the 10 classes, 0 to 9")
+    assert str(caught.value) == (f"{folder}: test label 1 is 10, expected 0 to 9 (10 classes)")
 
 
 def test_a_training_label_far_beyond_the_others(tmp_path):
@@ -368,7 +369,7 @@ def test_a_training_label_far_beyond_the_others(tmp_path):
         load(folder)
     assert str(caught.value) == (
         f"{folder}: training label 1 is 200, but only 3 different labels occur:"
-        " they must number the classes from 0 to 2"
+        " number the classes from 0 to 2"
     )
 
 
@@ -438,7 +439,8 @@ def test_one_file_of_the_set_is_not_the_set(tmp_path):
     with pytest.raises(DataError) as caught:
         load(folder / "train-images-idx3-ubyte")
     assert str(caught.value) == (
-        f"{folder}/train-images-idx3-ubyte is one file of an IDX set: give the folder, {folder}"
+        f"{folder}/train-images-idx3-ubyte is one of the four IDX files: give their folder,"
+        f" {folder}"
     )
 
 
@@ -454,14 +456,18 @@ def test_a_path_that_does_not_exist(tmp_path):
         assert str(caught.value) == f"{tmp_path}/{name} does not exist{rest}"
 
 
-def test_a_file_that_is_no_data_set(tmp_path):
+def test_a_file_that_is_not_a_data_set(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError, match=r"notes\.txt is no data set: wanted an \.npz file, a fol"):
+    with pytest.raises(
+        DataError, match=r"notes\.txt is not a data set: expected an \.npz file, a folder"
+    ):
         load(tmp_path / "notes.txt")
 
 
 @pytest.mark.parametrize("which", ["set", "set/emnist-letters"])
 def test_resize_is_refused(tmp_path, which):
     write_set(tmp_path / "set", "emnist-letters-")
-    with pytest.raises(SettingError, match="resize is for folders of images: the images in"):
+    with pytest.raises(
+        SettingError, match="resize is for folders of images only: remove it to read"
+    ):
         load(tmp_path / which, resize=(8, 8))

@@ -1,4 +1,4 @@
-"""The .npz reader: every layout that it takes, and every fault in one line."""
+"""The .npz reader: every accepted layout, and the message for every fault."""
 
 import struct
 import tracemalloc
@@ -18,7 +18,7 @@ NUMBERS = np.array([0, 2, 1, 0, 1, 2])
 
 
 def members(images=GREY, labels=NUMBERS, **others):
-    """The arrays of a good file, some of them replaced; None leaves one out."""
+    """The arrays of a valid file, some of them replaced; None leaves one out."""
     arrays = {"x_train": images, "y_train": labels, "x_test": images[:4], "y_test": labels[:4]}
     arrays |= others
     return {key: array for key, array in arrays.items() if array is not None}
@@ -75,68 +75,72 @@ def test_every_kind_of_labels(tmp_path, dtype, shape):
         (
             {"y_test": None, "extra": NUMBERS},
             "FILE has the keys extra, x_test, x_train, y_train:"
-            " wanted x_train, y_train, x_test, y_test",
+            " expected x_train, y_train, x_test, y_test",
         ),
         (
             {"x_train": GREY / np.float32(255)},
-            "FILE: x_train is float32, wanted uint8 (pixels from 0 to 255)",
+            "FILE: x_train is float32, expected uint8 (pixels from 0 to 255)",
         ),
         (
             {"x_test": GREY.astype(int)},
-            "FILE: x_test is int64, wanted uint8 (pixels from 0 to 255)",
+            "FILE: x_test is int64, expected uint8 (pixels from 0 to 255)",
         ),
         (
             {"y_train": NUMBERS.astype(float)},
-            "FILE: y_train is float64, wanted an integer dtype (class numbers)",
+            "FILE: y_train is float64, expected an integer dtype (class numbers)",
         ),
         (
             {"y_train": np.array(list("abcdef"))},
-            "FILE: y_train is <U1, wanted an integer dtype (class numbers)",
+            "FILE: y_train is <U1, expected an integer dtype (class numbers)",
         ),
         (
             {"x_train": GREY[:, 0, 0]},
-            "FILE: x_train has shape (6, 5), wanted (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            "FILE: x_train has shape (6, 5), expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
             " with C 1 or 3",
         ),
         (
             {"x_train": RNG.integers(0, 9, (6, 4, 5, 2), dtype=np.uint8)},
-            "FILE: x_train has shape (6, 4, 5, 2), wanted (N, H, W), (N, H, W, C) or (N, C, H, W)"
+            "FILE: x_train has shape (6, 4, 5, 2), expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
             " with C 1 or 3",
         ),
         (
             {"x_train": COLOUR[:, :, :, :3]},
-            "FILE: x_train has shape (6, 3, 4, 3), where the channels could be axis 1 or axis 3",
+            "FILE: x_train has shape (6, 3, 4, 3), where axis 1 and axis 3 could both be"
+            " the channels",
         ),
         (
             {"y_train": np.eye(6, dtype=int)},
-            "FILE: y_train has shape (6, 6), wanted (N,) or (N, 1)",
+            "FILE: y_train has shape (6, 6), expected (N,) or (N, 1)",
         ),
         (
             {"x_test": COLOUR[:4]},
             "FILE: training images are 1x4x5, test images 3x4x5"
             " (channels x height x width): they must be equal",
         ),
-        ({"y_train": NUMBERS[:5]}, "FILE: 6 images but 5 labels: there must be one each"),
+        (
+            {"y_train": NUMBERS[:5]},
+            "FILE: 6 images but 5 labels: expected one label for each image",
+        ),
         (
             {"y_test": np.array([0, 1, 3, 0])},
-            "FILE: test label 2 is 3: outside the 3 classes, 0 to 2",
+            "FILE: test label 2 is 3, expected 0 to 2 (3 classes)",
         ),
         (
             {"y_test": np.array([0, 1, 2**64 - 1, 0], dtype=np.uint64)},
-            "FILE: test label 2 is 18446744073709551615: outside the 3 classes, 0 to 2",
+            "FILE: test label 2 is 18446744073709551615, expected 0 to 2 (3 classes)",
         ),
         (
             {"y_train": NUMBERS - 1},
-            "FILE: training label 0 is -1: outside the 2 classes, 0 to 1",
+            "FILE: training label 0 is -1, expected 0 to 1 (2 classes)",
         ),
         (
             {"y_train": NUMBERS * 10**9},
             "FILE: training label 1 is 2000000000, but only 3 different labels occur:"
-            " they must number the classes from 0 to 2",
+            " number the classes from 0 to 2",
         ),
         (
             {"x_train": GREY[:0]},
-            "FILE: x_train has shape (0, 1, 4, 5) of uint8: there is nothing in it",
+            "FILE: x_train has shape (0, 1, 4, 5), dtype uint8: it is empty",
         ),
         (
             {"y_train": NUMBERS.astype(object)},
@@ -150,7 +154,7 @@ def test_wrong_keys_dtypes_shapes_and_labels(tmp_path, others, message):
 
 
 class Bomb:
-    """Leaves a file behind if it is ever unpickled."""
+    """Creates a file if it is ever unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -190,7 +194,7 @@ def rewrite(path, name, change, **options):
 def test_not_a_zip_file(tmp_path, content):
     path = tmp_path / "f.npz"
     path.write_bytes(content)
-    assert refusal(path) == ("FILE is no .npz file, or a damaged one: File is not a zip file")
+    assert refusal(path) == ("FILE is not an .npz file, or is damaged: File is not a zip file")
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
@@ -199,7 +203,7 @@ def test_a_truncated_file(tmp_path, kept, save):
     path = saved(tmp_path, save)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    assert refusal(path).startswith("FILE is no .npz file, or a damaged one: ")
+    assert refusal(path).startswith("FILE is not an .npz file, or is damaged: ")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -208,7 +212,7 @@ def test_a_flipped_bit_in_the_pixels(tmp_path, save):
     whole = bytearray(path.read_bytes())
     whole[1000] ^= 4
     path.write_bytes(whole)
-    assert refusal(path).startswith("FILE is no .npz file, or a damaged one: ")
+    assert refusal(path).startswith("FILE is not an .npz file, or is damaged: ")
 
 
 def test_no_flipped_bit_raises_anything_else(tmp_path):
@@ -229,28 +233,28 @@ def test_a_header_that_does_not_fit_its_member(tmp_path):
     path = saved(tmp_path)
     rewrite(path, "x_train.npy", lambda data: data[:-5])
     assert refusal(path) == (
-        "FILE: x_train has shape (6, 1, 4, 5) of uint8, 120 bytes, but 115 are there"
+        "FILE: x_train has shape (6, 1, 4, 5), dtype uint8: 120 bytes, but 115 follow its header"
     )
     path = saved(tmp_path)
     rewrite(path, "x_train.npy", lambda data: data.replace(b"(6, 1, 4, 5)", b"(-6,1, 4,-5)"))
-    assert refusal(path).startswith("FILE: x_train has shape (-6, 1, 4, -5) of uint8, ")
+    assert refusal(path).startswith("FILE: x_train has shape (-6, 1, 4, -5), dtype uint8: ")
 
 
-def test_a_member_that_ends_early_with_the_right_checksum(tmp_path):
+def test_a_member_that_ends_early_with_a_valid_checksum(tmp_path):
     path = saved(tmp_path)
     rewrite(path, "x_train.npy", lambda data: data[:-5], compression=zipfile.ZIP_DEFLATED)
     data, size = path.read_bytes(), struct.pack("<I", 128 + 120 - 5)
     assert data.count(size) == 2
     path.write_bytes(data.replace(size, struct.pack("<I", 128 + 120)))
-    assert refusal(path) == "FILE: x_train is truncated: 115 of its 120 bytes are there"
+    assert refusal(path) == "FILE: x_train is truncated: 115 of 120 bytes"
 
 
-def test_a_way_of_packing_that_numpy_does_not_write(tmp_path):
+def test_a_compression_method_that_numpy_does_not_write(tmp_path):
     path = saved(tmp_path)
     rewrite(path, "x_train.npy", lambda data: data, compression=zipfile.ZIP_LZMA)
     assert refusal(path) == (
-        "FILE: x_train is packed by zip's method 14, wanted 0 (stored) or 8 (deflated),"
-        " which numpy.savez writes"
+        "FILE: x_train is compressed by zip's method 14, expected 0 (stored) or 8 (deflated), as"
+        " numpy.savez writes"
     )
 
 
@@ -266,7 +270,7 @@ def test_a_zip_bomb_takes_no_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000
-    assert message.startswith("FILE: x_train says that it unpacks to 3000000128 bytes: not from")
+    assert message.startswith("FILE: x_train declares 3000000128 unpacked bytes, but ")
 
 
 def test_a_zip_bomb_that_hides_its_size_takes_no_memory(tmp_path):
@@ -289,7 +293,7 @@ def test_a_zip_bomb_that_hides_its_size_takes_no_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4_000_000
-    assert message == ("FILE is no .npz file, or a damaged one: Bad CRC-32 for file 'x_train.npy'")
+    assert message == ("FILE is not an .npz file, or is damaged: Bad CRC-32 for file 'x_train.npy'")
 
 
 def test_a_bomb_that_keeps_its_promise_takes_no_memory(tmp_path):
@@ -313,8 +317,8 @@ def test_a_bomb_that_keeps_its_promise_takes_no_memory(tmp_path):
     tracemalloc.stop()
     assert peak < 4_000_000
     assert message == (
-        f"FILE: x_train says that it unpacks to {128 + (300 << 20)} bytes:"
-        f" not from its {packed} packed bytes, of which at most {200 * packed} can come"
+        f"FILE: x_train declares {128 + (300 << 20)} unpacked bytes, but {packed} packed bytes hold"
+        f" at most {200 * packed}: the file is damaged"
     )
 
 
@@ -323,8 +327,8 @@ def test_an_absurd_shape_takes_no_memory(tmp_path):
     shape = b"(6000000, 100, 4, 5), }"
     rewrite(path, "x_train.npy", lambda data: data.replace(b"(6, 1, 4, 5), }" + b" " * 8, shape))
     assert refusal(path) == (
-        "FILE: x_train has shape (6000000, 100, 4, 5) of uint8, 12000000000 bytes, but"
-        " 120 are there"
+        "FILE: x_train has shape (6000000, 100, 4, 5), dtype uint8: 12000000000 bytes, but 120"
+        " follow its header"
     )
 
 
@@ -340,5 +344,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 
 
 def test_resize_is_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"resize is for folders of images: the images in .*npz"):
+    with pytest.raises(
+        SettingError, match=r"resize is for folders of images only: remove it to read .*npz"
+    ):
         load(saved(tmp_path), resize=(8, 8))
