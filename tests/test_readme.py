@@ -38,7 +38,7 @@ def test_a_model_of_ones_own(tmp_path: Path) -> None:
     assert "def build(" in PYTHON[2]
     data = small_data()
     model = build_model(f"{tmp_path}/mynet.py:build", shape_for(data))
-    assert model.forward(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 4)
+    assert model(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 4)
 
 
 def test_the_commands() -> None:

@@ -19,6 +19,7 @@ from gpucnn.nn.layers import (
     Softmax,
     SumPool2d,
     Tanh,
+    TrainingPass,
 )
 from gpucnn.nn.losses import (
     BCELoss,
@@ -53,4 +54,5 @@ __all__ = [
     "Softmax",
     "SumPool2d",
     "Tanh",
+    "TrainingPass",
 ]

@@ -1,105 +1,134 @@
-"""A model's plan: how it goes through its layers, neighbours joined that the backend can join."""
+"""A model's plan: its layers in order, neighbours fused where the backend has one operation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Protocol, cast
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
-from gpucnn.nn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU
+from gpucnn.nn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU, TrainingPass
 from gpucnn.nn.layers.base import Shape
 from gpucnn.nn.losses import Loss
 
 
 class Block(Protocol):
-    """What a plan is made of: a layer, or layers that are done as one operation."""
+    """An element of a plan: a layer, or several layers computed as one operation."""
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
         """As ``Layer.forward``."""
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
         """As ``Layer.backward``."""
 
 
-class ConvReLUMaxPool:
-    """A convolution, its ReLU and its max-pooling, which the backend does as one operation."""
+class FusedBlock:
+    """A convolution and the layers after it, as one operation of the backend.
 
-    def __init__(self, conv: Conv2d, operation: FusedLayers) -> None:
-        self.conv, self.operation = conv, operation
+    Such an operation has memory of its own, in which it keeps what its backward needs, so each pass
+    has an operation to itself until it is done: from its forward to its backward in training. Free
+    ones are kept for the next pass; a thread that finds none makes one.
+    """
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        """As ``Layer.forward``; ``training`` is what the plan was made for."""
-        return self.operation.forward(x, *self.conv.weights())
+    def __init__(
+        self, conv: Conv2d, first: FusedLayers, make: Callable[[], FusedLayers | None]
+    ) -> None:
+        self.conv, self.free, self.make = conv, [first], make
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        """As ``Layer.forward``."""
+        try:
+            operation = self.free.pop()
+        except IndexError:
+            operation = cast(FusedLayers, self.make())
+        output = operation.forward(x, *self.conv.weights())
+        if training is None:
+            self.free.append(operation)
+            return output, None
+        return output, operation
+
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
         """As ``Layer.backward``."""
-        return self.operation.backward(grad, input_grad, self.conv.weight_grads())
+        result = saved.backward(grad, input_grad, self.conv.weight_grads())
+        self.free.append(saved)
+        return result
 
 
 class WithReLU:
-    """A convolution or linear layer that puts its results through the ReLU behind it itself.
+    """A convolution or linear layer whose operation also applies the ReLU that follows.
 
-    Where max-pooling follows, its backward does the ReLU's as well.
+    Where max-pooling comes next, its backward applies the ReLU's too.
     """
 
     def __init__(self, layer: Conv2d | Linear, pool: MaxPool2d | None = None) -> None:
         self.layer, self.pool = layer, pool
-        self._output: Array = None
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
         """As ``Layer.forward``."""
-        output = self.layer.forward(be, x, training, relu=True)
-        if self.pool is not None:
-            output = self.pool.forward(be, output, training)
-        self._output = output if training else None
-        return output
+        output, saved = self.layer.forward(be, x, training, relu=True)
+        if self.pool is None:
+            return output, [saved, output]
+        output, pool_saved = self.pool.forward(be, output, training)
+        return output, [saved, output, pool_saved]
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        """As ``Layer.backward``."""
-        output, self._output = self._output, None
-        if self.pool is not None:
-            grad = self.pool.backward(be, grad, relu_output=output)
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        """As ``Layer.backward``; uses up ``saved``, so that its memory is free at once."""
+        if self.pool is None:
+            grad = be.relu_backward(grad, saved.pop())
         else:
-            grad = be.relu_backward(grad, output)
-        return self.layer.backward(be, grad, input_grad)
+            grad = self.pool.backward(be, grad, saved.pop(), relu_output=saved.pop())
+        return self.layer.backward(be, grad, saved.pop(), input_grad)
 
 
 def make_plan(
     layers: Mapping[str, Layer], be: Backend, input_shape: Shape, samples: int, training: bool
-) -> dict[str, Block]:
-    """Return the blocks for batches of ``samples``, by the names of their layers.
+) -> dict[int, Block]:
+    """Return the blocks for batches of ``samples``, in order, by the index of their first layer.
 
     ``training`` is whether there will be backward passes.
     """
-    blocks: dict[str, Block] = {}
-    shape, rest = input_shape, list(layers.items())
+    blocks: dict[int, Block] = {}
+    shape, rest, index = input_shape, tuple(layers.values()), 0
     while rest:
-        names, kinds = zip(*rest[:3], strict=True)
-        block, done = _join(kinds, be, shape, samples, training)
-        blocks["+".join(names[:done])] = block
-        for layer in kinds[:done]:
+        block, count = _first_block(rest[:3], be, shape, samples, training)
+        blocks[index] = block
+        for layer in rest[:count]:
             shape = layer.output_shape(shape)
-        del rest[:done]
+        rest, index = rest[count:], index + count
     return blocks
 
 
-def _join(
+def _first_block(
     layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int, training: bool
 ) -> tuple[Block, int]:
-    """Return the block for as many of the layers as can be one operation, and their number."""
-    first, kinds = layers[0], [type(layer) for layer in layers]  # subclasses may mean another thing
+    """Return the block of as many layers as can be one operation, and their number."""
+    first, kinds = layers[0], [type(layer) for layer in layers]  # a subclass may compute otherwise
     if kinds == [Conv2d, ReLU, MaxPool2d]:
         _, _, pool = layers
         assert isinstance(first, Conv2d)
         assert isinstance(pool, MaxPool2d)
         specs = layer_specs(layers, shape)
-        operation = be.fuse_layers(specs, samples, training) if specs else None
+        assert specs is not None
+        fuse = partial(be.fuse_layers, specs, samples, training)
+        operation = fuse()
         if operation is None:
             return WithReLU(first, pool), 3
-        return ConvReLUMaxPool(first, operation), 3
+        return FusedBlock(first, operation, fuse), 3
     if kinds[:2] in ([Conv2d, ReLU], [Linear, ReLU]):
         assert isinstance(first, Conv2d | Linear)
         return WithReLU(first), 2

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import build, check_integer, describe
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
-from gpucnn.nn.layers import Dropout, Layer, Parameter, Sigmoid, Softmax
+from gpucnn.nn.layers import Layer, Parameter, Sigmoid, Softmax, TrainingPass
 from gpucnn.nn.layers.base import Shape
 from gpucnn.nn.plan import Block, make_plan
 from gpucnn.nn.summary import Summary, summarize
@@ -21,16 +22,12 @@ from gpucnn.rng import Stream, generator
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
 
-MOST_PLANS = 4
-"""So many of a model's plans a thread keeps: training and evaluation have two each, one for the
-last, shorter batch."""
+Saved = list[tuple[Block, Any]]
+"""What a training forward returns for backward: each block and what it saved."""
 
-
-class _Plans(threading.local):
-    """A thread's plans by (samples, training); they end with the thread."""
-
-    def __init__(self) -> None:
-        self.made: dict[tuple[int, bool], dict[str, Block]] = {}
+MOST_PLANS = 6
+"""Plans that a model keeps. A run needs at most six: for full batches and the shorter last one, in
+training and on the test and held-out images."""
 
 
 class Sequential:
@@ -73,8 +70,6 @@ class Sequential:
         self.layers = dict(layers)
         self.input_shape: Shape = tuple(int(size) for size in input_shape)
         self.output_shape = self._check_shapes()
-        self._plans = _Plans()
-        self._last_plan: Mapping[str, Block] | None = None
         self.backend = get_backend(backend)
         self._place(self.backend)
         self.initialize(seed)
@@ -84,8 +79,8 @@ class Sequential:
         return f"Sequential(input_shape={self.input_shape}, {self.size:,} parameters){rows}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle is made of: views and workspaces are made anew."""
-        return {**self.__dict__, "_plans": None, "_last_plan": None}
+        """Return the state for a copy or a pickle; plans are not part of it."""
+        return {name: value for name, value in vars(self).items() if name != "_plan"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -125,9 +120,7 @@ class Sequential:
 
         ``rank`` is the process's number: each has masks of its own.
         """
-        for index, layer in enumerate(self.layers.values()):
-            if isinstance(layer, Dropout):
-                layer.key, layer.passes = (seed, index, rank) if rank else (seed, index), passes
+        self._pass = TrainingPass(seed, passes, rank)
 
     def to(self, backend: str | Backend) -> Sequential:
         """Move the parameters to ``backend`` and return the model; a name keeps the dtype."""
@@ -146,8 +139,6 @@ class Sequential:
         They are the values that stand there.
         """
         self.flat_parameters, self.flat_grads = flat_parameters, flat_grads
-        self._plans = _Plans()
-        self._last_plan = None
         offset = 0
         for parameter in self.parameters():
             end = offset + parameter.size
@@ -177,46 +168,60 @@ class Sequential:
 
     # --- computing ------------------------------------------------------------------------------
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def __call__(self, x: Array) -> Array:
         """Return the outputs (N, ...) for a batch (N, C, H, W) of the backend's floats.
 
-        With ``training``, dropout is on and the layers keep what ``backward`` needs.
+        For inference: dropout is off.
+        """
+        return self.forward(x)[0]
+
+    def forward(self, x: Array, training: bool = False) -> tuple[Array, Saved | None]:
+        """Return (outputs, saved) for a batch ``x`` (N, C, H, W) of the backend's floats.
+
+        With ``training``, dropout is on and ``saved`` is what ``backward`` needs; else it is None.
         """
         if tuple(x.shape[1:]) != self.input_shape or not x.shape[0]:
             raise ShapeError(f"the model takes {self._batch_shape()}, got {tuple(x.shape)}")
-        plan = self.plan(x.shape[0], training)
+        saved: Saved | None = [] if training else None
+        for index, block in self.plan(x.shape[0], training).items():
+            step = replace(self._pass, layer=index) if training else None
+            result = block.forward(self.backend, x, step)
+            if not isinstance(result, tuple):
+                raise SettingError(
+                    f"{type(block).__name__}.forward must return (output, saved), "
+                    f"got {type(result).__name__}"
+                )
+            x, kept = result
+            if saved is not None:
+                saved.append((block, kept))
+            del result, kept  # in inference, memory is free before the next block allocates
         if training:
-            self._last_plan = plan
-        for block in plan.values():
-            x = block.forward(self.backend, x, training)
-        return x
+            self._pass = replace(self._pass, number=self._pass.number + 1)
+        return x, saved
 
-    def backward(self, grad: Array, input_grad: bool = False) -> Array | None:
-        """Set ``grads`` from the gradient of the outputs; return the input's if asked for."""
-        plan, self._last_plan = self._last_plan, None
-        if plan is None:
-            raise SettingError("backward needs a forward with training=True before it")
-        first, *others = plan.values()
-        for block in reversed(others):
-            grad = block.backward(self.backend, grad, True)
-        result = first.backward(self.backend, grad, input_grad)
-        return result if input_grad else None
+    def backward(self, grad: Array, saved: Saved | None, input_grad: bool = False) -> Array | None:
+        """Write the parameters' gradients from ``grad``, the gradient of the outputs.
 
-    def plan(self, samples: int, training: bool = False) -> Mapping[str, Block]:
-        """Return how batches of ``samples`` go through the model: its layers, in their order.
-
-        Neighbours that the backend can do as one operation are one block, named "conv1+relu1+pool1"
-        after them. Blocks have memory of their own; that of training keeps what ``backward``
-        needs, and no two threads share any.
+        ``saved`` is what ``forward(x, training=True)`` returned. It is used up, so that each
+        layer's memory is free as soon as its gradient is known. Return the gradient of the input,
+        or None unless ``input_grad``.
         """
-        key, plans = (samples, training), self._plans.made
-        plan = plans.pop(key, None)
-        if plan is None:
-            plan = make_plan(self.layers, self.backend, self.input_shape, samples, training)
-        plans[key] = plan  # as the last one: the first is the one not used for longest
-        if len(plans) > MOST_PLANS:
-            del plans[next(iter(plans))]
-        return plan
+        if not saved:
+            raise SettingError(
+                "backward needs what forward returned: outputs, saved = "
+                "model.forward(x, training=True); each saved serves one backward"
+            )
+        while saved:
+            block, kept = saved.pop()
+            grad = block.backward(self.backend, grad, kept, input_grad or bool(saved))
+        return grad if input_grad else None
+
+    def plan(self, samples: int, training: bool = False) -> Mapping[int, Block]:
+        """Return the blocks that compute batches of ``samples``, by the index of their first layer.
+
+        Neighbouring layers that the backend can compute as one operation are one block.
+        """
+        return self._plan(samples, training)
 
     def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
         """Return each picture's class probabilities, a NumPy array (N, classes).
@@ -235,7 +240,7 @@ class Sequential:
         for start in range(0, len(pixels), batch_size):
             indices = order[start : start + batch_size]
             x = self.backend.gather_images(images_there, indices, scale, shift)
-            rows.append(self.backend.to_numpy(self._probabilities(self.forward(x))))
+            rows.append(self.backend.to_numpy(self._probabilities(self(x))))
         return np.concatenate(rows)
 
     def scaling(self) -> tuple[Array, Array]:
@@ -290,6 +295,9 @@ class Sequential:
 
     def _place(self, be: Backend) -> None:
         """Have parameters and gradients lie in two new vectors on a backend."""
+        self._plan: Callable[[int, bool], Mapping[int, Block]] = lru_cache(MOST_PLANS)(
+            partial(make_plan, self.layers, be, self.input_shape)
+        )
         self.lay_out(be.zeros((self.size,)), be.zeros((self.size,)))
 
     def _pixels(self, images: Any) -> NDArray[np.uint8]:

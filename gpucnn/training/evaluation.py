@@ -85,10 +85,10 @@ class Batches:
         def look(index: int) -> None:
             with np.errstate(all="ignore"):  # weights that are not finite show in the loss
                 x, target = self.batch(index)
-                scores = self.model.forward(x)
+                scores = self.model(x)
                 be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
 
-        # Layers of the user's own may keep something on themselves within a forward pass.
+        # A custom layer may still store something on itself during a forward pass.
         known = all(is_builtin(each) for each in (*layers, loss))
         if be.thread_parallel and known and len(self) > 1:
             with ThreadPoolExecutor(min(cores(), MOST_THREADS)) as pool:

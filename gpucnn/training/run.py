@@ -248,11 +248,11 @@ class Run:
         first, target = self.train.batch(index)
         x = first
         for name, layer in model.layers.items():
-            x = layer.forward(be, x)
+            x, _ = layer.forward(be, x)
             if not be.all_finite(x):
                 return f"the output of layer {name!r} is not finite"
-        scores = model.forward(first, training=True)
-        model.backward(self.settings.loss.backward(be, scores, target))
+        scores, saved = model.forward(first, training=True)
+        model.backward(self.settings.loss.backward(be, scores, target), saved)
         for name, parameter in reversed(list(model.named_parameters())):
             if not be.all_finite(parameter.grad):
                 return f"the gradient of {name!r} is not finite"

@@ -67,10 +67,10 @@ def set_grads(
     What ``add_metrics`` counts is added to ``totals``.
     """
     be = model.backend
-    scores = model.forward(x, training=True)
+    scores, saved = model.forward(x, training=True)
     value = loss.forward(be, scores, target)
     grad = loss.backward(be, scores, target)
-    model.backward(grad if share == 1 else grad * share)
+    model.backward(grad if share == 1 else grad * share, saved)
     be.add_metrics(totals, value, scores, target)
     return value
 

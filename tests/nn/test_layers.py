@@ -37,7 +37,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
 
 
 def test_every_layer_is_in_the_table() -> None:
-    public = {name for name in layers.__all__ if name not in ("Layer", "Parameter")}
+    public = set(layers.__all__) - {"Layer", "Parameter", "TrainingPass"}
     assert public == {type(layer).__name__ for layer, _ in LAYERS.values()}
 
 
@@ -61,10 +61,11 @@ def test_gradients_of_layers(name: str) -> None:
 
     def output(x: np.ndarray) -> float:
         model.seed_dropout(5, 0)  # the same mask at every step
-        return float(np.sum(model.forward(x, training=True) * weights))
+        return float(np.sum(model.forward(x, training=True)[0] * weights))
 
-    output(x)
-    grad = model.backward(weights, input_grad=True)
+    model.seed_dropout(5, 0)
+    _, saved = model.forward(x, training=True)
+    grad = model.backward(weights, saved, input_grad=True)
     direction = rng.normal(size=x.shape)
     slope = directional_derivative(lambda t: output(x + t * direction), 2.0**-12)
     assert np.sum(grad * direction) == pytest.approx(slope, rel=BOUND)
@@ -84,7 +85,7 @@ def test_gradients_of_layers(name: str) -> None:
 def test_shapes_of_layers_are_those_of_their_outputs(name: str) -> None:
     layer, shape = LAYERS[name]
     model = in_a_model(layer, shape)
-    assert model.forward(np.ones((3, *shape))).shape == (3, *model.output_shape)
+    assert model(np.ones((3, *shape))).shape == (3, *model.output_shape)
 
 
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "dropout"])
@@ -92,7 +93,7 @@ def test_training_and_inference_give_the_same(name: str) -> None:
     layer, shape = LAYERS[name]
     model = in_a_model(layer, shape)
     x = np.random.default_rng(0).normal(size=(2, *shape))
-    np.testing.assert_array_equal(model.forward(x), model.forward(x, training=True))
+    np.testing.assert_array_equal(model(x), model.forward(x, training=True)[0])
 
 
 def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
@@ -104,25 +105,35 @@ def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
 def test_backward_needs_a_training_forward_and_runs_once() -> None:
     model = in_a_model(*LAYERS["conv"])
     x = np.ones((1, 2, 7, 6))
-    y = model.forward(x)
-    with pytest.raises(SettingError, match="backward needs a forward with training=True"):
-        model.backward(y)
-    model.forward(x, training=True)
-    model.backward(y)
-    with pytest.raises(SettingError, match="backward needs a forward"):
-        model.backward(y)
+    y, saved = model.forward(x)
+    with pytest.raises(SettingError, match=r"saved = model.forward\(x, training=True\)"):
+        model.backward(y, saved)
+    _, saved = model.forward(x, training=True)
+    model.backward(y, saved)
+    with pytest.raises(SettingError, match="each saved serves one backward"):
+        model.backward(y, saved)
+
+
+def test_a_forward_that_returns_only_the_output_is_named() -> None:
+    class Old(Layer):
+        def forward(self, be: object, x: object, training: object = None) -> object:
+            return x
+
+    model = Sequential([Old()], (1, 2, 2))
+    with pytest.raises(SettingError, match=r"Old.forward must return \(output, saved\), got nd"):
+        model(np.ones((2, 1, 2, 2), np.float32))
 
 
 def test_dropout_scales_what_it_keeps_and_changes_its_mask() -> None:
     model = Sequential([layers.Dropout(0.25)], (1, 100, 100))
     x = np.ones((1, 1, 100, 100), np.float32)
-    first, second = model.forward(x, training=True), model.forward(x, training=True)
+    first, second = (model.forward(x, training=True)[0] for _ in range(2))
     assert set(np.unique(first)) == {0, np.float32(4 / 3)}
     assert np.mean(first == 0) == pytest.approx(0.25, abs=0.02)
     assert np.any(first != second)
-    np.testing.assert_array_equal(model.forward(x), x)
+    np.testing.assert_array_equal(model(x), x)
     model.seed_dropout(0, 1)
-    np.testing.assert_array_equal(model.forward(x, training=True), second)
+    np.testing.assert_array_equal(model.forward(x, training=True)[0], second)
 
 
 @pytest.mark.parametrize(

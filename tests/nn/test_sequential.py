@@ -60,7 +60,7 @@ def test_summary_of_lenet5() -> None:
 @pytest.mark.parametrize("name", models.MODELS)
 def test_models_take_other_shapes(name: str) -> None:
     model = models.MODELS[name](channels=3, size=(20, 36), classes=7)
-    assert model.forward(np.zeros((2, 3, 20, 36), np.float32)).shape == (2, 7)
+    assert model(np.zeros((2, 3, 20, 36), np.float32)).shape == (2, 7)
     with pytest.raises(ShapeError, match="at least"):
         models.MODELS[name](size=0)
 
@@ -83,14 +83,14 @@ def test_gradients_of_models_and_losses(name: str, loss: losses.Loss) -> None:
     def value(t: float) -> float:
         model.flat_parameters[...] = start + t * direction
         model.seed_dropout(1, 0)
-        return float(loss.forward(be, model.forward(x, training=True), target))
+        return float(loss.forward(be, model.forward(x, training=True)[0], target))
 
     start = model.flat_parameters.copy()
     direction = rng.normal(size=model.size)
     value(0.0)
     model.seed_dropout(1, 0)
-    scores = model.forward(x, training=True)
-    model.backward(loss.backward(be, scores, target))
+    scores, saved = model.forward(x, training=True)
+    model.backward(loss.backward(be, scores, target), saved)
     analytic = float(model.flat_grads @ direction)
     # The step is small, as few ReLUs and maxima as possible may change sides on the way.
     assert analytic == pytest.approx(directional_derivative(value, 2.0**-17), rel=1e-6)
@@ -149,7 +149,7 @@ def test_config_builds_the_same_model(name: str) -> None:
     again = Sequential.from_config(json.loads(json.dumps(model.config())))
     again.load_state_dict(model.state_dict())
     x = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
-    np.testing.assert_array_equal(again.forward(x), model.forward(x))
+    np.testing.assert_array_equal(again(x), model(x))
     assert again.config() == model.config()
 
 
@@ -191,7 +191,7 @@ def test_predict() -> None:
     np.testing.assert_allclose(model.predict(images[:, 0], batch_size=2), probabilities, rtol=1e-5)
     (mean,), (std,) = model.normalization
     x = ((images / 255 - mean) / std).astype(np.float32)
-    scores = model.forward(x)
+    scores = model(x)
     np.testing.assert_array_equal(scores.argmax(1), probabilities.argmax(1))
     with pytest.raises(DataError, match="uint8"):
         model.predict(images / 255)
@@ -202,7 +202,7 @@ def test_predict() -> None:
 def test_a_model_moves_between_backends() -> None:
     model = small_model()
     x = np.random.default_rng(0).normal(size=(2, 1, 8, 8))
-    single = model.forward(x.astype(np.float32))
-    double = model.to(get_backend("numpy", "float64")).forward(x)
+    single = model(x.astype(np.float32))
+    double = model.to(get_backend("numpy", "float64"))(x)
     assert double.dtype == np.float64
     np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-5)

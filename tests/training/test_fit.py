@@ -91,9 +91,9 @@ def test_an_evaluation_is_the_same_on_any_number_of_cores(monkeypatch: pytest.Mo
 
 
 class Centred(ReLU):
-    """A layer that keeps something on itself within a forward pass, as users' own may."""
+    """A custom layer that stores something on itself during a forward pass."""
 
-    def forward(self, be: Backend, x: Any, training: bool = False) -> Any:
+    def forward(self, be: Backend, x: Any, training: Any = None) -> Any:
         self.mean = x.mean(1, keepdims=True)
         time.sleep(1e-4)  # other threads may go on meanwhile
         return super().forward(be, x - self.mean, training)
@@ -168,8 +168,8 @@ def test_a_run_is_its_steps_written_out() -> None:
     for done, (epoch, start) in enumerate(steps):
         chosen = epoch_order(seed, epoch, 70)[start : start + 16]
         model.flat_parameters[...] = weights
-        scores = model.forward(x[chosen], training=True)
-        model.backward(be.cross_entropy_backward(scores, data.train.labels[chosen]))
+        scores, saved = model.forward(x[chosen], training=True)
+        model.backward(be.cross_entropy_backward(scores, data.train.labels[chosen]), saved)
         velocity = 0.9 * velocity + model.flat_grads
         weights = weights - rate * schedule.factor(done / 10) * velocity
     np.testing.assert_allclose(trained, weights, rtol=1e-9, atol=1e-12)

@@ -249,8 +249,8 @@ class OwnModel(Sequential):
 
     done = 0
 
-    def backward(self, grad: Array, input_grad: bool = False) -> Array | None:
-        result = super().backward(grad, input_grad)
+    def backward(self, grad: Array, saved: Any, input_grad: bool = False) -> Array | None:
+        result = super().backward(grad, saved, input_grad)
         self.done += 1
         if self.done <= 5:
             next(iter(self.parameters())).grad.fill(0)

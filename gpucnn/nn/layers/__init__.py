@@ -1,11 +1,11 @@
-"""Layers: each knows its shapes, calls the backend's operations, and keeps what backward needs.
+"""Layers: each computes its output shape and calls the backend's operations.
 
 Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features. Names,
 arguments and defaults are PyTorch's.
 """
 
 from gpucnn.nn.layers.activations import Dropout, ReLU, Sigmoid, Softmax, Tanh
-from gpucnn.nn.layers.base import Layer, Parameter
+from gpucnn.nn.layers.base import Layer, Parameter, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.linear import Flatten, Linear
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
@@ -26,4 +26,5 @@ __all__ = [
     "Softmax",
     "SumPool2d",
     "Tanh",
+    "TrainingPass",
 ]

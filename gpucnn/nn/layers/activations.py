@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_number
-from gpucnn.nn.layers.base import Layer, Shape
+from gpucnn.nn.layers.base import Layer, Shape, TrainingPass
 from gpucnn.rng import dropout_mask
 
 
@@ -20,13 +20,16 @@ class _Activation(Layer):
     def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
         return self.op, {}
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
         output = getattr(be, self.op)(x)
-        self._keep(training, output)
-        return output
+        return output, output
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return getattr(be, f"{self.op}_backward")(grad, self._take())
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return getattr(be, f"{self.op}_backward")(grad, saved)
 
 
 @dataclass(eq=False)
@@ -61,24 +64,23 @@ class Softmax(_Activation):
 class Dropout(Layer):
     """Zeroes each element with probability p in training and scales the others by 1 / (1 - p).
 
-    The masks are a function of ``key`` and of the number of training passes since it was set.
+    The mask is a function of the training pass and of the layer's index in the model.
     """
 
     p: float = 0.5
 
     def __post_init__(self) -> None:
         check_number("Dropout: p", self.p, 0.0, 1.0)
-        self.key: tuple[int, ...] = (0,)
-        self.passes = 0
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        if not training:
-            return x
-        seed, *rest = self.key
-        mask = be.asarray(dropout_mask(tuple(x.shape), self.p, seed, *rest, self.passes))
-        self.passes += 1
-        self._keep(training, mask)
-        return be.dropout(x, mask)
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        if training is None:
+            return x, None
+        mask = be.asarray(dropout_mask(tuple(x.shape), self.p, training.seed, *training.key))
+        return be.dropout(x, mask), mask
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return be.dropout_backward(grad, self._take())
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return be.dropout_backward(grad, saved)

@@ -1,9 +1,10 @@
-"""What every layer is: shapes it knows, parameters it has, and a forward and a backward pass."""
+"""The base of all layers: shapes, parameters, and a forward and a backward pass."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from gpucnn.arithmetic import ReceptiveField
@@ -40,14 +41,37 @@ class Parameter:
         return math.prod(self.shape)
 
 
+@dataclass(frozen=True)
+class TrainingPass:
+    """Identifies one forward pass in training: random layers draw from a generator seeded by it."""
+
+    seed: int
+    """Seed of the run."""
+    number: int = 0
+    """Number of training passes before this one."""
+    rank: int = 0
+    """Number of the worker process."""
+    layer: int = 0
+    """Index of the layer in the model."""
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """What distinguishes the pass and the layer from others of the same seed."""
+        rank = (self.rank,) if self.rank else ()  # without workers, keys have no rank
+        return (self.layer, *rank, self.number)
+
+
 class Layer:
-    """Base of all layers. A subclass is a dataclass whose fields are its arguments."""
+    """Base of all layers. A subclass is a dataclass whose fields are its arguments.
+
+    A layer stores nothing from one call to the next: ``forward`` returns what ``backward`` needs,
+    and the caller passes it on. So one model can serve several threads.
+    """
 
     types: ClassVar[dict[str, type]] = {}
     """Every layer class by name: how a checkpoint finds the classes of its model."""
 
     _parameters: Mapping[str, Parameter] = {}
-    _kept: Any = None
 
     def __init_subclass__(cls) -> None:
         if cls.__name__.startswith("_"):
@@ -92,25 +116,24 @@ class Layer:
         """Return the operation's name and what ``LayerSpec`` has to say of it."""
         return None
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        """Return the output for a batch (N, ...); in training, keep what backward needs."""
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        """Return (output, saved) for a batch ``x`` (N, ...).
+
+        ``training`` is None for inference. ``saved`` is whatever ``backward`` needs; in inference
+        the caller drops it.
+        """
         raise NotImplementedError
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        """Return the input's gradient (None unless asked for); set the parameters' gradients."""
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        """Write the parameters' gradients and return the input's, or None unless ``input_grad``.
+
+        ``grad`` is the gradient of the output; ``saved`` is what ``forward`` returned.
+        """
         raise NotImplementedError
-
-    def _keep(self, training: bool, kept: Any) -> None:
-        self._kept = kept if training else None
-
-    def _take(self) -> Any:
-        """Return what forward kept, which then is free: a backward pass runs once a forward."""
-        kept, self._kept = self._kept, None
-        if kept is None:
-            raise SettingError(
-                f"{type(self).__name__}: backward needs a forward with training=True before it"
-            )
-        return kept
 
 
 class _Weighted(Layer):

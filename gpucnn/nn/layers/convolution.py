@@ -18,7 +18,7 @@ from gpucnn.backends.contract.window import (
 )
 from gpucnn.config import check_integer
 from gpucnn.errors import SettingError, ShapeError
-from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Shape, _Weighted, widen
+from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Shape, TrainingPass, _Weighted, widen
 
 
 class _Convolution(_Weighted):
@@ -55,14 +55,17 @@ class _Convolution(_Weighted):
     def _options(self) -> dict[str, Any]:
         raise NotImplementedError
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        self._keep(training, x)
-        return getattr(be, self.op)(x, *self.weights(), **self._options())
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        return getattr(be, self.op)(x, *self.weights(), **self._options()), x
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
         input_gradient, _, _ = getattr(be, f"{self.op}_backward")(
             grad,
-            self._take(),
+            saved,
             self.weights()[0],
             input_grad=input_grad,
             out=self.weight_grads(),
@@ -98,10 +101,9 @@ class Conv2d(_Convolution):
         self._setup(transposed=False)
 
     def forward(
-        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
-    ) -> Array:
-        self._keep(training, x)
-        return be.conv2d(x, *self.weights(), **self._options(), relu=relu)
+        self, be: Backend, x: Array, training: TrainingPass | None = None, *, relu: bool = False
+    ) -> tuple[Array, Any]:
+        return be.conv2d(x, *self.weights(), **self._options(), relu=relu), x
 
     def _window(self, plane: Pair) -> Window:
         return conv_window(plane, self.kernel, self.stride, self.padding, self.dilation)

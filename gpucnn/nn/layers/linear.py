@@ -10,7 +10,7 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.errors import ShapeError
-from gpucnn.nn.layers.base import Fields, Layer, Shape, _Weighted
+from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass, _Weighted
 
 
 @dataclass(eq=False)
@@ -38,21 +38,22 @@ class Linear(_Weighted):
         return (self.out_features,)
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
-        """Every output sees the whole picture."""
+        """Every output depends on the whole image."""
         return None
 
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size
 
     def forward(
-        self, be: Backend, x: Array, training: bool = False, *, relu: bool = False
-    ) -> Array:
-        self._keep(training, x)
-        return be.linear(x, *self.weights(), relu=relu)
+        self, be: Backend, x: Array, training: TrainingPass | None = None, *, relu: bool = False
+    ) -> tuple[Array, Any]:
+        return be.linear(x, *self.weights(), relu=relu), x
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
         return be.linear_backward(
-            grad, self._take(), self.weights()[0], input_grad=input_grad, out=self.weight_grads()
+            grad, saved, self.weights()[0], input_grad=input_grad, out=self.weight_grads()
         )[0]
 
 
@@ -66,9 +67,12 @@ class Flatten(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        self._keep(training, x.shape)
-        return be.flatten(x)
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        return be.flatten(x), x.shape
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return be.flatten_backward(grad, self._take())
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return be.flatten_backward(grad, saved)

@@ -9,7 +9,7 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array, checked_norm
 from gpucnn.backends.contract.window import IntOrPair, Pair, Window, pool_window
 from gpucnn.errors import ShapeError
-from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Layer, Shape, widen
+from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Layer, Shape, TrainingPass, widen
 
 
 class _Pool(Layer):
@@ -53,22 +53,24 @@ class MaxPool2d(_Pool):
     def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
         return "max_pool2d", {"window": self.window(shape)}
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        if not training:
-            return be.max_pool2d(x, **self._options())
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        if training is None:
+            return be.max_pool2d(x, **self._options()), None
         output, indices = be.max_pool2d(x, **self._options(), return_indices=True)
-        self._keep(training, (indices, x.shape))
-        return output
+        return output, (indices, x.shape)
 
     def backward(
         self,
         be: Backend,
         grad: Array,
+        saved: Any,
         input_grad: bool = True,
         *,
         relu_output: Array | None = None,
     ) -> Array | None:
-        indices, shape = self._take()
+        indices, shape = saved
         return be.max_pool2d_backward(
             grad, indices, shape, **self._options(), relu_output=relu_output
         )
@@ -79,12 +81,15 @@ class _LinearPool(_Pool):
 
     op: ClassVar[str]
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
-        self._keep(training, x.shape)
-        return getattr(be, self.op)(x, **self._options())
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        return getattr(be, self.op)(x, **self._options()), x.shape
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return getattr(be, f"{self.op}_backward")(grad, self._take(), **self._options())
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return getattr(be, f"{self.op}_backward")(grad, saved, **self._options())
 
 
 @dataclass(eq=False)
@@ -126,10 +131,13 @@ class LPPool2d(_Pool):
         checked_norm(self.norm_type)
         super().__post_init__()
 
-    def forward(self, be: Backend, x: Array, training: bool = False) -> Array:
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
         output = be.lp_pool2d(x, **self._options())
-        self._keep(training, (x, output))
-        return output
+        return output, (x, output)
 
-    def backward(self, be: Backend, grad: Array, input_grad: bool = True) -> Array | None:
-        return be.lp_pool2d_backward(grad, *self._take(), **self._options())
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return be.lp_pool2d_backward(grad, *saved, **self._options())
