@@ -18,7 +18,7 @@ sys.path.append(str(ROOT))
 from bench import harness, peers, show  # noqa: E402
 from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
 from gpucnn.backends.cuda import probe  # noqa: E402
-from gpucnn.backends.cuda.loader import kernel_folder, signatures  # noqa: E402
+from gpucnn.backends.cuda.sources import kernel_folder, signatures  # noqa: E402
 from gpucnn.backends.cuda.tiles import FILE, PRODUCTS, tiles_of  # noqa: E402
 from gpucnn.machine import processor  # noqa: E402
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gpucnn
-from gpucnn.backends.cuda.loader import kernel_folder, signatures
+from gpucnn.backends.cuda.sources import kernel_folder, signatures
 
 ROOT = Path(__file__).parent.parent
 EVERYTHING = "import gpucnn; [getattr(gpucnn, name) for name in gpucnn.__all__]"

@@ -10,7 +10,7 @@ import pytest
 from small import small_data
 
 import gpucnn
-from gpucnn.backends.cuda.loader import kernel_folder
+from gpucnn.backends.cuda.sources import kernel_folder
 from gpucnn.cli.parser import make_parser
 from gpucnn.cli.sources import build_model, shape_for
 

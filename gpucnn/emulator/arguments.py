@@ -83,16 +83,29 @@ class Parameter:
         return ArgumentError(self.kernel, f"argument {self.name}: {what}")
 
     def scalar(self, value: Any) -> Any:
-        """Return a scalar argument as ``struct.pack`` takes it."""
+        """Return a number or a struct as ``struct.pack`` takes it.
+
+        A struct is a NumPy array of one element of the struct's size, the form that CuPy documents
+        (and the only one that its version 14.0 takes); its bytes are passed as they are.
+        """
         wanted = self.dtype
-        if isinstance(value, np.generic) and wanted is not None and value.dtype == wanted:
+        if wanted is None:
+            return self._struct(value)
+        if isinstance(value, np.generic) and value.dtype == wanted:
             return value
-        if wanted is None and isinstance(value, np.void) and value.itemsize == self.size:
-            return value.tobytes()
-        needs = f"a numpy.{wanted}" if wanted else f"a numpy.void of {self.size} bytes"
+        needs = f"a numpy.{wanted}"
         if isinstance(value, np.generic | ndarray | np.ndarray):
             raise self.refuse(f"takes {needs}, not {type(value).__name__} of {value.dtype}")
         raise self.refuse(f"takes {needs}, not Python's {type(value).__name__}: cast it")
+
+    def _struct(self, value: Any) -> bytes:
+        needs = f"a numpy.ndarray of one element of {self.size} bytes"
+        if not isinstance(value, np.ndarray):
+            raise self.refuse(f"takes {needs}, not {type(value).__name__}")
+        if value.size != 1 or value.itemsize != self.size:
+            found = f"{value.size} of {value.itemsize} bytes"
+            raise self.refuse(f"takes {needs}, not {found}")
+        return value.tobytes()
 
     def array(self, value: Any) -> ndarray | None:
         """Return an array argument after checking it; None for a null pointer, numpy.uintp(0)."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gpucnn.backends.cuda import loader, tiles
+from gpucnn.backends.cuda import sources, tiles
 from gpucnn.backends.cuda.probe import driver_version, import_cupy, install_line, installed_wheels
 from gpucnn.errors import BackendError, GpucnnError
 from gpucnn.machine import openblas, processor
@@ -70,7 +70,7 @@ def _pillow() -> Finding:
 
 def _kernels() -> Finding:
     try:
-        found = loader.signatures(loader.kernel_folder())
+        found = sources.signatures(sources.kernel_folder())
         tiles.load(found)
     except GpucnnError as error:
         return Finding("kernels", "bad", str(error), "install gpucnn again")

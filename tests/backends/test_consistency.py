@@ -25,7 +25,7 @@ from tolerance import assert_close
 
 import gpucnn
 from gpucnn import models
-from gpucnn.backends.cuda import loader
+from gpucnn.backends.cuda import loader, sources
 from gpucnn.cli.main import run as command
 from gpucnn.data import Data
 from gpucnn.machine import check
@@ -173,7 +173,7 @@ def test_the_check_of_a_wrong_kernel(
     emulator: Any,
 ) -> None:
     folder = tmp_path / "kernels"
-    shutil.copytree(loader.kernel_folder(), folder)
+    shutil.copytree(sources.kernel_folder(), folder)
     text = (folder / file).read_text()
     assert right in text
     (folder / file).write_text(text.replace(right, wrong))

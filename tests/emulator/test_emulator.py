@@ -225,10 +225,11 @@ def run_types(*_: str) -> None:
     expect(y[1], x * x + 1 + 1 / np.sqrt(x) + np.sqrt(x) + x)
     expect(y[2], 2 * np.exp(x) + 2 * np.log(x) + np.tanh(x) + x * x)
     expect(y[3], np.minimum(x, 1) + np.maximum(np.arange(16), 3) + x / 2 + 1)
-    size = np.array((5, 2), [("width", "i4"), ("height", "i4")])[()]
-    z = emulator.empty(10, np.float64)
-    kernel("by_value")((1,), (8, 2), (size, np.bool_(True), np.float64(0.5), z))
-    expect(z, np.full(10, -2.5))
+    size = np.array((5, 2), [("width", "i4"), ("height", "i4")])
+    for same in (size, size.reshape(1), size.view("V8")):
+        z = emulator.empty(10, np.float64)
+        kernel("by_value")((1,), (8, 2), (same, np.bool_(True), np.float64(0.5), z))
+        expect(z, np.full(10, -2.5))
 
 
 RUNS = [run_reductions, run_matrices, run_elements, run_warps, run_types]
@@ -343,6 +344,25 @@ def test_wrong_arguments(mode: str, place: int, wrong: Callable[[], Any], says: 
     assert isinstance(caught.value, TypeError)
     assert caught.value.kind == Kind.ARGUMENT
     assert caught.value.kernel == "dynamic_sum"
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        (np.zeros(2, "V8"), "2 of 8 bytes"),
+        (np.zeros((), "V12"), "1 of 12 bytes"),
+        (np.zeros((), "V8")[()], "void"),
+        (np.int64(5), "int64"),
+        (5, "int"),
+    ],
+    ids=["two", "longer", "scalar", "number", "python"],
+)
+def test_a_struct_is_an_array_of_one_element(wrong: Any, found: str) -> None:
+    """As in CuPy 14.0; later versions take a scalar of NumPy's void as well."""
+    z = emulator.empty(10, np.float64)
+    with pytest.raises(ArgumentError, match=f"one element of 8 bytes, not {found}$"):
+        kernel("by_value")((1,), (8, 2), (wrong, np.bool_(True), np.float64(0.5), z))
 
 
 @needs_compiler

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gpucnn.backends.cuda.loader import kernel_folder, signatures, source
+from gpucnn.backends.cuda.sources import kernel_folder, signatures, source
 
 REQUIRED = bool(os.environ.get("GPUCNN_REQUIRE_NVRTC") or os.environ.get("GPUCNN_REQUIRE_GPU"))
 ARCHITECTURES = (75, 80, 90, 100, 120)

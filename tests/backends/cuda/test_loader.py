@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +33,13 @@ from tolerance import assert_close
 from gpucnn.backends import get_backend
 from gpucnn.backends.contract import StepArrays
 from gpucnn.backends.contract.window import conv_window
-from gpucnn.backends.cuda import CudaBackend, loader
+from gpucnn.backends.cuda import CudaBackend, arguments, loader, sources
 from gpucnn.backends.cuda.grids import count_parts, count_splits, window_sizes
 from gpucnn.backends.cuda.lenet5 import LARGE_BATCH, LeNet5, LeNet5Sizes
-from gpucnn.backends.cuda.loader import Kernels, Parameter, kernel_folder, parse, signatures, source
-from gpucnn.errors import ArrayError, BackendError, ShapeError
+from gpucnn.backends.cuda.loader import Kernels
+from gpucnn.backends.cuda.sources import Parameter, kernel_folder, parse, signatures, source
+from gpucnn.backends.cuda.structs import Struct, find_structs
+from gpucnn.errors import ArrayError, BackendError, SettingError, ShapeError
 
 HEADER = "typedef long long int64;\n#define NULLABLE\n"
 SCALE = """// y = a x + b, without (any) trouble: extern "C" __global__ void
@@ -158,8 +161,8 @@ def test_a_file_of_the_folder_can_be_included(folder: Path) -> None:
 def test_the_folder_in_the_package_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = tmp_path / "gpucnn" / "backends" / "cuda" / "loader.py"
-    monkeypatch.setattr(loader, "__file__", str(module))
+    module = tmp_path / "gpucnn" / "backends" / "cuda" / "sources.py"
+    monkeypatch.setattr(sources, "__file__", str(module))
     with pytest.raises(BackendError, match=r"^no kernels in .*: install gpucnn again$"):
         kernel_folder()
     for place in (tmp_path / "kernels", tmp_path / "gpucnn" / "kernels"):
@@ -177,6 +180,128 @@ def test_the_sources_need_no_other_file() -> None:
         for word in ("#include", "asm", "atomicAdd", "cooperative_groups"):
             if word != "asm" or not file.stem.endswith(("_tf32", "tensor")):
                 assert not re.search(rf"{word}\b", text), f"{file.name}: {word}"
+
+
+# --- structs ------------------------------------------------------------------------------------
+
+BOX = """// struct Commented { int no; };
+struct Size { int h, w; };
+
+struct Box : Size {
+    int depth;  // after those of Size
+    int64 offset;
+
+    __device__ int64 volume() const { return (int64)h * w * depth; }
+};
+
+template <int N>
+struct Helper { float other[N]; };
+"""
+FILL = """#include "box.cuh"
+
+extern "C" __global__ void __launch_bounds__(32)
+fill(real* __restrict__ x, const Box box, int n) {
+    const int i = threadIdx.x;
+    if (i < n) x[i] = i == 0 ? box.h : i == 1 ? box.w : i == 2 ? box.depth : (real)box.offset;
+}
+"""
+
+
+@pytest.fixture
+def box_folder(folder: Path) -> Path:
+    (folder / "box.cuh").write_text(BOX)
+    (folder / "fill.cu").write_text(FILL)
+    return folder
+
+
+def box(folder: Path) -> Struct:
+    return signatures(folder)["fill"].structs["Box"]
+
+
+def test_structs_are_read_from_the_headers(box_folder: Path) -> None:
+    fields = (("h", "int"), ("w", "int"), ("depth", "int"), ("offset", "int64"))
+    assert box(box_folder) == Struct("Box", fields)
+    parameters = signatures(box_folder)["fill"].parameters
+    assert parameters[1] == Parameter("box", "Box", False, False, box(box_folder))
+    assert signatures(box_folder)["scale"].structs == {}
+    assert find_structs("struct Derived : Unknown { int n; };") == {}
+
+
+def test_a_struct_is_packed_by_name_in_the_layout_of_c(box_folder: Path) -> None:
+    value = box(box_folder).pack(w=-2, h=1, offset=2**40, depth=np.int64(3))
+    wanted = struct.pack("<iii4xq", 1, -2, 3, 2**40)  # an int64 begins at a multiple of 8
+    assert value.argument.tobytes() == wanted
+    assert (value.argument.shape, value.argument.dtype) == ((), np.dtype("V24"))
+    assert repr(value) == f"Box(h=1, w=-2, depth=3, offset={2**40})"
+    assert value["offset"] == 2**40
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"h": 2.0}, "^struct Box: h must be an integer that fits int, got 2.0$"),
+        ({"h": None}, "^struct Box: h must be an integer that fits int, got None$"),
+        ({"w": 2**31}, "^struct Box: w must be an integer that fits int, got 2147483648$"),
+        ({"offset": -(2**63) - 1}, "^struct Box: offset must be an integer that fits int64"),
+        ({"dept": 1}, "field of struct Box.*'dept'.*depth"),
+    ],
+)
+def test_wrong_fields_are_refused(box_folder: Path, changed: dict[str, Any], message: str) -> None:
+    good = {"h": 1, "w": 2, "depth": 3, "offset": 4}
+    with pytest.raises((ArrayError, SettingError), match=message):
+        box(box_folder).pack(**(good | changed))
+
+
+def test_a_missing_field_is_refused(box_folder: Path) -> None:
+    with pytest.raises(ArrayError, match=r"^struct Box: no value for field depth$"):
+        box(box_folder).pack(h=1, w=2, offset=4)
+
+
+def test_a_struct_is_passed_as_an_array_of_one_element(
+    box_folder: Path, recorder: Recorder
+) -> None:
+    value = box(box_folder).pack(h=1, w=2, depth=3, offset=4)
+    loaded, x = Kernels(recorder, "float32", box_folder), array(4)
+    loaded.launch("fill", 1, x, value, 4)
+    assert recorder.launches[0][3][1] is value.argument
+    assert loaded._kernels["fill"].check.pass_structs((value,)) == (value.argument,)
+    equal = Struct("Box", box(box_folder).fields).pack(h=1, w=2, depth=3, offset=4)
+    loaded.launch("fill", 1, x, equal, 4)
+    assert recorder.launches[1][3][1] is equal.argument
+    other = Struct("Box", (*box(box_folder).fields[:3], ("offset", "int")))
+    for wrong, found in (
+        (other.pack(h=1, w=2, depth=3, offset=4), "Box"),
+        (Struct("Size", (("h", "int"),)).pack(h=1), "Size"),
+        (value.argument, r"numpy\.ndarray"),
+        (None, r"builtins\.NoneType"),
+        (5, r"builtins\.int"),
+    ):
+        message = rf"^fill: box must be a struct Box, made by pack\(\), got {found}$"
+        with pytest.raises(ArrayError, match=message):
+            loaded.launch("fill", 1, x, wrong, 4)
+    assert len(recorder.launches) == 2
+
+
+@pytest.mark.parametrize("parameter", ["Box* box", "Box NULLABLE box", "Bax box", "const Box& box"])
+def test_structs_are_taken_by_value(box_folder: Path, parameter: str) -> None:
+    (box_folder / "fill.cu").write_text(FILL.replace("const Box box", parameter))
+    with pytest.raises(
+        BackendError, match=r"^kernels/fill\.cu: fill has a parameter `.*box`; a parameter is"
+    ):
+        signatures(box_folder)
+
+
+def test_a_struct_has_one_definition(box_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "kernel_folder", lambda: box_folder)
+    assert sources.pack("Box", h=1, w=2, depth=3, offset=4).struct is box(box_folder)
+    with pytest.raises(SettingError, match=r"struct of the kernels.*'Bax'.*Box"):
+        sources.pack("Bax", h=1)
+    second = FILL.replace("fill(", "again(").replace('#include "box.cuh"', "struct Box { int h; };")
+    (box_folder / "again.cu").write_text(second)
+    signatures.cache_clear()
+    sources._structs.cache_clear()
+    with pytest.raises(BackendError, match=r"^kernels/fill\.cu: struct Box is another one"):
+        sources.pack("Box", h=1)
 
 
 # --- compiling ----------------------------------------------------------------------------------
@@ -295,19 +420,19 @@ WRONG: list[tuple[str, Any, str]] = [
     ("x", array(2, 3).T, "must be C-contiguous"),
     ("b", array(3)[::-1], "must be C-contiguous"),
     ("b", 0, r"must be a numpy\.ndarray, got builtins\.int"),
-    ("n", array(1), "must be a whole number that fits an int, got"),
-    ("n", 2.0, "must be a whole number that fits an int, got 2.0"),
-    ("n", "2", "must be a whole number that fits an int, got '2'"),
-    ("n", None, "must be a whole number that fits an int, got None"),
-    ("n", 2**31, "must be a whole number that fits an int, got 2147483648"),
-    ("n", -(2**31) - 1, "must be a whole number that fits an int, got -2147483649"),
-    ("offset", 2**63, "must be a whole number that fits an int64, got 9223372036854775808"),
+    ("n", array(1), "must be an integer that fits int, got"),
+    ("n", 2.0, "must be an integer that fits int, got 2.0"),
+    ("n", "2", "must be an integer that fits int, got '2'"),
+    ("n", None, "must be an integer that fits int, got None"),
+    ("n", 2**31, "must be an integer that fits int, got 2147483648"),
+    ("n", -(2**31) - 1, "must be an integer that fits int, got -2147483649"),
+    ("offset", 2**63, "must be an integer that fits int64, got 9223372036854775808"),
     ("a", "1", "must be a number, got '1'"),
     ("a", None, "must be a number, got None"),
     ("a", 1j, "must be a number, got 1j"),
     ("a", array(1), "must be a number, got array"),
-    ("a", 1e39, "must fit a real, got 1e"),
-    ("a", -(10**400), "must fit a real, got -1000"),
+    ("a", 1e39, "must fit real, got 1e"),
+    ("a", -(10**400), "must fit real, got -1000"),
 ]
 
 
@@ -354,7 +479,8 @@ def test_remembered_numbers_keep_their_bits(
 def test_only_so_much_is_remembered(
     folder: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "MOST_KNOWN", 2)
+    monkeypatch.setattr(loader, "CACHE_SIZE", 2)
+    monkeypatch.setattr(arguments, "CACHE_SIZE", 2)
     loaded = Kernels(recorder, "float32", folder)
     for n in (1, 2, 3, 1):
         loaded.launch("scale", n, array(2), array(2), None, n, 1.0, 0)
@@ -428,8 +554,8 @@ def test_arrays_of_cupy_itself(folder: Path, recorder: Recorder) -> None:
     loaded = Kernels(recorder, "float32", folder)
     x = made()
     loaded.launch("scale", 1, x, x, None, 6, 1.5, 0)
-    glance = loaded._kernels["scale"].glance_at_arrays
-    assert glance((x, x, x)) is not None  # or the slow way decides about every launch
+    fast_path = loaded._kernels["scale"].check.pass_arrays
+    assert fast_path((x, x, x)) is not None, "a validator decides about every launch"
     for wrong, message in (
         (made().T, "must be C-contiguous"),
         (made(device=1), "must be on device 0, not 1"),
@@ -548,6 +674,12 @@ def test_planes_are_numbered_in_32_bits() -> None:
         window_sizes(conv_window((46341, 46341), (3, 3)))
 
 
+def test_grids_have_the_same_limits_in_the_emulator() -> None:
+    from gpucnn.emulator import limits
+
+    assert limits.MAX_GRID == loader.MAX_GRID
+
+
 # --- in the emulator ----------------------------------------------------------------------------
 
 
@@ -609,6 +741,31 @@ def test_divisions_of_64_bits(emulator: Any, tmp_path: Path) -> None:
         )
     found = zip(backend.to_numpy(quotient).tolist(), backend.to_numpy(rest).tolist(), strict=True)
     assert list(found) == [divmod(*pair) for pair in pairs]
+
+
+def test_a_struct_arrives_by_value(emulator: Any, box_folder: Path) -> None:
+    for dtype in ("float32", "float64"):
+        loaded, x = Kernels(emulator, dtype, box_folder), emulator.zeros((4,), dtype)
+        with emulator.checking():
+            loaded.launch("fill", 1, x, box(box_folder).pack(h=5, w=-6, depth=7, offset=2**40), 4)
+        assert emulator.asnumpy(x).tolist() == [5, -6, 7, 2**40]
+
+
+@pytest.mark.parametrize(
+    ("found", "replacement"),
+    [
+        ("int64 offset;", "int64 offset; float scale;"),
+        ("int64 offset;", "unsigned long long offset;"),
+        ("{ int h, w; };", "{ int h, w; int64 area = h * w; };"),
+    ],
+)
+def test_a_field_that_is_not_an_integer_does_not_compile(
+    emulator: Any, box_folder: Path, found: str, replacement: str
+) -> None:
+    assert found in BOX
+    (box_folder / "box.cuh").write_text(BOX.replace(found, replacement))
+    with pytest.raises(BackendError, match="struct Box: integers of type int or int64 must come"):
+        Kernels(emulator, "float32", box_folder).launch("fill", 1)
 
 
 def test_a_broken_kernel_names_file_and_line(emulator: Any, folder: Path) -> None:

@@ -15,7 +15,7 @@ from rows import Case, backward, forward, reference, saved_arguments, to_backend
 from tolerance import assert_close
 
 from gpucnn.backends.cuda import tiles
-from gpucnn.backends.cuda.loader import kernel_folder, signatures
+from gpucnn.backends.cuda.sources import kernel_folder, signatures
 from gpucnn.backends.cuda.tiles import PRODUCTS, Tiles, dump, load
 from gpucnn.errors import SettingError
 from gpucnn.machine.doctor import examine
