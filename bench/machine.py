@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from gpucnn.backends.cuda import probe
 from gpucnn.errors import BackendError
-from gpucnn.machine import openblas, processor
+from gpucnn.machine import processor
 
 
 def describe() -> dict[str, Any]:
@@ -53,15 +55,15 @@ def installed(package: str) -> str | None:
 
 
 def blas() -> dict[str, Any]:
-    """Return NumPy's BLAS and, if it is OpenBLAS, the kernels and threads of this process."""
+    """Return NumPy's BLAS and its kernels and threads in this process."""
     import numpy as np
 
     built: Any = np.show_config(mode="dicts")
     library = built.get("Build Dependencies", {}).get("blas", {})
     found = {key: library.get(key) for key in ("name", "version")}
-    in_use = openblas.in_use()
-    if in_use is not None:
-        found["core"], found["threads"] = in_use
+    for loaded in threadpool_info():
+        if loaded["user_api"] == "blas":
+            found["core"], found["threads"] = loaded.get("architecture"), loaded["num_threads"]
     return found
 
 

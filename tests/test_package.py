@@ -60,6 +60,7 @@ def test_the_kernels_are_in_the_installed_package() -> None:
 
 def test_dependencies_are_those_that_were_decided_on() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert [name.split(">")[0] for name in project["dependencies"]] == ["numpy", "rich"]
+    names = [requirement.split(">")[0] for requirement in project["dependencies"]]
+    assert names == ["numpy", "rich", "threadpoolctl"]
     for extra, wheel in (("cuda12", "cupy-cuda12x[ctk]"), ("cuda13", "cupy-cuda13x[ctk]")):
         assert project["optional-dependencies"][extra] == [f"{wheel}>=14.0.1,!=14.1.0,<15"]

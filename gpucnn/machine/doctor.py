@@ -1,4 +1,4 @@
-"""What this machine has of what gpucnn can use, and for what is missing the line that mends it."""
+"""The hardware and libraries that gpucnn can use, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from gpucnn.backends.cuda import sources, tiles
 from gpucnn.backends.cuda.probe import driver_version, import_cupy, install_line, installed_wheels
 from gpucnn.errors import BackendError, GpucnnError
-from gpucnn.machine import openblas, processor
+from gpucnn.machine import processor
 
 State = Literal["ok", "missing", "bad"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: what was found, and where it is not as it should be, what to do."""
+    """One line of the report: what was found and, unless it is ok, how to fix it."""
 
     name: str
     state: State
@@ -32,7 +33,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything, one after the other; nothing raises."""
+    """Yield the findings one after the other. Nothing raises."""
     yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
     yield Finding("processor", "ok", _processor())
     yield Finding("NumPy", "ok", f"{np.__version__}, {_blas()}")
@@ -50,22 +51,25 @@ def _processor() -> str:
 
 
 def _blas() -> str:
-    """Return the linear algebra library that NumPy was built with, and how it runs here."""
+    """Return the BLAS that NumPy was built with, and its kernels and threads in this process."""
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     blas = config.get("Build Dependencies", {}).get("blas", {})
     library = f"{blas.get('name', 'unknown BLAS')} {blas.get('version', '')}"
-    in_use = openblas.in_use()
-    if in_use is None:
-        return library
-    kernels, threads = in_use
-    return f"{library}, {kernels} kernels, {threads} thread{'s' * (threads > 1)}"
+    for loaded in threadpool_info():
+        if loaded["user_api"] == "blas":
+            kernels = f", {loaded['architecture']} kernels" if loaded.get("architecture") else ""
+            threads = loaded["num_threads"]
+            return f"{library}{kernels}, {threads} thread{'s' * (threads > 1)}"
+    return library
 
 
 def _pillow() -> Finding:
     try:
         return Finding("Pillow", "ok", metadata.version("pillow"))
     except metadata.PackageNotFoundError:
-        return Finding("Pillow", "missing", "for pictures", "pip install 'gpucnn[images]'")
+        return Finding(
+            "Pillow", "missing", "needed to read image files", "pip install 'gpucnn[images]'"
+        )
 
 
 def _kernels() -> Finding:
@@ -73,19 +77,21 @@ def _kernels() -> Finding:
         found = sources.signatures(sources.kernel_folder())
         tiles.load(found)
     except GpucnnError as error:
-        return Finding("kernels", "bad", str(error), "install gpucnn again")
-    return Finding("kernels", "ok", f"{len(found)}, and the table of tiles")
+        return Finding("kernels", "bad", str(error), "reinstall gpucnn")
+    return Finding("kernels", "ok", f"{len(found)} kernels and their tuning table")
 
 
 def _gpu() -> Iterator[Finding]:
     version = driver_version()
     if version is None:
-        yield Finding("NVIDIA driver", "missing", "for the cuda backend", "install NVIDIA's driver")
+        yield Finding(
+            "NVIDIA driver", "missing", "needed by the cuda backend", "install NVIDIA's driver"
+        )
     else:
         yield Finding("NVIDIA driver", "ok", f"supports CUDA {_dotted(version)}")
     wheels = installed_wheels()
     if not wheels:
-        yield Finding("CuPy", "missing", "for the cuda backend", install_line())
+        yield Finding("CuPy", "missing", "needed by the cuda backend", install_line())
         return
     packages = ", ".join(f"{name} {metadata.version(name)}" for name in wheels)
     try:
@@ -96,7 +102,7 @@ def _gpu() -> Iterator[Finding]:
     runtime = cupy.cuda.runtime
     nvrtc = ".".join(map(str, cupy.cuda.nvrtc.getVersion()))
     yield Finding("CuPy", "ok", f"{packages}, CUDA {_dotted(runtime.runtimeGetVersion())}")
-    yield Finding("NVRTC", "ok", f"{nvrtc}: a kernel compiled and ran")
+    yield Finding("NVRTC", "ok", f"{nvrtc}, a test kernel compiled and ran")
     for index in range(runtime.getDeviceCount()):
         properties = runtime.getDeviceProperties(index)
         name = properties["name"].decode()
@@ -116,19 +122,19 @@ def _gplusplus() -> Finding:
     try:
         compiler = toolchain.find_compiler()
     except BackendError as error:
-        return Finding("g++", "missing", "for the emulated backend", str(error))
+        return Finding("g++", "missing", "needed by the emulated backend", str(error))
     text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
     return Finding("g++", "ok", (text.stdout or compiler).splitlines()[0])
 
 
 def _caches() -> Iterator[Finding]:
-    """Look at where compiled kernels are kept, by CuPy and by the emulator."""
+    """Check that CuPy and the emulator can write to the folders of their compiled kernels."""
     from gpucnn.emulator import cache
 
-    own = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
-    for name, folder in (("CuPy's cache", own), ("our cache", os.fspath(cache.folder()))):
-        place = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
-        if os.access(place, os.W_OK):
+    cupy = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    for name, folder in (("CuPy cache", cupy), ("emulator cache", os.fspath(cache.folder()))):
+        existing = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+        if os.access(existing, os.W_OK):
             yield Finding(name, "ok", folder)
         else:
-            yield Finding(name, "bad", f"{folder} cannot be written", f"chmod u+w {place}")
+            yield Finding(name, "bad", f"{folder} is not writable", f"chmod u+w {existing}")

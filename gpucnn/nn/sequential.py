@@ -237,10 +237,11 @@ class Sequential:
         scale, shift = self.scaling()
         order = self.backend.asarray(np.arange(len(pixels)))
         rows = []
-        for start in range(0, len(pixels), batch_size):
-            indices = order[start : start + batch_size]
-            x = self.backend.gather_images(images_there, indices, scale, shift)
-            rows.append(self.backend.to_numpy(self._probabilities(self(x))))
+        with self.backend.limit_threads():
+            for start in range(0, len(pixels), batch_size):
+                indices = order[start : start + batch_size]
+                x = self.backend.gather_images(images_there, indices, scale, shift)
+                rows.append(self.backend.to_numpy(self._probabilities(self(x))))
         return np.concatenate(rows)
 
     def scaling(self) -> tuple[Array, Array]:

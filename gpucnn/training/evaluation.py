@@ -83,7 +83,7 @@ class Batches:
         totals = be.zeros((len(self), 2), np.float64)
 
         def look(index: int) -> None:
-            with np.errstate(all="ignore"):  # weights that are not finite show in the loss
+            with be.limit_threads(), np.errstate(all="ignore"):  # the loss shows NaN and infinity
                 x, target = self.batch(index)
                 scores = self.model(x)
                 be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any, cast
 
 import numpy as np
@@ -99,15 +100,19 @@ class Run:
 
     def events(self) -> Iterator[Event]:
         """Train from where the run is to its end."""
+        produced = self._events() if self.workers is None else self._events_with(self.workers)
         try:
-            if self.workers is None:
-                yield from self._events()
-            else:
-                yield from self._events_with(self.workers)
+            with closing(produced):
+                while True:
+                    with self.model.backend.limit_threads():  # not while the caller has an event
+                        event = next(produced, None)
+                    if event is None:
+                        return
+                    yield event
         finally:
             self.steps.close()
 
-    def _events_with(self, workers: Workers) -> Iterator[Event]:
+    def _events_with(self, workers: Workers) -> Generator[Event, None, None]:
         try:
             workers.start()
             try:
@@ -119,7 +124,7 @@ class Run:
         finally:
             workers.close()
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Generator[Event, None, None]:
         yield self._started()
         yield from self._save()
         while self.epoch < self.settings.epochs and not self._stale():

@@ -38,7 +38,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import GpucnnError, SettingError, WorkerError
-from gpucnn.machine import openblas, processor
+from gpucnn.machine import processor
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.evaluation import Batches
@@ -327,7 +327,6 @@ def _work(connection: Connection, rank: int, memory: _Memory) -> None:
     """Be a worker: until the connection closes, compute what comes and answer."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the first process decides what they mean
-    openblas.use_one_thread()
     with suppress(EOFError, OSError):  # the first process is done, or gone
         told, answered = memory.told[rank], memory.answered[rank]
         part = _caught(_make_part, _receive(connection, told), rank, memory)
@@ -335,8 +334,9 @@ def _work(connection: Connection, rank: int, memory: _Memory) -> None:
             _send(connection, part, answered)
             return
         _send(connection, None, answered)
-        while True:
-            _send(connection, _caught(part.compute, *_receive(connection, told)), answered)
+        with part.model.backend.limit_threads():
+            while True:
+                _send(connection, _caught(part.compute, *_receive(connection, told)), answered)
 
 
 def _send(connection: Connection, message: Any, counts: NDArray[np.int64]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,6 +77,13 @@ class Arrays(Checks, ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
+
+    def limit_threads(self) -> AbstractContextManager[None]:
+        """Return a context in which the libraries of the host use as many threads as pay.
+
+        It may be entered again within, and by several threads at once.
+        """
+        return nullcontext()
 
     def steps_per_launch(self, multiply_adds: float) -> int:
         """Return how many steps of ``multiply_adds`` each one launch of captured work may hold.

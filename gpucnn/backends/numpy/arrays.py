@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, host_array
+from gpucnn.backends.numpy.threads import one_thread
 from gpucnn.errors import DataError, SettingError
 
 
@@ -46,6 +47,9 @@ class NumpyArrays(Arrays):
 
     def synchronize(self) -> None:
         pass
+
+    def limit_threads(self) -> AbstractContextManager[None]:
+        return one_thread()
 
     def _check_within(self, op: str, name: str, indices: Array, count: int, what: str) -> None:
         unsigned = indices.view(np.uint64)  # where what is negative is greater than any index
