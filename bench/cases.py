@@ -45,7 +45,7 @@ class Case:
             return rng.integers(0, 256, shape, np.uint8)
         if name == "indices":
             return rng.integers(0, 10_000, shape)
-        if name in ("step", "flag"):
+        if name in ("step", "failed_step"):
             return np.full(shape, int(name == "step"))
         if name == "totals":
             return np.zeros(shape)
@@ -194,7 +194,7 @@ CASES: dict[str, Case] = {
     ),
     "check_finite 61,706": Case(
         "check_finite",
-        {"flag": (1,), "loss": (), "grads": _PARAMETERS, "step": (1,)},
+        {"failed_step": (1,), "loss": (), "grads": _PARAMETERS, "step": (1,)},
         backward=False,
         work=61_706,
     ),

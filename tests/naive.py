@@ -716,9 +716,9 @@ def all_finite(array: Array) -> bool:
     return all(math.isfinite(value) for value in array.flat)
 
 
-def check_finite(flag: Array, loss: Array, grads: Array, step: Array) -> None:
-    if flag[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
-        flag[0] = step[0]
+def check_finite(failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
+    if failed_step[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
+        failed_step[0] = step[0]
 
 
 def sgd_step(
@@ -729,9 +729,9 @@ def sgd_step(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
-    flag: Array | None = None,
+    failed_step: Array | None = None,
 ) -> None:
-    if flag is not None and flag[0] != 0:
+    if failed_step is not None and failed_step[0] != 0:
         return
     for index in np.ndindex(*param.shape):
         slope = float(grad[index]) + weight_decay * float(param[index])
@@ -749,9 +749,9 @@ def adam_step(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
-    flag: Array | None = None,
+    failed_step: Array | None = None,
 ) -> None:
-    if flag is not None and flag[0] != 0:
+    if failed_step is not None and failed_step[0] != 0:
         return
     (first, second), (step_size, correction, shrink) = betas, map(float, rates)
     for index in np.ndindex(*param.shape):

@@ -396,20 +396,25 @@ def finite(name: str, shape: Shape, values: Values = normal) -> Case:
 def guard(
     name: str, size: int, values: Values = normal, loss: float = 1.5, already: int = 0
 ) -> Case:
-    """A row of check_finite, the flag being ``already`` set or 0."""
+    """A row of check_finite, ``failed_step`` being ``already`` set or 0."""
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        flag, value = np.array([already]), np.array(loss, np.float32)
-        return {"flag": flag, "loss": value, "grads": values(rng, size), "step": np.array([7])}
+        failed_step, value = np.array([already]), np.array(loss, np.float32)
+        return {
+            "failed_step": failed_step,
+            "loss": value,
+            "grads": values(rng, size),
+            "step": np.array([7]),
+        }
 
     return Case("check_finite", name, make)
 
 
-def sgd(name: str, shape: Shape, lr: float, flag: int | None = None, **options: Any) -> Case:
+def sgd(name: str, shape: Shape, lr: float, failed_step: int | None = None, **options: Any) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
         arrays["rates"] = np.array([lr], np.float32)
-        return arrays if flag is None else {**arrays, "flag": np.array([flag])}
+        return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
 
     return Case("sgd_step", name, make, options)
 
@@ -419,7 +424,7 @@ def adam(
     shape: Shape,
     grad: Values = normal,
     rates: tuple[float, float, float] = (0.01, 0.5, 1.0),
-    flag: int | None = None,
+    failed_step: int | None = None,
     **options: Any,
 ) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -430,6 +435,6 @@ def adam(
             "exp_avg_sq": grad(rng, *shape) ** 2,
             "rates": np.array(rates, np.float32),
         }
-        return arrays if flag is None else {**arrays, "flag": np.array([flag])}
+        return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
 
     return Case("adam_step", name, make, options)

@@ -235,10 +235,10 @@ def _add_metrics(
 
 
 def _check_finite(
-    flag: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: torch.Tensor
+    failed_step: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: torch.Tensor
 ) -> None:
-    if not flag and not (torch.isfinite(loss) and torch.isfinite(grads).all()):
-        flag.copy_(step)
+    if not failed_step and not (torch.isfinite(loss) and torch.isfinite(grads).all()):
+        failed_step.copy_(step)
 
 
 OTHERS: dict[str, Callable[..., Any]] = {

@@ -1,4 +1,4 @@
-"""Backends: arrays of a device and the operations on them, behind one contract (base.py)."""
+"""Backends: the arrays of a device and the operations on them, with one contract for all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,30 @@ def get_backend(
     notify: Callable[[], None] | None = None,
     precision: str = "ieee",
 ) -> Backend:
-    """Return the backend called ``name``, computing in ``dtype`` (float32 or float64).
+    """Return a backend by name.
 
-    "cuda" needs an NVIDIA GPU and CuPy, "emulated" runs the same kernels on the CPU and needs g++,
-    "numpy" runs everywhere, and "auto" is CUDA where a kernel runs and NumPy elsewhere. A backend
-    is returned as it is. An unknown name raises SettingError; a backend that this machine cannot
-    have raises BackendError, which says what is missing: no name but "auto" turns into another.
-    ``notify`` is called when kernels have to be compiled, which takes seconds once a machine.
+    Parameters
+    ----------
+    name : {"auto", "numpy", "cuda", "emulated"} or Backend
+        "cuda" requires an NVIDIA GPU and CuPy. "emulated" runs the same kernels on the CPU and
+        requires g++. "numpy" runs everywhere. "auto" is "cuda" if a kernel compiles and runs, else
+        "numpy". A Backend is returned unchanged.
+    dtype : {"float32", "float64"}
+        The floating-point type of all arrays.
+    notify : callable, optional
+        Called before kernels are compiled, which takes seconds and is needed once per machine.
+    precision : {"ieee", "tf32"}
+        "tf32" rounds the operands of large convolutions and linear layers to TF32 for the GPU's
+        tensor cores, as PyTorch's fp32_precision does. It requires float32 and "cuda" or
+        "emulated".
 
-    ``precision`` "tf32" rounds the operands of convolutions and linear layers to TF32 where they
-    are large enough for a GPU's tensor cores, as PyTorch's fp32_precision does; "ieee" never does.
-    It is for float32 and the kernels: elsewhere it raises SettingError, also from "auto".
+    Raises
+    ------
+    SettingError
+        For an unknown name, dtype or precision, or a precision that the backend does not have.
+    BackendError
+        If this machine cannot run the backend; the message says what is missing. Only "auto" falls
+        back to another backend.
     """
     if isinstance(name, Backend):
         return name
@@ -48,7 +61,7 @@ def get_backend(
         from gpucnn import emulator
         from gpucnn.backends.cuda import CudaBackend
 
-        emulator.toolchain.find_compiler()  # says what is missing before anything is computed
+        emulator.toolchain.find_compiler()  # raises if there is none, before anything is computed
         backend = CudaBackend(emulator, dtype, "emulated", notify, precision)
         backend.max_launch_work = 2e7  # about a tenth of a second
         return backend
@@ -60,13 +73,13 @@ def choose_backend(
     notify: Callable[[], None] | None = None,
     precision: str = "ieee",
 ) -> tuple[Backend, str]:
-    """Return the backend that "auto" stands for on this machine, and why."""
+    """Return the backend that "auto" selects on this machine, and the reason."""
     try:
         backend = get_backend("cuda", dtype, notify, precision)
         return backend, "a kernel compiled and ran on the GPU"
     except BackendError as error:
         if precision == "tf32":
             raise SettingError(
-                f"precision tf32 needs CUDA here, and there is none: {error}"
+                f"precision tf32 requires CUDA, which is not available: {error}"
             ) from None
         return NumpyBackend(dtype, precision), f"no CUDA: {error}"

@@ -61,7 +61,7 @@ NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
     "totals": lambda rng: rng.uniform(0, 9, 2),
     "loss": lambda rng: np.asarray(rng.uniform(1, 2)),
     "grads": lambda rng: rng.normal(size=5000),
-    "flag": lambda rng: np.zeros(1, np.int64),
+    "failed_step": lambda rng: np.zeros(1, np.int64),
     "scores": lambda rng: rng.normal(size=(64, 10)),
 }
 ROWS = {"softmax": 100}

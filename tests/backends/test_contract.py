@@ -342,7 +342,7 @@ def test_steps_beyond_the_order_or_the_table(batch: int, count: int, backend: Ba
     table, rates = backend.zeros((3, 1)), backend.zeros((1,))
     indices, target = (backend.zeros((count,), np.int64) for _ in range(2))
     counter[...] = batch
-    with pytest.raises(ShapeError, match=rf"^begin_step: counter\[0\] is {batch}: "):
+    with pytest.raises(ShapeError, match=rf"^begin_step: counter\[0\] is {batch}, but "):
         backend.begin_step(counter, order, labels, table, indices, target, rates, 4)
 
 

@@ -1,16 +1,15 @@
-"""The contract: every operation once, with its meaning, its shapes and its checks.
+"""The contract: the operations of a backend, with their meaning, shapes and argument checks.
 
-An operation means what PyTorch's function of that name means, with its argument names and
-defaults. The public method here checks its arguments and hands them, made uniform, to the method
-of the same name with an underscore, which each backend writes; a backend that lacks one cannot be
-built. So every backend refuses the same input with the same words, and a plan that has checked its
-shapes once may call the underscored methods directly.
+An operation has the meaning, argument names and defaults of PyTorch's function of that name. The
+public method checks its arguments and passes them to the abstract method of the same name with an
+underscore, which every backend implements. A backend without one of them cannot be instantiated.
+All backends therefore refuse the same input with the same message.
 
-Shapes: N samples, C channels, H by W pixels, F features. Feature maps are logically (N, C, H, W)
-wherever a backend puts them in memory; weights are (out, in / groups, kh, kw), transposed
-convolution's (in, out / groups, kh, kw). A gradient has the shape of what it is the gradient of.
-Every operation returns new arrays, but for the optimiser steps, which work in place, and ``out``.
-Refused input raises ArrayError (not this backend's array, or another dtype), ShapeError or
+Shapes: N samples, C channels, H by W pixels, F features. Feature maps are logically (N, C, H, W);
+their memory order is up to the backend. Weights are (out, in / groups, kh, kw), and those of a
+transposed convolution (in, out / groups, kh, kw). A gradient has the shape of its variable.
+Operations return new arrays, except for the optimiser steps, which work in place, and ``out``.
+Invalid arguments raise ArrayError (an array of another library or dtype), ShapeError or
 SettingError.
 """
 
@@ -35,4 +34,4 @@ __all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec"
 
 
 class Backend(Convolution, Pooling, Activations, Linear, Losses, Training, Fusion):
-    """Arrays of one device and the operations on them, in one floating-point type."""
+    """The arrays of one device and the operations on them, in one floating-point dtype."""

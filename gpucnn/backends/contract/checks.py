@@ -1,4 +1,4 @@
-"""The checks of the contract: what is refused, and in which words, the same on every backend."""
+"""Argument checks of the contract, which are the same for every backend."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gpucnn.backends.contract.window import IntOrPair, Window, conv_transpose_wi
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 
 Array: TypeAlias = Any
-"""An array of the backend: numpy.ndarray, cupy.ndarray or the emulator's."""
+"""An array of the backend: a numpy.ndarray, a cupy.ndarray or an array of the emulator."""
 
 Shape = tuple[int | None, ...]
 Reduction = Literal["mean", "sum", "none"]
@@ -20,8 +20,11 @@ ParameterGrads = tuple[Array, Array | None]
 
 
 def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDArray[Any]:
-    """Return ``data`` in host memory: floating-point data as ``floats`` and integers as int64,
-    or as ``dtype``; what would lose numbers, or is none, raises ArrayError.
+    """Return ``data`` as an array in host memory.
+
+    The dtype is ``dtype``, or by default ``floats`` for floating-point data and int64 for integers.
+    Raises ArrayError for data that are not real numbers, and for conversions that could lose
+    values: from floating point to integers, or of integers outside the range of the dtype.
     """
     try:
         array = np.asarray(data)
@@ -31,18 +34,18 @@ def host_array(data: Any, dtype: DTypeLike | None, floats: np.dtype[Any]) -> NDA
         raise ArrayError(f"asarray: {error}") from None
     for kind in (array.dtype, wanted):
         if kind.kind not in "fiub":
-            raise ArrayError(f"asarray takes and makes numbers, not {kind}")
+            raise ArrayError(f"asarray: expected real numbers, got {kind}")
     fits = array.dtype.kind != "f" or wanted.kind == "f"
     if fits and wanted.kind in "iu" and not np.can_cast(array.dtype, wanted) and array.size:
         limits: Any = np.iinfo(wanted)
         fits = limits.min <= int(array.min()) and int(array.max()) <= limits.max
     if not fits:
-        raise ArrayError(f"asarray: {array.dtype} does not become {wanted} without loss")
+        raise ArrayError(f"asarray: cannot convert {array.dtype} to {wanted} without loss")
     return array.astype(wanted, copy=False)
 
 
 def _fits(have: tuple[int, ...], wanted: Shape) -> bool:
-    """Return whether a shape has no 0 and the sizes wanted; a loop, which is faster than all()."""
+    """Return whether ``have`` matches ``wanted`` and contains no 0; a loop is faster than all()."""
     if 0 in have or len(have) != len(wanted):
         return False
     if have == wanted:
@@ -54,7 +57,7 @@ def _fits(have: tuple[int, ...], wanted: Shape) -> bool:
 
 
 class Checks:
-    """Refuses arguments that an operation cannot take, naming the operation and the argument."""
+    """Raises errors that name the operation and the argument."""
 
     array_type: type
     dtype: np.dtype[Any]
@@ -67,7 +70,7 @@ class Checks:
         shape: Shape | None = None,
         dtype: DTypeLike | None = None,
     ) -> None:
-        """Refuse what is not this backend's array of ``shape`` (None: any size) and ``dtype``."""
+        """Raise unless ``array`` is this backend's, of ``shape`` (None: any size) and ``dtype``."""
         wanted = self.dtype if dtype is None else dtype
         is_own: bool = isinstance(array, self.array_type)
         if not is_own:
@@ -87,10 +90,12 @@ class Checks:
         self._check(op, name, array)
         self._check(op, other_name, other, tuple(array.shape))
 
-    def _check_step(self, op: str, param: Array, flag: Array | None, **states: Array) -> None:
+    def _check_step(
+        self, op: str, param: Array, failed_step: Array | None, **states: Array
+    ) -> None:
         self._check(op, "param", param)
-        if flag is not None:
-            self._check(op, "flag", flag, (1,), np.int64)
+        if failed_step is not None:
+            self._check(op, "failed_step", failed_step, (1,), np.int64)
         for name, state in states.items():
             self._check(op, name, state, tuple(param.shape))
 
@@ -100,7 +105,7 @@ class Checks:
         self._check_labels(op, target, scores.shape[1])
 
     def _check_labels(self, op: str, target: Array, classes: int) -> None:
-        """Refuse labels outside the classes, where looking at them costs no wait."""
+        """Raise for labels outside the classes, unless this would wait for a device."""
 
     def _shape(self, op: str, name: str, shape: Sequence[int], ndim: int) -> tuple[int, ...]:
         if len(shape) != ndim or min(shape, default=1) < 1:
@@ -162,34 +167,34 @@ class Checks:
 
 
 def checked_divisor(override: int | None) -> int | None:
-    """Return average pooling's divisor_override, which must not be zero."""
+    """Return ``divisor_override`` of average pooling, which must not be zero."""
     if override == 0:
         raise SettingError("divisor_override must not be zero")
     return override
 
 
 def checked_norm(norm_type: float) -> int:
-    """Return the p of Lp pooling, which must be 1 or 2."""
+    """Return ``norm_type`` of Lp pooling, which must be 1 or 2."""
     if norm_type not in (1, 2):
         raise SettingError(f"norm_type must be 1 or 2, got {norm_type!r}")
     return int(norm_type)
 
 
 def checked_axis(op: str, dim: int, ndim: int) -> int:
-    """Return the axis ``dim``, counted from the front."""
+    """Return the axis ``dim`` as a non-negative number."""
     if not isinstance(dim, int) or not -ndim <= dim < ndim:
         raise SettingError(f"{op}: dim {dim} is not an axis of a {ndim}-dimensional array")
     return dim % ndim
 
 
 def checked_reduction(reduction: Reduction) -> Reduction:
-    """Return the name of a reduction, which must be one of the three."""
+    """Return ``reduction``, which must be "mean", "sum" or "none"."""
     if reduction not in ("mean", "sum", "none"):
         raise SettingError(f'reduction must be "mean", "sum" or "none", got {reduction!r}')
     return reduction
 
 
 def loss_scale(reduction: Reduction, grad: float, count: int) -> float:
-    """Return what the gradient of a loss over ``count`` terms is multiplied by."""
-    grad = float(grad)  # a NumPy number would widen the gradient
+    """Return the factor of each derivative of a loss over ``count`` terms."""
+    grad = float(grad)  # a numpy.float64 would convert a float32 gradient to float64
     return grad / count if checked_reduction(reduction) == "mean" else grad

@@ -5,10 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 
 from gpucnn.backends.contract.arrays import Arrays
-from gpucnn.backends.contract.checks import (
-    Array,
-    ParameterGrads,
-)
+from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.window import IntOrPair, Window
 
 
@@ -29,7 +26,7 @@ class Convolution(Arrays):
     ) -> Array:
         """Cross-correlate (N, C, H, W) with (O, C / groups, kh, kw), giving (N, O, H', W').
 
-        With ``relu``, the result has gone through ``relu``, to the same bits.
+        With ``relu``, the operation is followed by ``relu``; the result has the same bits.
         """
         window = self._conv_window("conv2d", input, weight, bias, stride, padding, dilation, groups)
         return self._conv2d(input, weight, bias, window, groups, bool(relu))
@@ -58,10 +55,10 @@ class Convolution(Arrays):
         input_grad: bool = True,
         out: ParameterGrads | None = None,
     ) -> tuple[Array | None, Array, Array | None]:
-        """Return the gradients of input, weight and bias, ``grad`` being that of the output.
+        """Return the gradients of input, weight and bias; ``grad`` is that of the output.
 
-        The first is None unless ``input_grad``. ``out`` holds arrays to write the other two to;
-        its second is None where there is no bias.
+        Without ``input_grad``, the first is None. ``out`` is a pair of arrays that the other two
+        are written to; its second is None if there is no bias.
         """
         op = "conv2d_backward"
         window = self._conv_window(op, input, weight, None, stride, padding, dilation, groups)
@@ -118,7 +115,7 @@ class Convolution(Arrays):
         input_grad: bool = True,
         out: ParameterGrads | None = None,
     ) -> tuple[Array | None, Array, Array | None]:
-        """Return the gradients of input, weight and bias, as ``conv2d_backward`` does."""
+        """Return the gradients of input, weight and bias; see ``conv2d_backward``."""
         op = "conv_transpose2d_backward"
         window = self._conv_transpose_window(
             op, input, weight, None, stride, padding, output_padding, groups, dilation

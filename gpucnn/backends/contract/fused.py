@@ -1,7 +1,7 @@
-"""Fused operations: what a backend may compute in fewer passes than layer by layer.
+"""Fused operations: sequences of layers that a backend computes in fewer passes.
 
-A model describes its layers in the contract's terms (``LayerSpec``), and each backend recognises
-the sequences that it has a faster way for. What those are is known in the backend alone.
+A model describes its layers in terms of the contract (``LayerSpec``). Each backend recognises the
+sequences for which it has a fused operation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gpucnn.backends.contract.window import Window
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """A layer as backends see it: an operation of the contract on one input shape.
+    """A layer in terms of the contract: an operation and the shapes of its input and output.
 
-    ``op`` is the operation's name, "conv2d", "relu", …; shapes leave out the batch. ``window`` is
-    that of a convolution or pooling.
+    ``op`` is the name of the operation, such as "conv2d". Shapes do not include the batch.
+    ``window`` is that of a convolution or pooling.
     """
 
     op: str
@@ -32,16 +32,17 @@ class LayerSpec:
 
 
 class FusedLayers(Protocol):
-    """Several layers as one operation, with memory of its own for one batch size.
+    """Several layers as one operation, with buffers for one batch size.
 
-    ``backward`` belongs to the last ``forward``, and no two threads share the memory.
+    ``backward`` refers to the last ``forward``. An instance must not be used by several threads at
+    the same time.
     """
 
     def forward(self, input: Array, weight: Array, bias: Array | None) -> Array:
         """Return the output, a new array."""
 
     def backward(self, grad: Array, input_grad: bool, out: ParameterGrads) -> Array | None:
-        """Return the last input's gradient, None unless asked for; write the others to ``out``."""
+        """Return the gradient of the input if ``input_grad``; write the others to ``out``."""
 
 
 @dataclass(frozen=True)
@@ -74,33 +75,35 @@ class StepArrays:
 
 
 class FusedGradients(Protocol):
-    """Everything from a batch's images to a network's gradients, for one batch size."""
+    """The gradients of a network as one operation, for one batch size."""
 
     def set_grads(self, arrays: StepArrays) -> None:
-        """Write ``arrays.grads``, as ``gather_images``, the layers and the loss would.
+        """Write ``arrays.grads``, and update ``totals`` and ``failed_step``.
 
-        And update ``totals`` as ``add_metrics`` and ``failed_step`` as ``check_finite`` would.
+        The results are those of ``gather_images``, the layers, the loss, ``add_metrics`` and
+        ``check_finite``.
         """
 
 
 class Fusion(Arrays):
-    """The questions that a model asks a backend; by default the answer is no."""
+    """Fused operations; by default a backend has none."""
 
     def fuse_layers(
         self, layers: Sequence[LayerSpec], samples: int, training: bool = True
     ) -> FusedLayers | None:
-        """Return ``layers``, one after the other, as one operation; None where that is no faster.
+        """Return consecutive ``layers`` as one operation, or None if the backend has none.
 
-        The first layer has the parameters. ``samples`` is the batch size. There is a ``backward``
-        only if made for ``training``.
+        Only the first layer has parameters. ``samples`` is the batch size. ``backward`` requires
+        ``training``.
         """
         return None
 
     def fuse_gradients(
         self, layers: Sequence[LayerSpec], loss: str, samples: int
     ) -> FusedGradients | None:
-        """Return the gradients of a whole network as one operation, or None.
+        """Return the gradients of a network as one operation, or None if the backend has none.
 
-        ``loss`` is the operation whose mean over the ``samples`` of a batch is minimised.
+        ``loss`` is the name of the loss operation, with reduction "mean". ``samples`` is the batch
+        size.
         """
         return None

@@ -1,4 +1,4 @@
-"""Linear layers."""
+"""Linear layers and flattening."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from gpucnn.backends.contract.arrays import Arrays
-from gpucnn.backends.contract.checks import (
-    Array,
-    ParameterGrads,
-)
+from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.errors import ShapeError
 
 
 class Linear(Arrays):
-    """Linear layers, and flattening."""
+    """Linear layers and flattening."""
 
     def linear(
         self, input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False
     ) -> Array:
-        """Return x wᵀ + b: (N, F) with (O, F) gives (N, O); ``relu`` as for ``conv2d``."""
+        """Return x wᵀ + b of x (N, F) and w (O, F), as (N, O); ``relu`` as in ``conv2d``."""
         self._check("linear", "input", input, (None, None))
         self._check("linear", "weight", weight, (None, input.shape[1]))
         if bias is not None:
@@ -39,7 +36,7 @@ class Linear(Arrays):
         input_grad: bool = True,
         out: ParameterGrads | None = None,
     ) -> tuple[Array | None, Array, Array | None]:
-        """Return the gradients of input, weight and bias, as ``conv2d_backward`` does."""
+        """Return the gradients of input, weight and bias; see ``conv2d_backward``."""
         op = "linear_backward"
         self._check(op, "input", input, (None, None))
         self._check(op, "weight", weight, (None, input.shape[1]))
@@ -53,14 +50,14 @@ class Linear(Arrays):
     ) -> Array | None: ...
 
     def flatten(self, input: Array) -> Array:
-        """Return (N, ...) as (N, product of the rest), a view where memory order allows one."""
+        """Return (N, ...) as (N, product of the rest), as a view if the memory order permits."""
         self._check("flatten", "input", input)
         if not input.ndim:
             raise ShapeError("flatten: input must have shape (N, ...), got ()")
         return self._reshape(input, (input.shape[0], math.prod(input.shape[1:])))
 
     def flatten_backward(self, grad: Array, input_shape: Sequence[int]) -> Array:
-        """Return ``grad`` in the shape that was flattened."""
+        """Return ``grad`` in the shape of the input."""
         op = "flatten_backward"
         shape = self._shape(op, "input_shape", input_shape, max(len(input_shape), 1))
         self._check(op, "grad", grad, (shape[0], math.prod(shape[1:])))
@@ -68,4 +65,4 @@ class Linear(Arrays):
 
     @abstractmethod
     def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
-        """Reshape all axes but the first, which keeps its size."""
+        """Return ``input`` in ``shape``; the size of the first axis does not change."""

@@ -1,7 +1,7 @@
-"""The contract's operations by name: what each takes, and what its results are called.
+"""The operations of the contract by name, with their parameters and the names of their results.
 
-``gpucnn check``, the tests and the benchmarks go through this list, so that an operation is
-declared in one place: as a method of its family.
+``gpucnn check``, the tests and the benchmarks iterate over them, so that an operation is declared
+only as a method of its family.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FAMILIES: tuple[type, ...] = (Convolution, Pooling, Activations, Linear, Losses,
 
 @dataclass(frozen=True)
 class Operation:
-    """A public method of the contract that computes, and its backward if it has one."""
+    """An operation of the contract, and its backward if it has one."""
 
     name: str
     parameters: Mapping[str, inspect.Parameter]
@@ -32,17 +32,17 @@ class Operation:
 
     @property
     def is_loss(self) -> bool:
-        """Whether ``grad`` of the backward is one number, and not an array like the output."""
+        """Whether ``grad`` of the backward is a number, and not an array like the output."""
         return (
             self.backward is not None
             and self.backward.parameters["grad"].default is not inspect.Parameter.empty
         )
 
     def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a call returned by name; where that is None, the arrays that it changed.
+        """Return the results of a call by name; for None, the array arguments of the call.
 
-        A forward operation returns "output" and perhaps "indices", a backward the gradients of
-        "input", "weight" and "bias".
+        The results of a forward operation are "output" and optionally "indices". Those of a
+        backward are the gradients of "input", "weight" and "bias".
         """
         if results is None:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
@@ -54,7 +54,7 @@ class Operation:
 
 @cache
 def operations() -> dict[str, Operation]:
-    """Return all operations but the backward ones, which belong to their forward, by name."""
+    """Return the forward operations by name."""
     methods = {
         name: method
         for family in FAMILIES
@@ -74,7 +74,7 @@ def operations() -> dict[str, Operation]:
 
 
 def operation(name: str) -> Operation:
-    """Return an operation by its name, a backward one as well."""
+    """Return a forward or backward operation by name."""
     found = operations()[name.removesuffix("_backward")]
     if found.name == name:
         return found

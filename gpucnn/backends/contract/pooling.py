@@ -9,11 +9,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends.contract.arrays import Arrays
-from gpucnn.backends.contract.checks import (
-    Array,
-    checked_divisor,
-    checked_norm,
-)
+from gpucnn.backends.contract.checks import Array, checked_divisor, checked_norm
 from gpucnn.backends.contract.window import IntOrPair, Window, pool_window
 
 PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
@@ -33,10 +29,10 @@ class Pooling(Arrays):
         ceil_mode: bool = False,
         return_indices: bool = False,
     ) -> Any:
-        """Return the greatest element of each window, and where it lies if ``return_indices``.
+        """Return the maximum of each window, and with ``return_indices`` also its index.
 
-        Indices are int64 into the flattened H by W plane. The first of equal elements in
-        row-major order wins, and a NaN wins over any number.
+        Indices are int64 and refer to the flattened H by W plane. Of equal elements the first in
+        row-major order is the maximum, and NaN is greater than any number.
         """
         self._check("max_pool2d", "input", input, (None,) * 4)
         window = pool_window(
@@ -63,10 +59,10 @@ class Pooling(Arrays):
         *,
         relu_output: Array | None = None,
     ) -> Array:
-        """Return the gradient of the input: each output's goes to the element it was taken from.
+        """Return the gradient of the input: ``grad`` added at ``indices``, zero elsewhere.
 
-        ``relu_output`` is the pooling's output, given where its input came through ``relu``: what
-        that cut off gets no gradient, as ``relu_backward`` would have it.
+        With ``relu_output``, the output of this pooling, ``relu_backward`` is included: elements
+        where it is not positive get no gradient. This is for a pooling whose input is a ``relu``.
         """
         op = "max_pool2d_backward"
         samples, channels, height, width = self._shape(op, "input_shape", input_shape, 4)
@@ -96,8 +92,8 @@ class Pooling(Arrays):
     ) -> Array:
         """Return the mean of each window.
 
-        The divisor counts the window's elements inside the input and its padding, or inside the
-        input alone unless ``count_include_pad``, or is ``divisor_override``.
+        The divisor is ``divisor_override`` if given. Otherwise it is the number of elements of the
+        window inside the input and, with ``count_include_pad``, its padding.
         """
         options = (kernel_size, stride, padding, ceil_mode)
         divisor = checked_divisor(divisor_override)
@@ -139,7 +135,7 @@ class Pooling(Arrays):
         padding: IntOrPair = 0,
         ceil_mode: bool = False,
     ) -> Array:
-        """Return the sum of each window: average pooling with a divisor of 1."""
+        """Return the sum of each window, which is average pooling with a divisor of 1."""
         options = (kernel_size, stride, padding, ceil_mode)
         return self._checked_avg_pool("sum_pool2d", input, options, True, 1)
 
@@ -189,10 +185,10 @@ class Pooling(Arrays):
         stride: IntOrPair | None = None,
         ceil_mode: bool = False,
     ) -> Array:
-        """Return (sum of x^p)^(1/p) of each window, p being ``norm_type``, 1 or 2.
+        """Return (sum of x^p)^(1/p) of each window, where p is ``norm_type``, 1 or 2.
 
-        As in PyTorch, p = 1 is the plain sum, signs kept, and a window that ``ceil_mode`` lets hang
-        over the edge counts as if its mean went on outside.
+        As in PyTorch, p = 1 is the sum without absolute values, and the sum of a window that
+        extends past the input (``ceil_mode``) is scaled to the full number of elements.
         """
         self._check("lp_pool2d", "input", input, (None,) * 4)
         window = pool_window(input.shape[2:], kernel_size, stride, 0, 1, bool(ceil_mode))
@@ -211,7 +207,7 @@ class Pooling(Arrays):
         stride: IntOrPair | None = None,
         ceil_mode: bool = False,
     ) -> Array:
-        """Return the gradient of the input: zero where p = 2 and the window's sum is zero."""
+        """Return the gradient of the input, which for p = 2 is zero where the output is zero."""
         op = "lp_pool2d_backward"
         self._check(op, "input", input, (None,) * 4)
         window = pool_window(input.shape[2:], kernel_size, stride, 0, 1, bool(ceil_mode))

@@ -1,4 +1,4 @@
-"""What a training step needs beside a network."""
+"""Batches, metrics and optimiser steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from abc import abstractmethod
 import numpy as np
 
 from gpucnn.backends.contract.arrays import Arrays
-from gpucnn.backends.contract.checks import (
-    Array,
-)
+from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 
 
@@ -17,7 +15,7 @@ class Training(Arrays):
     """Batches, metrics and optimiser steps."""
 
     def one_hot(self, target: Array, num_classes: int) -> Array:
-        """Return (N, num_classes) of the backend's dtype: 1 at each sample's class, else 0."""
+        """Return (N, num_classes) of the backend's dtype: 1 at each target, 0 elsewhere."""
         self._check("one_hot", "target", target, (None,), np.int64)
         return self._one_hot(target, check_integer("one_hot: num_classes", num_classes, 1))
 
@@ -35,14 +33,16 @@ class Training(Arrays):
         rates: Array,
         batch_size: int,
     ) -> None:
-        """Set what is new in a training step, from ``counter``, int64 (2,), and go on counting.
+        """Write the inputs of the next training step, and advance ``counter``.
 
-        ``counter`` holds b, the batches begun in the epoch, and the steps begun in the run; both
-        are one more afterwards. ``indices`` (count,) become order[b * batch_size:][:count], the
-        next batch's images, ``target`` (count,) their ``labels`` (M,), all of them int64, and
-        ``rates`` (K,) the row b of ``table`` (steps, K). So a step that reads these arrays can be
-        repeated without the host. Beyond order and table NumPy raises ShapeError; a device, which
-        nobody waits for, sets indices and targets of -1 and rates of NaN, which show in the loss.
+        ``counter``, int64 (2,), holds the number b of batches in this epoch so far, and the number
+        of steps in this run so far; both are incremented. ``indices`` (n,) is set to
+        order[b * batch_size:][:n], ``target`` (n,) to the ``labels`` (M,) of these images, and
+        ``rates`` (K,) to row b of ``table`` (steps, K). Integers are int64.
+
+        A training step that reads these arrays can be replayed without the host. If b is outside
+        ``order`` or ``table``, NumPy raises ShapeError. A device does not wait: it sets indices and
+        targets to -1 and rates to NaN, so that the loss becomes NaN.
         """
         op = "begin_step"
         self._check(op, "counter", counter, (2,), np.int64)
@@ -69,10 +69,10 @@ class Training(Arrays):
     ) -> None: ...
 
     def gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
-        """Return images[indices] times ``scale`` plus ``shift``.
+        """Return images[indices] times ``scale`` plus ``shift``, (N, C, H, W).
 
-        ``images`` (M, C, H, W) are uint8, ``indices`` (N,) int64, and scale and shift (C,) are of
-        the backend's dtype, so that a batch is (N, C, H, W) of that dtype.
+        ``images`` is uint8 (M, C, H, W), ``indices`` int64 (N,), and ``scale`` and ``shift`` (C,).
+        The result has the backend's dtype.
         """
         op = "gather_images"
         self._check(op, "images", images, (None,) * 4, np.uint8)
@@ -87,7 +87,7 @@ class Training(Arrays):
     ) -> Array: ...
 
     def gather_labels(self, labels: Array, indices: Array) -> Array:
-        """Return labels[indices], (N,); all are int64."""
+        """Return labels[indices], (N,); all three are int64."""
         self._check("gather_labels", "labels", labels, (None,), np.int64)
         self._check("gather_labels", "indices", indices, (None,), np.int64)
         return self._gather_labels(labels, indices)
@@ -96,10 +96,10 @@ class Training(Arrays):
     def _gather_labels(self, labels: Array, indices: Array) -> Array: ...
 
     def add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
-        """Add N times ``loss`` and the number of right classes to ``totals`` (2,) of float64.
+        """Add N times ``loss`` and the number of correct samples to ``totals``, float64 (2,).
 
-        ``loss`` is the mean over the N rows of ``scores`` (N, C); a row's class is the first of its
-        greatest scores, and a row with a NaN is never right. Nothing waits for the device.
+        ``loss`` is the mean loss of the N rows of ``scores`` (N, C). The predicted class of a row
+        is the first of its greatest scores; a row with a NaN is never correct.
         """
         self._check("add_metrics", "totals", totals, (2,), np.float64)
         self._check("add_metrics", "loss", loss, ())
@@ -110,30 +110,31 @@ class Training(Arrays):
     def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None: ...
 
     def all_finite(self, array: Array) -> bool:
-        """Return whether no element is NaN or infinite; waits for the device."""
+        """Return whether no element is NaN or infinite. Waits for the device."""
         self._check("all_finite", "array", array)
         return self._all_finite(array)
 
     @abstractmethod
     def _all_finite(self, array: Array) -> bool: ...
 
-    def check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
-        """Write ``step`` to ``flag`` if that is 0 and a loss or gradient is not finite.
+    def check_finite(self, failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
+        """Set ``failed_step`` to ``step`` if it is 0 and ``loss`` or ``grads`` is NaN or infinite.
 
-        Both are int64 (1,), and ``loss`` is of shape (). An optimiser step that is given a flag
-        that is not 0 does nothing: so a run stops before the weights take in what is not a number,
-        and nothing waits.
+        ``failed_step`` and ``step`` are int64 (1,), and ``loss`` has shape (). An optimiser step
+        with a ``failed_step`` other than 0 does nothing, so the weights stay finite without waiting
+        for the device.
         """
-        self._check("check_finite", "flag", flag, (1,), np.int64)
+        self._check("check_finite", "failed_step", failed_step, (1,), np.int64)
         self._check("check_finite", "loss", loss, ())
         self._check("check_finite", "grads", grads, (None,))
         self._check("check_finite", "step", step, (1,), np.int64)
-        self._check_finite(flag, loss, grads, step)
+        self._check_finite(failed_step, loss, grads, step)
 
     @abstractmethod
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None: ...
+    def _check_finite(self, failed_step: Array, loss: Array, grads: Array, step: Array) -> None: ...
 
-    # What changes from step to step is in ``rates``, an array, so that a step can be repeated.
+    # Values that change from step to step are in the array ``rates``, so that captured steps can be
+    # replayed. With a ``failed_step``, int64 (1,), other than 0, a step does nothing.
 
     def sgd_step(
         self,
@@ -144,18 +145,19 @@ class Training(Arrays):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
-        flag: Array | None = None,
+        failed_step: Array | None = None,
     ) -> None:
-        """One step of ``torch.optim.SGD`` in place, λ being ``weight_decay`` and μ the momentum.
+        """Do one step of ``torch.optim.SGD`` in place.
 
-        g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``. ``rates`` (1,) is
-        (lr,): ``gpucnn.optim.SGD.rates``.
+        g = grad + λp; v = μv + g; p -= lr v, or lr (g + μv) with ``nesterov``, where p is the
+        parameter, v the velocity, μ the momentum and λ the weight decay. ``rates`` (1,) is (lr,):
+        see ``gpucnn.optim.SGD.rates``.
         """
-        self._check_step("sgd_step", param, flag, grad=grad, velocity=velocity)
+        self._check_step("sgd_step", param, failed_step, grad=grad, velocity=velocity)
         self._check("sgd_step", "rates", rates, (1,))
-        # Plain floats: a NumPy number would widen the arithmetic of float32 arrays.
+        # A numpy.float64 would convert float32 arrays to float64.
         settings = float(momentum), float(weight_decay), bool(nesterov)
-        self._sgd_step(param, grad, velocity, rates, *settings, flag)
+        self._sgd_step(param, grad, velocity, rates, *settings, failed_step)
 
     @abstractmethod
     def _sgd_step(
@@ -167,7 +169,7 @@ class Training(Arrays):
         momentum: float,
         weight_decay: float,
         nesterov: bool,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None: ...
 
     def adam_step(
@@ -180,21 +182,21 @@ class Training(Arrays):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
-        flag: Array | None = None,
+        failed_step: Array | None = None,
     ) -> None:
-        """One step of ``torch.optim.Adam`` in place.
+        """Do one step of ``torch.optim.Adam`` or ``AdamW`` in place.
 
-        ``rates`` (3,) is what depends on the number t of the step, from 1 on, and on its learning
-        rate: lr / (1 - β₁ᵗ), sqrt(1 - β₂ᵗ), and what the parameters are multiplied by beforehand, 1
-        or, for AdamW with its decay λ, 1 - lr λ: ``gpucnn.optim.Adam.rates``.
+        ``rates`` (3,) is (lr / (1 - β₁ᵗ), sqrt(1 - β₂ᵗ), shrink), where t is the number of the
+        step, from 1. Parameters are first multiplied by ``shrink``, which is 1 for Adam and 1 - lr
+        λ for AdamW: see ``gpucnn.optim.Adam.rates``.
         """
         self._check_step(
-            "adam_step", param, flag, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq
+            "adam_step", param, failed_step, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq
         )
         self._check("adam_step", "rates", rates, (3,))
         decay = float(betas[0]), float(betas[1])
         settings = decay, float(eps), float(weight_decay)
-        self._adam_step(param, grad, exp_avg, exp_avg_sq, rates, *settings, flag)
+        self._adam_step(param, grad, exp_avg, exp_avg_sq, rates, *settings, failed_step)
 
     @abstractmethod
     def _adam_step(
@@ -207,5 +209,5 @@ class Training(Arrays):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None: ...

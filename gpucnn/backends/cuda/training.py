@@ -1,4 +1,4 @@
-"""What a training step needs beside a network."""
+"""Batches, metrics and optimiser steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.training import Training
 from gpucnn.backends.cuda.arrays import CudaArrays
-from gpucnn.backends.cuda.grids import (
-    count_parts,
-)
+from gpucnn.backends.cuda.grids import count_parts
 
 
 class CudaTraining(CudaArrays, Training):
@@ -65,9 +63,9 @@ class CudaTraining(CudaArrays, Training):
         self._kernels.launch("finite_flags", parts, array, flags, array.size)
         return bool(self._xp.asnumpy(flags).all())
 
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
+    def _check_finite(self, failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
         parts = count_parts(grads.size)
-        self._kernels.launch("check_finite", parts, flag, loss, grads, step, grads.size)
+        self._kernels.launch("check_finite", parts, failed_step, loss, grads, step, grads.size)
 
     def _sgd_step(
         self,
@@ -78,11 +76,11 @@ class CudaTraining(CudaArrays, Training):
         momentum: float,
         weight_decay: float,
         nesterov: bool,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None:
         self._kernels.launch_each(
             "sgd_step",
-            param.size, param, grad, velocity, rates, flag, param.size,
+            param.size, param, grad, velocity, rates, failed_step, param.size,
             momentum, weight_decay, nesterov,
         )  # fmt: skip
 
@@ -96,11 +94,11 @@ class CudaTraining(CudaArrays, Training):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None:
         first, second = betas
         self._kernels.launch_each(
             "adam_step",
-            param.size, param, grad, exp_avg, exp_avg_sq, rates, flag, param.size,
+            param.size, param, grad, exp_avg, exp_avg_sq, rates, failed_step, param.size,
             first, 1 - first, second, 1 - second, eps, weight_decay,
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""The NumPy backend: every operation on the CPU, with nothing but NumPy.
+"""The NumPy backend: every operation on the CPU, using only NumPy.
 
-Feature maps lie in memory with the batch innermost, as (C, H, W, N), and are handed out as
-(N, C, H, W) views: a shifted window is then made of long contiguous runs, whatever the kernel's
-size. Any strides are read rightly; arrays that this backend made are read without a copy.
+Feature maps are stored as (C, H, W, N), with the batch innermost, and returned as (N, C, H, W)
+views. A shifted window is then made of long contiguous runs for any kernel size. Arrays of any
+strides are accepted; those in this memory order are used without a copy.
 """
 
 from gpucnn.backends.contract import Backend

@@ -20,7 +20,7 @@ class NumpyArrays(Arrays):
 
     name = "numpy"
     asynchronous = False
-    thread_parallel = True  # NumPy lets other threads go on while it computes
+    thread_parallel = True  # NumPy releases the global interpreter lock while it computes
     array_type = np.ndarray
 
     def __init__(self, dtype: DTypeLike = "float32", precision: str = "ieee") -> None:
@@ -52,7 +52,7 @@ class NumpyArrays(Arrays):
         return one_thread()
 
     def _check_within(self, op: str, name: str, indices: Array, count: int, what: str) -> None:
-        unsigned = indices.view(np.uint64)  # where what is negative is greater than any index
+        unsigned = indices.view(np.uint64)  # negative numbers become larger than any index
         if np.maximum.reduce(unsigned) >= count:
             where = int((unsigned >= count).argmax())
             raise DataError(
@@ -61,11 +61,11 @@ class NumpyArrays(Arrays):
 
 
 def _keep_freed_memory() -> None:
-    """Have up to 64 MiB of freed memory serve the next arrays, and not go back to the system.
+    """Make the C library reuse up to 64 MiB of freed memory instead of returning it to the system.
 
-    The GNU C library learns this from the greatest block that it has seen freed, of 32 MiB at
-    most: here one that is never touched. Without it the pages of some arrays, depending on what
-    came before, are made anew at every call, which can take twice as long as the operation.
+    The GNU C library adapts its threshold to the largest block freed so far, of at most 32 MiB:
+    here one that is never written. Otherwise the pages of some arrays are mapped again at each
+    call, which can take twice as long as the operation.
     """
     with suppress(MemoryError):
         np.empty((32 << 20) - (1 << 16), np.uint8)

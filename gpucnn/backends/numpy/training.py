@@ -1,4 +1,4 @@
-"""What a training step needs beside a network."""
+"""Batches, metrics and optimiser steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.training import Training
 from gpucnn.backends.numpy.arrays import NumpyArrays
-from gpucnn.backends.numpy.windows import (
-    batch_first,
-    batch_last,
-)
+from gpucnn.backends.numpy.windows import batch_first, batch_last
 from gpucnn.errors import ShapeError
 
 
@@ -33,24 +30,24 @@ class NumpyTraining(NumpyArrays, Training):
         batch_size: int,
     ) -> None:
         batch = int(counter[0])
-        picked = order[max(batch, 0) * batch_size :][: indices.size]
-        if not 0 <= batch < len(table) or picked.size < indices.size:
+        batch_indices = order[max(batch, 0) * batch_size :][: indices.size]
+        if not 0 <= batch < len(table) or batch_indices.size < indices.size:
             raise ShapeError(
-                f"begin_step: counter[0] is {batch}: {indices.size} images from "
-                f"{batch * batch_size} on are not within an order of {order.size}, or the table of "
-                f"{len(table)} has no such row"
+                f"begin_step: counter[0] is {batch}, but the table has {len(table)} rows, and the "
+                f"order {order.size} elements, of which {indices.size} are needed from "
+                f"{batch * batch_size}"
             )
         rates[...] = table[batch]
-        indices[...] = picked
+        indices[...] = batch_indices
         self._check_within("begin_step", "indices", indices, labels.size, "labels")
         np.take(labels, indices, out=target)
         counter += 1
 
     def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
         self._check_within("gather_images", "indices", indices, len(images), "images")
-        # Bytes are turned batch innermost before they become floats: a quarter of the traffic.
-        picked = batch_last(images[indices])
-        batch = np.multiply(picked, scale[:, None, None, None], dtype=self.dtype)
+        # Transposing bytes rather than floats takes a quarter of the memory traffic.
+        pixels = batch_last(images[indices])
+        batch = np.multiply(pixels, scale[:, None, None, None], dtype=self.dtype)
         batch += shift[:, None, None, None]
         return batch_first(batch)
 
@@ -59,16 +56,16 @@ class NumpyTraining(NumpyArrays, Training):
         return labels[indices]
 
     def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
-        chosen = scores.argmax(1)  # the first NaN, where there is one
-        right = (chosen == target) & ~np.isnan(scores[np.arange(target.size), chosen])
-        totals += float(loss) * target.size, np.count_nonzero(right)
+        predicted = scores.argmax(1)  # the first NaN, if there is one
+        correct = (predicted == target) & ~np.isnan(scores[np.arange(target.size), predicted])
+        totals += float(loss) * target.size, np.count_nonzero(correct)
 
     def _all_finite(self, array: Array) -> bool:
         return bool(np.isfinite(array).all())
 
-    def _check_finite(self, flag: Array, loss: Array, grads: Array, step: Array) -> None:
-        if not flag[0] and not (np.isfinite(loss) and np.isfinite(grads).all()):
-            flag[0] = step[0]
+    def _check_finite(self, failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
+        if not failed_step[0] and not (np.isfinite(loss) and np.isfinite(grads).all()):
+            failed_step[0] = step[0]
 
     def _sgd_step(
         self,
@@ -79,9 +76,9 @@ class NumpyTraining(NumpyArrays, Training):
         momentum: float,
         weight_decay: float,
         nesterov: bool,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None:
-        if flag is not None and flag[0]:
+        if failed_step is not None and failed_step[0]:
             return
         if weight_decay:
             grad = grad + weight_decay * param
@@ -100,9 +97,9 @@ class NumpyTraining(NumpyArrays, Training):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None:
-        if flag is not None and flag[0]:
+        if failed_step is not None and failed_step[0]:
             return
         step_size, correction, shrink = map(float, rates)
         if weight_decay:
@@ -110,7 +107,7 @@ class NumpyTraining(NumpyArrays, Training):
         if shrink != 1:
             param *= shrink
         first, second = betas
-        work = grad - exp_avg  # one array for whatever is worked out on the way
+        work = grad - exp_avg  # the array for all intermediate results
         work *= 1 - first
         exp_avg += work
         _flush(exp_avg)
@@ -118,7 +115,7 @@ class NumpyTraining(NumpyArrays, Training):
         work *= 1 - second
         exp_avg_sq *= second
         exp_avg_sq += work
-        # step_size m over (sqrt(v) / correction + eps), both multiplied by ``correction``.
+        # step_size * m / (sqrt(v) / correction + eps), with both sides multiplied by correction.
         np.sqrt(exp_avg_sq, out=work)
         work += eps * correction
         np.divide(exp_avg, work, out=work)
@@ -127,10 +124,10 @@ class NumpyTraining(NumpyArrays, Training):
 
 
 def _flush(state: Array) -> None:
-    """Keep a state whose gradient stays zero from decaying to what is too small to be normal.
+    """Round subnormal numbers, which processors compute slowly, to zero in place.
 
-    Processors are slow with such numbers. What is small against 1e-25 is rounded to a multiple of
-    its precision, far below anything that could change a weight.
+    A state decays towards them while its gradient is zero. Adding and subtracting a number rounds
+    to multiples of its precision, which are far below anything that could change a weight.
     """
     tiny = state.dtype.type(1e-25 if state.dtype == np.float32 else 1e-280)
     state += tiny
