@@ -118,7 +118,21 @@ def test_a_label_outside_the_classes(name, wrong):
     assert str(caught.value) == f"{name} label 2 is {wrong}, expected 0 to 3 (4 classes)"
 
 
-# hold_out
+# --- repr ---------------------------------------------------------------------------------------
+
+
+def test_reprs_fit_on_a_line():
+    few = Split(np.zeros((4, 3, 8, 9), np.uint8), np.array([2, 1, 3, 1]))
+    classes = ("cat", "dog", "horse", "x" * 40, "zebra")
+    made = Data(few, few.limit(1), classes, "pets")
+    assert repr(few) == "<Split: 4 images of shape (3, 8, 9), labels 1 to 3>"
+    assert repr(made) == (
+        "<Data 'pets': 4 training and 1 test images of shape (3, 8, 9), 5 classes"
+        " ('cat', 'dog', 'horse', 'xxxxxxxxxxxx...xxxxxxxxxxxxx', ...)>"
+    )
+
+
+# --- hold_out -----------------------------------------------------------------------------------
 
 
 def rows(part):
@@ -161,7 +175,7 @@ def test_hold_out_with_a_negative_seed():
         data().hold_out(3, -1)
 
 
-# statistics
+# --- statistics ---------------------------------------------------------------------------------
 
 
 @given(
@@ -195,7 +209,7 @@ def test_a_constant_channel_has_std_one():
     assert Data(made, made, ("a",), "toy").statistics() == ((0.0, 0.2), (1.0, 1.0))
 
 
-# fingerprint
+# --- fingerprint --------------------------------------------------------------------------------
 
 
 def test_the_fingerprint_is_of_the_training_split():
