@@ -1,7 +1,7 @@
-"""The operations that ``ops`` times: sizes, inputs, and how each is called.
+"""The operations that ``ops`` and ``gpu_ops`` time: sizes, inputs, and how each is called.
 
-A call has the same name and arguments on every side, for the contract's are PyTorch's. Sizes are
-LeNet-5's with a batch of 64, and two 3x3 convolutions of larger networks with a batch of 16.
+A call has the same name and arguments on every side, because the contract's are PyTorch's. Sizes
+are those of LeNet-5 at batch 64, and of 3x3 convolutions in larger networks.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from gpucnn.backends.contract.operations import Operation
 
 Shape = tuple[int, ...]
 
@@ -22,19 +25,23 @@ Shape = tuple[int, ...]
 class Case:
     """An operation, the shapes of its arrays, and its other arguments.
 
-    ``input_grad`` is whether the input's gradient is wanted, ``backward`` whether there is one,
-    and ``work`` about how many elements plain loops go through.
+    ``input_grad`` is whether the backward computes the gradient of the input; ``work`` is about
+    the number of iterations of plain loops.
     """
 
     op: str
     arrays: Mapping[str, Shape]
     options: Mapping[str, Any] = field(default_factory=dict)
     input_grad: bool = True
-    backward: bool = True
     work: int = 10**9
 
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The passes that the operation has: "forward" and perhaps "backward"."""
+        return ("forward", "backward") if _operation(self).backward else ("forward",)
+
     def draw(self, number: int = 0) -> dict[str, np.ndarray]:
-        """Return a set of arrays, each number's the same at every call: float64, int64, uint8."""
+        """Return the arrays of set ``number``, equal at every call: float64, int64 or uint8."""
         rng = np.random.default_rng(zlib.crc32(repr(self).encode()) + number)
         return {name: self._draw(rng, name, shape) for name, shape in self.arrays.items()}
 
@@ -62,53 +69,53 @@ class Case:
 def call(
     lib: Any, case: Case, arrays: dict[str, Any], direction: str
 ) -> tuple[Callable[[], Any], list[Any]]:
-    """Return the call of ``lib`` (a backend, or the loops), and the arrays that it works on.
+    """Return the call of ``lib`` (a backend, or the loops), and the arrays that it may change.
 
-    An operation that returns nothing changed some of these in place.
+    An operation that returns None has changed some of them in place.
     """
     forward = partial(getattr(lib, case.op), **arrays, **case.options)
     if direction == "forward":
         return forward, list(arrays.values())
-    return partial(getattr(lib, case.op + "_backward"), **_backward(lib, case, arrays)), []
+    backward = getattr(lib, f"{case.op}_backward")
+    return partial(backward, **_backward_arguments(lib, case, arrays)), []
 
 
 def gradient(case: Case, shape: Shape) -> np.ndarray:
-    """Return the gradient of the output that goes into a backward pass."""
+    """Return the gradient of the output, the argument of a backward pass."""
     return np.random.default_rng(zlib.crc32(case.op.encode())).standard_normal(shape)
 
 
 def poison(dtype: Any) -> float:
-    """Return what no operation's result has, in an array of this type."""
+    """Return a value that no result of an operation has, for arrays of this type."""
     return float("nan") if np.dtype(dtype).kind == "f" else -1
 
 
-def _backward(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of the operation's backward."""
-    options = dict(case.options)
-    if "target" in arrays:  # a loss, of which the gradient is 1
-        return {**arrays, **options}
-    if case.op == "max_pool2d":
-        options["return_indices"] = True
-    output = getattr(lib, case.op)(**arrays, **options)
-    options.pop("return_indices", None)
-    output, *indices = output if isinstance(output, tuple) else (output,)
-    grad = _like(lib, output, gradient(case, output.shape))
-    if case.op in ("conv2d", "conv_transpose2d", "linear"):
-        del arrays["bias"]
-        wanted = {} if case.input_grad else {"input_grad": False}
-        return {"grad": grad, **arrays, **options, **wanted}
-    if case.op in ("max_pool2d", "avg_pool2d", "sum_pool2d", "flatten"):
-        shape = {"input_shape": arrays["input"].shape}
-        return {"grad": grad, **dict(zip(["indices"], indices, strict=False)), **shape, **options}
-    if case.op == "lp_pool2d":
-        return {"grad": grad, "output": output, **arrays, **options}
-    if case.op == "dropout":
-        return {"grad": grad, "mask": arrays["mask"]}
-    return {"grad": grad, "output": output, **options}
+def _operation(case: Case) -> Operation:
+    """Return the contract's operation; imported here, to keep gpucnn out of PyTorch's processes."""
+    from gpucnn.backends.contract.operations import operations
+
+    return operations()[case.op]
+
+
+def _backward_arguments(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the operation's backward, by the names of its parameters."""
+    op = _operation(case)
+    assert op.backward is not None
+    known = {**arrays, **case.options}
+    if not case.input_grad:  # the loops have no such argument
+        known["input_grad"] = False
+    if not op.is_loss:  # whose gradient is 1 by default
+        options = dict(case.options)
+        if "return_indices" in op.parameters:
+            options["return_indices"] = True
+        known |= op.name_results(getattr(lib, case.op)(**arrays, **options), arrays)
+        known["grad"] = _like(lib, known["output"], gradient(case, known["output"].shape))
+        known["input_shape"] = arrays["input"].shape
+    return {name: known[name] for name in op.backward.parameters if name in known}
 
 
 def _like(lib: Any, output: Any, values: np.ndarray) -> Any:
-    """Return ``values`` as an array of the type and the order in memory of ``output``."""
+    """Return ``values`` as an array of the type and memory layout of ``output``."""
     if not isinstance(output, np.ndarray):
         return lib.asarray(values)
     result = np.empty_like(output)
@@ -138,13 +145,13 @@ def _loss(op: str) -> Case:
 
 CONV1, CONV2, FLAT = (64, 6, 28, 28), (64, 16, 10, 10), (64, 400)
 _PARAMETERS = (61_706,)
-# SGD's learning rate; Adam's tenth step at a rate of 0.001.
+# The learning rate of SGD; the factors of Adam's tenth step at a learning rate of 0.001.
 _RATES = {1: (0.01,), 3: (0.001 / (1 - 0.9**10), (1 - 0.999**10) ** 0.5, 1.0)}
 
 
 def _sgd() -> Case:
     arrays = {**dict.fromkeys(("param", "grad", "velocity"), _PARAMETERS), "rates": (1,)}
-    return Case("sgd_step", arrays, {"momentum": 0.9}, backward=False, work=_PARAMETERS[0])
+    return Case("sgd_step", arrays, {"momentum": 0.9}, work=_PARAMETERS[0])
 
 
 CASES: dict[str, Case] = {
@@ -173,29 +180,25 @@ CASES: dict[str, Case] = {
     "half_squared_error 10": _loss("half_squared_error"),
     "binary_cross_entropy 10": _loss("binary_cross_entropy"),
     "binary_cross_entropy_with_logits 10": _loss("binary_cross_entropy_with_logits"),
-    "one_hot 10": Case("one_hot", {"target": (64,)}, {"num_classes": 10}, backward=False, work=640),
+    "one_hot 10": Case("one_hot", {"target": (64,)}, {"num_classes": 10}, work=640),
     "gather_images 64 of 10,000": Case(
         "gather_images",
         {"images": (10_000, 1, 28, 28), "indices": (64,), "scale": (1,), "shift": (1,)},
-        backward=False,
         work=50_176,
     ),
     "gather_labels 64 of 10,000": Case(
         "gather_labels",
         {"labels": (10_000,), "indices": (64,)},
-        backward=False,
         work=64,
     ),
     "add_metrics 10": Case(
         "add_metrics",
         {"totals": (2,), "loss": (), "scores": (64, 10), "target": (64,)},
-        backward=False,
         work=640,
     ),
     "check_finite 61,706": Case(
         "check_finite",
         {"failed_step": (1,), "loss": (), "grads": _PARAMETERS, "step": (1,)},
-        backward=False,
         work=61_706,
     ),
     "sgd_step 61,706": _sgd(),
@@ -205,7 +208,6 @@ CASES: dict[str, Case] = {
             **dict.fromkeys(("param", "grad", "exp_avg", "exp_avg_sq"), _PARAMETERS),
             "rates": (3,),
         },
-        backward=False,
         work=61_706,
     ),
 }
@@ -230,7 +232,7 @@ def _lenet(n: int) -> dict[str, Case]:
 
 
 def gpu_cases(rehearsed: bool = False) -> dict[str, Case]:
-    """Return what ``gpu_ops`` times, the most important first; sizes of a rehearsal are tiny."""
+    """Return the cases of ``gpu_ops``, the most important first; in a rehearsal they are tiny."""
     large = {
         "conv2d 56x56 3x3 64->64, batch 32": _conv(32, 64, 56, 64, 3, padding=1),
         "conv2d 14x14 3x3 256->256, batch 32": _conv(32, 256, 14, 256, 3, padding=1),
@@ -243,14 +245,14 @@ def gpu_cases(rehearsed: bool = False) -> dict[str, Case]:
 
 
 def amount(case: Case, direction: str) -> tuple[int, int]:
-    """Return the floating-point operations, and the bytes of float32 and int64 at the least.
+    """Return the floating-point operations, and the least bytes of float32 and int64 to move.
 
-    Every input is read once, and every output written once.
+    Every input is read once, and every output is written once.
     """
     size = {name: math.prod(shape) for name, shape in case.arrays.items()}
     if case.op == "sgd_step":
         return 4 * size["param"], 4 * 5 * size["param"]
-    if case.op == "cross_entropy":  # forward returns a number, backward an array like the input
+    if case.op == "cross_entropy":  # forward returns a scalar, backward an array like the input
         outputs = size["input"] if direction == "backward" else 1
         return 0, 4 * (size["input"] + outputs) + 8 * size["target"]
     if case.op == "max_pool2d":  # backward reads an index for each gradient
@@ -258,11 +260,11 @@ def amount(case: Case, direction: str) -> tuple[int, int]:
         return 0, 4 * (size["input"] + output) + (8 * output if direction == "backward" else 0)
     weight, (n, _, *plane) = case.arrays["weight"], case.arrays["input"]
     padding = 2 * case.options.get("padding", 0)
-    stops = math.prod(x + padding - k + 1 for x, k in zip(plane, weight[2:], strict=True))
-    output = n * weight[0] * stops
+    positions = math.prod(x + padding - k + 1 for x, k in zip(plane, weight[2:], strict=True))
+    output = n * weight[0] * positions
     flops = 2 * output * math.prod(weight[1:])
     elements = size["input"] + size["weight"] + size["bias"] + output
-    if direction == "backward" and case.input_grad:  # which needs the weight, too
+    if direction == "backward" and case.input_grad:  # which also reads the weight
         return 2 * flops, 4 * (elements + size["input"] + size["weight"])
     return flops, 4 * elements
 

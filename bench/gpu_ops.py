@@ -54,9 +54,9 @@ def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:
     for name, case in cases.gpu_cases(options.rehearse).items():
         if precision == "tf32" and case.op not in TF32:
             continue
-        for direction in ("forward", "backward") if case.backward else ("forward",):
-            place = f", {direction}" if case.backward else ""
-            found.append((f"{name}{place}, {precision}", name, direction))
+        for direction in case.directions:
+            suffix = f", {direction}" if len(case.directions) > 1 else ""
+            found.append((f"{name}{suffix}, {precision}", name, direction))
     return found
 
 

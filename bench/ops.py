@@ -14,8 +14,8 @@ def run(options: Options) -> Report:
     """Return a row for each operation and direction."""
     jobs, naive = {}, set()
     for name, case in CASES.items():
-        for direction in ("forward", "backward") if case.backward else ("forward",):
-            title = f"{name}, {direction}" if case.backward else name
+        for direction in case.directions:
+            title = f"{name}, {direction}" if len(case.directions) > 1 else name
             jobs[title] = {"kind": "op", "case": name, "direction": direction}
             if case.work <= NAIVE_WORK:
                 naive.add(title)

@@ -200,7 +200,7 @@ def test_what_an_operation_must_compute_and_move() -> None:
     assert flops == 4 * 64 * 400 * 120
     assert moved == 4 * (2 * 64 * 400 + 64 * 120 + 2 * 400 * 120 + 120)
     for case in found.values():
-        for direction in ("forward", "backward") if case.backward else ("forward",):
+        for direction in case.directions:
             assert cases.amount(case, direction)[1] > 0
 
 
