@@ -1,8 +1,14 @@
 """Convolutional networks in NumPy, and in CUDA C behind the same interface.
 
-``data = gpucnn.data.mnist()``, ``model = gpucnn.models.lenet5()``, and
-``for event in gpucnn.fit(model, data): ...`` train LeNet-5 on MNIST; ``gpucnn.get_backend`` gives
-the operations one by one.
+>>> import gpucnn
+>>> data = gpucnn.data.mnist().limit(200)
+>>> model = gpucnn.models.lenet5(seed=0)
+>>> history = gpucnn.fit(model, data, epochs=2, batch_size=20)
+>>> len(history)
+2
+
+``gpucnn.evaluate``, ``save_model`` and ``load_model`` do what their names say, and
+``gpucnn.get_backend`` gives the operations one by one.
 """
 
 from importlib import import_module
@@ -16,9 +22,10 @@ if TYPE_CHECKING:
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
     from gpucnn.nn import Sequential
-    from gpucnn.training.checkpoint import load_model
     from gpucnn.training.evaluation import Evaluation, evaluate
     from gpucnn.training.fit import fit
+    from gpucnn.training.history import History
+    from gpucnn.training.model_files import load_model, save_model
     from gpucnn.training.settings import Settings
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "Data",
     "Evaluation",
     "GpucnnError",
+    "History",
     "Sequential",
     "Settings",
     "Split",
@@ -42,6 +50,7 @@ __all__ = [
     "nn",
     "optim",
     "rng",
+    "save_model",
     "training",
 ]
 
@@ -50,13 +59,15 @@ _HOMES = {
     "Data": "data",
     "Evaluation": "training.evaluation",
     "GpucnnError": "errors",
+    "History": "training.history",
     "Sequential": "nn",
     "Settings": "training.settings",
     "Split": "data",
     "evaluate": "training.evaluation",
     "fit": "training.fit",
     "get_backend": "backends",
-    "load_model": "training.checkpoint",
+    "load_model": "training.model_files",
+    "save_model": "training.model_files",
 }
 
 

@@ -28,7 +28,8 @@ def test_the_interface_in_twenty_lines(
     assert len(PYTHON[1].splitlines()) <= 20
     exec(PYTHON[1].replace("epochs=5", "epochs=1"), {})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("1 0.")
+    assert lines[0].split()[:3] == ["epoch", "train", "loss"]
+    assert lines[2].startswith("finished after epoch 1 of 1; test accuracy ")
     assert "61,706" in lines[-2]
     assert lines[-1] == "(8, 6, 14, 14)"
 

@@ -17,6 +17,7 @@ from bench import cases, machine
 from bench.sides import Job, in_blocks, named, timed
 from bench.sides.timers import Timers
 from bench.start import LR, MEAN, MOMENTUM, STD, read_start
+from gpucnn import training
 from gpucnn.backends.cuda import loader
 from gpucnn.training.settings import RECIPES
 
@@ -60,7 +61,7 @@ def fit(
     model: gpucnn.Sequential, data: gpucnn.Data, epochs: int, batch: int, **options: Any
 ) -> Iterator[Any]:
     """Train as the other side does: SGD at a constant rate."""
-    return gpucnn.fit(
+    return training.events(
         model,
         data,
         epochs=epochs,
@@ -276,7 +277,7 @@ def accuracy(spec: dict[str, Any]) -> Job:
 
     def train(seed: int) -> gpucnn.Sequential:
         model = gpucnn.models.lenet5(seed=seed).to(backend(spec))
-        events = gpucnn.fit(model, data, **{**recipe, **spec["settings"], "seed": seed})
+        events = training.events(model, data, **{**recipe, **spec["settings"], "seed": seed})
         next(events)
         model.backend.synchronize()
         began, times, accuracies = time.perf_counter(), list[float](), list[float]()

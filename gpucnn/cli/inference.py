@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
-from gpucnn.cli.sources import build_model, read_checkpoint, read_data, read_model, shape_for
+from gpucnn.cli.sources import build_model, read_data, read_model, shape_for
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.summary import Summary
+from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
 
 SHADES = " .:-=+*#%@"
@@ -27,7 +28,7 @@ SHADES = " .:-=+*#%@"
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print how well a checkpoint's network does on the test images."""
-    saved = read_checkpoint(arguments.checkpoint)
+    saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on, seed = saved.metadata["data"], saved.metadata["settings"]["seed"]
     if arguments.data is None and not trained_on["builtin"]:
@@ -66,7 +67,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     """Print the three most probable classes of each picture."""
     if arguments.prepare not in ("auto", "digit", "plain"):
         raise unknown("way to prepare pictures", arguments.prepare, ("auto", "digit", "plain"))
-    saved = read_checkpoint(arguments.checkpoint)
+    saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     channels, height, width = model.input_shape
     as_digits = arguments.prepare == "digit" or (
@@ -119,7 +120,7 @@ def summary_command(arguments: argparse.Namespace) -> int:
     """Print a network's layers."""
     name = arguments.network
     if Path(name).is_dir() or name.endswith(".npz"):
-        summary = read_model(read_checkpoint(name), "numpy", arguments.model).summary()
+        summary = read_model(load(name), "numpy", arguments.model).summary()
     else:
         data = read_data(arguments.data, arguments.resize) if arguments.data else None
         summary = build_model(name, shape_for(data) if data else {}).summary()

@@ -16,9 +16,9 @@ from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training import checkpoint as checkpoints
-from gpucnn.training.checkpoint import Checkpoint
+from gpucnn.training.checkpoint import Checkpoint, differences
 from gpucnn.training.imports import import_file
+from gpucnn.training.model_files import load_model
 
 
 def read_data(name: str, resize: str | None, seed: int = 0) -> Data:
@@ -84,12 +84,6 @@ def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> 
     return get_backend(name, dtype, notify, precision), ""
 
 
-def read_checkpoint(path: str) -> Checkpoint:
-    """Return the checkpoint at ``path``, a file or a run's folder."""
-    place = Path(path)
-    return checkpoints.load(place / "checkpoint.npz" if place.is_dir() else place)
-
-
 def read_model(
     saved: Checkpoint, backend: str, source: str | None, precision: str = "ieee"
 ) -> Sequential:
@@ -99,7 +93,7 @@ def read_model(
         classes = len(saved.metadata["classes"])
         shape = {"channels": channels, "size": tuple(size), "classes": classes}
         built = json.loads(json.dumps(build_model(source, shape).config()))
-        faults = list(checkpoints.differences(built, saved.metadata["model"], "model"))
+        faults = list(differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
-    return checkpoints.load_model(saved, make_backend(backend, precision=precision)[0])
+    return load_model(saved, make_backend(backend, precision=precision)[0])

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
 from gpucnn.training.checkpoint import load
 from gpucnn.training.event_types import Event, Stopped
-from gpucnn.training.fit import fit
+from gpucnn.training.fit import events
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
-from gpucnn.training.workers import number_that_pays
+from gpucnn.training.workers import default_workers
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -65,24 +65,25 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
         if "workers" not in options:
             if saved:  # maybe begun on a machine with more cores, or fewer
-                number = saved.metadata["settings"].get("workers", 1)
+                number = saved.metadata["settings"]["workers"]
             else:
                 images = len(data.train) - settings.validation
-                number = number_that_pays(model, backend, images, settings)
+                number = default_workers(model, backend, images, settings)
             settings = replace(settings, workers=number)
-        events = fit(
+        run = events(
             model,
             data,
-            **vars(settings),
+            settings=settings,
             backend=backend,
             checkpoint=checkpoint,
             checkpoint_every=options.get("checkpoint_every"),
             resume=saved,
             should_stop=stop.requested,
         )
-        write_config(folder, options, settings)
-        log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
-        _follow(events, folder, f"{Path(spec).name} on {data.name}", note, stop, log)
+        with closing(run):
+            write_config(folder, options, settings)
+            log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
+            _follow(run, folder, f"{Path(spec).name} on {data.name}", note, stop, log)
 
 
 def make_settings(options: Options) -> Settings:

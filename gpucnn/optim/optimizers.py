@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_number
+
+
+class Trainable(Protocol):
+    """What ``Optimizer.update`` changes: a ``Sequential``, or any holder of flat arrays."""
+
+    backend: Backend
+    flat_parameters: Array
+    flat_grads: Array
 
 
 class Optimizer:
@@ -21,10 +29,25 @@ class Optimizer:
         check_number(f"{type(self).__name__}: lr", self.lr, 0.0)
         check_number(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
         self.state: dict[str, Array] = {}
+        self.updates = 0
 
     def reset(self, be: Backend, size: int) -> None:
-        """Begin anew for ``size`` parameters on backend ``be``."""
+        """Start over, with a state of zeros for ``size`` parameters on backend ``be``."""
         self.state = {name: be.zeros((size,)) for name in self.state_names}
+        self.updates = 0
+
+    def update(self, model: Trainable, lr: float | None = None) -> None:
+        """Change all parameters of ``model`` in place by their gradients.
+
+        For training loops outside ``fit``; the state is created by the first update, so an
+        optimizer serves one model. ``lr`` replaces the learning rate in this update.
+        """
+        be = model.backend
+        if not self.state:
+            self.reset(be, model.flat_parameters.size)
+        self.updates += 1
+        rates = be.asarray(self.rates(self.updates, self.lr if lr is None else lr))
+        self.step(be, model.flat_parameters, model.flat_grads, rates)
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
         """Return what ``step`` takes that is new in a step: the first is 1, and ``lr`` its rate."""

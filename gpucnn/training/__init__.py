@@ -1,1 +1,57 @@
-"""What happens in a training run: settings, the loop and its events, checkpoints, evaluation."""
+"""What happens in a training run: settings, the loop and its events, checkpoints, evaluation.
+
+``gpucnn.fit`` trains to the end and returns a ``History``; ``events`` is the same run as an
+iterator of events. Who wants a loop of their own writes it in six lines:
+
+>>> import gpucnn
+>>> from gpucnn import optim, training
+>>> data, model = gpucnn.data.mnist().limit(500), gpucnn.models.lenet5(seed=0)
+>>> model.normalization = data.statistics()
+
+>>> batches = training.Batches(model, data.train, batch_size=20)
+>>> optimizer = optim.SGD(lr=0.02, momentum=0.9)
+>>> for epoch in range(3):
+...     for x, target in batches.shuffled(epoch):
+...         loss, grads = training.loss_and_grads(model, x, target)
+...         optimizer.update(model)
+
+>>> gpucnn.evaluate(model, data.test).accuracy > 0.8
+True
+
+Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epochs and steps),
+``step.py`` (what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` and
+``checkpoint.py`` (what is saved, and how), ``divergence.py`` (NaN and infinity), ``workers.py``
+and ``worker.py`` (several processes), ``progress.py`` and ``history.py`` (what ``fit`` shows).
+"""
+
+from __future__ import annotations
+
+from gpucnn.training.batches import Batches
+from gpucnn.training.event_types import (
+    CheckpointWritten,
+    EpochEnded,
+    Event,
+    RunStarted,
+    StepEnded,
+    Stopped,
+)
+from gpucnn.training.fit import Events, events
+from gpucnn.training.history import History
+from gpucnn.training.settings import RECIPES, Settings
+from gpucnn.training.step import loss_and_grads
+
+__all__ = [
+    "RECIPES",
+    "Batches",
+    "CheckpointWritten",
+    "EpochEnded",
+    "Event",
+    "Events",
+    "History",
+    "RunStarted",
+    "Settings",
+    "StepEnded",
+    "Stopped",
+    "events",
+    "loss_and_grads",
+]

@@ -1,4 +1,4 @@
-"""Checkpoints: one .npz file, whole or not at all, that any change to its bytes makes invalid.
+"""Checkpoint files: one .npz, written completely or not at all, whose damage is detected.
 
 The file is a plain NumPy archive: arrays, and one entry ``metadata`` of JSON text. Nothing in it is
 pickled. The archive's comment, its last bytes, is the SHA-256 of everything before it. Equal
@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.backends import Backend
-from gpucnn.errors import CheckpointError, SettingError
-from gpucnn.nn.losses import from_description
-from gpucnn.nn.sequential import Sequential
+from gpucnn.errors import CheckpointError
 
 FORMAT = 1
-"""Version of the layout of arrays and metadata. A file of a newer one is refused."""
+"""Version of the arrays and metadata. A file of a newer version is refused."""
+
+FILE_NAME = "checkpoint.npz"
+"""Name of the checkpoint in a run's folder."""
 
 _MARK = b"sha256:"
 _COMMENT_SIZE = len(_MARK) + 64
@@ -33,29 +33,29 @@ _COMMENT_SIZE = len(_MARK) + 64
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds: arrays by name, and everything else as plain data."""
+    """The contents of a checkpoint: arrays by name, and everything else as plain data."""
 
     metadata: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
     def group(self, prefix: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays whose names begin with ``prefix`` and a slash, without these."""
+        """Return the arrays whose names begin with ``prefix`` and a slash, without the prefix."""
         start = f"{prefix}/"
         return {name[len(start) :]: a for name, a in self.arrays.items() if name.startswith(start)}
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
-    """Write ``checkpoint`` to ``path``; raises OSError where it cannot be written."""
+    """Write ``checkpoint`` to ``path``; raises OSError if it cannot be written."""
     write_atomically(path, _pack(checkpoint))
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file such that at every moment the old or the new one is there, whole.
+    """Replace a file such that at every moment the old or the new one is there, complete.
 
-    Raises OSError, naming the file, where it cannot be written; the old one stays as it was.
+    Raises OSError, naming the file, if it cannot be written; the old file then stays as it was.
     """
     target = Path(path)
-    # Always the same name: what a killed process left behind is overwritten, not collected.
+    # Always the same name: what a killed process left there is overwritten.
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -70,48 +70,26 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint; CheckpointError says why it cannot be used."""
+    """Read a checkpoint: a file, or the one in a run's folder.
+
+    Settings that older versions of gpucnn did not have are added with the value that they implied.
+
+    Raises:
+        CheckpointError: there is no file, it is damaged, it is not a checkpoint, or a newer
+            version of gpucnn wrote it.
+    """
+    file = Path(path) / FILE_NAME if os.path.isdir(path) else Path(path)
     try:
-        content = Path(path).read_bytes()
+        content = file.read_bytes()
     except FileNotFoundError:
-        raise CheckpointError(f"no checkpoint at {path}") from None
+        raise CheckpointError(f"no checkpoint at {file}") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror}") from None
-    body, comment = content[:-_COMMENT_SIZE], content[-_COMMENT_SIZE:]
-    if not content.startswith(b"PK"):
-        raise CheckpointError(f"{path} is not a checkpoint: it begins with {content[:8]!r}")
-    if comment != _mark(body):
-        raise CheckpointError(f"{path} is damaged or incomplete: its SHA-256 does not match")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    if "metadata" not in arrays:
-        raise CheckpointError(f"{path} is not a checkpoint: it has no metadata")
-    metadata = json.loads(bytes(arrays.pop("metadata")))
-    if metadata["format"] > FORMAT:
-        raise CheckpointError(
-            f"{path} has format {metadata['format']}, this gpucnn reads up to {FORMAT}: update it"
-        )
+        raise CheckpointError(f"cannot read checkpoint {file}: {error.strerror}") from None
+    metadata, arrays = _unpack(file, content)
+    if "settings" in metadata:
+        metadata["settings"].setdefault("workers", 1)
+        metadata.setdefault("precision", "ieee")
     return Checkpoint(metadata, arrays)
-
-
-def load_model(
-    path: str | os.PathLike[str] | Checkpoint, backend: str | Backend = "auto"
-) -> Sequential:
-    """Return the model that a checkpoint holds, on ``backend``, ready to predict."""
-    saved = path if isinstance(path, Checkpoint) else load(path)
-    try:
-        model = Sequential.from_config(saved.metadata["model"], backend)
-    except SettingError as error:
-        raise CheckpointError(
-            f"the checkpoint's model cannot be built: {error}; a layer of one's own must be "
-            "imported first (command line: --model FILE.py:FUNCTION)"
-        ) from None
-    model.load_state_dict(saved.group("parameters"))
-    mean, std = saved.metadata["normalization"]
-    model.normalization = (tuple(mean), tuple(std))
-    model.classes = tuple(saved.metadata["classes"])
-    model.output = from_description(saved.metadata["settings"]["loss"]).output
-    return model
 
 
 def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
@@ -138,12 +116,31 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     return body + _mark(body)
 
 
+def _unpack(file: Path, content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    body, comment = content[:-_COMMENT_SIZE], content[-_COMMENT_SIZE:]
+    if not content.startswith(b"PK"):
+        raise CheckpointError(f"{file} is not a checkpoint: it begins with {content[:8]!r}")
+    if comment != _mark(body):
+        raise CheckpointError(f"{file} is damaged or incomplete: its SHA-256 does not match")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    if "metadata" not in arrays:
+        raise CheckpointError(f"{file} is not a checkpoint: it has no metadata")
+    metadata = json.loads(bytes(arrays.pop("metadata")))
+    if metadata["format"] > FORMAT:
+        raise CheckpointError(
+            f"{file} has format {metadata['format']}, this gpucnn reads up to {FORMAT}: "
+            "update gpucnn"
+        )
+    return metadata, arrays
+
+
 def _mark(body: bytes) -> bytes:
     return _MARK + hashlib.sha256(body).hexdigest().encode()
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renaming last; only POSIX lets one open a folder for that."""
+    """Make a renaming survive a power cut; only POSIX allows opening a folder for that."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What happens in a training run. ``fit`` yields these; displays, logs and tests consume them."""
+"""The events of a training run: ``training.events`` yields them, ``fit`` passes them on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ Reason = Literal["finished", "early stopping", "interrupted"]
 
 @dataclass(frozen=True)
 class Event:
-    """Base of all events; ``name`` is the value of "event" in the log.
+    """Base of all events.
 
-    Epochs count from 1; ``step`` counts the steps done since the beginning of the run.
+    Epochs count from 1; ``step`` is the number of steps since the beginning of the run. ``name`` is
+    the value of "event" in the log.
     """
 
     name: ClassVar[str]
     step: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as one line of the log: plain data, callables left out."""
+        """Return the event as plain data, one line of the log; callables are left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {key: value for key, value in values.items() if not callable(value)}
         return {"event": self.name, **plain}
@@ -28,10 +29,10 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """Training is about to begin, or to go on behind ``step``.
+    """Training is about to begin, or to resume after ``step``.
 
-    ``eager`` says why the operations of a step are launched one by one, where the backend could
-    record and repeat whole steps; else it is None.
+    ``eager`` is the reason why a backend that could capture and replay whole steps launches their
+    operations one by one, else None.
     """
 
     name = "start"
@@ -52,10 +53,10 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class StepEnded(Event):
-    """Parameters have been updated; ``images`` is how many of the epoch's have been seen.
+    """The weights have been updated; ``images`` of the epoch have been seen.
 
-    Where a device repeats recorded steps, an event stands for up to 32 of them.
-    ``metrics()`` waits for the device and returns the epoch's mean loss and accuracy so far.
+    Where a device replays captured steps, an event stands for up to 32 of them. ``metrics()``
+    returns the epoch's mean loss and accuracy so far; it waits for the device.
     """
 
     name = "step"
@@ -68,10 +69,11 @@ class StepEnded(Event):
 
 @dataclass(frozen=True)
 class EpochEnded(Event):
-    """All training images have been seen once more, and the test images looked at.
+    """All training images have been seen once more, and the test images have been evaluated.
 
-    Accuracies are fractions of 1. The training figures are means over the epoch, while the weights
-    changed. ``seconds`` is what this process spent on the training part, evaluation left out.
+    Accuracies are fractions of 1. The training figures are means over the epoch, in which the
+    weights changed. ``seconds`` and ``images_per_second`` are of the training part in this process,
+    without evaluation.
     """
 
     name = "epoch"
@@ -89,7 +91,7 @@ class EpochEnded(Event):
 
 @dataclass(frozen=True)
 class CheckpointWritten(Event):
-    """Everything needed to go on from ``step`` is on disk."""
+    """Everything that is needed to resume after ``step`` is on disk."""
 
     name = "checkpoint"
     epoch: int
@@ -98,10 +100,10 @@ class CheckpointWritten(Event):
 
 @dataclass(frozen=True)
 class Stopped(Event):
-    """The run is over: all epochs done, no more progress, or asked to stop.
+    """The run is over: all epochs done, early stopping, or asked to stop.
 
-    ``epoch`` counts the epochs completed. The figures are those of the weights that the model now
-    holds, None where a run stopped within an epoch.
+    ``epoch`` is the number of epochs completed. The test figures are those of the weights that the
+    model now has, None if the run stopped within an epoch.
     """
 
     name = "stop"

@@ -1,91 +1,194 @@
-"""Training. It yields events and prints nothing."""
+"""Training: ``fit`` runs to the end and returns the history, ``events`` yields what happens."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Unpack
 
 from gpucnn.backends import Backend
 from gpucnn.config import check_integer
 from gpucnn.data import Data
-from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.optim import Optimizer
-from gpucnn.optim.schedules import Schedule
 from gpucnn.training.checkpoint import Checkpoint, load
-from gpucnn.training.event_types import Event
+from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
+from gpucnn.training.history import History
+from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
-from gpucnn.training.settings import Settings, default_optimizer
+from gpucnn.training.settings import Overrides, Settings, override
+
+Callback = Callable[[Event], object]
 
 
 def fit(
     model: Sequential,
     data: Data,
     *,
-    epochs: int = 5,
-    batch_size: int = 64,
-    optimizer: Optimizer | None = None,
-    schedule: Schedule | None = None,
-    loss: Loss | None = None,
-    seed: int = 0,
-    validation: int = 0,
-    early_stopping: int | None = None,
-    keep_best: bool = False,
-    workers: int = 1,
+    settings: Settings | None = None,
     backend: str | Backend | None = None,
     checkpoint: PathLike | None = None,
     checkpoint_every: int | None = None,
     resume: PathLike | Checkpoint | None = None,
     should_stop: Callable[[], bool] | None = None,
-) -> Iterator[Event]:
-    """Train ``model`` on ``data`` and yield what happens; the model is changed in place.
+    progress: bool | None = None,
+    on_event: Callback | Iterable[Callback] = (),
+    **overrides: Unpack[Overrides],
+) -> History:
+    """Train a model; it is changed in place.
 
-    The defaults are the recipe of ``gpucnn train``: SGD with momentum 0.9, peak rate 0.05, warm-up
-    over the first fifth and cosine decay. ``seed`` decides the order of the images and dropout; the
-    weights to begin with are the model's. ``validation`` training images are held out; only they
-    decide on ``early_stopping`` (after that many epochs without a better accuracy) and on
-    ``keep_best`` (the model ends with its best weights).
+    Args:
+        model: the network. Its ``normalization``, ``classes`` and ``output`` are set from the data
+            and the loss.
+        data: training and test images, uint8 (N, C, H, W) of the model's input shape, with labels.
+        settings: number of epochs, batch size, optimizer and so on; ``Settings()`` if None.
+        backend: "numpy", "cuda", "emulated", "auto" or a ``Backend`` to move the model to first;
+            None trains it where it is.
+        checkpoint: a file to write at the start, after every epoch, and when the run is stopped.
+        checkpoint_every: write it every so many steps as well.
+        resume: a checkpoint, or the folder of a run, to continue from. The result has the same bits
+            as a run that was never stopped. Model, data and settings must be those of the run.
+        should_stop: called after every ``StepEnded``; if it returns True, the run writes its
+            checkpoint and ends.
+        progress: True shows the progress on standard output, False does not, None does on a
+            terminal and in a notebook.
+        on_event: a callable, or several, to call with every event: ``RunStarted``, ``StepEnded``,
+            ``EpochEnded``, ``CheckpointWritten`` and ``Stopped`` of ``gpucnn.training``.
+        **overrides: fields of ``Settings`` (``epochs``, ``batch_size``, ``optimizer``,
+            ``schedule``, ``loss``, ``seed``, ``validation``, ``early_stopping``, ``keep_best``,
+            ``workers``) with other values than in ``settings``; see ``help(gpucnn.Settings)``.
 
-    ``workers`` processes share each batch, this one among them, on the NumPy backend. The same
-    number gives the same bits. Scripts that ask for more than one need ``if __name__ ==
-    "__main__":``, and do well to set OPENBLAS_NUM_THREADS=1; what layers of one's own keep besides
-    parameters stays in each process. A worker that dies raises WorkerError, after the checkpoint
-    was written.
+    Returns:
+        A ``History``: ``history["test_accuracy"]`` is a list with a value for each epoch, and
+        printed it is a table.
 
-    ``backend`` moves the model there first; by default it stays where it is.
+    Raises:
+        SettingError: a setting is unknown or outside its range.
+        ShapeError: the model does not take the images, or has too few outputs for the classes.
+        CheckpointError: ``resume`` cannot be read, or is a checkpoint of another run.
+        DivergedError: a loss, gradient or weight became NaN or infinite. The model keeps the
+            weights from before a step with such a loss or gradient, and the last checkpoint stays.
+        WorkerError: a worker process ended; the checkpoint was written before.
 
-    ``checkpoint`` is a file, written at the start, after every epoch, every ``checkpoint_every``
-    steps if given, and when ``should_stop``, asked after every StepEnded, answers True. ``resume``
-    goes on from such a file, to the same bits as a run that was never stopped; its settings must be
-    the same, else CheckpointError.
+    Notes:
+        Scripts with ``workers`` above 1 must start training under ``if __name__ == "__main__":``.
 
-    On a device the steps are recorded once and repeated, up to 32 to a launch and to a StepEnded,
-    where model, loss and optimiser are gpucnn's own and draw nothing on the host; RunStarted says
-    why if they are not, and a warning if the device refuses to record. A step's memory is kept
-    until the run ends.
+        A device captures a step once and replays it, up to 32 times for each launch and
+        ``StepEnded``, if model, layers, loss and optimizer are gpucnn's own and draw nothing on the
+        host. ``RunStarted.eager`` is the reason if they are not.
 
-    Settings that cannot be used raise SettingError, and data that the model does not take
-    ShapeError, before the first event. A loss or gradient that is no longer finite raises
-    DivergedError before the weights take it in.
+        The optimizer is copied, so that it can be used for several runs.
+
+    Example:
+        >>> import gpucnn
+        >>> data = gpucnn.data.mnist().limit(200)
+        >>> model = gpucnn.models.lenet5(seed=0)
+        >>> history = gpucnn.fit(model, data, epochs=2, batch_size=20)
+        >>> len(history), history.reason
+        (2, 'finished')
+        >>> history["train_loss"][1] < history["train_loss"][0]
+        True
     """
-    settings = Settings(
-        epochs,
-        batch_size,
-        # A copy: its state is this run's own.
-        default_optimizer() if optimizer is None else copy.copy(optimizer),
-        schedule or Settings.schedule,
-        loss or Settings.loss,
-        seed,
-        validation,
-        early_stopping,
-        keep_best,
-        workers,
+    callbacks = [on_event] if callable(on_event) else list(on_event)
+    run = events(
+        model,
+        data,
+        settings=settings,
+        backend=backend,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        should_stop=should_stop,
+        **overrides,
     )
+    epochs: list[EpochEnded] = []
+    with closing(run), ExitStack() as stack:
+        display = make_progress(progress)
+        if display is not None:
+            callbacks.insert(0, stack.enter_context(display))
+        for event in run:
+            if isinstance(event, RunStarted):
+                started = event
+            elif isinstance(event, EpochEnded):
+                epochs.append(event)
+            elif isinstance(event, Stopped):
+                stopped = event
+            for callback in callbacks:
+                callback(event)
+    return History(epochs, started, stopped)
+
+
+def events(
+    model: Sequential,
+    data: Data,
+    *,
+    settings: Settings | None = None,
+    backend: str | Backend | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: PathLike | Checkpoint | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    **overrides: Unpack[Overrides],
+) -> Events:
+    """Train a model as ``gpucnn.fit`` does, step by step: an iterator of events.
+
+    Nothing is trained before the first event is asked for, and nothing after the last one that is.
+    The arguments, and the errors that iterating raises, are those of ``gpucnn.fit``. Settings that
+    cannot be used, a model that does not fit the data, and a wrong checkpoint raise at once.
+
+    Returns:
+        An iterator: ``RunStarted``, then ``StepEnded``, ``EpochEnded`` and ``CheckpointWritten``,
+        and ``Stopped``. ``close()`` ends the run early; so does dropping the iterator. One that is
+        dropped before its first event warns, with a RuntimeWarning, that nothing was trained.
+
+    Example:
+        >>> import gpucnn
+        >>> data, model = gpucnn.data.mnist().limit(60), gpucnn.models.mlp(seed=0)
+        >>> for event in gpucnn.training.events(model, data, epochs=1, batch_size=20):
+        ...     print(event.step, event.name)
+        0 start
+        1 step
+        2 step
+        3 step
+        3 epoch
+        3 stop
+    """
+    chosen = override(settings, overrides)
+    # A copy: the state of the optimizer belongs to this run.
+    chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
     if checkpoint_every is not None:
         check_integer("checkpoint_every", checkpoint_every, 1)
     if backend is not None:
         model.to(backend)
-    run = Run(model, data, settings, checkpoint, checkpoint_every, should_stop)
+    run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop)
     if resume is not None:
         run.restore(resume if isinstance(resume, Checkpoint) else load(resume))
-    return run.events()
+    return Events(run.events())
+
+
+class Events(Iterator[Event]):
+    """The events of a run; see ``events``."""
+
+    def __init__(self, run: Generator[Event, None, None]) -> None:
+        self._run = run
+        self._used = False
+
+    def __next__(self) -> Event:
+        self._used = True
+        return next(self._run)
+
+    def close(self) -> None:
+        """End the run where it is; nothing is saved."""
+        self._used = True
+        self._run.close()
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(
+                "gpucnn.training.events(...) was never iterated, so nothing was trained: write "
+                "`for event in gpucnn.training.events(...)`, or call gpucnn.fit(...)",
+                RuntimeWarning,
+                stacklevel=2,
+            )

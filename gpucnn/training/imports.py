@@ -1,4 +1,4 @@
-"""Python files of the user's own, which define models and layers."""
+"""Python files of the user that define models and layers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from types import ModuleType
 from gpucnn.errors import GpucnnError, SettingError
 
 PREFIX = "gpucnn_model_"
-"""Names of their modules begin with this."""
+"""The names of their modules begin with this."""
 
 
 def import_file(path: Path) -> ModuleType:
-    """Return the module that a Python file is; SettingError says why it cannot be imported."""
+    """Import a Python file as a module; SettingError says why it cannot be imported."""
     if not path.is_file():
         raise SettingError(f"no such file: {path}")
     name = PREFIX + path.stem
@@ -22,7 +22,7 @@ def import_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise SettingError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+    sys.modules[name] = module  # dataclasses look up their module
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
@@ -34,6 +34,6 @@ def import_file(path: Path) -> ModuleType:
 
 
 def imported_files() -> list[str]:
-    """Return the files that were imported by ``import_file``."""
+    """Return the files that ``import_file`` has imported."""
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(PREFIX)]
     return [module.__file__ for module in modules if module.__file__]

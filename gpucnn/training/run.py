@@ -1,25 +1,24 @@
-"""A training run and its state, from the first step to the last."""
+"""A training run: the loop over epochs and steps, from the first event to the last."""
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import Any, cast
+from contextlib import closing, contextmanager
 
 import numpy as np
 
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError, WorkerError
+from gpucnn.errors import SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.losses import BCELoss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.rng import epoch_order
-from gpucnn.training.checkpoint import Checkpoint, differences, save
-from gpucnn.training.evaluation import BATCH_SIZE, Batches, Evaluation
+from gpucnn.training.batches import Batches
+from gpucnn.training.checkpoint import Checkpoint, save
+from gpucnn.training.divergence import raise_if_failed, raise_if_overflowed
+from gpucnn.training.evaluation import BATCH_SIZE, evaluate_batches
 from gpucnn.training.event_types import (
     CheckpointWritten,
     EpochEnded,
@@ -30,7 +29,8 @@ from gpucnn.training.event_types import (
     Stopped,
 )
 from gpucnn.training.settings import Settings
-from gpucnn.training.steps import Course, Steps
+from gpucnn.training.state import RunState
+from gpucnn.training.steps import EpochPlan, Steps, plan_epoch
 from gpucnn.training.workers import Workers
 from gpucnn.version import __version__
 
@@ -38,248 +38,184 @@ PathLike = str | os.PathLike[str]
 
 
 class Run:
-    """A training run: what ``fit`` goes through, and what a checkpoint holds of it."""
+    """A training run; ``events`` runs it. The arguments are those of ``fit``."""
 
     def __init__(
         self,
         model: Sequential,
         data: Data,
         settings: Settings,
-        path: PathLike | None,
-        every: int | None,
-        should_stop: Callable[[], bool] | None,
+        path: PathLike | None = None,
+        every: int | None = None,
+        should_stop: Callable[[], bool] | None = None,
     ) -> None:
-        if data.input_shape != model.input_shape:
-            raise ShapeError(
-                f"the pictures are {data.input_shape}, the model takes {model.input_shape}"
-            )
-        if len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
-            raise ShapeError(
-                f"the model's output is {model.output_shape}, the data has {len(data.classes)} "
-                "classes"
-            )
-        if not model.size:
-            raise SettingError("the model has no parameters to train")
-        last = list(model.layers.values())[-1]
-        if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
-            raise SettingError("BCELoss takes probabilities: end the model in a Sigmoid")
+        _check_that_they_fit(model, data, settings)
         self.model, self.data, self.settings = model, data, settings
         self.path, self.every = path, every
         self.should_stop = should_stop or (lambda: False)
-        train, held_out = data, None
+        rest, validation = data, None
         if settings.validation:
-            train, held_out = data.hold_out(settings.validation, settings.seed)
-        model.normalization, model.classes = train.statistics(), data.classes
+            rest, validation = data.hold_out(settings.validation, settings.seed)
+        model.normalization, model.classes = rest.statistics(), data.classes
         model.output = settings.loss.output
 
-        self.train = Batches(model, train.train, settings.batch_size)
+        self.train = Batches(model, rest.train, settings.batch_size)
         self.test = Batches(model, data.test, BATCH_SIZE)
-        self.held_out = Batches(model, held_out, BATCH_SIZE) if held_out else None
+        self.validation = Batches(model, validation, BATCH_SIZE) if validation else None
         self.workers: Workers | None = None
         if settings.workers > 1:
-            most = min(settings.batch_size, self.train.count)
-            self.workers = Workers(model, settings.loss, settings.seed, settings.workers, most)
+            batch = self.train.batch_size
+            self.workers = Workers(model, settings.loss, settings.seed, settings.workers, batch)
         settings.optimizer.reset(model.backend, model.size)
-        self.steps = Steps(model, self.train, settings.loss, settings.optimizer, self.workers)
+        self.steps = Steps(self.train, settings.loss, settings.optimizer, self.workers)
+        self.state = RunState(model, data, settings, self.steps.arrays.totals)
         model.seed_dropout(settings.seed, 0)
 
-        self.next_course: Course | None = None  # the next epoch's, if it is worked out already
-        self.rates: list[float] = []  # of the epoch's steps
-        self.epoch = 0  # completed
-        self.index = 0  # batches done of the next one
-        self.last: dict[str, float] | None = None  # the last completed epoch's test figures
-        self.best: dict[str, Any] | None = None
-        self.best_parameters: dict[str, Any] = {}
+        self.next_plan: EpochPlan | None = None  # of the next epoch, if it was made in advance
+        self.lrs: list[float] = []  # of the epoch's steps
 
     @property
     def step(self) -> int:
         """Steps done since the beginning of the run."""
-        return self.epoch * len(self.train) + self.index
+        return self.state.epoch * len(self.train) + self.state.index
 
-    # --- what happens ---------------------------------------------------------------------------
+    def restore(self, saved: Checkpoint) -> None:
+        """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
+        self.state.restore(saved)
+        self.model.seed_dropout(self.settings.seed, self.step)
 
-    def events(self) -> Iterator[Event]:
-        """Train from where the run is to its end."""
-        produced = self._events() if self.workers is None else self._events_with(self.workers)
+    # --- the loop -------------------------------------------------------------------------------
+
+    def events(self) -> Generator[Event, None, None]:
+        """Train to the end and yield what happens."""
+        run = self._run()
+        with closing(run):
+            while True:
+                with self.model.backend.limit_threads():  # not while the caller has an event
+                    event = next(run, None)
+                if event is None:
+                    return
+                yield event
+
+    def _run(self) -> Generator[Event, None, None]:
+        with self._resources():
+            try:
+                yield from self._train()
+            except WorkerError as error:
+                yield from self._save()  # the weights are those before the step
+                saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
+                raise WorkerError(f"{error}: stopped after step {self.step}{saved}") from error
+
+    @contextmanager
+    def _resources(self) -> Iterator[None]:
+        """Hold what a run needs while it lasts: worker processes and captured steps."""
         try:
-            with closing(produced):
-                while True:
-                    with self.model.backend.limit_threads():  # not while the caller has an event
-                        event = next(produced, None)
-                    if event is None:
-                        return
-                    yield event
+            if self.workers is not None:
+                self.workers.start()
+            yield
         finally:
+            if self.workers is not None:
+                self.workers.close()
             self.steps.close()
 
-    def _events_with(self, workers: Workers) -> Generator[Event, None, None]:
-        try:
-            workers.start()
-            try:
-                yield from self._events()
-            except WorkerError as error:
-                yield from self._save()  # as it was before the step
-                saved = "" if self.path is None else f", saved in {os.fspath(self.path)}"
-                raise WorkerError(f"{error}: stopped behind step {self.step}{saved}") from error
-        finally:
-            workers.close()
-
-    def _events(self) -> Generator[Event, None, None]:
+    def _train(self) -> Iterator[Event]:
+        state = self.state
         yield self._started()
         yield from self._save()
-        while self.epoch < self.settings.epochs and not self._stale():
+        while state.epoch < self.settings.epochs and not state.out_of_patience():
             if (yield from self._train_epoch()):
                 yield from self._save()
                 yield self._stopped("interrupted")
                 return
             yield self._end_epoch()
             yield from self._save()
-        if self.settings.keep_best and self.best is not None:
-            self.model.load_state_dict(self.best_parameters)
+        if state.ends_with_best():
+            self.model.load_state_dict(state.best_parameters)
             yield from self._save()
-        yield self._stopped("early stopping" if self._stale() else "finished")
+        yield self._stopped("early stopping" if state.out_of_patience() else "finished")
 
     def _train_epoch(self) -> Generator[Event, None, bool]:
-        """Do the rest of an epoch's steps; return whether the run was asked to stop."""
+        """Run the rest of an epoch's steps; return whether the run was asked to stop."""
         self._begin_epoch()
-        while self.index < len(self.train):
-            most = self.every - self.step % self.every if self.every else len(self.train)
-            with np.errstate(all="ignore"):  # what overflows is reported as DivergedError
-                self.index += self.steps.do(self.index, most)
-            if not self.model.backend.asynchronous:
+        state, asynchronous = self.state, self.model.backend.asynchronous
+        while state.index < len(self.train):
+            limit = self.every - self.step % self.every if self.every else len(self.train)
+            with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
+                state.index += self.steps.run(state.index, limit)
+            if not asynchronous:
                 self._raise_if_diverged()
-            yield StepEnded(
-                step=self.step,
-                epoch=self.epoch + 1,
-                images=self._images(),
-                images_per_second=self._speed(),
-                lr=self.rates[self.index - 1],
-                metrics=self._metrics,
-            )
+            yield self._step_ended()
             if self.should_stop():
                 return True
-            if self.every and self.step % self.every == 0 and self.index < len(self.train):
+            # The end of an epoch writes a checkpoint anyway.
+            if self.every and self.step % self.every == 0 and state.index < len(self.train):
                 yield from self._save()
-        # While the device works; a schedule of the user's own may change when the epoch has ended.
-        ahead = self.model.backend.asynchronous and is_builtin(self.settings.schedule)
-        if ahead and self.epoch + 1 < self.settings.epochs:
-            self.next_course = self._course(self.epoch + 1)
+        # Plan ahead while the device works; a custom schedule may change until the epoch ends.
+        plan_ahead = asynchronous and is_builtin(self.settings.schedule)
+        if plan_ahead and state.epoch + 1 < self.settings.epochs:
+            self.next_plan = self._plan(state.epoch + 1)
         return False
 
     def _begin_epoch(self) -> None:
-        course, self.next_course = self.next_course or self._course(self.epoch), None
-        self.steps.begin_epoch(course, self.index, self.step)
-        self.rates = course.lr
+        plan, self.next_plan = self.next_plan or self._plan(self.state.epoch), None
+        self.steps.begin_epoch(plan, self.state.index, self.step)
+        self.lrs = plan.lrs
         self.began, self.images_before = time.perf_counter(), self._images()
 
-    def _course(self, epoch: int) -> Course:
-        """Return the order of an epoch's images, and its steps' rates."""
-        settings, first = self.settings, epoch * len(self.train) + 1
-        steps = range(first, first + len(self.train))
-        lr = [self._lr(step) for step in steps]
-        rates = [settings.optimizer.rates(*each) for each in zip(steps, lr, strict=True)]
-        return Course(epoch_order(settings.seed, epoch, self.train.count), lr, np.array(rates))
-
-    def _raise_if_diverged(self) -> None:
-        """Raise DivergedError if a step met what is not finite; the weights are those before it."""
-        self.steps.check_place()
-        step = int(self.model.backend.to_numpy(self.steps.flag)[0])
-        if step:
-            index = (step - 1) % len(self.train)
-            where = f"epoch {(step - 1) // len(self.train) + 1}, step {step}"
-            with np.errstate(all="ignore"):
-                what = self._diagnosis(index)
-            raise DivergedError(f"{where}: {what}; a lower learning rate may help")
+    def _plan(self, epoch: int) -> EpochPlan:
+        return plan_epoch(self.settings, epoch, self.train.count, len(self.train))
 
     def _end_epoch(self) -> EpochEnded:
-        # Waits for the epoch's end on a device, and looks for a step that failed: before weights
-        # that one made infinite are blamed on the last.
+        # Waits for the device, and raises if a step failed: before _save looks at the weights.
         train_loss, train_accuracy = self._metrics()
-        seconds, images_per_second = time.perf_counter() - self.began, self._speed()
-        self._raise_if_overflown()
-        loss = self.settings.loss
-        with np.errstate(all="ignore"):
-            test = self.test.evaluate(loss)
-            held_out = self.held_out.evaluate(loss) if self.held_out else None
-        self.epoch, self.index = self.epoch + 1, 0
-        self.steps.totals[...] = 0
-        self.last = {"test_loss": test.loss, "test_accuracy": test.accuracy}
-        if held_out is not None:
-            self._compare(held_out)
+        seconds, speed = time.perf_counter() - self.began, self._images_per_second()
+        raise_if_overflowed(self.model, self.step)
+        loss, validation = self.settings.loss, None
+        test = evaluate_batches(self.test, loss)
+        if self.validation is not None:
+            validation = evaluate_batches(self.validation, loss)
+        self.state.end_epoch(test, validation)
         return EpochEnded(
             step=self.step,
-            epoch=self.epoch,
+            epoch=self.state.epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             test_loss=test.loss,
             test_accuracy=test.accuracy,
-            validation_loss=held_out.loss if held_out else None,
-            validation_accuracy=held_out.accuracy if held_out else None,
-            lr=self.rates[-1],
+            validation_loss=validation.loss if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+            lr=self.lrs[-1],
             seconds=seconds,
-            images_per_second=images_per_second,
+            images_per_second=speed,
         )
 
-    def _compare(self, held_out: Evaluation) -> None:
-        """Remember the epoch if it is the best so far on the held-out images."""
-        figures = [held_out.accuracy, -held_out.loss]
-        if self.best is None or figures > self.best["figures"]:
-            self.best = {"epoch": self.epoch, "figures": figures, "test": self.last}
-            if self.settings.keep_best:
-                self.best_parameters = self.model.state_dict()
+    def _save(self) -> Iterator[Event]:
+        self._raise_if_diverged()
+        raise_if_overflowed(self.model, self.step)
+        if self.path is not None:
+            save(self.path, self.state.checkpoint())
+            yield CheckpointWritten(self.step, self.state.epoch, os.fspath(self.path))
 
-    def _stale(self) -> bool:
-        """Return whether as many epochs as early stopping allows have passed since the best."""
-        patience = self.settings.early_stopping
-        if patience is None or self.best is None:
-            return False
-        return bool(self.epoch - self.best["epoch"] >= patience)
+    def _raise_if_diverged(self) -> None:
+        """Raise DivergedError if a step failed; waits for the device."""
+        self.steps.check_model()
+        failed_step = int(self.model.backend.to_numpy(self.steps.arrays.failed_step)[0])
+        raise_if_failed(failed_step, self.train, self.settings.loss)
 
-    def _raise_if_overflown(self) -> None:
-        """Raise DivergedError if finite gradients made weights that are not; nothing is saved."""
-        be = self.model.backend
-        if be.all_finite(self.model.flat_parameters):
-            return
-        for name, parameter in self.model.named_parameters():
-            if not be.all_finite(parameter.data):
-                raise DivergedError(
-                    f"step {self.step}: the update made {name!r} infinite; "
-                    "a lower learning rate may help"
-                )
-
-    def _diagnosis(self, index: int) -> str:
-        """Say which layer the first value of a batch that is not finite comes from."""
-        model, be = self.model, self.model.backend
-        first, target = self.train.batch(index)
-        x = first
-        for name, layer in model.layers.items():
-            x, _ = layer.forward(be, x)
-            if not be.all_finite(x):
-                return f"the output of layer {name!r} is not finite"
-        scores, saved = model.forward(first, training=True)
-        model.backward(self.settings.loss.backward(be, scores, target), saved)
-        for name, parameter in reversed(list(model.named_parameters())):
-            if not be.all_finite(parameter.grad):
-                return f"the gradient of {name!r} is not finite"
-        return "the loss is not finite"
-
-    def _lr(self, step: int) -> float:
-        """Return the rate of a step, from 1 on."""
-        progress = (step - 1) / (self.settings.epochs * len(self.train))
-        return self.settings.optimizer.lr * self.settings.schedule.factor(progress)
+    # --- what events report ---------------------------------------------------------------------
 
     def _images(self) -> int:
         """Return how many of the epoch's images have been seen."""
-        return min(self.index * self.train.batch_size, self.train.count)
+        return min(self.state.index * self.train.batch_size, self.train.count)
 
-    def _speed(self) -> float:
-        """Return the images a second of this process's part of the epoch."""
+    def _images_per_second(self) -> float:
+        """Return the speed since the epoch began in this process."""
         return (self._images() - self.images_before) / (time.perf_counter() - self.began)
 
     def _metrics(self) -> tuple[float, float]:
         """Return the epoch's mean loss and accuracy so far; waits for the device."""
         self._raise_if_diverged()
-        loss, correct = self.model.backend.to_numpy(self.steps.totals)
+        loss, correct = self.model.backend.to_numpy(self.steps.arrays.totals)
         seen = max(self._images(), 1)
         return float(loss) / seen, float(correct) / seen
 
@@ -294,7 +230,7 @@ class Run:
             data=self.data.name,
             classes=len(self.data.classes),
             train_images=self.train.count,
-            validation_images=self.held_out.count if self.held_out else 0,
+            validation_images=self.validation.count if self.validation else 0,
             test_images=self.test.count,
             parameters=self.model.size,
             steps_per_epoch=len(self.train),
@@ -302,78 +238,45 @@ class Run:
             settings=self.settings.as_dict(),
         )
 
+    def _step_ended(self) -> StepEnded:
+        return StepEnded(
+            step=self.step,
+            epoch=self.state.epoch + 1,
+            images=self._images(),
+            images_per_second=self._images_per_second(),
+            lr=self.lrs[self.state.index - 1],
+            metrics=self._metrics,
+        )
+
     def _stopped(self, reason: Reason) -> Stopped:
-        kept = self.settings.keep_best and reason != "interrupted" and self.best is not None
-        figures = (self.best["test"] if self.best and kept else self.last) or {}
-        if self.index:  # the weights have changed since an epoch's end
-            figures = {}
+        figures = self.state.test_figures(interrupted=reason == "interrupted")
         return Stopped(
             step=self.step,
-            epoch=self.epoch,
+            epoch=self.state.epoch,
             reason=reason,
-            best_epoch=self.best["epoch"] if self.best else None,
+            best_epoch=self.state.best["epoch"] if self.state.best else None,
             test_loss=figures.get("test_loss"),
             test_accuracy=figures.get("test_accuracy"),
         )
 
-    # --- what a checkpoint holds ----------------------------------------------------------------
 
-    def _save(self) -> Iterator[Event]:
-        self._raise_if_diverged()
-        self._raise_if_overflown()
-        if self.path is not None:
-            save(self.path, self.checkpoint())
-            yield CheckpointWritten(self.step, self.epoch, os.fspath(self.path))
-
-    def checkpoint(self) -> Checkpoint:
-        """Return everything that is needed to go on from here, but the data."""
-        be, optimizer = self.model.backend, self.settings.optimizer
-        arrays = {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
-        arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
-        arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
-        arrays["totals"] = be.to_numpy(self.steps.totals)
-        return Checkpoint(
-            {
-                **self._identity(),
-                "gpucnn": __version__,
-                "normalization": self.model.normalization,
-                "epoch": self.epoch,
-                "index": self.index,
-                "last": self.last,
-                "best": self.best,
-            },
-            arrays,
+def _check_that_they_fit(model: Sequential, data: Data, settings: Settings) -> None:
+    """Raise ShapeError or SettingError unless the model can be trained on the data."""
+    if not isinstance(data, Data):
+        raise SettingError(
+            f"data must be a gpucnn.Data, for example gpucnn.data.mnist(); "
+            f"got {type(data).__name__}"
         )
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what must be the same for a run to be resumed, as JSON would give it back."""
-        identity = {
-            "model": self.model.config(),
-            "data": {
-                "name": self.data.name,
-                "builtin": self.data.builtin,
-                "fingerprint": self.data.fingerprint(),
-            },
-            "classes": self.data.classes,
-            "settings": self.settings.as_dict(),
-            "dtype": str(self.model.backend.dtype),
-            "precision": self.model.backend.precision,
-        }
-        return cast(dict[str, Any], json.loads(json.dumps(identity)))
-
-    def restore(self, saved: Checkpoint) -> None:
-        """Take the run up where ``saved`` left it; CheckpointError if it is of another run."""
-        state, be = saved.metadata, self.model.backend
-        state["settings"].setdefault("workers", 1)  # written before there were any
-        state.setdefault("precision", "ieee")  # written before there was another
-        faults = list(differences(self._identity(), state))
-        if faults:
-            raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))
-        self.model.load_state_dict(saved.group("parameters"))
-        for name, values in saved.group("optimizer").items():
-            self.settings.optimizer.state[name][...] = be.asarray(values)
-        self.steps.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
-        self.best_parameters = saved.group("best")
-        self.best, self.last = state["best"], state["last"]
-        self.epoch, self.index = state["epoch"], state["index"]
-        self.model.seed_dropout(self.settings.seed, self.step)
+    if data.input_shape != model.input_shape:
+        raise ShapeError(f"the images are {data.input_shape}, the model takes {model.input_shape}")
+    if len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
+        raise ShapeError(
+            f"the model's output is {model.output_shape}, the data has {len(data.classes)} classes"
+        )
+    if not model.size:
+        raise SettingError("the model has no parameters to train")
+    last = list(model.layers.values())[-1]
+    if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
+        raise SettingError(
+            "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
+        )

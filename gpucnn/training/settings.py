@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict
 
 from gpucnn.config import check_integer, describe
-from gpucnn.errors import SettingError
+from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.optim import SGD, Adam, Optimizer
 from gpucnn.optim.schedules import CosineAnnealingLR, Schedule
 
 
 def default_optimizer() -> Optimizer:
-    """Return the optimiser of the default recipe."""
+    """Return the optimizer of the default recipe."""
     return SGD(lr=0.05, momentum=0.9)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides, with model, data and backend, what weights come out of a run."""
+    """The settings of a run: with model, data and backend they determine its weights.
+
+    Attributes:
+        epochs: number of passes over the training images, at least 1.
+        batch_size: images in a step, at least 1; the last batch of an epoch may be shorter.
+        optimizer: how gradients change the weights, for example ``optim.Adam(lr=3e-3)``; its
+            ``lr`` is the peak learning rate.
+        schedule: what the learning rate is multiplied by in the course of the run.
+        loss: what is minimised.
+        seed: decides the order of the images, the dropout masks and the validation images; an
+            integer of at least 0. The initial weights are the model's.
+        validation: number of training images to hold out. Only they decide on ``early_stopping``
+            and ``keep_best``.
+        early_stopping: end the run after this number of epochs without a better validation
+            accuracy; None never does.
+        keep_best: whether the model ends with the weights of its best epoch on the validation
+            images.
+        workers: number of processes that share each batch, this one included; more than 1 needs
+            the NumPy backend. Another number gives other roundings, the same number the same bits.
+
+    Raises:
+        SettingError: a value is outside its range.
+    """
 
     epochs: int = 5
     batch_size: int = 64
@@ -34,10 +56,14 @@ class Settings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        kinds = {"optimizer": Optimizer, "schedule": Schedule, "loss": Loss}
-        for name, kind in kinds.items():
+        kinds = {
+            "optimizer": (Optimizer, "an Optimizer, for example optim.Adam()"),
+            "schedule": (Schedule, "a Schedule, for example optim.CosineAnnealingLR()"),
+            "loss": (Loss, "a Loss, for example nn.CrossEntropyLoss()"),
+        }
+        for name, (kind, expected) in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise SettingError(f"{name} must be a {kind.__name__}: {getattr(self, name)!r}")
+                raise SettingError(f"{name} must be {expected}; got {getattr(self, name)!r}")
         check_integer("epochs", self.epochs, 1)
         check_integer("batch_size", self.batch_size, 1)
         check_integer("seed", self.seed, 0)
@@ -47,7 +73,8 @@ class Settings:
             check_integer("early_stopping", self.early_stopping, 1)
         if (self.early_stopping or self.keep_best) and not self.validation:
             raise SettingError(
-                "early_stopping and keep_best look at held-out training images: set validation"
+                "early_stopping and keep_best need held-out training images: set validation to "
+                "their number, for example validation=5000"
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,10 +85,34 @@ class Settings:
         return plain
 
 
+class Overrides(TypedDict, total=False):
+    """The fields of ``Settings`` as keyword arguments."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: Loss
+    seed: int
+    validation: int
+    early_stopping: int | None
+    keep_best: bool
+    workers: int
+
+
+def override(settings: Settings | None, overrides: Overrides) -> Settings:
+    """Return the settings, the defaults if None, with other values of some fields."""
+    names = [field.name for field in fields(Settings)]
+    for name in overrides:
+        if name not in names:
+            raise unknown("setting", name, names)
+    return replace(settings or Settings(), **overrides)
+
+
 RECIPES: dict[str, Callable[[], Settings]] = {
     "default": Settings,
     "adam": lambda: Settings(optimizer=Adam(lr=3e-3)),
-    # A seventh of the steps, for devices on which a large batch costs no more than a small one.
+    # A seventh of the steps, for devices on which a large batch costs as much as a small one.
     "fast": lambda: Settings(
         epochs=6,
         batch_size=512,
@@ -69,4 +120,4 @@ RECIPES: dict[str, Callable[[], Settings]] = {
         schedule=CosineAnnealingLR(warmup=0.3),
     ),
 }
-"""The command line's names for settings that have proved good."""
+"""Settings that have proved good, by their names on the command line."""

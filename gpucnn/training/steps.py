@@ -1,20 +1,18 @@
-"""The training steps of a run: all that changes from one to the next lies in arrays.
+"""The steps of a run: how they are launched, several at a time where a device can replay them.
 
-So a device can repeat them without the host: the order of the images, the rates of an epoch's
-steps and the number of the step are there before, and losses stay there until somebody asks.
+The order of the images, the rates of an epoch's steps and the number of the step lie in arrays
+before the epoch begins, and losses stay in arrays until they are read: no step needs the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.backends.contract import FusedGradients, StepArrays
-from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract import FusedGradients
 from gpucnn.config import is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import Dropout
@@ -22,175 +20,130 @@ from gpucnn.nn.losses import Loss
 from gpucnn.nn.plan import fuse_gradients
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
-from gpucnn.training.evaluation import Batches
-from gpucnn.training.workers import Workers, set_grads
+from gpucnn.rng import epoch_order
+from gpucnn.training.batches import Batches
+from gpucnn.training.settings import Settings
+from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
+from gpucnn.training.workers import Workers
 
 
 @dataclass(frozen=True)
-class Course:
-    """What is known of an epoch beforehand: the ``order`` of its images, int64 (images,), and the
-    learning rates ``lr`` of its steps; a row of ``rates`` (steps, K) is ``Optimizer.rates`` of one.
-    """
+class EpochPlan:
+    """What is known of an epoch before it begins."""
 
     order: NDArray[np.int64]
-    lr: list[float]
+    """(images,): the order of the training images"""
+    lrs: list[float]
+    """The learning rate of each step"""
     rates: NDArray[np.float64]
+    """(steps, R): ``Optimizer.rates`` of each step"""
+
+
+def plan_epoch(settings: Settings, epoch: int, images: int, steps: int) -> EpochPlan:
+    """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images."""
+    optimizer, first = settings.optimizer, epoch * steps
+    factors = [
+        settings.schedule.factor(done / (settings.epochs * steps))
+        for done in range(first, first + steps)
+    ]
+    lrs = [optimizer.lr * factor for factor in factors]
+    rates = [optimizer.rates(first + index + 1, lr) for index, lr in enumerate(lrs)]
+    return EpochPlan(epoch_order(settings.seed, epoch, images), lrs, np.array(rates))
 
 
 class Steps:
-    """The steps of a run over ``batches``; ``totals`` and ``flag`` are what comes of them.
-
-    ``totals``, float64 (2,), are the epoch's summed losses and right answers; ``flag``, int64 (1,),
-    is the number of the step whose loss or gradient was not finite, or 0.
-    """
+    """Runs training steps over ``batches``; ``arrays`` holds their totals and the failed step."""
 
     def __init__(
-        self,
-        model: Sequential,
-        batches: Batches,
-        loss: Loss,
-        optimizer: Optimizer,
-        workers: Workers | None = None,
+        self, batches: Batches, loss: Loss, optimizer: Optimizer, workers: Workers | None = None
     ) -> None:
-        be = model.backend
-        self.model, self.batches, self.loss, self.optimizer = model, batches, loss, optimizer
-        self.workers = workers
-        self.totals = be.zeros((2,), np.float64)
-        self.flag = be.zeros((1,), np.int64)
-        width = len(optimizer.rates(1, optimizer.lr))
-        self.table, self.rates = be.zeros((len(batches), width)), be.zeros((width,))
-        self.counter = be.zeros((2,), np.int64)
-        self.number = self.counter[1:]
-        self.parameters = model.flat_parameters
-        self.batch_size = min(batches.batch_size, batches.count)
-        self.full, last = divmod(batches.count, self.batch_size)
-        self.eager = why_eager(model, loss, optimizer) if be.records else None
-        self.recorded = be.records and self.eager is None
-        self.at_once = 1
-        if self.recorded:
-            work = 3 * model.summary().multiply_adds * self.batch_size
-            self.at_once = be.steps_per_launch(work)
-        self._full: Callable[[int], None] | None = self._steps_of(self.batch_size)
-        self._last = self._steps_of(last, self._full) if last else None
+        self.model, self.batches, self.loss = batches.model, batches, loss
+        self.optimizer, self.workers = optimizer, workers
+        be, size = self.model.backend, batches.batch_size
+        self.parameters = self.model.flat_parameters
+        self.arrays = RunArrays.zeros(be, len(batches), len(optimizer.rates(1, optimizer.lr)))
+        self.full, last = divmod(batches.count, size)
+        self.eager = why_eager(self.model, loss, optimizer) if be.records else None
+        self.captured = be.records and self.eager is None
+        self.per_launch = 1
+        if self.captured:
+            multiply_adds = 3 * self.model.summary().multiply_adds * size
+            self.per_launch = be.steps_per_launch(multiply_adds)
+        self._full: Callable[[int], None] | None = self._make(size)
+        # The last batch of an epoch, if shorter. It may use the same memory: they never overlap.
+        self._last = self._make(last, self._full) if last else None
 
-    def begin_epoch(self, course: Course, index: int, done: int) -> None:
-        """Go through an epoch from batch ``index`` on, ``done`` steps into the run."""
-        self.check_place()
+    def begin_epoch(self, plan: EpochPlan, index: int, done: int) -> None:
+        """Begin an epoch at batch ``index``, with ``done`` steps of the run behind it."""
+        self.check_model()
         be = self.model.backend
-        self.batches.order[...] = be.asarray(course.order)
+        self.batches.set_order(plan.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
-            self.table[...] = be.asarray(course.rates)
-        self.counter[...] = be.asarray(np.array([index, done]))
+            self.arrays.rate_table[...] = be.asarray(plan.rates)
+        self.arrays.counter[...] = be.asarray(np.array([index, done]))
 
-    def close(self) -> None:
-        """Let go of graphs and their memory, which would wait for the garbage collector."""
-        self._full, self._last = None, None
+    def run(self, index: int, limit: int) -> int:
+        """Run the step of batch ``index`` and up to ``limit`` - 1 after it; return their number.
 
-    def check_place(self) -> None:
-        """Raise SettingError if the model no longer lies where it is trained."""
-        if self.workers is None and self.model.flat_parameters is not self.parameters:
-            raise SettingError("the model was moved while it was trained")
-
-    def do(self, index: int, most: int) -> int:
-        """Do batch ``index`` and, as one launch if the device can, some after it; return how many.
-
-        They are ``most`` or fewer. The caller counts: ``index`` must be where the steps are.
+        They are more than one where the device replays several in a launch. Steps come in order:
+        ``index`` must be the number of steps that were run in the epoch.
         """
-        self.check_place()
+        self.check_model()
         if index >= self.full:
             assert self._last is not None
             self._last(1)
             return 1
         assert self._full is not None
-        times = min(self.at_once, self.full - index, most)
-        self._full(times)
-        return times
+        count = min(self.per_launch, self.full - index, limit)
+        self._full(count)
+        return count
 
-    def _steps_of(
+    def check_model(self) -> None:
+        """Raise SettingError if the model's parameters were moved since the run began."""
+        if self.workers is None and self.model.flat_parameters is not self.parameters:
+            raise SettingError("the model was moved to a backend while it was being trained")
+
+    def close(self) -> None:
+        """Release CUDA graphs and their memory now, not when the garbage collector runs."""
+        self._full, self._last = None, None
+
+    def _make(
         self, size: int, share_memory_with: Callable[[int], None] | None = None
     ) -> Callable[[int], None]:
         """Return a function that runs a number of steps with batches of ``size``."""
-        be, batches = self.model.backend, self.batches
-        indices, target = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
-        differentiate = self._gradients(size)
+        step = TrainStep(self.batches, size, self._gradients(size), self.optimizer, self.arrays)
+        return self.model.backend.capture(step, self.captured, share_memory_with)
 
-        def step() -> None:
-            be.begin_step(
-                self.counter,
-                batches.order,
-                batches.labels,
-                self.table,
-                indices,
-                target,
-                self.rates,
-                self.batch_size,
-            )
-            differentiate(indices, target)
-            parameters, grads = self.model.flat_parameters, self.model.flat_grads
-            self.optimizer.step(be, parameters, grads, self.rates, self.flag)
-
-        return be.capture(step, self.recorded, share_memory_with)
-
-    # --- gradients: all ways of setting them add to ``totals`` and look out for what is not finite
-
-    def _gradients(self, size: int) -> Callable[[Array, Array], None]:
-        """Return what sets the gradients from the indices and the targets of ``size`` images."""
+    def _gradients(self, size: int) -> FusedGradients:
+        """Return what sets the gradients of batches of ``size`` images."""
+        model = self.model
         if self.workers is not None:
-            return partial(self._set_grads_by_workers, self.workers)
-        # Only where steps are recorded: launched one by one, they are those of the layers.
-        if self.recorded:
-            model, be = self.model, self.model.backend
-            fused = fuse_gradients(model.layers, self.loss, be, model.input_shape, size)
+            return self.workers
+        if self.captured:  # launched one by one, the operations are those of the layers
+            be, shape = model.backend, model.input_shape
+            fused = fuse_gradients(model.layers, self.loss, be, shape, size)
             if fused is not None:
-                return partial(self._set_grads_at_once, fused)
-        return self._set_grads_by_layers
-
-    def _set_grads_by_layers(self, indices: Array, target: Array) -> None:
-        x = self.batches.images_at(indices)
-        self._check(set_grads(self.model, self.loss, x, target, self.totals))
-
-    def _set_grads_by_workers(self, workers: Workers, indices: Array, target: Array) -> None:
-        passes = int(self.number[0]) - 1
-        self._check(workers.set_grads(self.batches, indices, target, passes, self.totals))
-
-    def _check(self, loss: Array) -> None:
-        self.model.backend.check_finite(self.flag, loss, self.model.flat_grads, self.number)
-
-    def _set_grads_at_once(self, fused: FusedGradients, indices: Array, target: Array) -> None:
-        model, batches = self.model, self.batches
-        fused.set_grads(
-            StepArrays(
-                batches.images,
-                indices,
-                target,
-                batches.scale,
-                batches.shift,
-                model.flat_parameters,
-                model.flat_grads,
-                self.totals,
-                self.flag,
-                self.number,
-            )
-        )
+                return fused
+        return LayerGradients(model, self.loss)
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:
-    """Return why steps cannot be recorded and repeated; None if they can.
+    """Return why a step cannot be captured and replayed, None if it can.
 
-    What is drawn or decided on the host would be the same at each repetition. Of layers that are
-    not gpucnn's own nobody knows.
+    What the host draws or decides would be the same in every replay, and custom classes may do
+    anything on the host.
     """
     if type(model) is not Sequential:
-        return f"the model ({type(model).__name__}) is not gpucnn's own"
+        return f"the model ({type(model).__name__}) is a custom class"
     for name in ("forward", "backward"):
         if name in vars(model):
-            return f"the model has a {name} of its own"
+            return f"the model has a custom {name}"
     for name, layer in model.layers.items():
         if not is_builtin(layer):
-            return f"layer {name!r} ({type(layer).__name__}) is not gpucnn's own"
+            return f"layer {name!r} ({type(layer).__name__}) is a custom layer"
         if isinstance(layer, Dropout):
             return f"layer {name!r} draws its masks on the host"
-    for thing in (loss, optimizer):
-        if not is_builtin(thing):
-            return f"{type(thing).__name__} is not gpucnn's own"
+    for part in (loss, optimizer):
+        if not is_builtin(part):
+            return f"{type(part).__name__} is a custom class"
     return None

@@ -24,7 +24,7 @@ from small import blobs, small_data, small_model
 from tolerance import assert_close
 
 import gpucnn
-from gpucnn import models
+from gpucnn import models, training
 from gpucnn.backends.cuda import loader, sources
 from gpucnn.cli.main import run as command
 from gpucnn.data import Data
@@ -111,7 +111,7 @@ def test_lenet_learns_what_it_learns_on_numpy(name: str) -> None:
         model = models.lenet5(classes=4, seed=3)
         backend = gpucnn.get_backend(name)
         backend.records = False  # an event after every step
-        events = gpucnn.fit(model, data, backend=backend, batch_size=8, epochs=1, seed=3)
+        events = training.events(model, data, backend=backend, batch_size=8, epochs=1, seed=3)
         # The mean of the epoch so far; to be read before the next step.
         return [event.metrics()[0] for event in events if isinstance(event, StepEnded)]
 
@@ -127,7 +127,7 @@ def test_a_run_repeats_and_its_checkpoint_is_read_on_numpy(name: str, tmp_path: 
     data, files = small_data(40), [tmp_path / "first.npz", tmp_path / "second.npz"]
     for file in files:
         model = small_model(seed=5)
-        for _ in gpucnn.fit(
+        for _ in training.events(
             model, data, backend=name, batch_size=8, epochs=1, seed=5, checkpoint=file
         ):
             pass

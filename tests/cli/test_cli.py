@@ -120,7 +120,7 @@ API = """
 import gpucnn
 data = gpucnn.data.load("small.npz")
 model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4, seed=2)
-list(gpucnn.fit(model, data, epochs=2, seed=2, backend="numpy", checkpoint="api.npz"))
+gpucnn.fit(model, data, epochs=2, seed=2, backend="numpy", checkpoint="api.npz")
 """
 
 
@@ -260,7 +260,7 @@ def test_a_checkpoint_without_a_run_is_not_overwritten(
     Path("r").mkdir()
     data = gpucnn.data.load("small.npz")
     model = gpucnn.models.mlp(size=8, classes=4)
-    list(gpucnn.fit(model, data, epochs=1, checkpoint="r/checkpoint.npz"))
+    gpucnn.fit(model, data, epochs=1, checkpoint="r/checkpoint.npz")
     before = Path("r/checkpoint.npz").read_bytes()
     assert train("--out", "r") == 2
     assert Path("r/checkpoint.npz").read_bytes() == before

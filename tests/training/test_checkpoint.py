@@ -16,6 +16,7 @@ import pytest
 from small import small_data, small_model
 
 import gpucnn
+from gpucnn import training
 from gpucnn.errors import CheckpointError
 from gpucnn.training import checkpoint
 from gpucnn.training.checkpoint import Checkpoint, load, save
@@ -89,7 +90,7 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         load(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match="cannot read checkpoint"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*checkpoint\.npz"):
         load(tmp_path)
 
 
@@ -97,7 +98,7 @@ def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "FORMAT", 2)
         save(tmp_path / "a.npz", example())
-    with pytest.raises(CheckpointError, match="has format 2, this gpucnn reads up to 1: update it"):
+    with pytest.raises(CheckpointError, match=r"has format 2, .*: update gpucnn"):
         load(tmp_path / "a.npz")
 
 
@@ -145,7 +146,7 @@ def test_killed_at_any_moment_of_saving(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_precision_can_be_used(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     model, data = small_model(), small_data()
-    list(gpucnn.fit(model, data, epochs=1, checkpoint=path))
+    list(training.events(model, data, epochs=1, checkpoint=path))
     double = gpucnn.load_model(path, gpucnn.get_backend("numpy", "float64"))
     single = gpucnn.load_model(path, "numpy")
     assert gpucnn.evaluate(single, data.test).accuracy == gpucnn.evaluate(model, data.test).accuracy
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_another_precision_can_be_used(tmp_path: Path) -> None:
 
 def test_a_checkpoint_with_other_tensors_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    list(gpucnn.fit(small_model(), small_data(), epochs=1, checkpoint=path))
+    list(training.events(small_model(), small_data(), epochs=1, checkpoint=path))
     saved = load(path)
     arrays = dict(saved.arrays)
     arrays["parameters/fc.bias"] = np.zeros(5, np.float32)

@@ -17,7 +17,7 @@ from available import BACKENDS, backend_or_skip
 from small import blobs, small_data, small_model
 
 import gpucnn
-from gpucnn import models
+from gpucnn import models, training
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.cuda import graphs
@@ -51,7 +51,7 @@ def plain_model(seed: int = 0) -> Sequential:
 def fit(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
     model = plain_model() if model is None else model
     settings = {"epochs": 2, "batch_size": BATCH, "seed": 1, **options}
-    return gpucnn.fit(model, small_data(IMAGES), backend=backend, **settings)
+    return training.events(model, small_data(IMAGES), backend=backend, **settings)
 
 
 def eager(backend: Backend) -> Backend:
@@ -96,13 +96,13 @@ def test_an_epoch_is_a_few_events(device: Backend) -> None:
 def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
     model = plain_model().to(device)
     run = Run(model, small_data(IMAGES), settings(), None, None, None)
-    assert run.steps.at_once == graphs.MAX_STEPS_PER_GRAPH
+    assert run.steps.per_launch == graphs.MAX_STEPS_PER_GRAPH
     heavy = models.small_cnn(size=96, classes=4, channels=3)
     del heavy.layers["dropout"]
     heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
     data = small_data(channels=3)
     data = replace(data, train=grown(data.train), test=grown(data.test))
-    assert Run(heavy, data, settings(), None, None, None).steps.at_once < 10
+    assert Run(heavy, data, settings(), None, None, None).steps.per_launch < 10
 
 
 def settings(batch_size: int = 70) -> Any:
@@ -147,8 +147,8 @@ def test_recorded_steps_need_little_more_memory_than_others(
         model = Sequential(layers, (1, 8, 8)).to(backend)
         steps = Run(model, small_data(IMAGES), settings(8), None, None, None).steps
         before = peaks[-1] = live[0]
-        steps.do(0, 1)
-        steps.do(8, 1)
+        steps.run(0, 1)
+        steps.run(8, 1)
         peaks[-1] -= before
         if backend.records:
             blocks = steps._full.workspace.blocks  # type: ignore[union-attr]
@@ -273,12 +273,12 @@ def patched_model() -> Sequential:
         ({"model": small_model}, "layer 'dropout' draws its masks on the host"),
         (
             {"model": lambda: Sequential([OwnReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
-            "layer '0' (OwnReLU) is not gpucnn's own",
+            "layer '0' (OwnReLU) is a custom layer",
         ),
-        ({"model": own_model}, "the model (OwnModel) is not gpucnn's own"),
-        ({"model": patched_model}, "the model has a forward of its own"),
-        ({"loss": OwnLoss()}, "OwnLoss is not gpucnn's own"),
-        ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is not gpucnn's own"),
+        ({"model": own_model}, "the model (OwnModel) is a custom class"),
+        ({"model": patched_model}, "the model has a custom forward"),
+        ({"loss": OwnLoss()}, "OwnLoss is a custom class"),
+        ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is a custom class"),
         ({"loss": MSELoss()}, None),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend, tmp_path: P
         events = fit(device, model, checkpoint=tmp_path / f"{name}.npz")
         next(event for event in events if event.name == name)
         model.to("numpy")
-        with pytest.raises(SettingError, match="moved while it was trained"):
+        with pytest.raises(SettingError, match="moved to a backend while it was being trained"):
             list(events)
 
 
@@ -369,7 +369,7 @@ def lenet_run(backend: Backend, **options: Any) -> Iterator[Event]:
     data = Data(blobs(IMAGES, size=28), blobs(8, size=28, seed=1), tuple("abcd"), "blobs")
     model = models.lenet5(classes=4, seed=3)
     settings = {"epochs": 2, "batch_size": BATCH, "seed": 3, **options}
-    return gpucnn.fit(model, data, backend=backend, **settings)
+    return training.events(model, data, backend=backend, **settings)
 
 
 def test_lenet_learns_at_once_what_it_learns_by_layers(device: Backend) -> None:

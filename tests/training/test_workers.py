@@ -18,12 +18,12 @@ import pytest
 from small import save_npz, small_data, small_model
 
 import gpucnn
+from gpucnn import training
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, WorkerError
 from gpucnn.machine import processor
 from gpucnn.nn.layers import Dropout, Layer, ReLU
-from gpucnn.nn.losses import CrossEntropyLoss
 from gpucnn.training import checkpoint, workers
 from gpucnn.training.event_types import CheckpointWritten, Event, StepEnded
 from gpucnn.training.settings import Settings
@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-m", "gpucnn"]
 def fit(number: int, **options: Any) -> Iterator[Event]:
     model = options.pop("model", None) or small_model(seed=1)
     rest: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": 1, "workers": number, **options}
-    return gpucnn.fit(model, small_data(), **rest)
+    return training.events(model, small_data(), **rest)
 
 
 def children() -> list[Any]:
@@ -99,7 +99,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_a_saved_checkpoint(tmp_path: 
     events = fit(3, checkpoint=path)
     next(event for event in events if event.name == "step" and event.step == 7)
     os.kill(children()[-1].pid, signal.SIGKILL)
-    message = rf"worker 2 was killed by SIGKILL: stopped behind step 7, saved in {path}$"
+    message = rf"worker 2 was killed by SIGKILL: stopped after step 7; checkpoint saved to {path}$"
     with pytest.raises(WorkerError, match=message) as caught:
         list(events)
     assert caught.value.status == 1
@@ -124,7 +124,7 @@ def test_an_interpreter_that_ends_within_a_run_takes_its_workers_along(tmp_path:
         "if __name__ == '__main__':\n"
         f"    data = gpucnn.data.load({str(tmp_path / 'small.npz')!r})\n"
         "    model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4)\n"
-        "    events = gpucnn.fit(model, data, workers=2)\n"
+        "    events = gpucnn.training.events(model, data, workers=2)\n"
         "    print(next(events).name)\n"
     )
     save_npz(tmp_path / "small.npz", small_data())
@@ -241,7 +241,7 @@ def test_numbers_that_make_no_sense_are_refused(options: dict[str, int], message
 def test_only_the_numpy_backend_has_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model()
     monkeypatch.setattr(type(model.backend), "thread_parallel", False)
-    with pytest.raises(SettingError, match="workers are for the numpy backend"):
+    with pytest.raises(SettingError, match="workers need the numpy backend"):
         fit(2, model=model)
 
 
@@ -262,13 +262,13 @@ def test_there_are_as_many_as_pay(
     monkeypatch.setattr(processor, "cores", lambda: cores)
     model = gpucnn.models.lenet5()
     settings = Settings(epochs=1, batch_size=batch)
-    assert workers.number_that_pays(model, model.backend, images, settings) == number
+    assert workers.default_workers(model, model.backend, images, settings) == number
     with monkeypatch.context() as sandbox:
         sandbox.setattr(sys, "platform", "linux")
         sandbox.setattr(workers, "SHARED_MEMORY", "/there/is/none")
-        assert workers.number_that_pays(model, model.backend, images, settings) == 1
+        assert workers.default_workers(model, model.backend, images, settings) == 1
     monkeypatch.setattr(type(model.backend), "thread_parallel", False)
-    assert workers.number_that_pays(model, model.backend, images, settings) == 1
+    assert workers.default_workers(model, model.backend, images, settings) == 1
 
 
 # --- as a command -------------------------------------------------------------------------------
@@ -368,7 +368,7 @@ def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
         "import gpucnn\n"
         f"data = gpucnn.data.load({str(tmp_path / 'small.npz')!r})\n"
         "model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4)\n"
-        "list(gpucnn.fit(model, data, workers=2))\n"
+        "gpucnn.fit(model, data, workers=2)\n"
     )
     save_npz(tmp_path / "small.npz", small_data())
     done = subprocess.run(
@@ -376,21 +376,5 @@ def test_a_script_without_a_guard_is_told(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert "WorkerError: worker 1 ended with status 1 before it was ready" in last
-    assert "`if __name__ == '__main__'`" in last
-
-
-def test_grads_of_a_share_add_up() -> None:
-    model = small_model(p=0.0).to(gpucnn.get_backend("numpy", "float64"))
-    be, rng = model.backend, np.random.default_rng(0)
-    x, target = be.asarray(rng.normal(size=(10, 1, 8, 8))), be.asarray(rng.integers(0, 4, 10))
-    totals, summed = be.zeros((2,), np.float64), be.zeros((2,), np.float64)
-    value = workers.set_grads(model, CrossEntropyLoss(), x, target, totals)
-    assert totals[0] == pytest.approx(10 * float(value))
-    wanted, found = model.flat_grads.copy(), 0
-    for part in (slice(0, 3), slice(3, 10)):
-        here = len(target[part])
-        workers.set_grads(model, CrossEntropyLoss(), x[part], target[part], summed, here / 10)
-        found = found + model.flat_grads
-    np.testing.assert_allclose(found, wanted, atol=1e-14)
-    np.testing.assert_allclose(summed, totals, rtol=1e-14)
+    assert "WorkerError: worker 1 exited with status 1 before it was ready" in last
+    assert "`if __name__ == '__main__':`" in last

@@ -6,7 +6,7 @@ import pytest
 from available import BACKENDS, backend_or_skip
 
 import gpucnn
-from gpucnn import models
+from gpucnn import models, training
 
 OPTIMIZERS = [gpucnn.optim.SGD(momentum=0.9), gpucnn.optim.Adam()]
 
@@ -28,7 +28,7 @@ def test_a_step_of_lenet(
     for option, value in options.items():
         setattr(backend, option, value)
     data, model = gpucnn.data.mnist().limit(128), models.lenet5().to(backend)
-    events = gpucnn.fit(model, data, batch_size=64, optimizer=optimizer, checkpoint_every=1)
+    events = training.events(model, data, batch_size=64, optimizer=optimizer, checkpoint_every=1)
     assert next(events).name == "start"
     launched.clear()
     assert next(events).name == "step"

@@ -31,7 +31,7 @@ from gpucnn.nn.layers import (
 from gpucnn.nn.losses import CrossEntropyLoss
 from gpucnn.nn.plan import fuse_gradients, layer_specs
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.workers import set_grads
+from gpucnn.training.step import loss_and_grads
 
 OTHERS = [name for name in BACKENDS if name != "numpy"]
 LENET = LeNet5Sizes()
@@ -201,7 +201,7 @@ class Batch:
         x = be.gather_images(self.images, self.indices, self.scale, self.shift)
         totals, failed = be.asarray([10.0, 20.0], np.float64), be.zeros((1,), np.int64)
         with np.errstate(all="ignore"):
-            loss = set_grads(self.model, CrossEntropyLoss(), x, self.targets, totals)
+            loss, _ = loss_and_grads(self.model, x, self.targets, totals=totals)
         be.check_finite(failed, loss, self.model.flat_grads, be.asarray([STEP]))
         return replace(self, totals=totals, failed=failed).results(self.model.flat_grads)
 

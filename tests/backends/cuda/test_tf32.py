@@ -14,7 +14,7 @@ from rows import Case, backward, forward, reference, saved_arguments, to_backend
 from small import save_npz, small_data, small_model
 from tolerance import assert_close
 
-import gpucnn
+from gpucnn import training
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.cuda.loader import Kernels
@@ -22,7 +22,7 @@ from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.cli.main import run as command
 from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.machine.check import ROUNDED, check
-from gpucnn.training.checkpoint import load
+from gpucnn.training.checkpoint import load, save
 from gpucnn.training.event_types import Event
 
 ROWS = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
@@ -189,12 +189,12 @@ def test_a_run_says_its_precision_and_keeps_it(tmp_path: Path) -> None:
 
     def start(precision: str, **more: Any) -> Event:
         backend = get_backend("emulated", precision=precision)
-        run = gpucnn.fit(small_model(), small_data(), backend=backend, **options, **more)
+        run = training.events(small_model(), small_data(), backend=backend, **options, **more)
         return next(iter(run))
 
     backend_or_skip("emulated")
     for precision, other in (("tf32", "ieee"), ("ieee", "tf32")):
-        for _ in gpucnn.fit(
+        for _ in training.events(
             small_model(), small_data(), backend=get_backend("emulated", precision=precision),
             **options,
         ):  # fmt: skip
@@ -204,12 +204,13 @@ def test_a_run_says_its_precision_and_keeps_it(tmp_path: Path) -> None:
         message = f"of another run: precision was '{precision}', now '{other}'$"
         with pytest.raises(CheckpointError, match=message):
             start(other, resume=load(file))
-    before = load(file)  # written when there was but one precision
+    before = load(file)  # as it was written when there was only one precision
     del before.metadata["precision"]
-    start("ieee", resume=before)
-    del before.metadata["precision"]
+    save(file, before)
+    start("ieee", resume=file)
+    save(file, before)
     with pytest.raises(CheckpointError, match="precision was 'ieee', now 'tf32'"):
-        start("tf32", resume=before)
+        start("tf32", resume=file)
 
 
 def test_the_command_has_the_option(

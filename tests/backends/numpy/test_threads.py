@@ -14,6 +14,7 @@ from small import small_data, small_model
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 import gpucnn
+from gpucnn import training
 from gpucnn.backends import get_backend
 from gpucnn.backends.numpy.threads import OneThread
 from gpucnn.nn.sequential import Sequential
@@ -167,14 +168,14 @@ def during(library: Library, monkeypatch: pytest.MonkeyPatch) -> set[int]:
 
 
 def test_training_is_limited_and_its_caller_is_not(library: Library, during: set[int]) -> None:
-    events = gpucnn.fit(small_model(), small_data(), epochs=2)
+    events = training.events(small_model(), small_data(), epochs=2)
     assert {library.number for _ in events} == {4}
     assert during == {1}
     assert library.number == 4
 
 
 def test_training_that_is_closed_or_fails_lifts_the_limit(library: Library) -> None:
-    events = gpucnn.fit(small_model(), small_data())
+    events = training.events(small_model(), small_data())
     next(events)
     events.close()
     assert library.number == 4
@@ -184,19 +185,19 @@ def test_training_that_is_closed_or_fails_lifts_the_limit(library: Library) -> N
         raise KeyError
 
     with pytest.raises(KeyError):
-        list(gpucnn.fit(small_model(), small_data(), should_stop=broken))
+        list(training.events(small_model(), small_data(), should_stop=broken))
     assert library.number == 4
 
 
 def test_two_trainings_in_turns_do_not_limit_their_caller(library: Library) -> None:
-    runs = [gpucnn.fit(small_model(), small_data(), epochs=1) for _ in range(2)]
+    runs = [training.events(small_model(), small_data(), epochs=1) for _ in range(2)]
     for _ in zip(*runs, strict=True):
         assert library.number == 4
 
 
 def test_trainings_in_several_threads_lift_the_limit(library: Library, during: set[int]) -> None:
     with ThreadPoolExecutor(3) as pool:
-        runs = [gpucnn.fit(small_model(), small_data(), epochs=2) for _ in range(3)]
+        runs = [training.events(small_model(), small_data(), epochs=2) for _ in range(3)]
         assert len({len(events) for events in pool.map(list, runs)}) == 1
     assert during == {1}
     assert library.number == 4
@@ -237,7 +238,7 @@ def test_workers_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     model = small_model()
     layers = {**model.layers, "relu": import_file(path).Watched()}
     model = Sequential(layers, model.input_shape)
-    list(gpucnn.fit(model, small_data(), epochs=1, workers=2))
+    gpucnn.fit(model, small_data(), epochs=1, workers=2)
     numbers = [each.read_text() for each in tmp_path.glob("*.txt")]
     assert len(numbers) == 2
     assert all(set(json.loads(each)) == {1} for each in numbers)

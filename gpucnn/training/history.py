@@ -1,0 +1,136 @@
+"""What ``fit`` returns: the figures of every epoch, and how the run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from html import escape
+from typing import Any
+
+from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, Stopped
+from gpucnn.training.progress import percent
+
+MAX_ROWS = 20
+"""Rows of a table that fits on a screen; of longer runs the middle is left out."""
+
+
+_loss = "{:.4f}".format
+
+_TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "epoch": ("epoch", str),
+    "train_loss": ("train loss", _loss),
+    "train_accuracy": ("accuracy", percent),
+    "validation_loss": ("valid. loss", _loss),
+    "validation_accuracy": ("accuracy", percent),
+    "test_loss": ("test loss", _loss),
+    "test_accuracy": ("accuracy", percent),
+    "seconds": ("seconds", "{:.1f}".format),
+}
+"""The columns of the table, 80 characters in all: their headings and formats."""
+
+
+@dataclass(frozen=True, repr=False)
+class History:
+    """The history of a run.
+
+    ``history["test_accuracy"]`` is the list of a column's values, one for each epoch;
+    ``history.columns`` lists the names. ``len(history)`` is the number of epochs. Printed, or as
+    the last line of a notebook's cell, it is a table.
+
+    Attributes:
+        epochs: an ``EpochEnded`` for each epoch of this call; after a resume, from the first epoch
+            that ended in it.
+        started: the event that the run began with: data, backend, settings, number of parameters.
+        stopped: the event that it ended with.
+    """
+
+    epochs: Sequence[EpochEnded]
+    started: RunStarted
+    stopped: Stopped
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(field.name for field in fields(EpochEnded))
+
+    @property
+    def reason(self) -> Reason:
+        """Why the run ended: "finished", "early stopping" or "interrupted"."""
+        return self.stopped.reason
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch with the best validation accuracy; None without validation images."""
+        return self.stopped.best_epoch
+
+    @property
+    def test_loss(self) -> float | None:
+        """Test loss of the weights that the model has now; None if stopped within an epoch."""
+        return self.stopped.test_loss
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """Test accuracy of the weights that the model has now, as a fraction of 1, or None."""
+        return self.stopped.test_accuracy
+
+    def __len__(self) -> int:
+        return len(self.epochs)
+
+    def __getitem__(self, column: str) -> list[Any]:
+        if column not in self.columns:
+            raise KeyError(f"no column {column!r}; the columns are {', '.join(self.columns)}")
+        return [getattr(row, column) for row in self.epochs]
+
+    def __repr__(self) -> str:
+        headings, rows = self._cells()
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+            for cells in (headings, *rows)
+        ]
+        return "\n".join([*lines, self._summary()])
+
+    def _repr_html_(self) -> str:
+        headings, rows = self._cells()
+
+        def row(tag: str, cells: Sequence[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+        head, body = row("th", headings), "".join(row("td", cells) for cells in rows)
+        return (
+            f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+            f"<p>{escape(self._summary())}</p>"
+        )
+
+    def _cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the headings and the rows of the table; "…" stands for rows left out."""
+        table = {
+            name: column
+            for name, column in _TABLE.items()
+            if not name.startswith("validation") or self.started.validation_images
+        }
+        shown: list[EpochEnded | None] = list(self.epochs)
+        if len(shown) > MAX_ROWS:
+            half = MAX_ROWS // 2
+            shown[half : len(shown) - half] = [None]
+        rows = [
+            [
+                "…" if epoch is None else show(getattr(epoch, name))
+                for name, (_, show) in table.items()
+            ]
+            for epoch in shown
+        ]
+        return [heading for heading, _ in table.values()], rows
+
+    def _summary(self) -> str:
+        """Return how the run ended, in one line."""
+        of = self.started.settings["epochs"]
+        ended = f"{self.reason} after epoch {self.stopped.epoch} of {of}"
+        if self.reason == "interrupted":
+            ended += f", step {self.stopped.step:,}"
+        parts = [ended]
+        if self.best_epoch is not None:
+            parts.append(f"best epoch {self.best_epoch}")
+        if self.test_accuracy is not None:
+            parts.append(f"test accuracy {percent(self.test_accuracy)}")
+        return "; ".join(parts)

@@ -1,0 +1,142 @@
+"""The progress of a run as text: a line that is redrawn in place, or one line for each epoch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from typing import TextIO
+
+from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
+
+REFRESH_SECONDS = 0.1
+"""The line is redrawn at most this often: reading the figures waits for the device."""
+
+_BAR = 16
+
+
+def percent(fraction: float) -> str:
+    """Return 0.9924 as "99.24 %"."""
+    return f"{100 * fraction:.2f} %"
+
+
+def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
+    """Return what is trained on what and where; ``note`` is the reason for the backend."""
+    workers = event.settings["workers"]
+    parts = [
+        f"{title}: {event.parameters:,} parameters",
+        f"{event.train_images:,} images",
+        f"{event.validation_images:,} held out" if event.validation_images else "",
+        f"{event.backend} backend",
+        event.precision if event.precision != "ieee" else "",
+    ]
+    first = ", ".join(part for part in parts if part)
+    first += (f" ({note})" if note else "") + (f", {workers} processes" if workers > 1 else "")
+    lines = [first]
+    if event.eager:
+        lines.append(f"steps are launched operation by operation: {event.eager}")
+    if event.step:
+        lines.append(f"resuming from step {event.step:,}")
+    return lines
+
+
+def epoch_line(event: EpochEnded, epochs: int) -> str:
+    """Return the figures of an epoch, at most 80 characters."""
+    parts = [
+        f"epoch {event.epoch:>{len(str(epochs))}}/{epochs}",
+        f"loss {event.train_loss:.4f}",
+        f"accuracy {percent(event.train_accuracy)}",
+    ]
+    if event.validation_accuracy is not None:
+        parts.append(f"validation {percent(event.validation_accuracy)}")
+    parts += [f"test accuracy {percent(event.test_accuracy)}", f"{event.seconds:.1f} s"]
+    return "  ".join(parts)
+
+
+class Progress:
+    """Writes the progress of a run to ``stream`` when it is called with the run's events.
+
+    With ``redraw`` the current epoch has a line that is rewritten in place: carriage returns, which
+    terminals and notebooks understand.
+    """
+
+    def __init__(self, stream: TextIO, redraw: bool) -> None:
+        self.stream, self.redraw = stream, redraw
+        self.epochs = self.steps = 0  # of the whole run
+        self.first_step = 0
+        self.began = self.drawn = time.perf_counter()
+        self.line_length = 0  # of the line that can be redrawn
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._erase()
+
+    def __call__(self, event: Event) -> None:
+        """Write what an event has to show."""
+        if isinstance(event, RunStarted):
+            self.epochs = int(event.settings["epochs"])
+            self.steps, self.first_step = self.epochs * event.steps_per_epoch, event.step
+            for line in start_lines(event, f"training on {event.data}"):
+                self._write_line(line)
+        elif isinstance(event, StepEnded):
+            self._draw(event)
+        elif isinstance(event, EpochEnded):
+            self._write_line(epoch_line(event, self.epochs))
+        elif isinstance(event, Stopped) and event.reason != "finished":
+            self._write_line(f"{event.reason}: stopped after step {event.step:,}")
+
+    def _draw(self, event: StepEnded) -> None:
+        now = time.perf_counter()
+        if not self.redraw or now - self.drawn < REFRESH_SECONDS:
+            return
+        self.drawn = now
+        loss, accuracy = event.metrics()
+        done = event.step / self.steps
+        seconds = (now - self.began) * (self.steps - event.step) / (event.step - self.first_step)
+        filled = round(_BAR * done)
+        line = (
+            f"epoch {event.epoch}/{self.epochs} [{'#' * filled}{'-' * (_BAR - filled)}] "
+            f"{done:4.0%}  loss {loss:.4f}  accuracy {percent(accuracy)}  {_duration(seconds)} left"
+        )
+        line = line[: shutil.get_terminal_size().columns - 1]
+        self._erase()
+        self.stream.write(line)
+        self.stream.flush()
+        self.line_length = len(line)
+
+    def _erase(self) -> None:
+        if self.line_length:
+            self.stream.write("\r" + " " * self.line_length + "\r")
+            self.stream.flush()
+        self.line_length = 0
+
+    def _write_line(self, line: str) -> None:
+        self._erase()
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+
+def make_progress(shown: bool | None) -> Progress | None:
+    """Return the progress display for ``fit(progress=shown)``, None for no display."""
+    stream = sys.stdout
+    if stream is None or shown is False:  # None: a process without standard output
+        return None
+    terminal, notebook = stream.isatty(), _is_notebook(stream)
+    if shown is None and not (terminal or notebook):
+        return None
+    return Progress(stream, redraw=notebook or (terminal and os.environ.get("TERM") != "dumb"))
+
+
+def _is_notebook(stream: TextIO) -> bool:
+    """Return whether ``stream`` is shown in a notebook: IPython's kernels replace sys.stdout."""
+    return type(stream).__module__.startswith("ipykernel.")
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as "0:07" or "1:02:03"."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,156 @@
+"""One training step: gather the images, forward, loss, backward, metrics, update.
+
+``TrainStep`` is a step of ``fit``, from the next batch to the new weights. ``loss_and_grads`` is
+the part in the middle, also for training loops that users write (see ``gpucnn.training``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract import FusedGradients, StepArrays
+from gpucnn.backends.contract.checks import Array
+from gpucnn.nn.losses import CrossEntropyLoss, Loss
+from gpucnn.nn.sequential import Sequential
+from gpucnn.optim import Optimizer
+from gpucnn.training.batches import Batches
+
+
+def loss_and_grads(
+    model: Sequential,
+    x: Array,
+    target: Array,
+    loss: Loss | None = None,
+    *,
+    totals: Array | None = None,
+    share: float = 1.0,
+) -> tuple[Array, Array]:
+    """Run a batch forward and backward, with dropout on.
+
+    Args:
+        model: the network; ``flat_grads``, and with it each parameter's ``grad``, is overwritten.
+        x: normalised images (N, C, H, W), an array of the model's backend.
+        target: classes, int64 (N,), or numbers of the shape of the model's output.
+        loss: what to minimise; ``CrossEntropyLoss()`` if None.
+        totals: float64 (2,); N times the loss and the number of correct classes are added to it.
+        share: a factor of the gradients: the batch's share of a larger one.
+
+    Returns:
+        The mean loss, of shape (), and the gradients, ``model.flat_grads`` (parameters,).
+
+    Raises:
+        ShapeError: ``x`` or ``target`` does not fit the model.
+        ArrayError: an array is not the backend's, or has another dtype.
+    """
+    be, loss = model.backend, loss or CrossEntropyLoss()
+    scores, saved = model.forward(x, training=True)
+    value = loss.forward(be, scores, target)
+    grad = loss.backward(be, scores, target)
+    model.backward(grad if share == 1 else grad * share, saved)
+    if totals is not None:
+        be.add_metrics(totals, value, scores, target)
+    return value, model.flat_grads
+
+
+@dataclass(frozen=True)
+class LayerGradients:
+    """The gradients of a step, layer by layer."""
+
+    model: Sequential
+    loss: Loss
+
+    def set_grads(self, arrays: StepArrays) -> None:
+        """As ``FusedGradients.set_grads``."""
+        be, totals = self.model.backend, arrays.totals
+        x = be.gather_images(arrays.images, arrays.indices, arrays.scale, arrays.shift)
+        value, grads = loss_and_grads(self.model, x, arrays.targets, self.loss, totals=totals)
+        be.check_finite(arrays.failed_step, value, grads, arrays.step)
+
+
+@dataclass(frozen=True)
+class RunArrays:
+    """All that changes from one step to the next, on the device.
+
+    So a device can replay a captured step: no argument changes, only the contents of arrays.
+    B batches an epoch, R rates (``Optimizer.rates``).
+    """
+
+    counter: Array
+    """int64 (2,): the batches begun in the epoch, the steps begun in the run"""
+    rate_table: Array
+    """(B, R): the rates of all steps of the epoch"""
+    rates: Array
+    """(R,): those of the current step"""
+    totals: Array
+    """float64 (2,): the sum of losses and the number of correct classes in the epoch so far"""
+    failed_step: Array
+    """int64 (1,): the number of the first step whose loss or gradient was NaN or infinite, or 0"""
+
+    @classmethod
+    def zeros(cls, be: Backend, batches: int, rates: int) -> RunArrays:
+        """Return the arrays of a run that is about to begin."""
+        return cls(
+            counter=be.zeros((2,), np.int64),
+            rate_table=be.zeros((batches, rates)),
+            rates=be.zeros((rates,)),
+            totals=be.zeros((2,), np.float64),
+            failed_step=be.zeros((1,), np.int64),
+        )
+
+
+class TrainStep:
+    """One step with batches of ``size`` images; each call takes the next batch of the epoch."""
+
+    def __init__(
+        self,
+        batches: Batches,
+        size: int,
+        gradients: FusedGradients,
+        optimizer: Optimizer,
+        run: RunArrays,
+    ) -> None:
+        self.model, self.batches, self.gradients = batches.model, batches, gradients
+        self.optimizer, self.run = optimizer, run
+        be = self.model.backend
+        self.indices, self.targets = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
+
+    def __call__(self) -> None:
+        """Do the step. After a step that failed, the weights stay as they are."""
+        self._begin()
+        arrays = self._arrays()
+        self.gradients.set_grads(arrays)
+        self.optimizer.step(
+            self.model.backend, arrays.parameters, arrays.grads, self.run.rates, arrays.failed_step
+        )
+
+    def _begin(self) -> None:
+        """Set the indices and targets of the next batch, and the rates of the step."""
+        batches, run = self.batches, self.run
+        self.model.backend.begin_step(
+            run.counter,
+            batches.order,
+            batches.labels,
+            run.rate_table,
+            self.indices,
+            self.targets,
+            run.rates,
+            batches.batch_size,
+        )
+
+    def _arrays(self) -> StepArrays:
+        batches, run = self.batches, self.run
+        return StepArrays(
+            images=batches.images,
+            indices=self.indices,
+            targets=self.targets,
+            scale=batches.scale,
+            shift=batches.shift,
+            parameters=self.model.flat_parameters,
+            grads=self.model.flat_grads,
+            totals=run.totals,
+            failed_step=run.failed_step,
+            step=run.counter[1:],
+        )

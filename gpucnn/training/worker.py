@@ -1,0 +1,101 @@
+"""A worker process: it computes the gradients of its part of every batch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpucnn.errors import GpucnnError, WorkerError
+from gpucnn.nn.losses import Loss
+from gpucnn.nn.sequential import Sequential
+from gpucnn.training.imports import import_file
+from gpucnn.training.shared import SharedArrays, receive, send
+from gpucnn.training.step import loss_and_grads
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker receives first."""
+
+    pickled: bytes
+    """The model and the loss"""
+    files: list[str]
+    """Python files that define their classes"""
+    seed: int
+
+
+class Part:
+    """The part of every batch that process ``rank`` computes; rank 0 is the first process."""
+
+    def __init__(
+        self, model: Sequential, loss: Loss, seed: int, rank: int, shared: SharedArrays
+    ) -> None:
+        self.model, self.loss, self.seed, self.rank = model, loss, seed, rank
+        self.shared = shared
+        self.order = np.arange(len(shared.labels))
+        self.scale, self.shift = model.scaling()
+        values = model.flat_parameters
+        model.lay_out(shared.parameters, shared.grads[rank])
+        if rank == 0:
+            shared.parameters[...] = values
+
+    def compute(self, start: int, end: int, count: int, passes: int) -> tuple[float, float]:
+        """Set the gradients of images ``start`` to ``end`` in a batch of ``count``.
+
+        ``passes`` is the number of training passes before this one. Returns the sum of the images'
+        losses and the number of correct classes.
+        """
+        be, shared = self.model.backend, self.shared
+        self.model.seed_dropout(self.seed, passes, self.rank)
+        totals, share = np.zeros(2), (end - start) / count
+        with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
+            indices, target = self.order[start:end], shared.labels[start:end]
+            x = be.gather_images(shared.images, indices, self.scale, self.shift)
+            loss_and_grads(self.model, x, target, self.loss, totals=totals, share=share)
+        return float(totals[0]), float(totals[1])
+
+
+def work(connection: Connection, rank: int, shared: SharedArrays) -> None:
+    """Run a worker process: compute and reply until the connection closes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the first process decides what they mean
+    with suppress(EOFError, OSError):  # the first process has ended
+        requests, replies = shared.requests[rank], shared.replies[rank]
+        part = _caught(_make_part, receive(connection, requests), rank, shared)
+        if isinstance(part, Exception):
+            send(connection, part, replies)
+            return
+        send(connection, None, replies)
+        with part.model.backend.limit_threads():
+            while True:
+                send(connection, _caught(part.compute, *receive(connection, requests)), replies)
+
+
+def _make_part(job: Job, rank: int, shared: SharedArrays) -> Part:
+    for file in job.files:
+        import_file(Path(file))
+    model, loss = pickle.loads(job.pickled)
+    return Part(model, loss, job.seed, rank, shared)
+
+
+def _caught(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns, or the error that it raises, in a form that can be sent."""
+    try:
+        return function(*arguments)
+    except GpucnnError as error:
+        return error
+    except Exception as error:
+        name = multiprocessing.current_process().name
+        raised = WorkerError(f"{name}: {type(error).__name__}: {error}")
+        raised.add_note(traceback.format_exc())
+        return raised
