@@ -17,7 +17,17 @@ from bench import machine
 from bench.harness import BenchError, Options, Report
 from bench.show import as_data, table
 
-BENCHES = ("ops", "lenet", "epoch", "inference", "memory", "startup", "linear", "profile")
+BENCHES = (
+    "ops",
+    "lenet",
+    "epoch",
+    "inference",
+    "memory",
+    "startup",
+    "threads",
+    "linear",
+    "profile",
+)
 GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 
 

@@ -1,0 +1,98 @@
+"""The Python API next to ``gpucnn train``: the same weights and the same time, also on busy cores.
+
+Neither has OPENBLAS_NUM_THREADS set. Each process trains on 6,000 digits for two epochs.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bench.harness import Options, Peer, Report, Results, Row, compare
+from bench.peers import Finished, Flavour, finished
+from gpucnn.machine import openblas
+
+API = """
+import json, sys
+import gpucnn
+data, model = gpucnn.data.mnist().limit(6000), gpucnn.models.lenet5()
+with open(sys.argv[2], "w") as log:
+    for event in gpucnn.fit(model, data, epochs=2, backend="numpy", checkpoint=sys.argv[1]):
+        if event.name == "epoch":
+            print(json.dumps(event.as_dict()), file=log)
+"""
+TRAIN = ["--backend", "numpy", "--workers", "1", "--limit", "6000", "--epochs", "2", "--out"]
+SPIN = "while True: pass"
+
+
+def run(options: Options) -> Report:
+    """Return whole processes' seconds and those of their epochs, idle and next to busy ones."""
+    report = Report("Python API and command line, 6,000 images, two epochs", peers=False)
+    for busy in (0, 2):
+        state = f"{busy} busy processes" if busy else "idle"
+        if not options.wants(state):
+            continue
+        epochs = Row(f"epochs, {state}")
+        with spinning(busy), tempfile.TemporaryDirectory() as folder:
+            peers = [process(name, Path(folder), epochs) for name in ("api", "command")]
+            reference = peers[1].check()
+            row = compare(
+                f"process, {state}", peers, reference, rounds=options.pick(7), tolerance=0.0
+            )
+        for each in (row, epochs):
+            report.rows.append(each)
+            if "api" in row.costs and "command" in row.costs:
+                middle, least, greatest = each.ratio("api", "command")
+                report.notes.append(
+                    f"{each.case}: API / command line {middle:.2f} ({least:.2f}-{greatest:.2f})"
+                )
+    return report
+
+
+@contextmanager
+def spinning(number: int) -> Iterator[None]:
+    """Keep ``number`` processes busy within the block."""
+    processes = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(number)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def process(name: str, folder: Path, epochs: Row) -> Peer:
+    """Return one side as a peer; its results are its weights, which must be the same bits.
+
+    The seconds of its epochs, without evaluation, are added to the row ``epochs``.
+    """
+    environment = dict[str, str]()
+    openblas.prepare(environment)  # the API cannot choose kernels: both are given the same ones
+    del environment[openblas.THREADS]
+    flavour = Flavour(name, "", environment)
+
+    def train() -> tuple[Finished, Path]:
+        out = Path(tempfile.mkdtemp(dir=folder))
+        api = ["-c", API, str(out / "checkpoint.npz"), str(out / "log.jsonl")]
+        words = api if name == "api" else ["-m", "gpucnn", "train", *TRAIN, str(out)]
+        return finished([sys.executable, *words], flavour), out
+
+    def check() -> Results:
+        with np.load(train()[1] / "checkpoint.npz") as arrays:
+            return {key: arrays[key] for key in arrays.files if key.startswith("parameters/")}
+
+    def cost(count: int) -> float:
+        done, out = train()
+        log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        seconds = sum(event["seconds"] for event in log if event["event"] == "epoch")
+        epochs.costs.setdefault(name, []).append(seconds)
+        return done.seconds
+
+    return Peer(name, check, cost, count=1)
