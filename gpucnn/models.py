@@ -1,4 +1,4 @@
-"""The networks that come with gpucnn. One of your own is a function like these."""
+"""The networks that come with gpucnn. A custom network is a function like these."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Size = int | tuple[int, int]
 
 
 def lenet5(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
-    """LeNet-5 as it is built today, with ReLU and max-pooling: 61,706 parameters for MNIST."""
+    """LeNet-5 in its modern form, with ReLU and max-pooling: 61,706 parameters for MNIST."""
     height, width = _pair(size, least=12)
     h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
     layers: dict[str, Layer] = {
@@ -43,10 +43,10 @@ def lenet5(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0)
 
 
 def lenet5_1998(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
-    """LeNet-5 nearer to LeCun et al. (1998): tanh, average pooling, and their way to begin.
+    """LeNet-5 closer to LeCun et al. (1998): tanh, average pooling and their initialization.
 
-    Pooling has no weights here, every map of the second convolution sees all of the first, and
-    the output is linear.
+    Unlike there, pooling has no weights, the second convolution is connected to all feature maps
+    of the first stage, and the output layer is linear.
     """
     height, width = _pair(size, least=12)
     h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
@@ -70,7 +70,7 @@ def lenet5_1998(channels: int = 1, size: Size = 28, classes: int = 10, seed: int
 def mlp(
     channels: int = 1, size: Size = 28, classes: int = 10, hidden: int = 128, seed: int = 0
 ) -> Sequential:
-    """Two fully connected layers with a ReLU between."""
+    """Two fully connected layers, with a ReLU between them."""
     height, width = _pair(size)
     layers: dict[str, Layer] = {
         "flatten": Flatten(),
@@ -82,7 +82,7 @@ def mlp(
 
 
 def small_cnn(channels: int = 3, size: Size = 64, classes: int = 10, seed: int = 0) -> Sequential:
-    """Three 3x3 convolutions with pooling, and dropout before the last layer: colour pictures."""
+    """Three 3x3 convolutions with pooling, then two linear layers with dropout: colour images."""
     height, width = _pair(size, least=8)
     layers: dict[str, Layer] = {}
     widths = (channels, 16, 32, 64)
@@ -106,11 +106,13 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "mlp": mlp,
     "small_cnn": small_cnn,
 }
-"""The command line's names."""
+"""Models by their names on the command line."""
 
 
 def _pair(size: Size, least: int = 1) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < least:
-        raise ShapeError(f"this model needs pictures of at least {least}x{least}, got {size}")
+        raise ShapeError(
+            f"this model needs images of at least {least}x{least} pixels, got {height}x{width}"
+        )
     return height, width

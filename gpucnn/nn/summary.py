@@ -1,4 +1,4 @@
-"""What each layer of a model is: shapes, sizes, cost and what it sees."""
+"""The table of a model's layers: shapes, parameters, cost and receptive fields."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.nn.layers import Layer
-from gpucnn.nn.layers.base import Fields, Shape
+from gpucnn.nn.layers.base import Fields, Shape, output_shapes
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One layer; shapes leave out the batch, and a receptive field of None is the whole picture."""
+    """One layer. Shapes leave out the batch; a receptive field of None is the whole image."""
 
     name: str
     type: str
@@ -30,13 +30,13 @@ class SummaryRow:
             "x".join(map(str, self.output_shape)),
             f"{self.parameters:,}",
             f"{self.multiply_adds:,}",
-            _field(self.receptive_field),
+            _field_text(self.receptive_field),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
-    """The rows of all layers and their sums; ``str`` makes a plain table."""
+    """The rows of all layers and their sums; ``print`` shows a table."""
 
     input_shape: Shape
     rows: tuple[SummaryRow, ...]
@@ -58,40 +58,42 @@ class Summary:
         """The last row of the table."""
         return ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", "")
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         table = [self.headings, *(row.cells for row in self.rows), self.totals]
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        numeric = (False, False, True, True, True, True)
         lines = [
             "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(row, widths, numeric, strict=True)
-            ).rstrip()
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
             for row in table
         ]
-        return "\n".join(lines)
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def summarize(layers: Mapping[str, Layer], input_shape: Shape) -> Summary:
-    """Return the summary of ``layers`` for pictures of ``input_shape`` (C, H, W)."""
-    shape = input_shape
+    """Return the summary of ``layers`` for images of ``input_shape`` (C, H, W)."""
+    shapes = [input_shape, *output_shapes(layers, input_shape)]
     fields: Fields | None = (ReceptiveField(), ReceptiveField())
     rows = []
-    for name, layer in layers.items():
-        parameters = sum(parameter.size for parameter in layer.parameters.values())
-        multiply_adds = layer.multiply_adds(shape)
-        shape = layer.output_shape(shape)
+    for index, (name, layer) in enumerate(layers.items()):
         fields = layer.receptive_fields(fields)
-        row = SummaryRow(name, type(layer).__name__, shape, parameters, multiply_adds, fields)
+        row = SummaryRow(
+            name,
+            type(layer).__name__,
+            shapes[index + 1],
+            sum(parameter.size for parameter in layer.parameters.values()),
+            layer.multiply_adds(shapes[index]),
+            fields,
+        )
         rows.append(row)
     return Summary(input_shape, tuple(rows))
 
 
-def _field(fields: Fields | None) -> str:
-    """Both sizes, and how far apart neighbouring fields are."""
+def _field_text(fields: Fields | None) -> str:
+    """Return height and width of a receptive field, and the distance between neighbours'."""
     if fields is None:
-        return "all"
+        return "whole image"
     vertical, horizontal = fields
-    size = f"{vertical.size}x{horizontal.size}"
-    steps = sorted({vertical.stride, horizontal.stride})
-    return size + " every " + "x".join(f"{step:g}" for step in steps)
+    strides = sorted({vertical.stride, horizontal.stride})
+    return f"{vertical.size}x{horizontal.size}, stride {'x'.join(f'{s:g}' for s in strides)}"

@@ -161,7 +161,10 @@ def test_layers_refuse_bad_arguments_when_they_are_made(make: object, message: s
 @pytest.mark.parametrize(
     ("stack", "message"),
     [
-        ({"c": layers.Conv2d(3, 4, 3)}, r"layer 'c' \(Conv2d\) with input \(1, 8, 8\): takes 3"),
+        (
+            {"c": layers.Conv2d(3, 4, 3)},
+            r"layer 'c' \(Conv2d\) with input \(1, 8, 8\): expected \(3",
+        ),
         ({"c": layers.Conv2d(1, 4, 9)}, r"layer 'c' \(Conv2d\).*9 does not fit.*\(8, 8\)"),
         ({"f": layers.Linear(64, 3)}, r"layer 'f' \(Linear\).*\(64,\).*\(1, 8, 8\).*Flatten"),
         ({"p": layers.MaxPool2d(9)}, r"layer 'p' \(MaxPool2d\).*9 does not fit"),

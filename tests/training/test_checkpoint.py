@@ -166,5 +166,6 @@ def test_a_checkpoint_with_other_tensors_is_refused(tmp_path: Path) -> None:
     save(path, Checkpoint(saved.metadata, arrays))
     with pytest.raises(CheckpointError) as error:
         gpucnn.load_model(path)
-    for part in ("conv.bias is missing", "extra is unknown", "fc.bias is (5,), wanted (4,)"):
+    shapes = "fc.bias has shape (5,), expected (4,)"
+    for part in ("conv.bias is missing", "extra is unknown", shapes):
         assert part in str(error.value)

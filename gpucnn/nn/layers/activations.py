@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout: any shape in, the same shape out."""
+"""Activations, softmax and dropout. The output has the shape of the input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpucnn.rng import dropout_mask
 
 
 class _Activation(Layer):
-    """An operation of the backend whose backward needs only its output."""
+    """An operation whose gradient is a function of its output."""
 
     op: ClassVar[str]
 
@@ -32,35 +32,35 @@ class _Activation(Layer):
         return getattr(be, f"{self.op}_backward")(grad, saved)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ReLU(_Activation):
     """max(x, 0)."""
 
     op = "relu"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Sigmoid(_Activation):
     """1 / (1 + exp(-x))."""
 
     op = "sigmoid"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Tanh(_Activation):
     """The hyperbolic tangent."""
 
     op = "tanh"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Softmax(_Activation):
     """exp(x) / sum of exp(x) over the classes, axis 1."""
 
     op = "softmax"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Dropout(Layer):
     """Zeroes each element with probability p in training and scales the others by 1 / (1 - p).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
 from gpucnn.arithmetic import ReceptiveField
@@ -13,18 +13,18 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
 from gpucnn.config import is_builtin
-from gpucnn.errors import SettingError
+from gpucnn.errors import SettingError, ShapeError
 from gpucnn.rng import initializer
 
 Shape = tuple[int, ...]
 Fields = tuple[ReceptiveField, ReceptiveField]
 
 LARGE_PLANE = (10**6, 10**6)
-"""A plane that any window fits: to look at a window before its input is known."""
+"""Height and width that every kernel fits: for questions that do not depend on the input."""
 
 
 class Parameter:
-    """An array that training changes, and its gradient; both are set when a model places it."""
+    """An array that training changes, and its gradient: views that the model sets."""
 
     data: Array
     grad: Array
@@ -76,35 +76,47 @@ class Layer:
     def __init_subclass__(cls) -> None:
         if cls.__name__.startswith("_"):
             return
-        own = Layer.types.get(cls.__name__, cls)
-        if own.__module__.startswith("gpucnn.nn.layers") and own.__module__ != cls.__module__:
+        known = Layer.types.get(cls.__name__, cls)
+        if known.__module__.startswith("gpucnn.nn.layers") and known.__module__ != cls.__module__:
             raise SettingError(f"gpucnn has a layer called {cls.__name__}: choose another name")
         Layer.types[cls.__name__] = cls
 
+    def __repr__(self) -> str:
+        """Return the call that makes the layer, without arguments that have their defaults."""
+        arguments: list[str] = []
+        own: tuple[Field[Any], ...] = fields(self) if is_dataclass(self) else ()
+        for field in own:
+            value = getattr(self, field.name)
+            if field.default is MISSING:
+                arguments.append(repr(value))
+            elif value != field.default:
+                arguments.append(f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
     @property
     def parameters(self) -> Mapping[str, Parameter]:
-        """The layer's own parameters by their short names."""
+        """The layer's parameters by name: "weight", "bias"."""
         return self._parameters
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape that an input of ``shape`` becomes; raises ShapeError if none."""
+        """Return the shape of the output for an input of ``shape``; ShapeError if it has none."""
         return shape
 
     def multiply_adds(self, shape: Shape) -> int:
-        """Return the multiply-adds of one sample's forward pass."""
+        """Return the multiply-adds of one sample's forward pass, for an input of ``shape``."""
         return 0
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
-        """Return the (vertical, horizontal) fields behind this layer, given those before it.
+        """Return the (vertical, horizontal) receptive fields of the outputs, given the inputs'.
 
-        None stands for the whole picture.
+        None stands for the whole image.
         """
         return fields
 
     def spec(self, shape: Shape) -> LayerSpec | None:
-        """Return the layer as backends see it, None if they cannot compute it as part of another.
+        """Return the layer in the contract's terms, or None if no backend can fuse it.
 
-        Of a custom layer, one that is not gpucnn's, nobody knows what it does.
+        A custom layer has none: its class may compute anything.
         """
         spec = self._spec(shape) if is_builtin(self) else None
         if spec is None:
@@ -113,7 +125,7 @@ class Layer:
         return LayerSpec(op, shape, self.output_shape(shape), **options)
 
     def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]] | None:
-        """Return the operation's name and what ``LayerSpec`` has to say of it."""
+        """Return the operation's name and the options of its ``LayerSpec``."""
         return None
 
     def forward(
@@ -153,13 +165,32 @@ class _Weighted(Layer):
         return self.parameters["weight"].data, None if bias is None else bias.data
 
     def weight_grads(self) -> tuple[Array, Array | None]:
-        """Return where the gradients of the weight and of the bias go."""
+        """Return the arrays for the gradients of the weight and the bias, None if no bias."""
         bias = self.parameters.get("bias")
         return self.parameters["weight"].grad, None if bias is None else bias.grad
 
 
+def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape]:
+    """Return the shape after each layer, for an input of ``input_shape`` (C, H, W).
+
+    Raises ShapeError with the name of the first layer that does not fit.
+    """
+    shape, shapes = input_shape, []
+    if len(shape) != 3 or min(shape) < 1:
+        raise ShapeError(f"input_shape must be (channels, height, width), got {shape}")
+    for name, layer in layers.items():
+        try:
+            shape = layer.output_shape(shape)
+        except (ShapeError, SettingError) as error:
+            raise ShapeError(
+                f"layer {name!r} ({type(layer).__name__}) with input {shape}: {error}"
+            ) from None
+        shapes.append(shape)
+    return shapes
+
+
 def widen(fields: Fields | None, window: Window) -> Fields | None:
-    """Return the fields behind a convolution or pooling: wider by the kernel, further apart."""
+    """Return the receptive fields of the outputs of a convolution or pooling."""
     if fields is None:
         return None
     vertical, horizontal = (

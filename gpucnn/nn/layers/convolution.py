@@ -44,10 +44,10 @@ class _Convolution(_Weighted):
         ends = (self.in_channels, self.out_channels)
         first, second = ends if transposed else ends[::-1]
         shape = (first, second // self.groups, *self.kernel)
-        # As in PyTorch, the fans are read off the weight's shape, for a transposed one too.
+        # As in PyTorch, also for transposed convolutions: fans follow from the weight's shape.
         fan_in, fan_out = math.prod(shape[1:]), first * math.prod(self.kernel)
         self._set_parameters(shape, self.out_channels, fan_in, fan_out)
-        self._window(LARGE_PLANE)  # refuses bad arguments here rather than at the first batch
+        self._window(LARGE_PLANE)  # raises for bad arguments
 
     def _window(self, plane: Pair) -> Window:
         raise NotImplementedError
@@ -76,14 +76,14 @@ class _Convolution(_Weighted):
     def _plane(self, shape: Shape) -> Pair:
         if len(shape) != 3 or shape[0] != self.in_channels:
             raise ShapeError(
-                f"takes {self.in_channels} channels, as ({self.in_channels}, H, W), got {shape}"
+                f"expected ({self.in_channels}, H, W) for {self.in_channels} channels, got {shape}"
             )
         return shape[1], shape[2]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Conv2d(_Convolution):
-    """Cross-correlation of (C, H, W) with out_channels kernels, plus a bias."""
+    """Cross-correlation plus bias: (in_channels, H, W) to (out_channels, H', W')."""
 
     in_channels: int
     out_channels: int
@@ -112,7 +112,7 @@ class Conv2d(_Convolution):
         return (self.out_channels, *self.window(shape).output)
 
     def window(self, shape: Shape) -> Window:
-        """Return how the kernel slides over an input of ``shape``."""
+        """Return the window arithmetic for an input of ``shape``."""
         return self._window(self._plane(shape))
 
     def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
@@ -133,9 +133,9 @@ class Conv2d(_Convolution):
         }
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class ConvTranspose2d(_Convolution):
-    """Transposed convolution: a Conv2d of the same arguments run backwards, plus a bias."""
+    """Transposed convolution, the input gradient of a Conv2d with these arguments, plus bias."""
 
     in_channels: int
     out_channels: int

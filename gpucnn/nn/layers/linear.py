@@ -13,9 +13,9 @@ from gpucnn.errors import ShapeError
 from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass, _Weighted
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Linear(_Weighted):
-    """x Wᵀ + b of (in_features,)."""
+    """x Wᵀ + b: (in_features,) to (out_features,)."""
 
     in_features: int
     out_features: int
@@ -33,8 +33,8 @@ class Linear(_Weighted):
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape != (self.in_features,):
-            hint = ": put a Flatten before it" if len(shape) > 1 else ""
-            raise ShapeError(f"takes ({self.in_features},), got {shape}{hint}")
+            hint = "; put a Flatten before it" if len(shape) > 1 else ""
+            raise ShapeError(f"expected ({self.in_features},), got {shape}{hint}")
         return (self.out_features,)
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
@@ -57,7 +57,7 @@ class Linear(_Weighted):
         )[0]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Flatten(Layer):
     """(C, H, W) to (C * H * W,)."""
 

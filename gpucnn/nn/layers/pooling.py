@@ -1,4 +1,4 @@
-"""Pooling. A layer's fields are its operation's arguments, in their order."""
+"""Pooling layers. Their fields are the arguments of the operation, in the same order."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class _Pool(Layer):
     ceil_mode: bool
 
     def __post_init__(self) -> None:
-        self._window(LARGE_PLANE)  # refuses bad arguments here rather than at the first batch
+        self._window(LARGE_PLANE)  # raises for bad arguments
 
     def output_shape(self, shape: Shape) -> Shape:
         return (shape[0], *self.window(shape).output)
 
     def window(self, shape: Shape) -> Window:
-        """Return how the kernel slides over an input of ``shape``."""
+        """Return the window arithmetic for an input of ``shape``."""
         if len(shape) != 3:
-            raise ShapeError(f"takes (C, H, W), got {shape}")
+            raise ShapeError(f"expected (C, H, W), got {shape}")
         return self._window((shape[1], shape[2]))
 
     def receptive_fields(self, fields: Fields | None) -> Fields | None:
@@ -40,9 +40,9 @@ class _Pool(Layer):
         return {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class MaxPool2d(_Pool):
-    """The greatest element of each window: (C, H, W) to (C, H', W')."""
+    """The maximum of each window: (C, H, W) to (C, H', W')."""
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
@@ -77,7 +77,7 @@ class MaxPool2d(_Pool):
 
 
 class _LinearPool(_Pool):
-    """A pooling whose gradient needs no more than the input's shape."""
+    """Pooling whose gradient depends only on the shape of the input."""
 
     op: ClassVar[str]
 
@@ -92,7 +92,7 @@ class _LinearPool(_Pool):
         return getattr(be, f"{self.op}_backward")(grad, saved, **self._options())
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class AvgPool2d(_LinearPool):
     """The mean of each window: (C, H, W) to (C, H', W')."""
 
@@ -106,7 +106,7 @@ class AvgPool2d(_LinearPool):
     op = "avg_pool2d"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SumPool2d(_LinearPool):
     """The sum of each window: (C, H, W) to (C, H', W')."""
 
@@ -118,9 +118,9 @@ class SumPool2d(_LinearPool):
     op = "sum_pool2d"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class LPPool2d(_Pool):
-    """(sum of x^p)^(1/p) of each window, p = 1 or 2: (C, H, W) to (C, H', W')."""
+    """(sum of x^p)^(1/p) of each window, with p = norm_type of 1 or 2: (C, H, W) to (C, H', W')."""
 
     norm_type: float
     kernel_size: IntOrPair

@@ -1,0 +1,114 @@
+"""A model's parameters: by name for users, and as one flat vector for optimizers and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends import Backend, get_backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.errors import CheckpointError
+from gpucnn.nn.layers import Layer, Parameter
+from gpucnn.rng import Stream, generator
+
+
+class FlatParameters:
+    """Base of ``Sequential``: the parameters of ``layers`` on ``backend``.
+
+    All values are in one vector, ``flat_parameters`` (size,), and all gradients in another,
+    ``flat_grads`` (size,), in the order of the layers. The ``data`` and ``grad`` of each parameter
+    are views of them.
+    """
+
+    seed: int | None = None
+    """Seed that the weights were drawn from, None once others were loaded."""
+
+    def __init__(self, layers: Mapping[str, Layer], backend: Backend) -> None:
+        self.layers = dict(layers)
+        self._allocate(backend)
+
+    @property
+    def size(self) -> int:
+        """Number of parameters, counting every element."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield every parameter, in the order of the layers."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield (name, parameter); names are PyTorch's: "conv1.weight", "conv1.bias", …"""
+        for name, layer in self.layers.items():
+            for key, parameter in layer.parameters.items():
+                yield f"{name}.{key}", parameter
+
+    def initialize(self, seed: int) -> None:
+        """Draw all weights from ``seed``; they are the same on every backend."""
+        for index, parameter in enumerate(self.parameters()):
+            rng = generator(seed, Stream.WEIGHTS, index)
+            values = parameter.draw(rng, parameter.shape, parameter.fan_in, parameter.fan_out)
+            parameter.data[...] = self.backend.asarray(values)
+        self.seed = seed
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return copies of all parameters as NumPy arrays, with PyTorch's names and shapes."""
+        return {name: self.backend.to_numpy(p.data) for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Copy the values of all parameters from ``state``, arrays by name.
+
+        Raises CheckpointError, and changes nothing, if names are missing or unknown, or shapes
+        differ.
+        """
+        own = dict(self.named_parameters())
+        faults = [f"{name} is missing" for name in own if name not in state]
+        faults += [f"{name} is unknown" for name in state if name not in own]
+        faults += [
+            f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
+            for name, parameter in own.items()
+            if name in state and np.shape(state[name]) != parameter.shape
+        ]
+        if faults:
+            raise CheckpointError("parameters do not fit the model: " + "; ".join(faults))
+        for name, parameter in own.items():
+            parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
+        self.seed = None
+
+    def to(self, backend: str | Backend) -> Self:
+        """Move the parameters to ``backend`` and return the model.
+
+        A backend given by name gets the dtype of the present one. Gradients become zero.
+        """
+        if isinstance(backend, str):
+            backend = get_backend(backend, self.backend.dtype)
+        self._reallocate(backend)
+        return self
+
+    def lay_out(self, flat_parameters: Array, flat_grads: Array) -> None:
+        """Make all parameters and gradients views of two vectors (size,), with their values."""
+        self.flat_parameters, self.flat_grads = flat_parameters, flat_grads
+        offset = 0
+        for parameter in self.parameters():
+            end = offset + parameter.size
+            parameter.data = flat_parameters[offset:end].reshape(parameter.shape)
+            parameter.grad = flat_grads[offset:end].reshape(parameter.shape)
+            offset = end
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copy or a pickle, in which parameters are no longer views of the vectors."""
+        self.__dict__.update(state)
+        self._reallocate(self.backend)
+
+    def _reallocate(self, backend: Backend) -> None:
+        """Move all values to new vectors on ``backend``."""
+        state, seed = self.state_dict(), self.seed
+        self._allocate(backend)
+        self.load_state_dict(state)
+        self.seed = seed
+
+    def _allocate(self, backend: Backend) -> None:
+        self.backend = backend
+        self.lay_out(backend.zeros((self.size,)), backend.zeros((self.size,)))
