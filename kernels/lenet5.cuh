@@ -1,80 +1,111 @@
-// The gradients of a training step of LeNet-5 in four launches; operation by operation it takes
-// thirty, and at its sizes a GPU waits for launches. The network: 5x5 convolution with padding 2,
-// ReLU, 2x2 max-pooling, 5x5 convolution, ReLU, 2x2 max-pooling, three linear layers with ReLU
-// between them, the mean cross-entropy; pictures of one channel, 28 by 28.
+// The gradients of a training step of LeNet-5, in four launches. Layer by layer a step takes
+// thirty, and at these sizes a GPU spends its time on launches.
 //
-// lenet5_convolve   a block a sample: both convolutions and poolings.
-// lenet5_linear_N   a block N samples: the linear layers, the loss, and backward to the gradient of
-//                   the first one's input. N decides how often the weights are read, no result.
-// lenet5_backward   two kinds of blocks: the convolutions' backward, for every part-th sample and
-//                   two channels of the first convolution, and 16x32 tiles of the linear layers'
-//                   weight gradients over the whole batch.
-// lenet5_finish     adds up the parts of the convolutions' gradients, the loss and the metrics.
+// The network: conv1 (5x5, padding 2), ReLU, pool1 (2x2 max-pooling), conv2 (5x5), ReLU, pool2
+// (2x2 max-pooling), fc1, ReLU, fc2, ReLU, fc3, mean cross-entropy. Images are 28x28, one channel.
 //
-// Shapes: images (items, 1, 28, 28) of bytes; indices, the batch's items, and targets (batch);
-// scale and shift (1), what makes a pixel a number; parameters and grads flat, layer by layer,
-// weight before bias (Network); pooled1 and places1 (batch, channels1, 14, 14), pooled2, places2
-// and pooled2_grad (batch, channels2, 5, 5); hidden1 and grads1 (batch, features1), hidden2 and
-// grads2 (batch, features2), where grads are those of the outputs before ReLU; grads3 (batch,
-// classes, rounded up to a multiple of 4); losses and right (batch); partials (parts, parameters of
-// the convolutions); totals (2), failed (1) and step (1) as in metrics.cu and finite.cu.
+// Data flow, with the launch that writes each array:
+//   images -> pool1, argmax1 -> pool2, argmax2                       lenet5_conv_forward
+//   pool2 -> fc1 -> fc2 -> fc3 -> losses, correct                    lenet5_fc_N
+//   fc3_grad -> fc2_grad -> fc1_grad -> pool2_grad                   lenet5_fc_N
+//   all of these -> grads of fc1, fc2, fc3; partials of conv1, conv2 lenet5_backward
+//   partials -> grads of conv1, conv2; losses, correct -> totals     lenet5_finish
 //
-// A place says which of a window's four outputs was the greatest, the first of equal ones in
-// row-major order or the first NaN; CLOSED, that it was not positive and passes no gradient. An
-// index outside the items gives NaN pixels, a class outside the row a NaN loss. A loss or gradient
-// that is not finite writes step to failed, unless a step stands there.
+// Shapes, for a batch of N samples:
+//   images             uint8 (items, 1, 28, 28)
+//   indices, targets   int64 (N): the batch is images[indices], targets are classes
+//   scale, shift       (1): a pixel becomes pixel * scale + shift
+//   parameters, grads  flat, in the order of the layers; struct LeNet5 has the offsets
+//   pool1, argmax1     (N, channels1, 14, 14), after ReLU
+//   pool2, argmax2     (N, channels2, 5, 5), after ReLU; pool2_grad likewise
+//   fc1, fc2           (N, features1), (N, features2), after ReLU; fc3 stays in shared memory
+//   fc1_grad, fc2_grad, fc3_grad   gradients of the outputs before ReLU; the rows of fc3_grad are
+//                      padded with zeros to a multiple of PACK
+//   losses, correct    (N): each sample's loss, and 1 if its greatest score is at its target
+//   partials           (parts, conv_parameters): part p sums over the samples p, p + parts, ...
+//   totals             double (2): the sum of losses and the number of correct samples, added to
+//   failed_step, step  int64 (1): as in finite.cu
 //
-// channels1 must be even, channels2 and the features multiples of 4: filters and rows are read in
-// packs (gpucnn/backends/lenet5.py has the limits). How sums are divided follows from the batch
-// size alone: samples by part, and within a block warps and lanes, joined by fixed trees.
+// argmax is the position (0 to 3, row-major) of a window's maximum: the first of equal values, or
+// the first NaN. It is CLOSED where the maximum is not positive: ReLU passes no gradient there.
+// An index outside the images turns the pixels into NaN, a target outside the classes the loss. A
+// loss or gradient that is NaN or infinite sets failed_step, unless it is set already.
+//
+// Results do not depend on the device: sums are split by the batch size alone (samples by part;
+// within a block by warp and lane) and combined in a fixed order.
 
-constexpr int SIDE = 28, PADDED = 32, POOLED1 = 14, POOLED2 = 5, TAPS = 25;
-constexpr int WINDOWS1 = POOLED1 * POOLED1, WINDOWS2 = POOLED2 * POOLED2;
-constexpr int MOST_CHANNELS1 = 6, MOST_CHANNELS2 = 16, MOST_INPUTS = MOST_CHANNELS2 * WINDOWS2;
-constexpr int MOST_FEATURES1 = 128, MOST_FEATURES2 = 96, MOST_CLASSES = 32;
+// gpucnn/backends/cuda/lenet5.py reads the constants that are written as `constexpr int NAME = n;`.
+constexpr int IMAGE_SIZE = 28;  // height and width
+constexpr int KERNEL_SIZE = 5;  // of both convolutions
+constexpr int POOL1_SIZE = 14;  // height and width of the pooled outputs
+constexpr int POOL2_SIZE = 5;
+
+// The kernels' limits. The files assert the reasons: threads, lanes and shared memory of a block.
+constexpr int MAX_CHANNELS1 = 6;
+constexpr int MAX_CHANNELS2 = 16;
+constexpr int MAX_FEATURES1 = 128;
+constexpr int MAX_FEATURES2 = 96;
+constexpr int MAX_CLASSES = 32;
+// channels2, features1 and features2 are multiples of PACK: rows are read PACK reals at a time.
+constexpr int PACK = 4;
+constexpr int PACK_BYTES = 16;  // alignment of a pack, and so of parameters
+// channels1 is a multiple of this: a block of lenet5_backward computes the gradients of so many
+// channels of conv1. Then fc1's weights also start at a multiple of PACK.
+constexpr int CHANNELS_PER_BLOCK = 2;
+// The part of a fully connected layer's weight gradients that a block of lenet5_backward computes.
+constexpr int TILE_ROWS = 16;
+constexpr int TILE_COLUMNS = 32;
+constexpr int FINISH_COLUMNS = 32;  // gradients that a block of lenet5_finish sums
+
+constexpr int PADDING = 2;  // of conv1
+constexpr int PADDED = IMAGE_SIZE + 2 * PADDING;
+constexpr int KERNEL_AREA = KERNEL_SIZE * KERNEL_SIZE;
+constexpr int POOL1_AREA = POOL1_SIZE * POOL1_SIZE, POOL2_AREA = POOL2_SIZE * POOL2_SIZE;
+constexpr int MAX_INPUTS = MAX_CHANNELS2 * POOL2_AREA;  // of fc1
 constexpr int CLOSED = 4;
-constexpr unsigned int WARP = 0xffffffffu;
+constexpr int SHARED_BYTES = 48 * 1024;  // static shared memory of a block
+constexpr unsigned int FULL_MASK = 0xffffffffu;  // all lanes of a warp
 
-// Numbers that travel together, 16 bytes at a time.
-struct alignas(16) Four {
-    real at[4];
+static_assert(2 * POOL1_SIZE == PADDED - KERNEL_SIZE + 1, "pool1 halves the outputs of conv1");
+static_assert(2 * POOL2_SIZE == POOL1_SIZE - KERNEL_SIZE + 1, "pool2 halves the outputs of conv2");
+
+// Values that are read and written at once.
+struct alignas(PACK_BYTES) Real4 {
+    real at[PACK];
 };
 
-struct alignas(2 * sizeof(real)) Two {
+struct alignas(2 * sizeof(real)) Real2 {
     real at[2];
 };
 
-struct alignas(16) FourPlaces {
-    int at[4];
+struct alignas(PACK_BYTES) Int4 {
+    int at[PACK];
 };
 
-// The network's sizes, and where its parameters lie in the flat vectors.
-struct Network {
-    int channels1, channels2, features1, features2, classes;
+// The network's sizes, and the offset of each weight and bias in the flat vectors, in elements.
+// conv_parameters is the number of parameters of both convolutions, which come first; fc3_pitch the
+// number of elements in a row of fc3_grad.
+struct LeNet5 {
+    int channels1, channels2, features1, features2, classes, fc3_pitch;
+    int conv1_weight, conv1_bias, conv2_weight, conv2_bias, conv_parameters;
+    int fc1_weight, fc1_bias, fc2_weight, fc2_bias, fc3_weight, fc3_bias;
 
-    __device__ int inputs() const { return channels2 * WINDOWS2; }
-    __device__ int bias1() const { return channels1 * TAPS; }
-    __device__ int weight2() const { return bias1() + channels1; }
-    __device__ int bias2() const { return weight2() + channels2 * channels1 * TAPS; }
-    __device__ int convolutions() const { return bias2() + channels2; }
-    __device__ int weight3() const { return convolutions(); }
-    __device__ int weight4() const { return weight3() + features1 * (inputs() + 1); }
-    __device__ int weight5() const { return weight4() + features2 * (features1 + 1); }
+    __device__ int inputs() const { return channels2 * POOL2_AREA; }  // of fc1
 };
 
-// A pixel of a picture that is padded by 2 and made numbers.
-__device__ inline real pixel(const uint8* images, int64 item, int64 items, real scale, real shift,
-                             int at) {
-    const int y = at / PADDED - 2, x = at % PADDED - 2;
-    if (y < 0 || y >= SIDE || x < 0 || x >= SIDE) return 0;
+// Element i of a padded image, as a real.
+__device__ inline real padded_pixel(const uint8* images, int64 item, int64 items, real scale,
+                                    real shift, int i) {
+    const int y = i / PADDED - PADDING, x = i % PADDED - PADDING;
+    if (y < 0 || y >= IMAGE_SIZE || x < 0 || x >= IMAGE_SIZE) return 0;
     if (item < 0 || item >= items) return not_a_number();
-    return images[item * (SIDE * SIDE) + y * SIDE + x] * scale + shift;
+    return images[item * (IMAGE_SIZE * IMAGE_SIZE) + y * IMAGE_SIZE + x] * scale + shift;
 }
 
-// Adds each of COUNT numbers over LANES neighbouring lanes. A lane is left with COUNT / LANES of
-// the sums, in values[0], ...: the first lane with the first ones. Half of the numbers go to the
-// other half of the lanes, and so on: COUNT shuffles, where summing one at a time takes
-// COUNT log LANES.
+// Sums each of COUNT values over LANES neighbouring lanes. Each lane ends with COUNT / LANES of the
+// sums in values[0], ...: the first lane with the first ones. In each round a lane passes half of
+// its values to its partner and keeps the other half. That takes COUNT shuffles, where a butterfly
+// for each value takes COUNT log LANES.
 template <int LANES, int COUNT>
 __device__ inline void sum_lanes(real* values) {
     if constexpr (LANES > 1) {
@@ -83,8 +114,8 @@ __device__ inline void sum_lanes(real* values) {
 #pragma unroll
         for (int i = 0; i < HALF; ++i) {
             const real kept = second ? values[HALF + i] : values[i];
-            const real given = second ? values[i] : values[HALF + i];
-            values[i] = kept + __shfl_xor_sync(WARP, given, LANES / 2);
+            const real passed = second ? values[i] : values[HALF + i];
+            values[i] = kept + __shfl_xor_sync(FULL_MASK, passed, LANES / 2);
         }
         sum_lanes<LANES / 2, HALF>(values);
     }

@@ -63,7 +63,7 @@ class StepArrays:
     shift: Array
     """(C,)"""
     parameters: Array
-    """(P,): the model's flat parameters"""
+    """(P,): the model's flat parameters, layer by layer, weight before bias"""
     grads: Array
     """(P,): the gradients of the mean loss are written here"""
     totals: Array

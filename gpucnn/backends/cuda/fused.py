@@ -1,4 +1,4 @@
-"""Fused operations of the CUDA backend: LeNet-5's gradients (lenet5.py)."""
+"""Fused operations of the CUDA backend: the gradients of a LeNet-5 (lenet5.py)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gpucnn.backends.cuda.lenet5 import LeNet5, lenet5_sizes
 
 
 class CudaFusion(CudaArrays, Fusion):
-    """Recognises the networks that there are fused kernels for."""
+    """Recognises the networks for which there are fused kernels."""
 
     def fuse_gradients(
         self, layers: Sequence[LayerSpec], loss: str, samples: int
     ) -> FusedGradients | None:
         sizes = lenet5_sizes(layers)
-        if not self.fuses or loss != "cross_entropy" or sizes is None or sizes.fault():
+        if not self.fuses or loss != "cross_entropy" or sizes is None or sizes.unsupported():
             return None
         return LeNet5(self, sizes, samples)

@@ -1,9 +1,11 @@
-"""LeNet-5's training step on the CUDA backend: gradients in four launches (kernels/lenet5*.cu)."""
+"""LeNet-5's training step on the CUDA backend: gradients in four launches (kernels/lenet5.cuh)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,81 +13,115 @@ from numpy.typing import DTypeLike
 from gpucnn.backends.contract.fused import LayerSpec, StepArrays
 from gpucnn.backends.contract.window import conv_window, pool_window
 from gpucnn.backends.cuda.arrays import CudaArrays
+from gpucnn.backends.cuda.sources import constants, pack
+from gpucnn.backends.cuda.structs import StructValue
 from gpucnn.errors import ArrayError, ShapeError
 
-TAPS = 25
-WARP = 32
-ALIGNMENT = 16  # the kernels read four numbers at a time
-POOLED1, POOLED2 = (14, 14), (5, 5)
-CHANNELS_A_BLOCK = 2  # of conv1, in lenet5_backward
-TILE = (16, 32)  # of the linear layers' gradients, in lenet5_backward
-MOST_PARTS = 128
-"""In at most so many parts the convolutions' gradients are summed: about a GPU's processors."""
+MAX_PARTS = 128
+"""The convolutions' gradients are summed in up to this many parts: a GPU has about as many
+multiprocessors."""
 LARGE_BATCH = 256
-"""Above it, eight samples share a reading of the linear layers' weights, and not four."""
+"""In larger batches a block of lenet5_fc computes eight samples instead of four, so that the
+weights are read half as often."""
+
+
+def header() -> Mapping[str, int]:
+    """Return the constants of kernels/lenet5.cuh, where each is explained."""
+    return constants("lenet5.cuh")
 
 
 @dataclass(frozen=True)
 class LeNet5Sizes:
-    """The numbers that make a LeNet-5, by default the one for MNIST.
+    """The sizes of a LeNet-5.
 
-    ``height`` and ``width`` of pictures with ``channels``; ``channels1`` and ``channels2`` of the
-    two convolutions, ``features1`` and ``features2`` of the linear layers between them and the
-    ``classes``.
+    Its images are ``channels`` by ``height`` by ``width``; ``channels1`` and ``channels2`` are the
+    output channels of the convolutions, ``features1``, ``features2`` and ``classes`` the outputs
+    of the fully connected layers.
     """
 
-    channels: int = 1
-    height: int = 28
-    width: int = 28
-    channels1: int = 6
-    channels2: int = 16
-    features1: int = 120
-    features2: int = 84
-    classes: int = 10
+    channels: int
+    height: int
+    width: int
+    channels1: int
+    channels2: int
+    features1: int
+    features2: int
+    classes: int
 
-    def fault(self) -> str | None:
-        """Return why the kernels cannot do these sizes, None if they can."""
-        if (self.channels, self.height, self.width) != (1, 28, 28):
-            return f"pictures of {(self.channels, self.height, self.width)}, not (1, 28, 28)"
-        limits = {
-            "channels1": (2, 6),
-            "channels2": (4, 16),
-            "features1": (4, 128),
-            "features2": (4, 96),
-            "classes": (1, 32),
+    def unsupported(self) -> str | None:
+        """Return the reason why the kernels do not support these sizes, or None."""
+        known = header()
+        image = (1, known["IMAGE_SIZE"], known["IMAGE_SIZE"])
+        if (self.channels, self.height, self.width) != image:
+            return f"images must be {image}, got {(self.channels, self.height, self.width)}"
+        multiples = {
+            "channels1": known["CHANNELS_PER_BLOCK"],
+            "channels2": known["PACK"],
+            "features1": known["PACK"],
+            "features2": known["PACK"],
+            "classes": 1,
         }
-        for name, (step, most) in limits.items():
-            size = getattr(self, name)
-            if size % step or not 1 <= size <= most:
-                return f"{name} {size}, not a multiple of {step} up to {most}"
+        for name, multiple in multiples.items():
+            size, limit = getattr(self, name), known[f"MAX_{name.upper()}"]
+            if size % multiple or not 1 <= size <= limit:
+                return f"{name} must be a multiple of {multiple} up to {limit}, got {size}"
         return None
 
-    @property
-    def inputs(self) -> int:
-        """Features of the first linear layer."""
-        return self.channels2 * POOLED2[0] * POOLED2[1]
+    @cached_property
+    def layers(self) -> dict[str, tuple[int, int]]:
+        """The outputs of each layer, and the weights of one output."""
+        area = header()["KERNEL_SIZE"] ** 2
+        return {
+            "conv1": (self.channels1, area),
+            "conv2": (self.channels2, self.channels1 * area),
+            "fc1": (self.features1, self.channels2 * header()["POOL2_SIZE"] ** 2),
+            "fc2": (self.features2, self.features1),
+            "fc3": (self.classes, self.features2),
+        }
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """The offset of each weight and bias in the flat parameters."""
+        sizes: dict[str, int] = {}
+        for name, (outputs, weights) in self.layers.items():
+            sizes |= {f"{name}_weight": outputs * weights, f"{name}_bias": outputs}
+        return dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
 
     @property
-    def convolutions(self) -> int:
-        """Parameters of the two convolutions."""
-        return (TAPS + 1) * self.channels1 + (TAPS * self.channels1 + 1) * self.channels2
-
-    @property
-    def layers(self) -> tuple[tuple[int, int], ...]:
-        """(outputs, inputs) of the linear layers."""
-        sizes = (self.inputs, self.features1, self.features2, self.classes)
-        return tuple(zip(sizes[1:], sizes[:-1], strict=True))
+    def conv_parameters(self) -> int:
+        """Number of parameters of the convolutions, which come first."""
+        return self.offsets["fc1_weight"]
 
     @property
     def parameters(self) -> int:
         """Number of parameters, all elements counted."""
-        return self.convolutions + sum(rows * (columns + 1) for rows, columns in self.layers)
+        return sum(outputs * (weights + 1) for outputs, weights in self.layers.values())
+
+    @property
+    def fc3_pitch(self) -> int:
+        """Elements of a row of fc3's gradient: the classes in whole packs."""
+        return -(-self.classes // header()["PACK"]) * header()["PACK"]
 
     @property
     def tiles(self) -> int:
-        """Blocks that compute the gradients of the linear layers' parameters."""
-        high, wide = TILE
-        return sum(-(-rows // high) * -(-columns // wide) for rows, columns in self.layers)
+        """Blocks that compute the weight gradients of the fully connected layers."""
+        rows, columns = header()["TILE_ROWS"], header()["TILE_COLUMNS"]
+        shapes = (self.layers[name] for name in ("fc1", "fc2", "fc3"))
+        return sum(-(-outputs // rows) * -(-inputs // columns) for outputs, inputs in shapes)
+
+    def pack(self) -> StructValue:
+        """Return the sizes and offsets as the kernels take them, struct LeNet5."""
+        return pack(
+            "LeNet5",
+            channels1=self.channels1,
+            channels2=self.channels2,
+            features1=self.features1,
+            features2=self.features2,
+            classes=self.classes,
+            fc3_pitch=self.fc3_pitch,
+            conv_parameters=self.conv_parameters,
+            **self.offsets,
+        )
 
 
 LENET5 = (
@@ -95,10 +131,10 @@ LENET5 = (
 
 
 def lenet5_sizes(layers: Sequence[LayerSpec]) -> LeNet5Sizes | None:
-    """Return the sizes of a LeNet-5, None where the layers are anything else.
+    """Return the sizes of a LeNet-5, or None if the layers are another network.
 
-    Its convolutions are 5x5, the first padded by 2, its poolings 2x2, and all its weights have a
-    bias. Whether there are kernels for the sizes, ``LeNet5Sizes.fault`` says.
+    Its convolutions are 5x5, the first padded by 2, its poolings 2x2, and every layer with weights
+    has a bias. ``LeNet5Sizes.unsupported`` returns whether there are kernels for the sizes.
     """
     if tuple(layer.op for layer in layers) != LENET5:
         return None
@@ -118,71 +154,74 @@ def lenet5_sizes(layers: Sequence[LayerSpec]) -> LeNet5Sizes | None:
 
 
 class LeNet5:
-    """The gradients of a LeNet-5 of ``sizes`` for batches of ``batch`` samples, on ``be``.
+    """The gradients of a LeNet-5 for batches of ``batch`` samples.
 
-    It has memory of its own, allocated once: ``set_grads`` allocates nothing and can be captured.
-    One call after the other; no two streams share it.
+    Its memory is allocated once, so ``set_grads`` allocates nothing and can be captured. Calls must
+    follow each other on one stream. ShapeError if the kernels do not support ``sizes``.
     """
 
     def __init__(self, be: CudaArrays, sizes: LeNet5Sizes, batch: int) -> None:
-        fault = sizes.fault()
-        if fault or batch < 1:
-            raise ShapeError(f"LeNet5: {fault or f'a batch of {batch}'}")
+        reason = sizes.unsupported()
+        if reason is not None:
+            raise ShapeError(f"LeNet5: {reason}")
+        if batch < 1:
+            raise ShapeError(f"LeNet5: the batch must have at least 1 sample, got {batch}")
         self.be, self.sizes, self.batch = be, sizes, batch
-        self.parts = min(batch, MOST_PARTS)
-        self.samples = 4 if batch <= LARGE_BATCH else 8  # of a block in lenet5_linear_…
-        first, second = (batch, sizes.channels1, *POOLED1), (batch, sizes.channels2, *POOLED2)
-        self.pooled1, self.places1 = be.empty(first), be.empty(first, np.uint8)
-        self.pooled2, self.places2 = be.empty(second), be.empty(second, np.uint8)
-        self.pooled2_grad = be.empty(second)
-        self.hidden1, self.grads1 = (be.empty((batch, sizes.features1)) for _ in range(2))
-        self.hidden2, self.grads2 = (be.empty((batch, sizes.features2)) for _ in range(2))
-        self.grads3 = be.empty((batch, -(-sizes.classes // 4) * 4))
-        self.losses, self.right = be.empty((batch,)), be.empty((batch,), np.int32)
-        self.partials = be.empty((self.parts, sizes.convolutions))
+        self.parts = min(batch, MAX_PARTS)
+        self.samples_per_block = 4 if batch <= LARGE_BATCH else 8  # of lenet5_fc
+        known = header()
+        conv_blocks = self.parts * (sizes.channels1 // known["CHANNELS_PER_BLOCK"])
+        self.backward_blocks = conv_blocks + sizes.tiles
+        self.finish_blocks = -(-sizes.conv_parameters // known["FINISH_COLUMNS"]) + 1
+        self.net = sizes.pack()
+        plane1, plane2 = (2 * (known[f"{name}_SIZE"],) for name in ("POOL1", "POOL2"))
+        shape1, shape2 = (batch, sizes.channels1, *plane1), (batch, sizes.channels2, *plane2)
+        self.pool1, self.argmax1 = be.empty(shape1), be.empty(shape1, np.uint8)
+        self.pool2, self.argmax2 = be.empty(shape2), be.empty(shape2, np.uint8)
+        self.pool2_grad = be.empty(shape2)
+        self.fc1, self.fc1_grad = (be.empty((batch, sizes.features1)) for _ in range(2))
+        self.fc2, self.fc2_grad = (be.empty((batch, sizes.features2)) for _ in range(2))
+        self.fc3_grad = be.empty((batch, sizes.fc3_pitch))
+        self.losses, self.correct = be.empty((batch,)), be.empty((batch,), np.int32)
+        self.partials = be.empty((self.parts, sizes.conv_parameters))
 
     def set_grads(self, arrays: StepArrays) -> None:
         """Write the gradients of the mean cross-entropy over a batch.
 
-        The images are (M, 1, 28, 28), and the parameters lie at a multiple of 16 bytes. An index
-        outside the images and a target outside the classes make the loss NaN. Arrays of other
-        shapes raise ShapeError, of other types or alignment ArrayError.
+        Images are (M, 1, 28, 28); ``parameters`` starts at a multiple of 16 bytes. An index outside
+        the images or a target outside the classes makes the loss NaN. Arrays of other shapes raise
+        ShapeError, of other types or alignment ArrayError.
         """
         self._check(arrays)
-        launch, sizes, batch = self.be._kernels.launch, self.sizes, self.batch
-        channels = (sizes.channels1, sizes.channels2)
-        widths = (*channels, sizes.features1, sizes.features2, sizes.classes)
-        picture = (
+        launch, batch, parts = self.be._kernels.launch, self.batch, self.parts
+        items = arrays.images.shape[0]
+        inputs = (
             arrays.images, arrays.indices, arrays.scale, arrays.shift, arrays.parameters,
         )  # fmt: skip
-        grads, totals = arrays.grads, arrays.totals
-        failed, step = arrays.failed_step, arrays.step
-        pooled = (self.pooled1, self.places1, self.pooled2, self.places2)
-        hidden = (self.hidden1, self.hidden2, self.grads1, self.grads2, self.grads3)
-        items, parts = arrays.images.shape[0], self.parts
-        launch("lenet5_convolve", batch, *picture, *pooled, items, *channels)
+        pools = (self.pool1, self.argmax1, self.pool2, self.argmax2)
+        fcs = (self.fc1, self.fc2, self.fc1_grad, self.fc2_grad, self.fc3_grad)
+        launch("lenet5_conv_forward", batch, *inputs, *pools, self.net, items)
         launch(
-            f"lenet5_linear_{self.samples}", -(-batch // self.samples),
-            arrays.parameters, arrays.targets, self.pooled2, self.pooled2_grad, *hidden,
-            self.losses, self.right, batch, *widths,
-        )  # fmt: skip
-        blocks = parts * (sizes.channels1 // CHANNELS_A_BLOCK) + sizes.tiles
-        launch(
-            "lenet5_backward", blocks,
-            *picture, *pooled, self.pooled2_grad, *hidden,
-            self.partials, grads, failed, step, items, parts, batch, *widths,
+            f"lenet5_fc_{self.samples_per_block}", -(-batch // self.samples_per_block),
+            arrays.parameters, arrays.targets, self.pool2, self.pool2_grad, *fcs,
+            self.losses, self.correct, self.net, batch,
         )  # fmt: skip
         launch(
-            "lenet5_finish", -(-sizes.convolutions // WARP) + 1,
-            self.partials, self.losses, self.right, grads, totals, failed, step,
-            parts, sizes.convolutions, batch,
+            "lenet5_backward", self.backward_blocks,
+            *inputs, *pools, self.pool2_grad, *fcs, self.partials,
+            arrays.grads, arrays.failed_step, arrays.step, self.net, items, parts, batch,
+        )  # fmt: skip
+        launch(
+            "lenet5_finish", self.finish_blocks,
+            self.partials, self.losses, self.correct, arrays.grads, arrays.totals,
+            arrays.failed_step, arrays.step, self.net, parts, batch,
         )  # fmt: skip
 
     def _check(self, arrays: StepArrays) -> None:
         sizes, batch, real = self.sizes, (self.batch,), self.be.dtype
-        pictures = (None, sizes.channels, sizes.height, sizes.width)
-        wanted: dict[str, tuple[tuple[int | None, ...], DTypeLike]] = {
-            "images": (pictures, np.uint8),
+        images = (None, sizes.channels, sizes.height, sizes.width)
+        expected: dict[str, tuple[tuple[int | None, ...], DTypeLike]] = {
+            "images": (images, np.uint8),
             "indices": (batch, np.int64),
             "targets": (batch, np.int64),
             "scale": ((1,), real),
@@ -193,9 +232,12 @@ class LeNet5:
             "failed_step": ((1,), np.int64),
             "step": ((1,), np.int64),
         }
-        for name, (shape, dtype) in wanted.items():
+        for name, (shape, dtype) in expected.items():
             self.be._check("LeNet5.set_grads", name, getattr(arrays, name), shape, dtype)
-        if arrays.parameters.data.ptr % ALIGNMENT:
+        alignment = header()["PACK_BYTES"]
+        address = arrays.parameters.data.ptr
+        if address % alignment:
             raise ArrayError(
-                f"LeNet5.set_grads: parameters must begin at a multiple of {ALIGNMENT} bytes"
+                f"LeNet5.set_grads: parameters must start at a multiple of {alignment} bytes, "
+                f"got address {address:#x}"
             )

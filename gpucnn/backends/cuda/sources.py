@@ -99,6 +99,16 @@ def _with_includes(path: Path) -> str:
     return f'#line 1 "kernels/{path.name}"\n{_INCLUDE.sub(replacement, text)}'
 
 
+_CONSTANT = re.compile(r"^constexpr int (\w+) = (\d+);", re.MULTILINE)
+
+
+@cache
+def constants(name: str) -> dict[str, int]:
+    """Return the constants that a file defines as ``constexpr int NAME = number;``, one a line."""
+    text = (kernel_folder() / name).read_text(encoding="utf-8")
+    return {constant: int(value) for constant, value in _CONSTANT.findall(text)}
+
+
 # --- signatures ---------------------------------------------------------------------------------
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)

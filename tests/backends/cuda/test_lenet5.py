@@ -34,12 +34,12 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.training.step import loss_and_grads
 
 OTHERS = [name for name in BACKENDS if name != "numpy"]
-LENET = LeNet5Sizes()
-LEAST = LeNet5Sizes(channels1=2, channels2=4, features1=4, features2=4, classes=2)
+LENET = LeNet5Sizes(1, 28, 28, channels1=6, channels2=16, features1=120, features2=84, classes=10)
+LEAST = replace(LENET, channels1=2, channels2=4, features1=4, features2=4, classes=2)
 ONE = replace(LEAST, classes=1)
-MOST = LeNet5Sizes(channels1=6, channels2=16, features1=128, features2=96, classes=32)
-BETWEEN = LeNet5Sizes(channels1=4, channels2=12, features1=36, features2=44, classes=7)
-NAMES = ["convolve", "linear_4", "backward", "finish"]
+MOST = replace(LENET, channels1=6, channels2=16, features1=128, features2=96, classes=32)
+BETWEEN = replace(LENET, channels1=4, channels2=12, features1=36, features2=44, classes=7)
+NAMES = ["conv_forward", "fc_4", "backward", "finish"]
 STEP = 7
 
 Results = dict[str, NDArray[Any]]
@@ -259,7 +259,7 @@ def test_gradients_are_those_of_the_operations(
 @pytest.mark.parametrize(("sizes", "count"), [(LENET, 257), (LEAST, 300)], ids=label)
 def test_large_batches(sizes: LeNet5Sizes, count: int, be: Backend) -> None:
     batch = Batch.of(be, sizes, count, strokes)
-    assert batch.step.samples == 8
+    assert batch.step.samples_per_block == 8
     assert_same(batch.fused(), batch.general())
 
 
@@ -277,7 +277,7 @@ def test_the_number_of_samples_a_block_changes_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(lenet5, "LARGE_BATCH", 1)
         step = batch.step
-    assert step.samples == 8
+    assert step.samples_per_block == 8
     wanted = batch.fused()
     batch.totals[...] = be.asarray([10.0, 20.0], np.float64)
     assert_same(batch.fused(step), wanted)
@@ -460,7 +460,7 @@ def test_kernels_are_free_of_faults(
     """No access out of bounds, no race, no uninitialised read; large: as for large batches."""
     if large:
         monkeypatch.setattr(lenet5, "LARGE_BATCH", 0)
-        monkeypatch.setattr(lenet5, "MOST_PARTS", 2)
+        monkeypatch.setattr(lenet5, "MAX_PARTS", 2)
     batch = Batch.of(gpucnn.get_backend("emulated", dtype), sizes, count, strokes)
     found = batch.fused()
     here = Batch.of(gpucnn.get_backend("numpy", dtype), sizes, count, strokes)
@@ -525,7 +525,7 @@ def test_a_recorded_step_goes_with_what_lies_in_memory(be: Backend) -> None:
 def test_parameters_that_do_not_begin_at_a_pack(be: Backend) -> None:
     batch = Batch.of(be, LEAST, 3)
     moved = be.zeros((batch.model.size + 1,))[1:]
-    with pytest.raises(ArrayError, match="parameters must begin at a multiple of 16 bytes"):
+    with pytest.raises(ArrayError, match="parameters must start at a multiple of 16 bytes"):
         batch.step.set_grads(StepArrays(**batch.arguments | {"parameters": moved}))
 
 
@@ -561,7 +561,7 @@ def test_arguments_that_do_not_fit(be: Backend) -> None:
 def test_sizes_outside_the_limits(change: dict[str, int], be: Backend) -> None:
     sizes = replace(LENET, **change)
     assert sizes_of(lenet_of(sizes)) == sizes
-    fault = sizes.fault()
+    fault = sizes.unsupported()
     assert fault is not None
     assert fused_by(be, sizes, 8) is None
     with pytest.raises(ShapeError, match="LeNet5: "):
@@ -570,12 +570,12 @@ def test_sizes_outside_the_limits(change: dict[str, int], be: Backend) -> None:
 
 def test_sizes_within_the_limits(be: Backend) -> None:
     for sizes in (LENET, ONE, MOST, BETWEEN):
-        assert sizes.fault() is None
+        assert sizes.unsupported() is None
         assert sizes.parameters == lenet_of(sizes).size
         assert fused_by(be, sizes, 1) is not None
         assert fused_by(gpucnn.get_backend("numpy"), sizes, 1) is None
     assert LENET.parameters == 61_706
-    with pytest.raises(ShapeError, match="a batch of 0"):
+    with pytest.raises(ShapeError, match="the batch must have at least 1 sample, got 0"):
         LeNet5(be, LENET, 0)  # type: ignore[arg-type]
 
 

@@ -638,7 +638,7 @@ def test_every_kernel_is_launched_by_the_backend(
                 backward(backend, case, arguments)
     monkeypatch.setattr(LeNet5, "_check", lambda *_, **__: None)  # which asks where an array lies
     for batch in (1, LARGE_BATCH + 1):
-        step = LeNet5(backend, LeNet5Sizes(), batch)
+        step = LeNet5(backend, LeNet5Sizes(1, 28, 28, 6, 16, 120, 84, 10), batch)
         whole, flat = backend.zeros((batch,), "int64"), backend.zeros((61_706,))
         one, number = backend.zeros((1,)), backend.zeros((1,), "int64")
         images, totals = backend.zeros((3, 1, 28, 28), "uint8"), backend.zeros((2,), "float64")

@@ -1,0 +1,161 @@
+// LeNet-5 forward through its convolutions and poolings (lenet5.cuh). A block computes one sample.
+
+#include "lenet5.cuh"
+
+constexpr int FILTER = 28;  // reals from filter to filter in shared memory: 25 in whole packs
+// Reals from row to row, and from a pair of rows to the next, in shared memory. The 6x6 patches of
+// pooling windows i and j start 2 (i - j) reals apart modulo 32: lanes with neighbouring windows
+// read different banks.
+constexpr int IMAGE_ROW = 46, IMAGE_PAIR = 92, POOL1_ROW = 16, POOL1_PAIR = 42;
+constexpr int POOL1_PLANE = POOL1_PAIR * POOL1_SIZE / 2;
+
+// Loads the 6x6 inputs that the four outputs of a pooling window depend on.
+template <int ROW, int PAIR>
+__device__ inline void load_patch(const real* first, real (&patch)[6][6]) {
+#pragma unroll
+    for (int y = 0; y < 6; ++y) {
+#pragma unroll
+        for (int x = 0; x < 6; x += 2) {
+            const Real2 two = *(const Real2*)(first + y / 2 * PAIR + y % 2 * ROW + x);
+            patch[y][x] = two.at[0];
+            patch[y][x + 1] = two.at[1];
+        }
+    }
+}
+
+// Adds a filter's products with a patch to the four outputs of the window.
+__device__ inline void add_products(const real (&patch)[6][6], const real* filter,
+                                    real (&sum)[4]) {
+    Real4 weight[FILTER / PACK];
+#pragma unroll
+    for (int i = 0; i < FILTER / PACK; ++i) weight[i] = ((const Real4*)filter)[i];
+#pragma unroll
+    for (int rs = 0; rs < KERNEL_AREA; ++rs) {
+        const int r = rs / KERNEL_SIZE, s = rs % KERNEL_SIZE;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            sum[i] += patch[i / 2 + r][i % 2 + s] * weight[rs / PACK].at[rs % PACK];
+        }
+    }
+}
+
+// Writes the maximum of a window's four outputs after ReLU, and its position.
+__device__ inline void max_pool(const real (&sum)[4], real bias, real* output, uint8* argmax) {
+    real best = sum[0] + bias;
+    int position = 0;
+#pragma unroll
+    for (int i = 1; i < 4; ++i) {
+        const real value = sum[i] + bias;
+        if (value > best || (is_nan(value) && !is_nan(best))) {
+            best = value;
+            position = i;
+        }
+    }
+    *output = best <= 0 ? 0 : best;
+    *argmax = (uint8)(best > 0 ? position : CLOSED);
+}
+
+__device__ inline void load_filters(const real* weight, int filters, real* shared) {
+    for (int i = threadIdx.x; i < filters * FILTER; i += blockDim.x) {
+        const int k = i / FILTER, rs = i % FILTER;
+        shared[i] = rs < KERNEL_AREA ? weight[k * KERNEL_AREA + rs] : 0;
+    }
+}
+
+// conv1, ReLU and pool1: each thread owns a pooling window in all channels.
+static_assert(POOL1_AREA <= 256, "a thread for each window of pool1");
+
+__device__ inline void convolve1(const real* image, const real* weight, const real* bias,
+                                 int channels, real* shared_output, real* output, uint8* argmax) {
+    const int window = threadIdx.x, y = window / POOL1_SIZE, x = window % POOL1_SIZE;
+    if (window >= POOL1_AREA) return;
+    real patch[6][6];
+    load_patch<IMAGE_ROW, IMAGE_PAIR>(image + y * IMAGE_PAIR + 2 * x, patch);
+#pragma unroll 1
+    for (int k = 0; k < channels; ++k) {
+        real sum[4] = {};
+        add_products(patch, weight + k * FILTER, sum);
+        const int i = k * POOL1_AREA + window;
+        real value;
+        max_pool(sum, bias[k], &value, argmax + i);
+        output[i] = value;
+        shared_output[k * POOL1_PLANE + y / 2 * POOL1_PAIR + y % 2 * POOL1_ROW + x] = value;
+    }
+}
+
+// conv2, ReLU and pool2: each warp owns four output channels and one half of the input channels,
+// its lanes the pooling windows. So a thread uses each value of its patch in up to 100 products,
+// and shared memory keeps up.
+static_assert(POOL2_AREA <= 32, "a lane for each window of pool2");
+static_assert(MAX_CHANNELS2 <= 4 * (256 / 32 / 2), "four channels for each warp of a half");
+static_assert(CHANNELS_PER_BLOCK % 2 == 0, "conv1's channels have two halves");
+
+__device__ inline void convolve2(const real* input, real* weight, const real* bias, int channels1,
+                                 int channels2, real* output, uint8* argmax) {
+    const int window = threadIdx.x % 32, first = threadIdx.x / 32 % 4 * 4;
+    const int half = threadIdx.x / 128, column = first / 4 * POOL2_AREA + window;
+    const bool owns = window < POOL2_AREA && first < channels2;
+    real sum[4][4] = {};
+    if (owns) {
+        const int y = window / POOL2_SIZE, x = window % POOL2_SIZE;
+        const real* corner = input + y * POOL1_PAIR + 2 * x;
+#pragma unroll 1
+        for (int c = half * channels1 / 2; c < (half + 1) * channels1 / 2; ++c) {
+            real patch[6][6];
+            load_patch<POOL1_ROW, POOL1_PAIR>(corner + c * POOL1_PLANE, patch);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                add_products(patch, weight + ((first + i) * channels1 + c) * FILTER, sum[i]);
+            }
+        }
+    }
+    __syncthreads();
+    real* second = weight;  // the second half's sums overwrite the weights, which have been read
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+        if (owns && half == 1) second[i * (4 * POOL2_AREA) + column] = sum[i / 4][i % 4];
+    }
+    __syncthreads();
+    if (!owns || half == 1) return;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) sum[i][j] += second[(i * 4 + j) * (4 * POOL2_AREA) + column];
+        const int at = (first + i) * POOL2_AREA + window;
+        max_pool(sum[i], bias[first + i], output + at, argmax + at);
+    }
+}
+
+// Blocks on a multiprocessor that the compiler allots registers for; doubles take twice as many.
+constexpr int BLOCKS = sizeof(real) == 4 ? 3 : 1;
+
+extern "C" __global__ void __launch_bounds__(256, BLOCKS)
+lenet5_conv_forward(const uint8* __restrict__ images, const int64* __restrict__ indices,
+                    const real* __restrict__ scale, const real* __restrict__ shift,
+                    const real* __restrict__ parameters, real* __restrict__ pool1,
+                    uint8* __restrict__ argmax1, real* __restrict__ pool2,
+                    uint8* __restrict__ argmax2, LeNet5 net, int64 items) {
+    alignas(16) __shared__ real image[PADDED * IMAGE_ROW];
+    alignas(16) __shared__ real weight1[MAX_CHANNELS1 * FILTER];
+    alignas(16) __shared__ real weight2[MAX_CHANNELS2 * MAX_CHANNELS1 * FILTER];
+    alignas(16) __shared__ real input2[MAX_CHANNELS1 * POOL1_PLANE];
+    static_assert(sizeof(image) + sizeof(weight1) + sizeof(weight2) + sizeof(input2) <=
+                  SHARED_BYTES, "limits channels1 times channels2");
+    static_assert(16 * 4 * POOL2_AREA <= sizeof(weight2) / sizeof(real), "convolve2's sums fit");
+    const int64 sample = blockIdx.x, item = indices[sample];
+    const real factor = scale[0], offset = shift[0];
+    for (int i = threadIdx.x; i < PADDED * PADDED; i += blockDim.x) {
+        image[i / PADDED * IMAGE_ROW + i % PADDED] =
+            padded_pixel(images, item, items, factor, offset, i);
+    }
+    load_filters(parameters + net.conv1_weight, net.channels1, weight1);
+    load_filters(parameters + net.conv2_weight, net.channels2 * net.channels1, weight2);
+    __syncthreads();
+    const int64 at1 = sample * net.channels1 * POOL1_AREA;
+    const int64 at2 = sample * net.channels2 * POOL2_AREA;
+    convolve1(image, weight1, parameters + net.conv1_bias, net.channels1, input2, pool1 + at1,
+              argmax1 + at1);
+    __syncthreads();
+    convolve2(input2, weight2, parameters + net.conv2_bias, net.channels1, net.channels2,
+              pool2 + at2, argmax2 + at2);
+}
