@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import weakref
 from collections.abc import Sequence
@@ -12,55 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gpucnn.emulator import graphs
-from gpucnn.emulator.native import runtime
+from gpucnn.emulator.memory import Memory, MemoryPointer, alloc_unpooled, get_allocator
 from gpucnn.errors import ArrayError, ShapeError
 
 Shape = int | Sequence[int]
-
-
-class Memory:
-    """An allocation; freed with the last array that uses it.
-
-    ``handle`` is the runtime's own; ``ptr`` its address; ``buffer`` lets NumPy see its bytes.
-    """
-
-    def __init__(self, nbytes: int, poison: bool) -> None:
-        address = ctypes.c_size_t()
-        library = runtime()
-        self.handle = library.allocate(nbytes, poison, ctypes.byref(address))
-        if not self.handle:
-            raise MemoryError(f"the emulator has no room for an array of {nbytes} bytes")
-        self.ptr: int = address.value
-        self.nbytes = nbytes
-        self._release = library.release
-        self.buffer: Any = (ctypes.c_char * max(nbytes, 1)).from_address(self.ptr)
-
-    def __del__(self) -> None:
-        if getattr(self, "handle", None):
-            self._release(self.handle)
-
-    def mark_written(self, view: np.ndarray[Any, Any]) -> None:
-        """Note that the host has written to the elements of a view of this memory."""
-        library = runtime()
-        if library.all_written(self.handle) or not view.size:
-            return
-        offset = view.__array_interface__["data"][0] - self.ptr
-        if view.flags.c_contiguous:
-            library.mark_written(self.handle, offset, view.nbytes)
-            return
-        distance = library.written_map_distance()
-        marks: Any = (ctypes.c_ubyte * self.nbytes).from_address(self.ptr + distance)
-        shape, strides = (*view.shape, view.itemsize), (*view.strides, 1)
-        np.ndarray(shape, np.uint8, marks, offset, strides)[...] = 1
-
-
-class Pointer:
-    """Where an array begins: ``ptr`` is its address."""
-
-    __slots__ = ("ptr",)
-
-    def __init__(self, ptr: int) -> None:
-        self.ptr = ptr
 
 
 class _Device:
@@ -83,12 +37,12 @@ class ndarray:
     __array_ufunc__ = None  # NumPy's arithmetic is refused, not tried element by element
 
     def __init__(
-        self, memory: Memory, host: np.ndarray[Any, Any], base: ndarray | None = None
+        self, data: MemoryPointer, host: np.ndarray[Any, Any], base: ndarray | None = None
     ) -> None:
-        self._memory = memory
-        self.base = base  # the array that this is a view of, and no view itself
+        self.data = data
+        self._memory = data.mem
+        self.base = base  # the array that this is a view of, itself not a view
         self._host = host  # the same memory, as NumPy sees it
-        self.data = Pointer(host.__array_interface__["data"][0])
         self.shape: tuple[int, ...] = host.shape
         self.strides: tuple[int, ...] = host.strides
         self.dtype = host.dtype
@@ -163,7 +117,9 @@ class ndarray:
         return self._view(self._host[_basic(key)])
 
     def _view(self, host: np.ndarray[Any, Any]) -> ndarray:
-        return ndarray(self._memory, host, self if self.base is None else self.base)
+        start = host.__array_interface__["data"][0]
+        data = MemoryPointer(self.data.mem, start, self.data.owner)
+        return ndarray(data, host, self if self.base is None else self.base)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         view = self._host[_basic(key)]
@@ -229,8 +185,10 @@ def _allocate(shape: Shape, dtype: DTypeLike, poison: bool) -> ndarray:
     kind = np.dtype(dtype)
     if kind.hasobject:
         raise ArrayError("the device holds no Python objects")
-    memory = Memory(math.prod(int(length) for length in lengths) * kind.itemsize, poison)
-    return ndarray(memory, np.ndarray(lengths, kind, memory.buffer))
+    nbytes = math.prod(int(length) for length in lengths) * kind.itemsize
+    allocate = get_allocator()
+    data = alloc_unpooled(nbytes, poison) if allocate is alloc_unpooled else allocate(nbytes)
+    return ndarray(data, np.ndarray(lengths, kind, data.mem.buffer, data.ptr - data.mem.ptr))
 
 
 def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
@@ -244,7 +202,7 @@ def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
 def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:
     """Return an array of zeros."""
     made = _allocate(shape, dtype, poison=False)
-    if graphs.get_current_stream().is_capturing():
+    if get_allocator() is not alloc_unpooled or graphs.get_current_stream().is_capturing():
         made.fill(0)
     return made
 
@@ -259,7 +217,7 @@ def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndar
         graphs.refuse("a copy from the host")
         host = np.asarray(values, dtype)
     made = _allocate(host.shape, host.dtype, poison=False)
-    made._host[...] = host
+    made._assign(made._host, host)
     return made
 
 

@@ -9,8 +9,18 @@ from types import TracebackType
 
 from gpucnn.emulator import graphs, limits
 from gpucnn.emulator.graphs import Event, Graph, Stream, get_current_stream
+from gpucnn.emulator.memory import MemoryPool, get_allocator, using_allocator
 
-__all__ = ["Device", "Event", "Graph", "Stream", "get_current_stream"]
+__all__ = [
+    "Device",
+    "Event",
+    "Graph",
+    "MemoryPool",
+    "Stream",
+    "get_allocator",
+    "get_current_stream",
+    "using_allocator",
+]
 
 
 class Device:

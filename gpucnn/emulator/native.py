@@ -59,6 +59,7 @@ class Runtime:
             "gpu_allocate", pointer, size, number, ctypes.POINTER(ctypes.c_size_t)
         )
         self.release = function("gpu_release", None, pointer)
+        self.poison = function("gpu_poison", None, pointer)
         self.mark_written = function("gpu_mark_written", None, pointer, size, size)
         self.all_written = function("gpu_all_written", number, pointer)
         self.written_map_distance = function("gpu_written_map_distance", size)

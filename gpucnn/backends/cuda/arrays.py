@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, Shape, host_array
 from gpucnn.backends.cuda import tiles
-from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork, Repeating
+from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.tiles import Tile, Variant
 from gpucnn.errors import ArrayError, BackendError, SettingError
@@ -47,7 +47,6 @@ class CudaArrays(Arrays):
         self.tiles = tiles.load(self._kernels.signatures)
         self.variant: Variant = "auto"
         self.fuses = True
-        self.repeating = Repeating()
         self.name = name
         if precision == "tf32" and name == "cuda":
             self._require_tensor_cores()
@@ -86,25 +85,16 @@ class CudaArrays(Arrays):
         return self._allocate(self._xp.empty, tuple(shape), dtype)
 
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
-        if self.repeating.workspace is None:
-            return self._allocate(self._xp.zeros, tuple(shape), dtype)
-        array = self.empty(shape, dtype)
-        array.fill(0)
-        return array
+        return self._allocate(self._xp.zeros, tuple(shape), dtype)
 
     def _allocate(
         self, make: Callable[..., Array], shape: tuple[int, ...], dtype: DTypeLike | None
     ) -> Array:
         kind = self.dtype if dtype is None else np.dtype(dtype)
-
-        def made(shape: tuple[int, ...]) -> Array:
-            try:
-                return make(shape, kind)
-            except MemoryError as error:  # CuPy's OutOfMemoryError is one
-                raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
-
-        workspace = self.repeating.workspace
-        return made(shape) if workspace is None else workspace.take(made, shape, kind)
+        try:
+            return make(shape, kind)
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
 
     def steps_per_launch(self, multiply_adds: float) -> int:
         return max(1, min(MAX_STEPS_PER_GRAPH, int(self.max_launch_work // multiply_adds)))
@@ -113,7 +103,7 @@ class CudaArrays(Arrays):
         self, work: Callable[[], None], share_memory_with: Callable[[int], None] | None
     ) -> Callable[[int], None]:
         shared = share_memory_with if isinstance(share_memory_with, CapturedWork) else None
-        return CapturedWork(self._xp.cuda, self.empty, self.repeating, work, shared)
+        return CapturedWork(self._xp.cuda, work, shared)
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)

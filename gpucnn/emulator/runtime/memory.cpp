@@ -110,8 +110,16 @@ Allocation *Arena::neighbour(Address address, int which)
     return first < all.size() ? all[first] : nullptr;
 }
 
-// Returns null where memory is short. The contents are zeros; `poison` fills them with bytes that
-// read as NaN or as -1.
+// Makes the contents unset: bytes that read as NaN or as -1, none of them written.
+GPU_API void gpu_poison(Allocation *memory)
+{
+    size_t bytes = memory->high - memory->low;
+    memset(written_map(memory->low), 0, bytes);
+    memset((void *)memory->low, 0xff, bytes);
+    memory->written = false;
+}
+
+// Returns null where memory is short. The contents are zeros, or unset.
 GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
 {
     Allocation *memory = arena.allocate(bytes);

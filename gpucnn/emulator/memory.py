@@ -1,0 +1,171 @@
+"""The emulated device's memory, and pools of it, by CuPy's names."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from gpucnn.emulator import graphs
+from gpucnn.emulator.native import runtime
+
+ALIGNMENT = 16
+"""Bytes that every address is a multiple of: what float4 and double2 need."""
+
+
+class Memory:
+    """An allocation, freed when nothing refers to it any longer.
+
+    ``handle`` identifies it to the runtime library, ``ptr`` is its address, and ``buffer`` gives
+    NumPy access to its bytes.
+    """
+
+    def __init__(self, nbytes: int, poison: bool = True) -> None:
+        """``poison``: the contents are unset, and read as NaN or -1; otherwise they are zeros."""
+        address = ctypes.c_size_t()
+        library = runtime()
+        self.handle = library.allocate(nbytes, poison, ctypes.byref(address))
+        if not self.handle:
+            raise MemoryError(f"the emulator has no room for an array of {nbytes} bytes")
+        self.ptr: int = address.value
+        self.nbytes = nbytes
+        self._release = library.release
+        self.buffer: Any = (ctypes.c_char * max(nbytes, 1)).from_address(self.ptr)
+
+    def __del__(self) -> None:
+        if getattr(self, "handle", None):
+            self._release(self.handle)
+
+    def poison(self) -> None:
+        """Make the contents unset again."""
+        runtime().poison(self.handle)
+
+    def mark_written(self, view: np.ndarray[Any, Any]) -> None:
+        """Record that the host has written the elements of a view of this memory."""
+        library = runtime()
+        if library.all_written(self.handle) or not view.size:
+            return
+        offset = view.__array_interface__["data"][0] - self.ptr
+        if view.flags.c_contiguous:
+            library.mark_written(self.handle, offset, view.nbytes)
+            return
+        distance = library.written_map_distance()
+        marks: Any = (ctypes.c_ubyte * self.nbytes).from_address(self.ptr + distance)
+        shape, strides = (*view.shape, view.itemsize), (*view.strides, 1)
+        np.ndarray(shape, np.uint8, marks, offset, strides)[...] = 1
+
+
+class MemoryPointer:
+    """Where an array begins: ``ptr`` is the address, ``mem`` the memory that it points into.
+
+    ``owner`` is what keeps the memory allocated: the memory itself, or a loan from a pool.
+    """
+
+    __slots__ = ("mem", "owner", "ptr")
+
+    def __init__(self, mem: Memory, ptr: int, owner: object) -> None:
+        self.mem = mem
+        self.ptr = ptr
+        self.owner = owner
+
+
+Allocator = Callable[[int], MemoryPointer]
+
+
+def alloc_unpooled(size: int, poison: bool = True) -> MemoryPointer:
+    """Return ``size`` bytes of their own; MemoryError where there is no room."""
+    mem = Memory(size, poison)
+    return MemoryPointer(mem, mem.ptr, mem)
+
+
+def _size(block: MemoryPointer) -> int:
+    return block.mem.nbytes
+
+
+class _Loan:
+    """A block in use; deleting it, with the last array that uses it, returns the block."""
+
+    __slots__ = ("_block", "_pool")
+
+    def __init__(self, pool: MemoryPool, block: MemoryPointer) -> None:
+        self._pool, self._block = weakref.ref(pool), block
+
+    def __del__(self) -> None:
+        pool = self._pool()
+        if pool is not None:
+            insort(pool._free, self._block, key=_size)
+
+
+class MemoryPool:
+    """Keeps the blocks that arrays have released, and reuses the smallest that is large enough.
+
+    CuPy splits larger blocks as well. Here an array lies at the end of its block, so that a kernel
+    that runs past it is stopped. Its contents are unset, at each replay anew.
+    """
+
+    def __init__(self, allocator: Allocator | None = None) -> None:
+        self._allocate = allocator or alloc_unpooled
+        self._free: list[MemoryPointer] = []  # the smallest first
+        self._total = 0
+
+    def malloc(self, size: int) -> MemoryPointer:
+        """Return ``size`` bytes of a released block, or of one from the pool's allocator."""
+        index = bisect_left(self._free, size, key=_size)
+        if index < len(self._free):
+            block = self._free.pop(index)
+        else:
+            block = self._allocate(size)
+            self._total += size
+        graphs.do("an allocation", [block.mem], block.mem.poison)
+        start = (block.mem.ptr + block.mem.nbytes - size) // ALIGNMENT * ALIGNMENT
+        return MemoryPointer(block.mem, start, _Loan(self, block))
+
+    def free_all_blocks(self) -> None:
+        """Return the blocks that no array uses to the pool's allocator."""
+        self._total -= self.free_bytes()
+        self._free.clear()
+
+    def set_limit(self, size: int = 0) -> None:
+        """Do nothing for ``size`` 0, no limit; the emulator's pools have none."""
+        if size:
+            raise ValueError("the emulator's memory pools have no limit: size must be 0")
+
+    def total_bytes(self) -> int:
+        """Return the size of all blocks, in bytes."""
+        return self._total
+
+    def free_bytes(self) -> int:
+        """Return the size of the blocks that no array uses, in bytes."""
+        return sum(map(_size, self._free))
+
+    def used_bytes(self) -> int:
+        """Return the size of the blocks that arrays use, in bytes."""
+        return self._total - self.free_bytes()
+
+
+class _Thread(threading.local):
+    allocator: Allocator = staticmethod(alloc_unpooled)
+
+
+_thread = _Thread()
+
+
+def get_allocator() -> Allocator:
+    """Return the allocator of this thread's arrays."""
+    return _thread.allocator
+
+
+@contextmanager
+def using_allocator(allocator: Allocator | None = None) -> Iterator[None]:
+    """Take the memory of the arrays that this thread makes in the ``with`` from ``allocator``."""
+    before, _thread.allocator = _thread.allocator, allocator or alloc_unpooled
+    try:
+        yield
+    finally:
+        _thread.allocator = before

@@ -1,0 +1,274 @@
+"""Captured work: replays compute what single launches compute, in memory that nothing else uses."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from available import BACKENDS, backend_or_skip
+
+import gpucnn
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.cuda import graphs
+from gpucnn.emulator.cuda import Graph
+from gpucnn.errors import BackendError, GpucnnError
+
+Replay = Callable[[int], None]
+EACH_WAY = (1, 1, graphs.MAX_STEPS_PER_GRAPH)
+"""Numbers of runs: the first is launched, then graphs of 1 and of many runs are captured."""
+
+
+@pytest.fixture(params=[name for name in BACKENDS if name != "numpy"])
+def device(request: pytest.FixtureRequest) -> Backend:
+    return backend_or_skip(request.param)
+
+
+def doubling(backend: Backend) -> tuple[Replay, Array]:
+    """Work that doubles a number: ReLU leaves it as it is, and dropout multiplies."""
+    number, two = backend.asarray([1.0]), backend.asarray([2.0])
+
+    def work() -> None:
+        number[...] = backend.dropout(backend.relu(number), two)
+
+    return backend.capture(work), number
+
+
+def relu_twice(backend: Backend, x: Array) -> Callable[[], None]:
+    """Work that reads ``x`` and keeps no array."""
+
+    def work() -> None:
+        backend.relu(backend.relu(x))
+
+    return work
+
+
+def pool_bytes(replay: Any) -> int:
+    return replay.memory.total_bytes()
+
+
+# --- runs and launches --------------------------------------------------------------------------
+
+
+def test_many_runs_are_one_launch(monkeypatch: pytest.MonkeyPatch, launched: list[str]) -> None:
+    """A launch for each run, by whichever way, would wait for the host."""
+    replay, _ = doubling(backend_or_skip("emulated"))
+    graphs, launch = [], Graph.launch
+
+    def counted(graph: Any, *arguments: Any) -> None:
+        graphs.append(graph)
+        launch(graph, *arguments)
+
+    monkeypatch.setattr(Graph, "launch", counted)
+    found = []
+    for times in (3, 64, 33, 70):
+        graphs.clear()
+        launched.clear()
+        replay(times)
+        found.append((len(graphs), len(launched) // 2))
+    # The first run is launched and the second captured; later a graph of 32 runs is captured.
+    assert found == [(2, 1 + 1), (2, 32), (2, 0), (8, 0)]
+
+
+@pytest.mark.parametrize("times", [[1], [2], [5], [33, 1, 40], [1, 64], [0, 3]])
+def test_work_runs_as_often_as_asked(device: Backend, times: list[int]) -> None:
+    eager = backend_or_skip(device.name)
+    eager.records = False
+    for backend in (device, eager, gpucnn.get_backend("numpy")):
+        replay, number = doubling(backend)
+        done = 0
+        for count in times:
+            replay(count)
+            done += count
+            assert float(backend.to_numpy(number)[0]) == 2.0**done
+
+
+def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
+    total, one = device.asarray([0.0]), device.asarray([1.0])
+
+    def work() -> None:
+        rate = device.zeros((1,))
+        device.sgd_step(rate, one, device.zeros((1,)), one)  # rate: 0 - 1
+        device.sgd_step(total, rate, device.zeros((1,)), one)
+
+    replay = device.capture(work)
+    for _ in range(4):
+        replay(3)
+    assert float(device.to_numpy(total)[0]) == 12
+
+
+def test_work_whose_first_run_failed_starts_over(device: Backend) -> None:
+    number, failing = device.asarray([1.0]), [True]
+
+    def work() -> None:
+        device.relu(device.zeros((3,)))
+        if failing:
+            raise KeyError(failing.pop())
+        number[...] = device.relu(number)
+
+    replay = device.capture(work)
+    with pytest.raises(KeyError):
+        replay(1)
+    replay(40)
+    assert float(device.to_numpy(number)[0]) == 1
+
+
+def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend) -> None:
+    number, two = device.asarray([1.0]), device.asarray([2.0])
+
+    def work() -> None:
+        if float(device.to_numpy(number)[0]) >= 0:  # reads a result: no capture can
+            number[...] = device.dropout(number, two)
+
+    replay = device.capture(work)
+    replay(1)
+    if device.name == "emulated":  # a fault of the program, to be found in tests
+        with pytest.raises(GpucnnError, match="while the stream records"):
+            replay(1)
+        return
+    with pytest.warns(UserWarning, match=r"could not be captured.*captur"):
+        replay(3)
+    replay(2)
+    assert float(device.to_numpy(number)[0]) == 2.0**6
+
+
+def test_the_host_is_two_calls_ahead_at_most(
+    device: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[Any] = []
+    events: list[Any] = []
+
+    class Counted:
+        def record(self) -> None:
+            events.append(self)
+
+        def synchronize(self) -> None:
+            waits.append(self)
+
+    replay, _ = doubling(device)
+    monkeypatch.setattr(replay._cuda, "Event", Counted)  # type: ignore[attr-defined]
+    for _ in range(5):
+        replay(1)
+    assert waits == events[:3], "the oldest calls first"
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def test_replays_write_to_no_array_of_others(device: Backend) -> None:
+    """Arrays that the work has released must not be given to others while graphs write to them."""
+    x = device.asarray(np.full(100, 5.0))
+    replay = device.capture(relu_twice(device, x))
+    others = []
+    for times in (*EACH_WAY, 1, 33):
+        replay(times)
+        gc.collect()
+        others += [device.asarray(np.ones(100)) for _ in range(5)]
+    for other in others:
+        np.testing.assert_array_equal(device.to_numpy(other), 1)
+
+
+def test_released_memory_serves_later_arrays_and_runs(device: Backend) -> None:
+    x = device.asarray(np.ones(1000))
+
+    def work() -> None:
+        y = x
+        for _ in range(10):
+            y = device.relu(y)
+
+    replay = device.capture(work)
+    for times in EACH_WAY:
+        replay(times)
+    assert pool_bytes(replay) < 2.2 * x.nbytes  # one is read while the next is written
+
+
+def test_work_shares_the_memory_of_other_work(device: Backend) -> None:
+    x = device.asarray(np.ones(1000))
+    replay = device.capture(relu_twice(device, x))
+    other = device.capture(relu_twice(device, x[:800]), share_memory_with=replay)
+    replay(3)
+    before = pool_bytes(replay)
+    other(3)
+    assert pool_bytes(replay) == pool_bytes(other) == before
+
+
+def test_shared_memory_lives_as_long_as_either_work(device: Backend) -> None:
+    x, result = device.asarray([1.0]), device.asarray([0.0])
+
+    def work() -> None:
+        result[...] = device.relu(device.relu(x))
+
+    first = device.capture(work)
+    first(3)
+    second = device.capture(work, share_memory_with=first)
+    second(3)
+    del first
+    gc.collect()
+    x.fill(7)
+    second(1)
+    assert float(device.to_numpy(result)[0]) == 7
+
+
+def test_work_that_was_deleted_returns_its_memory(device: Backend) -> None:
+    x = device.asarray(np.ones(1000))
+    replay = device.capture(relu_twice(device, x))
+    pool = replay.memory._pool  # type: ignore[attr-defined]
+    replay(3)
+    assert pool.total_bytes() >= x.nbytes
+    del replay
+    gc.collect()
+    assert pool.total_bytes() == 0
+
+
+def test_arrays_of_other_threads_are_not_the_works(device: Backend) -> None:
+    """What another thread allocates meanwhile is none of the graph's memory."""
+    x, kept = device.asarray([1.0]), []
+
+    def work() -> None:
+        kept.append(device.relu(x))
+
+    def work_next_to_a_thread() -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        work()
+
+    sizes = []
+    for captured in (work, work_next_to_a_thread):
+        replay = device.capture(captured)
+        for times in EACH_WAY:
+            replay(times)
+        sizes.append(pool_bytes(replay))
+    assert sizes[0] == sizes[1] > 0
+
+
+def test_out_of_memory_at_a_capture_leaves_other_graphs_valid() -> None:
+    """A pool that is short of memory must not free what another graph's launches write to."""
+    device = backend_or_skip("cuda")
+    import cupy
+
+    pool = cupy.get_default_memory_pool()
+    number, two = device.asarray([1.0]), device.asarray([2.0])
+
+    def work(length: int) -> None:
+        x = device.zeros((length,))
+        number[...] = device.dropout(device.relu(device.relu(x)[:1] + number), two)
+
+    replay = device.capture(lambda: work(10_000))
+    replay(3)
+    size = pool_bytes(replay)
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.total_bytes() + 30_000)
+    try:
+        larger = device.capture(lambda: work(20_000), share_memory_with=replay)
+        with pytest.raises(BackendError, match=r"^out of memory: 0 MiB were asked for"):
+            larger(3)
+    finally:
+        pool.set_limit(size=0)
+    assert pool_bytes(replay) >= size
+    replay(3)
+    assert float(device.to_numpy(number)[0]) == 2.0**6
