@@ -1,4 +1,4 @@
-"""``gpucnn`` and ``python -m gpucnn``."""
+"""The entry point of ``gpucnn`` and ``python -m gpucnn``."""
 
 import os
 import sys

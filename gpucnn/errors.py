@@ -1,4 +1,7 @@
-"""What can go wrong: one exception a kind of cause, each with the status the command exits with."""
+"""The exceptions that gpucnn raises, one class for each kind of cause.
+
+``status`` is the exit status with which the command line reports them.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +9,67 @@ from collections.abc import Iterable
 
 
 class GpucnnError(Exception):
-    """Base of every error that gpucnn raises on purpose; its text is one line for the user."""
+    """Base class of all exceptions that gpucnn raises. The message is one line for the user."""
 
     status = 1
 
 
 class SettingError(GpucnnError, ValueError):
-    """A setting, an option or a name that cannot be used."""
+    """An argument, an option or a name is invalid."""
 
     status = 2
 
 
 class ShapeError(GpucnnError, ValueError):
-    """Array or layer shapes that do not fit together."""
+    """The shapes of arrays or layers do not match."""
 
     status = 2
 
 
 class ArrayError(GpucnnError, TypeError):
-    """An array that is not the backend's own, or has another dtype than the operation takes."""
+    """An array is not of the backend's type, or its dtype is not the expected one."""
 
     status = 2
 
 
 class DataError(GpucnnError, ValueError):
-    """A data set, an image or a label that cannot be read or makes no sense."""
+    """A data set, an image or a label cannot be read or is invalid."""
 
     status = 2
 
 
 class CheckpointError(GpucnnError, ValueError):
-    """A checkpoint that is damaged, of another format, or of another model."""
+    """A checkpoint is damaged, has another format, or belongs to another model."""
 
     status = 2
 
 
 class BackendError(GpucnnError, RuntimeError):
-    """A backend that cannot be had on this machine."""
+    """A backend is not available on this machine."""
 
     status = 1
 
 
 class DivergedError(GpucnnError, ArithmeticError):
-    """A loss or a gradient that is no longer finite."""
+    """A loss, a gradient or a weight is NaN or infinite."""
 
     status = 1
 
 
 class WorkerError(GpucnnError, RuntimeError):
-    """A worker process that is gone, or cannot do its part."""
+    """A worker process has ended or failed."""
 
     status = 1
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:
-    """Return the error for a name that is none of ``known``, with the nearest of them."""
-    import difflib  # only ever needed on the way out
+    """Return the error for a ``name`` that is not in ``known``; it suggests the closest match."""
+    import difflib  # imported here because most runs never need it
 
     names = {str(entry).lower(): entry for entry in sorted(known)}
     close = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
-    hint = f"did you mean {names[close[0]]!r}?" if close else "known: " + ", ".join(names.values())
+    if close:
+        hint = f"did you mean {names[close[0]]!r}?"
+    else:
+        hint = f"expected one of {', '.join(names.values())}"
     return SettingError(f"unknown {kind} {name!r}: {hint}")

@@ -1,4 +1,4 @@
-"""The command line: the only room that knows a terminal."""
+"""The command line. Only this package imports rich and writes to the terminal."""
 
 from gpucnn.cli.main import run
 

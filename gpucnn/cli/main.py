@@ -1,6 +1,7 @@
-"""Running a command: its dispatch, its exit status, and what becomes of errors.
+"""Running a command: its dispatch, its exit status and its error messages.
 
-Exit statuses: 0 done, 1 a failed run, 2 bad input, 130 and 143 stopped by a signal.
+Exit statuses: 0 success, 1 failure, 2 invalid input, 130 and 143 stopped by SIGINT and SIGTERM,
+141 standard output closed.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from gpucnn.errors import GpucnnError
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status; errors that users can mend are one line."""
+    """Run a command and return its exit status. Expected errors are printed as one line."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started the command
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a character that a locale lacks must not end a run
+        if hasattr(stream, "reconfigure"):  # characters that the locale lacks are escaped
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
@@ -44,7 +45,7 @@ def run(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    # Each command imports what it needs: --help and a mistyped option answer at once.
+    # Each command imports what it needs, so that --help and errors in options are printed at once.
     if arguments.command == "train":
         from gpucnn.cli.train import train
 
@@ -63,7 +64,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return f"out of memory: {error}; a smaller --batch-size needs less"
+        return f"out of memory: {error}; try a smaller --batch-size"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

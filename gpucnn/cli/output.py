@@ -1,4 +1,4 @@
-"""Standard output when nobody reads it any more."""
+"""Standard output after its reader has closed the pipe."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def silence_stdout() -> None:
-    """Send what is still to be written to nowhere: nobody reads the pipe any more."""
+    """Discard what is still written to standard output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,10 +1,11 @@
-"""What the command line takes: commands, options and their help."""
+"""The commands and options of the command line, and their help."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from gpucnn.errors import SettingError, unknown
@@ -12,42 +13,60 @@ from gpucnn.version import __version__
 
 EPILOG = """\
 examples:
-  gpucnn train                                        LeNet-5 on MNIST, with the default recipe
-  gpucnn train --epochs 1 --limit 6000                a minute's look
-  gpucnn train --data fashion-mnist/                  any folder with the four IDX files
-  gpucnn train --data pictures/ --model small_cnn --resize 64x64
-  gpucnn train --out runs/mine --resume               go on where it stopped
-  gpucnn evaluate runs/mine                           how well it reads the test images
-  gpucnn predict runs/mine photo.png --show           what a picture shows
-  gpucnn summary lenet5                               shapes, parameters, receptive fields
-  gpucnn check --backend emulated                     the CUDA kernels against NumPy
-  gpucnn doctor                                       what this machine has, and what mends it
+  gpucnn train                                  train LeNet-5 on MNIST with the default recipe
+  gpucnn train --epochs 1 --limit 6000          train for a few seconds
+  gpucnn train --data fashion-mnist/            train on a folder with four IDX files
+  gpucnn train --data photos/ --model small_cnn --resize 64x64
+                                                train on a folder of image files
+  gpucnn train --resume runs/mine               continue a run that was interrupted
+  gpucnn evaluate runs/mine                     measure the accuracy on the test images
+  gpucnn predict runs/mine photo.png --show     classify an image and draw it
+  gpucnn summary lenet5                         show shapes, parameters and receptive fields
+  gpucnn check --backend emulated               compare the CUDA kernels with NumPy
+  gpucnn doctor                                 show what is installed and what is missing
 """
-
-BACKEND_HELP = "auto (default), cuda, emulated or numpy"
-PRECISION_HELP = "ieee (default), or tf32: round what large products take, for a GPU's tensor cores"
 
 TRAIN_EPILOG = """\
 examples:
   gpucnn train --seed 1 --out runs/seed1
   gpucnn train --validation 5000 --early-stopping 3 --keep-best --epochs 30
   gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
-  gpucnn train --model mynet.py:build                 build() returns a gpucnn.Sequential
-  gpucnn train --out runs/seed1 --resume              to the same bits as without a stop
+  gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
+  gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
 """
+
+BACKEND_HELP = "backend: {backends} (default: auto, which is cuda if available, else numpy)"
+PRECISION_HELP = "precision of float32 matrix products: {precisions} (default: ieee); tf32 rounds "
+PRECISION_HELP += "the operands of large products for the tensor cores of a GPU"
+RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
+SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
+
+REGISTRIES = {
+    "backends": ("gpucnn.backends", "BACKENDS"),
+    "precisions": ("gpucnn.backends", "PRECISIONS"),
+    "models": ("gpucnn.models", "MODELS"),
+    "recipes": ("gpucnn.training.settings", "RECIPES"),
+    "optimizers": ("gpucnn.optim", "OPTIMIZERS"),
+    "schedules": ("gpucnn.optim", "SCHEDULES"),
+    "losses": ("gpucnn.nn.losses", "LOSSES"),
+}
+"""Where the names are that stand in help texts as {backends}, {models}, …"""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the nearest known name."""
+    """A parser that raises one-line errors and looks names up only when help is printed.
+
+    The registries of names import NumPy, which takes longer than everything else here.
+    """
 
     commands: Mapping[str, argparse.ArgumentParser]
 
     def error(self, message: str) -> NoReturn:
-        """Raise SettingError instead of printing the usage and leaving."""
+        """Raise SettingError instead of printing the usage and exiting."""
         raise SettingError(f"{message}; see {self.prog} --help")
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
-        """Parse ``argv``; an option that is unknown gets the nearest known one as a hint."""
+        """Parse ``argv``. The error for an unknown option suggests the closest known one."""
         words = list(sys.argv[1:] if argv is None else argv)
         if words and not words[0].startswith("-") and words[0] not in self.commands:
             raise unknown("command", words[0], self.commands)
@@ -56,22 +75,33 @@ class Parser(argparse.ArgumentParser):
             if word.startswith("-") and len(word) > 1:
                 options = self.commands[arguments.command]._option_string_actions
                 raise unknown("option", word.split("=")[0], options)
-            raise SettingError(f"one argument too many: {word!r}")
+            raise SettingError(f"unexpected argument {word!r}")
         return arguments
+
+    def format_help(self) -> str:
+        """Return the help with the names from ``REGISTRIES`` filled in."""
+        for action in self._actions:
+            for key, (module, registry) in REGISTRIES.items():
+                if action.help and f"{{{key}}}" in action.help:
+                    *names, last = getattr(import_module(module), registry)
+                    action.help = action.help.replace(f"{{{key}}}", f"{', '.join(names)} or {last}")
+        return super().format_help()
 
 
 def make_parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(
         prog="gpucnn",
-        description="Train convolutional networks, and use them.",
+        description="Train convolutional networks, evaluate them and classify images.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"gpucnn {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
 
     def add(name: str, text: str, epilog: str | None = None) -> argparse.ArgumentParser:
         command = subparsers.add_parser(
@@ -82,94 +112,115 @@ def make_parser() -> Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        command.add_argument("--debug", action="store_true", help="show tracebacks of errors")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return command
 
     _train_options(add("train", "train a network and save it", TRAIN_EPILOG))
-    _evaluate_options(add("evaluate", "say how well a saved network does on test images"))
-    _predict_options(add("predict", "say what pictures show"))
-    _summary_options(add("summary", "list a network's layers"))
+    _evaluate_options(add("evaluate", "measure the accuracy of a saved network on test images"))
+    _predict_options(add("predict", "classify image files with a saved network"))
+    _summary_options(add("summary", "show the layers of a network"))
     _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
-    add("doctor", "say what this machine has and lacks, and what mends it")
+    add("doctor", "show the hardware and libraries found, and how to fix what is missing")
     parser.commands = subparsers.choices
     return parser
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
-    # No defaults here: whether an option was given decides what a resumed run may differ in.
+    # No defaults here: a resumed run takes the options that are not given from its config.json.
     def option(name: str, help: str, **rest: object) -> None:
         parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
-    option("--backend", BACKEND_HELP)
-    option("--precision", PRECISION_HELP)
-    option("--data", "mnist (default), a folder of IDX files or of pictures, or an .npz file")
-    option("--resize", "scale pictures of a folder to this size", metavar="HxW")
+    option("--backend", BACKEND_HELP, metavar="NAME")
+    option("--precision", PRECISION_HELP, metavar="NAME")
+    option(
+        "--data",
+        "mnist (default), a folder of IDX files or of images, or an .npz file",
+        metavar="PATH",
+    )
+    option("--resize", RESIZE_HELP, metavar="HxW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
-    option("--model", "lenet5 (default), lenet5_1998, mlp, small_cnn, or FILE.py:FUNCTION")
-    option("--recipe", "settings to begin with: default, adam or fast")
-    option("--epochs", "times to go through the training images", type=int, metavar="N")
-    option("--batch-size", "images a step", type=int, metavar="N")
-    option("--optimizer", "sgd, adam or adamw")
-    option("--lr", "peak learning rate", type=float)
-    option("--momentum", "momentum of sgd", type=float)
-    option("--weight-decay", "weight decay", type=float)
-    option("--schedule", "constant, step, cosine, warmup, warmup-cosine or one-cycle")
-    option("--loss", "cross-entropy, mse, half-squared-error, bce or bce-with-logits")
-    option("--seed", "decides weights, order and dropout (0)", type=int)
-    option("--validation", "hold out N training images", type=int, metavar="N")
+    option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
+    option(
+        "--recipe",
+        "values of the options below that are not given: {recipes} (default: default)",
+        metavar="NAME",
+    )
+    option("--epochs", "number of training epochs", type=int, metavar="N")
+    option("--batch-size", "number of images in a training step", type=int, metavar="N")
+    option("--optimizer", "optimizer: {optimizers}", metavar="NAME")
+    option("--lr", "maximum learning rate", type=float, metavar="X")
+    option("--momentum", "momentum, for sgd", type=float, metavar="X")
+    option("--weight-decay", "weight decay", type=float, metavar="X")
+    option("--schedule", "learning rate schedule: {schedules}", metavar="NAME")
+    option("--loss", "loss function: {losses}", metavar="NAME")
+    option(
+        "--seed",
+        "seed of the initial weights, the order of the images and dropout (default: 0)",
+        type=int,
+        metavar="N",
+    )
+    option("--validation", "hold out N training images for validation", type=int, metavar="N")
     option(
         "--early-stopping",
         "stop after N epochs without a better validation accuracy",
         type=int,
         metavar="N",
     )
-    option("--keep-best", "end with the weights of the best epoch", action="store_true")
+    option(
+        "--keep-best",
+        "keep the weights of the epoch with the best validation accuracy",
+        action="store_true",
+    )
     option(
         "--workers",
-        "processes that share each batch, on the numpy backend (one a physical core where it pays)",
+        "number of processes that share each batch, on the numpy backend (default: the number of "
+        "physical cores, or 1 for short runs)",
         type=int,
         metavar="N",
     )
-    option("--checkpoint-every", "save every N steps, too", type=int, metavar="N")
-    option("--out", "folder to save to (runs/MODEL-DATA-N)", metavar="DIR")
+    option(
+        "--checkpoint-every",
+        "save a checkpoint every N steps, besides the one after each epoch",
+        type=int,
+        metavar="N",
+    )
+    option("--out", "folder for the results (default: runs/MODEL-DATA-N)", metavar="DIR")
     parser.add_argument(
         "--resume",
         nargs="?",
         const=True,
         default=None,
         metavar="DIR",
-        help="go on with the run in DIR, by default that of --out",
+        help="continue the run in DIR (default: the folder given by --out)",
     )
 
 
 def _checkpoint_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint.npz or its folder")
-    parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
-    parser.add_argument("--precision", default="ieee", help=PRECISION_HELP)
-    parser.add_argument(
-        "--model",
-        metavar="FILE.py:FUNCTION",
-        help="the model's source, where it has layers of its own",
-    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or .npz file")
+    parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
+    parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
+    parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     _checkpoint_options(parser)
-    parser.add_argument("--data", help="as for train; by default MNIST if that was trained on")
-    parser.add_argument("--resize", metavar="HxW", help="scale pictures of a folder to this size")
+    parser.add_argument(
+        "--data", metavar="PATH", help="data as for train (default: mnist, if trained on it)"
+    )
+    parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
     _checkpoint_options(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a picture file")
-    parser.add_argument("--show", action="store_true", help="draw what the network sees")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file")
+    parser.add_argument("--show", action="store_true", help="draw the input of the network")
     parser.add_argument(
         "--prepare",
         default="auto",
         metavar="HOW",
-        help="digit: crop, centre and scale as MNIST does; plain: only scale; "
-        "auto (default): digit for networks trained on MNIST",
+        help="digit: crop, scale and centre as for MNIST; plain: only resize; "
+        "auto (default): digit if the network was trained on MNIST, else plain",
     )
 
 
@@ -179,20 +230,18 @@ def _summary_options(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         default="lenet5",
         metavar="MODEL",
-        help="a name as for train --model, or a checkpoint (lenet5)",
+        help="network as for train --model, or a checkpoint (default: lenet5)",
     )
-    parser.add_argument(
-        "--model",
-        metavar="FILE.py:FUNCTION",
-        help="the source of a checkpoint's model, where it has layers of its own",
-    )
-    parser.add_argument("--data", help="shape the network for this data, as for train")
-    parser.add_argument("--resize", metavar="HxW", help="scale pictures of a folder to this size")
+    parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
+    parser.add_argument("--data", metavar="PATH", help="data, as for train, that sets the shape")
+    parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", default="auto", help=BACKEND_HELP)
-    parser.add_argument("--dtype", default="float32", help="float32 (default) or float64")
-    parser.add_argument("--precision", default="ieee", help=PRECISION_HELP)
+    parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
+    parser.add_argument(
+        "--dtype", default="float32", metavar="NAME", help="float32 (default) or float64"
+    )
+    parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")

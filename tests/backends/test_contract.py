@@ -382,7 +382,7 @@ def test_a_misspelt_backend_is_guessed(name: str) -> None:
 
 
 def test_an_unknown_backend_is_told_the_known_ones() -> None:
-    with pytest.raises(SettingError, match=r"^unknown backend 'zzz': known: .*\bnumpy\b"):
+    with pytest.raises(SettingError, match=r"^unknown backend 'zzz': expected one of .*\bnumpy\b"):
         get_backend("zzz")
 
 
