@@ -1,1 +1,1 @@
-"""Benchmarks of gpucnn beside PyTorch on the same CPU: ``python -m bench`` lists them."""
+"""Benchmarks of gpucnn and PyTorch on the same machine: ``python -m bench`` lists them."""

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from bench import machine
 from bench.harness import BenchError, Options, Report
-from bench.show import as_data, table
+from bench.peers import HAS_TORCH
+from bench.show import MISSING, as_data, table
 
 BENCHES = (
     "ops",
@@ -32,20 +33,26 @@ GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benches that are named and return the exit status."""
+    """Run the named benches and return the exit status."""
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
     parser.add_argument("bench", nargs="*", choices=[*BENCHES, *GPU_BENCHES, []], metavar="BENCH")
-    parser.add_argument("--json", metavar="FILE", help="write machine, versions and all figures")
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the machine, versions and all figures to FILE"
+    )
     parser.add_argument("--quick", action="store_true", help="two rounds of everything")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each peer is timed")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT")
-    parser.add_argument("--seconds", type=float, metavar="S", help="begin no more after S seconds")
+    parser.add_argument("--rounds", type=int, metavar="N", help="time each peer N times")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="run the cases whose name contains TEXT"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="start no further case after S seconds"
+    )
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="run a GPU's bench in small without one: what it shows means nothing",
+        help="run a GPU bench at tiny sizes in the emulator; its figures mean nothing",
     )
-    parser.add_argument("--write", action="store_true", help="tune: keep the table that it found")
+    parser.add_argument("--write", action="store_true", help="tune: write the table to the package")
     arguments = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -73,7 +80,9 @@ def main(argv: list[str] | None = None) -> int:
         console.print(table(report))
         for note in report.notes:
             console.print(note, markup=False, highlight=False)
-        if arguments.json:  # after each bench: what is measured is kept
+        if report.compares_pytorch and not HAS_TORCH:
+            console.print(MISSING, markup=False, highlight=False)
+        if arguments.json:  # after each bench, so that an interrupted run keeps its figures
             Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
     console.print(footer(found["machine"]), markup=False, highlight=False)
     return 0
@@ -88,7 +97,7 @@ def listing() -> Table:
 
 
 def footer(about: dict[str, Any]) -> str:
-    """Return the line that says what the figures belong to."""
+    """Return the line that names the machine and the versions."""
     gpu = about["gpu"]
     blas = " ".join(str(about["blas"].get(key, "")) for key in ("name", "version", "core"))
     return (

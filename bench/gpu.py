@@ -1,4 +1,4 @@
-"""What is compared on an NVIDIA GPU, and what all benches there share."""
+"""What is compared on an NVIDIA GPU, and code that the benches for it share."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from gpucnn.backends import get_backend
 from gpucnn.errors import BackendError
 
 OURS, PYTORCH = ("eager", "captured", "fused"), ("eager", "graphs", "compile")
-"""How each side's steps may be launched."""
+"""The modes in which each side launches training steps."""
 PATIENCE = 100.0
-"""Seconds for an answer: what hangs, or is compiled for too long, must not take all the time."""
+"""Seconds to wait for a reply: a hang or a long compilation must not use up all the time."""
 
 
 def backend(options: Options) -> str:
-    """Return the backend to time; BenchError where something that a bench needs is missing."""
+    """Return the backend to time; BenchError if something that a GPU bench needs is missing."""
     name = options.size("cuda", "emulated")
     if not HAS_TORCH:
-        raise BenchError("PyTorch is what is compared with, and it is not installed")
+        raise BenchError("PyTorch, the peer, is not installed: pip install 'gpucnn[bench]'")
     if not options.rehearse and find_spec("cupy") is None:
-        raise BenchError("CuPy is not installed")
+        raise BenchError("CuPy is not installed: pip install 'gpucnn[cuda12]', or add --rehearse")
     try:
         get_backend(name)
     except BackendError as error:
-        raise BenchError(f"it needs an NVIDIA GPU: {error}") from error
+        raise BenchError(
+            f"no usable NVIDIA GPU, add --rehearse to try the code without one: {error}"
+        ) from error
     return name
 
 
@@ -50,16 +52,16 @@ def pytorch(options: Options, modes: Sequence[str] = PYTORCH) -> list[Flavour]:
 
 
 def report(title: str, options: Options) -> Report:
-    """Return an empty report; one of a rehearsal says in every form that it means nothing."""
+    """Return an empty report; that of a rehearsal is marked as meaningless."""
     found = Report(title)
     if options.rehearse:
-        found.title = f"REHEARSAL without a GPU, no figure means anything: {title}"
+        found.title = f"REHEARSAL without a GPU, the figures mean nothing: {title}"
         found.about["rehearsal"] = True
     return found
 
 
-def asked(worker: Worker, spec: dict[str, Any]) -> Results | str:
-    """Return what a job finds out once, or why it could not."""
+def ask_once(worker: Worker, spec: dict[str, Any]) -> Results | str:
+    """Return the results of a job's check, or the reason why there are none."""
     try:
         return worker.peer(spec).check()
     except BenchError as error:
@@ -67,12 +69,12 @@ def asked(worker: Worker, spec: dict[str, Any]) -> Results | str:
 
 
 def ceilings(worker: Worker, options: Options) -> dict[str, float]:
-    """Return FLOP/s of large products, "ieee" and "tf32", and bytes/s of a "copy", by PyTorch."""
+    """Return FLOP/s of large products, "ieee" and "tf32", and bytes/s of a "copy" in PyTorch."""
     spec = {"kind": "ceilings", "side": options.size(8192, 64)}
     return {name: float(rate) for name, rate in worker.peer(spec).check().items()}
 
 
-def said(rates: dict[str, float]) -> str:
+def format_ceilings(rates: dict[str, float]) -> str:
     """Return the ceilings as a line of text."""
     return (
         f"measured ceilings: float32 {rates['ieee'] / 1e12:.1f} TFLOP/s, "

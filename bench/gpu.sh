@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in two stages of at most nine minutes each, most important first:
+# Everything that needs a GPU, in two stages of at most nine minutes each, the most important first:
 #
-#     bench/gpu.sh tests      tests, sanitizers, training twice to the same bits
-#     bench/gpu.sh bench      the benches of `python -m bench` that begin with gpu_
+#     bench/gpu.sh tests      tests, sanitizers, two training runs with the same bits
+#     bench/gpu.sh bench      the GPU benches of `python -m bench`
 #     bench/gpu.sh            both
 #
-# Needs Python with CuPy, pytest, rich and hypothesis, for the second stage PyTorch, but no network
-# and no installation: the package runs from this checkout. Results go to $OUT: summary.md, a JSON
-# file a bench, and logs.tar.gz with a log a step.
+# Needs Python with CuPy, threadpoolctl, rich, pytest and hypothesis, for the second stage PyTorch.
+# Needs no network and no installation: the package runs from this checkout. Results go to $OUT:
+# summary.md, a JSON file for each bench, and logs.tar.gz with a log for each step.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 case ${1:-both} in
@@ -21,13 +21,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0 ends=0
 
-# What is there is kept after each step, should the whole be stopped: at most eight files.
+# Save the results after each step, in case the script is stopped.
 keep() {
     cp "$work/summary.md" "$OUT/"
     tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' .
 }
 
-# step NAME SECONDS COMMAND...: run a command with a time limit, log it, and go on if it fails.
+# step NAME SECONDS COMMAND...: run a command with a time limit and a log; a failure is recorded.
 step() {
     local name=$1 limit=$2 left=$((ends - SECONDS)) began=$SECONDS state=ok
     shift 2
@@ -42,7 +42,7 @@ step() {
     [ "$state" = ok ] || { tail -n 25 "$work/$name.log" 2>/dev/null && return 1; }
 }
 
-# bench NAME SECONDS ARGUMENTS...: a bench, which begins nothing new in its last third; its tables.
+# bench NAME SECONDS ARGUMENTS...: run a bench, which starts no case in its last third; print it.
 bench() {
     local name=$1 limit=$2
     shift 2
@@ -71,12 +71,12 @@ stage_tests() {
         step racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
             "${short[@]}" --out "$work/racecheck"
         local kind
-        for kind in ieee tf32; do  # every operation, and the tiles that LeNet-5 has no use for
+        for kind in ieee tf32; do  # every operation, and the tile sizes that LeNet-5 does not use
             step "memcheck-$kind" 60 compute-sanitizer --tool memcheck --error-exitcode 9 \
                 python3 -m gpucnn check --backend cuda --precision "$kind"
         done
     else
-        echo "| memcheck, racecheck | no compute-sanitizer here | 0 s |" | tee -a "$work/summary.md"
+        echo "| memcheck, racecheck | compute-sanitizer not found | 0 s |" | tee -a "$work/summary.md"
     fi
     step timings 60 sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - \
         "$work/timings.json"

@@ -1,4 +1,4 @@
-"""GPU: epochs of LeNet-5 at batch 64 to 1024, gpucnn and PyTorch launched in three ways each."""
+"""GPU: epochs of LeNet-5 at batch 64 to 1024, gpucnn and PyTorch in three launch modes each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bench.show import cost
 from bench.start import start_file
 
 BATCHES = (128, 512, 64, 256, 1024)
-"""The most important first, should the time be up before the last."""
+"""The most important first: there may be no time for the last."""
 COMPILED = ("batch 128", "batch 512")
-"""Where torch.compile is a peer: it takes a good part of a minute each time."""
+"""The cases with torch.compile, which takes much of a minute each time."""
 UNTRACED = ("PyTorch graphs", "PyTorch compile")
 FLOP = 135.8e9 / 60_000
-"""Of an image in training, without a gradient of the images."""
+"""For one image in training, without the gradient of the images."""
 NOMINAL = 60e12
-"""FLOP/s in float32 that an H100 is taken to reach."""
+"""The nominal FLOP/s of an H100 in float32."""
 
 
 def run(options: Options) -> Report:
     """Return a row for each batch size; the mean losses of the first 20 steps must agree."""
-    modes = options.size(gpu.PYTORCH, gpu.PYTORCH[:2])  # a rehearsal need not refuse both others
+    modes = options.size(gpu.PYTORCH, gpu.PYTORCH[:2])  # the other needs CUDA as well
     found = [*gpu.ours(options), *gpu.pytorch(options, modes)]
     images, part = options.size((60_000, 1), (40, 64))
     report = gpu.report("an epoch of LeNet-5, SGD with momentum, all on the device", options)
@@ -32,34 +32,41 @@ def run(options: Options) -> Report:
         spec = {"kind": "epoch", "images": images, "steps": options.size(20, 2), "start": start}
         spec |= {"test": options.size(128, 8), "part": "all"}
         jobs = {f"batch {n}": {**spec, "batch": n // part} for n in BATCHES}
-        # Without drawing an order and working out rates on the host, before an epoch's first step.
+        # Without the host's work before the first step: the order and the learning rates.
         jobs["batch 128, steps alone"] = {**jobs["batch 128"], "part": "steps"}
 
-        def among(case: str, flavour: Flavour) -> bool:
+        def includes(case: str, flavour: Flavour) -> bool:
             return "compile" not in flavour.name or case.startswith(COMPILED)
 
-        def then(running: Sequence[Worker]) -> None:
+        def afterwards(running: Sequence[Worker]) -> None:
             rates = gpu.ceilings(running[-len(modes)], options)
             kernels = launches(running, {**jobs["batch 128"], "kind": "launches"})
             report.about |= {"ceilings": rates, "kernels_per_step": kernels}
-            report.notes.append(gpu.said(rates))
+            report.notes.append(gpu.format_ceilings(rates))
             for row in report.rows:
                 report.notes += figures(row, images, rates["ieee"])
             counts = ", ".join(f"{name} {count}" for name, count in kernels.items())
-            report.notes.append(f"kernels a step: {counts}")
+            report.notes.append(f"kernels per step: {counts}")
 
         return compare_jobs(
-            report, jobs, options, found, rounds=5, block=0.2, among=among, then=then
+            report,
+            jobs,
+            options,
+            found,
+            rounds=5,
+            block=0.2,
+            includes=includes,
+            afterwards=afterwards,
         )
 
 
 def launches(running: Sequence[Worker], spec: dict[str, object]) -> dict[str, int | str]:
-    """Return how many kernels a step takes, or why nobody knows.
+    """Return the number of kernels in a step, or the reason why it is unknown.
 
-    Of PyTorch eager alone: tracing graphs might end a process, and there they are the same ones.
+    PyTorch is traced in eager mode only: tracing graphs may crash, and their kernels are the same.
     """
     chosen = [worker for worker in running if worker.flavour.name not in UNTRACED]
-    answers = {worker.flavour.name: gpu.asked(worker, spec) for worker in chosen}
+    answers = {worker.flavour.name: gpu.ask_once(worker, spec) for worker in chosen}
     return {
         name: answer if isinstance(answer, str) else int(answer["kernels"])
         for name, answer in answers.items()
@@ -67,14 +74,14 @@ def launches(running: Sequence[Worker], spec: dict[str, object]) -> dict[str, in
 
 
 def figures(row: Row, images: int, rate: float) -> list[str]:
-    """Return what an epoch comes to: a step, how far above the floor, and PyTorch's over ours."""
+    """Return the time per step, the epoch over the floor, and PyTorch's time over gpucnn's."""
     steps = -(-images // int(row.case.split(",")[0].split()[1]))
     floors = {"measured": images * FLOP / rate, "60 TFLOP/s": images * FLOP / NOMINAL}
     lines = []
     for name in row.costs:
         epoch = row.median(name)
         over = ", ".join(f"{epoch / floor:.1f} ({at})" for at, floor in floors.items())
-        line = f"{row.case}, {name}: {cost(epoch / steps, 's')} a step, over the floor {over}"
+        line = f"{row.case}, {name}: {cost(epoch / steps, 's')} per step, over the floor {over}"
         if name.startswith("gpucnn"):
             line += "".join(f", {ratio}" for ratio in ratios(row, name))
         lines.append(line)
@@ -82,7 +89,7 @@ def figures(row: Row, images: int, rate: float) -> list[str]:
 
 
 def ratios(row: Row, ours: str) -> list[str]:
-    """Return PyTorch eager, and the better of graphs and compile, over one of ours."""
+    """Return the ratios of PyTorch eager, and of the better of its other modes, to ``ours``."""
     found = []
     eager, *others = [f"PyTorch {mode}" for mode in gpu.PYTORCH]
     if eager in row.costs:

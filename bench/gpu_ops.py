@@ -1,4 +1,4 @@
-"""GPU: LeNet-5's operations and two 3x3 convolutions, many calls to a launch, beside cuDNN."""
+"""GPU: LeNet-5's operations and two 3x3 convolutions, many calls to a launch, and cuDNN's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.show import cost
 from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH
 
 SETS = 4
-"""Of arrays, in turn: of the large convolutions' more than a GPU's cache holds."""
+"""Sets of arrays used in turn; those of the large convolutions exceed a GPU's cache."""
 TOLERANCE = {"ieee": 2e-4, "tf32": 5e-3}
 TF32 = ("conv2d", "linear")
 
@@ -20,15 +20,15 @@ TF32 = ("conv2d", "linear")
 def run(options: Options) -> Report:
     """Return a row for each operation, direction and precision."""
     report = gpu.report("one call of an operation out of many in a graph, float32", options)
-    spec = {"kind": "repeated", "sets": SETS, "repeats": options.size(MAX_STEPS_PER_GRAPH, 1)}
-    # How steps are launched is no matter here: all calls are in graphs.
+    spec = {"kind": "captured", "sets": SETS, "repeats": options.size(MAX_STEPS_PER_GRAPH, 1)}
+    # The mode of training steps does not matter here: all calls are in graphs.
     found = [replace(gpu.ours(options, ["captured"])[0], name="gpucnn")]
     found.append(replace(gpu.pytorch(options, ["eager"])[0], name="PyTorch"))
 
-    def then(running: Sequence[Worker]) -> None:
+    def afterwards(running: Sequence[Worker]) -> None:
         rates = gpu.ceilings(running[-1], options)
         report.about["ceilings"] = rates
-        report.notes.append(gpu.said(rates))
+        report.notes.append(gpu.format_ceilings(rates))
         report.notes += [shares(row, rates) for row in report.rows if row.costs]
 
     jobs = {
@@ -42,14 +42,14 @@ def run(options: Options) -> Report:
         options,
         found,
         rounds=5,
-        then=then,
+        afterwards=afterwards,
         tolerance=lambda case: TOLERANCE[case.rsplit(", ", 1)[1]],
         block=0.05,
     )
 
 
 def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:
-    """Return the title, case and direction of the rows in a precision."""
+    """Return title, case and direction of each row in a precision."""
     found = []
     for name, case in cases.gpu_cases(options.rehearse).items():
         if precision == "tf32" and case.op not in TF32:
@@ -61,7 +61,7 @@ def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:
 
 
 def shares(row: Row, rates: dict[str, float]) -> str:
-    """Return each peer's rate and its share of the floor, the greater of arithmetic and traffic."""
+    """Return each peer's rate and its share of the floor: arithmetic or memory traffic."""
     case, direction = row.case.rsplit(", ", 1)[0], "forward"
     for ending in ("forward", "backward"):
         if case.endswith(f", {ending}"):

@@ -15,7 +15,7 @@ TOLERANCE = 1e-3
 
 
 def run(options: Options) -> Report:
-    """Return the seconds of processes; those of gpucnn find their kernels compiled, or do not."""
+    """Return the seconds of processes, those of gpucnn with and without compiled kernels."""
     ours, pytorch = gpu.ours(options, ["fused"])[0], gpu.pytorch(options, ["eager"])[0]
     report = gpu.report("import, data, network, one step at batch 64", options)
     images = options.size(60_000, 128)
@@ -27,15 +27,15 @@ def run(options: Options) -> Report:
             process(pytorch, spec),
         ]
         reference = Flavour("reference", "ours", ours.env, {"dtype": "float64"})
-        right = training(reference, **spec)[1]
+        expected = training(reference, **spec)[1]
         report.rows.append(
-            compare("process", peers, right, rounds=options.pick(3), tolerance=TOLERANCE)
+            compare("process", peers, expected, rounds=options.pick(3), tolerance=TOLERANCE)
         )
     return report
 
 
 def process(flavour: Flavour, spec: dict[str, object], empty: bool = False) -> Peer:
-    """Return a process as a peer; with ``empty``, CuPy's cache of kernels is."""
+    """Return a process as a peer; ``empty``: it starts with an empty kernel cache of CuPy's."""
 
     def once() -> tuple[float, Results]:
         with tempfile.TemporaryDirectory() as folder:

@@ -1,8 +1,8 @@
-"""How everything is measured: verified, warmed up, interleaved, and compared round by round.
+"""The method of all measurements: verify, warm up, interleave, and compare round by round.
 
-A round times every peer once, each round beginning with another, so that what disturbs the machine
-for a while disturbs all. A ratio is taken within a round, and the median of the rounds' ratios is
-what is reported, with the least and the greatest.
+A round times every peer once, and each round starts with the next peer, so that a temporary load on
+the machine affects all of them. Ratios are computed within a round; the median of the rounds'
+ratios is reported, with the least and the greatest.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ T = TypeVar("T")
 Results = Mapping[str, Any]
 
 PAUSE = 0.02
-"""Seconds before each block: the threads of the peer before it stop waiting for work by then."""
+"""Seconds before each block, in which the previous peer's threads stop spinning."""
 
 BEGAN = time.monotonic()
-"""When this process began, for ``Options.late``."""
+"""The start time of this process, for ``Options.out_of_time``."""
 
 
 class BenchError(Exception):
-    """Something that is compared could not be run."""
+    """A bench, or one of its peers, could not run."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asks of a bench."""
+    """The options of the command line."""
 
     rounds: int | None = None
     quick: bool = False
@@ -41,28 +41,29 @@ class Options:
     write: bool = False
 
     def pick(self, rounds: int) -> int:
-        """Return how many rounds to do, where a bench does ``rounds`` by default."""
+        """Return the number of rounds for a bench whose default is ``rounds``."""
         return self.rounds or (min(rounds, 2) if self.quick else rounds)
 
-    def wants(self, case: str) -> bool:
-        """Return whether a case is asked for."""
+    def selects(self, case: str) -> bool:
+        """Return whether a case is to be run."""
         return self.only in case
 
-    def late(self) -> bool:
-        """Return whether the time is up: what runs then is finished, and nothing else begun."""
+    def out_of_time(self) -> bool:
+        """Return whether the time limit has passed: no further case is started then."""
         return self.seconds is not None and time.monotonic() - BEGAN > self.seconds
 
     def size(self, full: T, rehearsed: T) -> T:
-        """Return how much to do: ``rehearsed`` where a GPU's bench is tried out without one."""
+        """Return ``rehearsed`` in a rehearsal without a GPU, else ``full``."""
         return rehearsed if self.rehearse else full
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to do the work: its results, and a block of COUNT runs, which returns its cost.
+    """One way to do the work.
 
-    The cost is seconds, or another unit that adds up. ``count`` fixes how many runs a block has;
-    without it a block takes about as long as ``compare`` is told.
+    ``check`` returns its results by name. ``run`` does a block of COUNT runs and returns its total
+    cost, in seconds or another additive unit. ``count`` fixes the number of runs in a block; None:
+    as many as take the time that ``compare`` sets.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Peer:
 
 @dataclass
 class Row:
-    """The figures of one case: a cost for each peer and round, and why a peer has none."""
+    """The figures of one case: a cost for each peer and round, or the reason why there is none."""
 
     case: str
     unit: str = "s"
@@ -85,56 +86,56 @@ class Row:
         return median(self.costs[name])
 
     def best(self, prefix: str) -> str | None:
-        """Return the peer of the least median cost among those whose names begin so."""
+        """Return the peer of least median cost among those whose names start with ``prefix``."""
         names = [name for name in self.costs if name.startswith(prefix)]
         return min(names, key=self.median) if names else None
 
     def ratio(self, name: str, over: str) -> tuple[float, float, float]:
-        """Return the median, least and greatest of the rounds' costs of ``name`` over ``over``."""
+        """Return median, least and greatest over the rounds of the cost of ``name`` / ``over``."""
         pairs = zip(self.costs[name], self.costs[over], strict=True)
         ratios = [one / other for one, other in pairs]
         return median(ratios), min(ratios), max(ratios)
 
     def split(self, column: str) -> list[Row]:
-        """Return a row for each peer, all in one ``column``: to show peers as cases."""
+        """Return a row for each peer, all in one ``column``, to show peers as cases."""
         return [Row(name, self.unit, {column: costs}) for name, costs in self.costs.items()]
 
 
 @dataclass
 class Report:
-    """What a bench found: rows, and lines of text beneath them.
+    """The result of a bench: rows, and lines of text to print below them.
 
-    ``peers`` is whether PyTorch is a column, or would be if it were installed.
+    ``compares_pytorch`` is whether PyTorch is a column wherever it is installed.
     """
 
     title: str
     rows: list[Row] = field(default_factory=list)
-    peers: bool = True
+    compares_pytorch: bool = True
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
 
 def rotated(peers: Sequence[Peer], number: int) -> list[Peer]:
-    """Return the order of a round: each begins one peer further on."""
+    """Return the peers in the order of round ``number``, which starts one peer later each time."""
     start = number % len(peers) if peers else 0
     return [*peers[start:], *peers[:start]]
 
 
-def fault(results: Results, reference: Results, tolerance: float) -> str | None:
-    """Return what is wrong with ``results``, None if nothing.
+def mismatch(results: Results, reference: Results, tolerance: float) -> str | None:
+    """Return how ``results`` differ from the reference, None if they agree.
 
-    An array's error is its greatest difference, over the greatest element of the reference.
+    The error of an array is its greatest difference, divided by the reference's greatest element.
     """
     if set(results) != set(reference):
-        return f"results are {sorted(results)}, wanted {sorted(reference)}"
-    for name, wanted in reference.items():
-        got, wanted = np.asarray(results[name], np.float64), np.asarray(wanted, np.float64)
-        if got.shape != wanted.shape:
-            return f"{name} is {got.shape}, wanted {wanted.shape}"
-        scale = float(np.abs(wanted).max(initial=0)) or 1.0
-        error = float(np.abs(got - wanted).max(initial=0)) / scale
-        if not error <= tolerance:  # so that NaN is refused
-            return f"{name} is off by {error:.1e}, allowed {tolerance:.0e}"
+        return f"results are {sorted(results)}, expected {sorted(reference)}"
+    for name, values in reference.items():
+        got, expected = np.asarray(results[name], np.float64), np.asarray(values, np.float64)
+        if got.shape != expected.shape:
+            return f"{name} has shape {got.shape}, expected {expected.shape}"
+        scale = float(np.abs(expected).max(initial=0)) or 1.0
+        error = float(np.abs(got - expected).max(initial=0)) / scale
+        if not error <= tolerance:  # also true for NaN
+            return f"{name} has error {error:.1e}, allowed {tolerance:.0e}"
     return None
 
 
@@ -148,14 +149,14 @@ def compare(
     tolerance: float = 1e-4,
     unit: str = "s",
 ) -> Row:
-    """Verify every peer against ``reference``, then time those that are right, interleaved.
+    """Verify every peer against ``reference``, then time the correct ones, interleaved.
 
-    One that fails while it is timed is refused like one that is wrong; the others go on.
+    A peer that fails while it is timed is refused like an incorrect one; the others continue.
     """
     row, counts = Row(case, unit), dict[str, int]()
 
     def warm(peer: Peer) -> None:
-        reason = fault(peer.check(), reference, tolerance)
+        reason = mismatch(peer.check(), reference, tolerance)
         if reason is not None:
             raise BenchError(reason)
         counts[peer.name] = peer.count or calibrated(peer, block)
@@ -165,19 +166,19 @@ def compare(
         time.sleep(PAUSE)
         row.costs[peer.name].append(peer.run(counts[peer.name]) / counts[peer.name])
 
-    left = attempted(row, peers, warm)
+    left = attempt_each(row, peers, warm)
     for number in range(rounds):
-        done = attempted(row, rotated(left, number), cost)
+        done = attempt_each(row, rotated(left, number), cost)
         left = [peer for peer in left if peer in done]
     return row
 
 
-def attempted(row: Row, peers: Sequence[Peer], deed: Callable[[Peer], None]) -> list[Peer]:
-    """Do ``deed`` with each peer and return those that did not fail; ``row`` refuses the others."""
+def attempt_each(row: Row, peers: Sequence[Peer], action: Callable[[Peer], None]) -> list[Peer]:
+    """Call ``action`` for each peer; return those that succeed and refuse the others in ``row``."""
     done = []
     for peer in peers:
         try:
-            deed(peer)
+            action(peer)
             done.append(peer)
         except BenchError as error:
             row.costs.pop(peer.name, None)
@@ -186,7 +187,7 @@ def attempted(row: Row, peers: Sequence[Peer], deed: Callable[[Peer], None]) -> 
 
 
 def calibrated(peer: Peer, block: float) -> int:
-    """Warm ``peer`` up and return how many runs take about ``block`` seconds."""
+    """Warm up ``peer`` and return the number of runs that take about ``block`` seconds."""
     peer.run(1)
     count, seconds = 1, peer.run(1)
     while seconds < block / 4 and count < 100_000:

@@ -1,4 +1,4 @@
-"""The machine and the versions that figures belong to."""
+"""The machine and the versions, to be recorded with all figures."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def describe() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Return how many logical cores this process may use."""
+    """Return the number of logical cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load() -> float | None:
-    """Return how many processes ran in the last minute: figures of a busy machine say little."""
+    """Return the load average of the last minute; figures from a busy machine are unreliable."""
     return round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
 
 
 def installed(package: str) -> str | None:
-    """Return a package's version, None where it is not installed."""
+    """Return a package's version, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -68,7 +68,7 @@ def blas() -> dict[str, Any]:
 
 
 def gpu() -> dict[str, Any] | None:
-    """Return the first NVIDIA GPU and the versions behind it, None where CuPy has none."""
+    """Return the first NVIDIA GPU and its driver and libraries, None if CuPy finds none."""
     try:
         cupy = probe.import_cupy()
     except BackendError:
@@ -88,7 +88,7 @@ def gpu() -> dict[str, Any] | None:
 
 
 def driver() -> str | None:
-    """Return the version of the NVIDIA driver, as its own tool says it."""
+    """Return the version of the NVIDIA driver according to nvidia-smi."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from bench.harness import Options, Report, compare
-from bench.peers import Finished, flavours
+from bench.peers import Completed, flavours
 from bench.processes import check, peer
 from bench.start import start_file
 
 IMAGES = 6400
-"""What is trained on: all 60,000 are in memory, and more steps do not raise the peak."""
+"""Images of training. All 60,000 are in memory, and more steps do not raise the peak."""
 
 
 def run(options: Options) -> Report:
-    """Return a row for each batch size; ``epoch`` has the peak of a whole epoch beside its time."""
+    """Return a row for each batch size; ``epoch`` reports the peak of a whole epoch."""
 
-    def megabytes(done: Finished) -> float:
+    def megabytes(done: Completed) -> float:
         return done.megabytes
 
     report = Report("peak resident memory of a training process")
     with start_file(60_000) as start:
-        right = check(flavours()[0], start, "float64")
+        expected = check(flavours()[0], start, "float64")
         for batch in (64, 512):
             peers = [peer(flavour, start, IMAGES, batch, megabytes) for flavour in flavours()]
             rounds = options.pick(2)
             report.rows.append(
-                compare(f"batch {batch}", peers, right, rounds=rounds, tolerance=1e-3, unit="MB")
+                compare(f"batch {batch}", peers, expected, rounds=rounds, tolerance=1e-3, unit="MB")
             )
     return report

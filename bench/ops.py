@@ -7,7 +7,7 @@ from bench.harness import Options, Report
 from bench.peers import compare_jobs, flavours
 
 NAIVE_WORK = 100_000
-"""So many elements the plain loops are timed for: a fraction of a second."""
+"""Plain loops are timed up to this many iterations, a fraction of a second."""
 
 
 def run(options: Options) -> Report:
@@ -24,9 +24,9 @@ def run(options: Options) -> Report:
         report,
         jobs,
         options,
-        flavours(naive=any(map(options.wants, naive))),
+        flavours(naive=any(map(options.selects, naive))),
         rounds=7,
-        among=lambda case, flavour: flavour.side != "naive" or case in naive,
+        includes=lambda case, flavour: flavour.side != "naive" or case in naive,
         block=0.05,
         tolerance=lambda case: 2e-4,
     )

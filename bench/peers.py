@@ -1,4 +1,4 @@
-"""The peers of this machine, and how the parent talks to their processes."""
+"""What is compared on this machine, and the parent's side of the worker processes."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ HAS_TORCH = find_spec("torch") is not None
 
 @dataclass(frozen=True)
 class Flavour:
-    """A side, the environment that its process is given, and what its jobs must know.
+    """A side, the environment of its process, and settings for its jobs.
 
-    ``spec`` goes into every job's own: "workers", how many processes of gpucnn's train; "backend"
-    or "device", where to compute if not on the CPU; "mode", how steps are launched there.
-    A process that takes longer than ``patience`` seconds for an answer is ended.
+    ``spec`` is added to every job's own: "workers", the number of gpucnn's training processes;
+    "backend" or "device", if not the CPU; "mode", how training steps are launched there.
+    A process that takes longer than ``patience`` seconds for a reply is ended.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Flavour:
 
 
 def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
-    """Return what is compared here; gpucnn's names begin with "gpucnn", PyTorch's with "PyTorch".
+    """Return what is compared here; names start with "gpucnn" or "PyTorch".
 
-    gpucnn has one BLAS thread, as its command line sets it, and OpenBLAS's AVX-512 kernels beside
-    the default ones where the CPU has AVX-512. With ``sharing`` there is one more, with the best
-    kernels, whose batches as many processes share as there are physical cores. PyTorch has one
-    thread, and as many as there are cores.
+    gpucnn has one BLAS thread, as it sets it itself for training. Where the CPU has AVX-512, it is
+    timed with OpenBLAS's default kernels and with those for AVX-512. ``sharing`` adds gpucnn with
+    one worker process for each physical core. PyTorch is timed with one thread and with one for
+    each core. ``naive`` adds plain loops.
     """
     one = {"OPENBLAS_NUM_THREADS": "1"}
     found = [Flavour("gpucnn", "ours", one)]
@@ -68,14 +68,14 @@ def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
 
 
 def environment(flavour: Flavour) -> dict[str, str]:
-    """Return this process's environment with nothing about threads or kernels but the flavour's."""
+    """Return this process's environment with the flavour's variables for threads and kernels."""
     prefixes = ("OPENBLAS_", "OMP_", "MKL_", "KMP_")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
     return {**kept, **flavour.env}
 
 
 class Worker:
-    """The process of a flavour (bench/worker.py), seen from outside."""
+    """A flavour's process, which runs bench/worker.py."""
 
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
@@ -89,7 +89,7 @@ class Worker:
         )
 
     def ask(self, line: str) -> str:
-        """Send a command and return the reply; BenchError if it failed or the process is gone."""
+        """Send a command and return the reply; BenchError if it failed or the process ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -105,12 +105,12 @@ class Worker:
         return reply
 
     def _await(self) -> None:
-        """Wait for a line, no longer than the flavour's patience; end the process else."""
+        """Wait for a line; end the process if that takes longer than the flavour's patience."""
         patience = self.flavour.patience
         if patience is not None and not select([self.process.stdout], [], [], patience)[0]:
             self.process.kill()
             self.process.wait()
-            raise BenchError(f"no answer within {patience:.0f} s")
+            raise BenchError(f"no reply within {patience:.0f} s")
 
     def results(self, job: str) -> Results:
         """Return the arrays that a job computes."""
@@ -121,7 +121,7 @@ class Worker:
                 return dict(arrays)
 
     def peer(self, spec: Mapping[str, Any]) -> Peer:
-        """Return a job as a peer; it is loaded when it is first checked or run."""
+        """Return a job as a peer; it is loaded on its first check or run."""
 
         @cache
         def job() -> str:
@@ -137,7 +137,7 @@ class Worker:
         """End the process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        with suppress(BrokenPipeError):  # of what an ended process did not read
+        with suppress(BrokenPipeError):  # an ended process did not read everything
             self.process.stdin.close()
         self.process.stdout.close()
         try:
@@ -149,7 +149,7 @@ class Worker:
 
 @contextmanager
 def workers(found: list[Flavour]) -> Iterator[list[Worker]]:
-    """Start a process for each flavour, and end them all."""
+    """Start a process for each flavour, and end all of them afterwards."""
     running: list[Worker] = []
     try:
         running.extend(Worker(flavour) for flavour in found)
@@ -166,56 +166,57 @@ def compare_jobs(
     found: Sequence[Flavour],
     *,
     rounds: int,
-    among: Callable[[str, Flavour], bool] = lambda case, flavour: True,
-    then: Callable[[Sequence[Worker]], None] = lambda running: None,
+    includes: Callable[[str, Flavour], bool] = lambda case, flavour: True,
+    afterwards: Callable[[Sequence[Worker]], None] = lambda running: None,
     tolerance: Callable[[str], float] = lambda case: 1e-4,
     **settings: Any,
 ) -> Report:
-    """Add a row for each of ``jobs`` (case: spec) to ``report``, its peers in worker processes.
+    """Add a row to ``report`` for each of ``jobs`` (case: spec), with peers in worker processes.
 
-    They are those of ``found`` that are ``among`` a case's. The reference is gpucnn in float64,
-    which the tests compare with plain loops. ``then`` is called while the workers still run.
+    The peers of a case are the flavours in ``found`` that ``includes`` accepts. The reference is
+    gpucnn in float64, which the tests compare with plain loops. ``afterwards`` is called while the
+    workers still run.
     """
     reference = Flavour("reference", "ours", {"OPENBLAS_NUM_THREADS": "1"})
-    with workers([reference, *found]) as (judge, *running):
+    with workers([reference, *found]) as (referee, *running):
         for worker in running:
             report.about[worker.flavour.name] = json.loads(worker.ask("about"))
         for case, spec in jobs.items():
-            if not options.wants(case):
+            if not options.selects(case):
                 continue
-            if options.late():
-                report.notes.append(f"{case}: left out, the time was up")
+            if options.out_of_time():
+                report.notes.append(f"{case}: left out, no time left")
                 continue
-            right = judge.peer({**spec, "dtype": "float64"}).check()
-            peers = [worker.peer(spec) for worker in running if among(case, worker.flavour)]
+            expected = referee.peer({**spec, "dtype": "float64"}).check()
+            peers = [worker.peer(spec) for worker in running if includes(case, worker.flavour)]
             report.rows.append(
                 compare(
                     case,
                     peers,
-                    right,
+                    expected,
                     rounds=options.pick(rounds),
                     tolerance=tolerance(case),
                     **settings,
                 )
             )
         try:
-            then(running)
-        except BenchError as error:  # the rows stand without
-            report.notes.append(f"what goes with the rows is missing: {error}")
+            afterwards(running)
+        except BenchError as error:  # the rows are complete without it
+            report.notes.append(f"the figures below the rows are missing: {error}")
     return report
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A process that is done: how long it took, its greatest resident memory, what it printed."""
+class Completed:
+    """A process that has ended: its duration, its peak resident memory, its standard output."""
 
     seconds: float
     megabytes: float
     output: str
 
 
-def finished(command: list[str], flavour: Flavour) -> Finished:
-    """Run a process to its end; BenchError if it fails."""
+def run_process(command: list[str], flavour: Flavour) -> Completed:
+    """Run a process until it ends; BenchError if its status is not 0."""
     began = time.perf_counter()
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(flavour), stdout=subprocess.PIPE, text=True
@@ -228,5 +229,5 @@ def finished(command: list[str], flavour: Flavour) -> Finished:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise BenchError(f"{' '.join(command)} ended with status {process.returncode}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return Finished(seconds, usage.ru_maxrss * unit / 1e6, output)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, KiB elsewhere
+    return Completed(seconds, usage.ru_maxrss * unit / 1e6, output)

@@ -1,4 +1,4 @@
-"""Whole processes that train an epoch, as peers."""
+"""Processes that import, train an epoch and evaluate, as peers."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.harness import BenchError, Peer, Results
-from bench.peers import Finished, Flavour, finished
+from bench.peers import Completed, Flavour, run_process
 
 CHECK_STEPS = 20
 
 
-def training(flavour: Flavour, **spec: Any) -> tuple[Finished, dict[str, float]]:
-    """Run a whole process of ``flavour``; return what it cost, and its loss and accuracy."""
+def training(flavour: Flavour, **spec: Any) -> tuple[Completed, dict[str, float]]:
+    """Run a process of ``flavour``; return its cost, and its loss and accuracy."""
     spec = {"batch": 64, "steps": None, **flavour.spec, **spec}
     command = [sys.executable, "-m", "bench.whole", flavour.side, json.dumps(spec)]
-    done = finished(command, flavour)
+    done = run_process(command, flavour)
     return done, json.loads(done.output)
 
 
 def check(flavour: Flavour, start: str, dtype: str = "float32") -> Results:
-    """Return the loss and accuracy after 20 steps on the same images in the same order."""
+    """Return the loss and accuracy after 20 steps on the images of the start file's order."""
     return training(flavour, start=start, images=60_000, steps=CHECK_STEPS, dtype=dtype)[1]
 
 
 def peer(
-    flavour: Flavour, start: str, images: int, batch: int, cost: Callable[[Finished], float]
+    flavour: Flavour, start: str, images: int, batch: int, cost: Callable[[Completed], float]
 ) -> Peer:
-    """Return a process of ``flavour`` as a peer that costs what ``cost`` says."""
+    """Return a process of ``flavour`` as a peer; ``cost`` computes its cost."""
 
     def run(count: int) -> float:
         total = 0.0
         for _ in range(count):
             done, figures = training(flavour, start=start, images=images, batch=batch)
             if images == 60_000 and figures["accuracy"] < 0.95:
-                raise BenchError(f"{flavour.name} learned nothing: {figures}")
+                raise BenchError(f"{flavour.name} did not learn: {figures}")
             total += cost(done)
         return total
 

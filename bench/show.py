@@ -11,12 +11,12 @@ from rich.table import Table
 
 from bench.harness import Report, Row
 
-MISSING = "pip install 'gpucnn[bench]'"
+MISSING = "PyTorch is not installed, so it is not compared: pip install 'gpucnn[bench]'"
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def cost(value: float, unit: str) -> str:
-    """Return a cost to three digits, seconds in the unit that suits them."""
+    """Return a cost with three digits, seconds in a suitable unit."""
     if math.isinf(value):
         return "never"
     if unit != "s":
@@ -28,7 +28,7 @@ def cost(value: float, unit: str) -> str:
 
 
 def ratio(row: Row, ours: str) -> str:
-    """Return PyTorch's best over ``ours``: the median of the rounds, and their range."""
+    """Return PyTorch's best over ``ours``: the median of the rounds, and the range."""
     best = row.best("PyTorch")
     if best is None or ours not in row.costs:
         return ""
@@ -37,7 +37,7 @@ def ratio(row: Row, ours: str) -> str:
 
 
 def table(report: Report) -> Table:
-    """Return the peers' medians, and beside each of gpucnn's how much longer PyTorch takes."""
+    """Return the table of medians, with PyTorch's ratio next to each of gpucnn's."""
     names = list(dict.fromkeys(n for row in report.rows for n in (*row.costs, *row.refused)))
     torch = any(name.startswith("PyTorch") for name in names)
     columns = Table(title=report.title)
@@ -46,24 +46,19 @@ def table(report: Report) -> Table:
         columns.add_column(name, justify="right", min_width=max(map(len, name.split())))
         if torch and name.startswith("gpucnn"):
             columns.add_column("PyTorch\n/ it", justify="right", style="bold", no_wrap=True)
-    install = report.peers and not torch
-    if install:
-        columns.add_column("PyTorch")
     for row in report.rows:
         cells = [row.case]
         for name in names:
-            wrong = row.refused.get(name)
-            cells.append(
-                cost(row.median(name), row.unit) if name in row.costs else escape(wrong or "")
-            )
+            reason = escape(row.refused.get(name, ""))
+            cells.append(cost(row.median(name), row.unit) if name in row.costs else reason)
             if torch and name.startswith("gpucnn"):
                 cells.append(ratio(row, name))
-        columns.add_row(*cells, *([escape(MISSING)] if install else []))
+        columns.add_row(*cells)
     return columns
 
 
 def as_data(report: Report) -> dict[str, Any]:
-    """Return a report as plain data, with medians and ratios beside all costs."""
+    """Return a report as plain data: all costs, their medians and ratios."""
     data = asdict(report)
     for row, plain in zip(report.rows, data["rows"], strict=True):
         plain["medians"] = {name: row.median(name) for name in row.costs}

@@ -1,4 +1,4 @@
-"""Where every side's training begins: the same weights, images in the same order, the same rate."""
+"""The common start of training: the same weights, order of images and learning rate."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 
 LR, MOMENTUM = 0.01, 0.9
 MEAN, STD = 0.1306604762738429, 0.30810780717887876
-"""Of MNIST's training pixels, from 0 to 1."""
+"""Mean and standard deviation of MNIST's training pixels / 255."""
 
 
 @contextmanager
 def start_file(images: int) -> Iterator[str]:
-    """Write LeNet-5's first weights, by PyTorch's names, and the order of the first epoch."""
+    """Write LeNet-5's initial weights, named as in PyTorch, and the order of the first epoch."""
     import gpucnn
 
     weights = gpucnn.models.lenet5(seed=0).state_dict()

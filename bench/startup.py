@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from bench.harness import Options, Peer, Report, Results, compare
-from bench.peers import HAS_TORCH, Flavour, finished
+from bench.peers import HAS_TORCH, Flavour, run_process
 
 COMMANDS = {
     "python alone": ["-c", "pass"],
@@ -18,12 +18,12 @@ COMMANDS = {
 
 
 def run(options: Options) -> Report:
-    """Return one row of processes, which all have to end well."""
+    """Return a row for each process; all must end with status 0."""
     peers = [process(name, command) for name, command in COMMANDS.items()]
     if not HAS_TORCH:
         peers.pop()
     row = compare("process", peers, {}, rounds=options.pick(9))
-    report = Report("start-up", row.split("process"), peers=False)
+    report = Report("start-up", row.split("process"), compares_pytorch=False)
     if "import torch" in row.costs:
         middle, least, greatest = row.ratio("import torch", "make a LeNet-5")
         report.notes.append(
@@ -33,14 +33,14 @@ def run(options: Options) -> Report:
 
 
 def process(name: str, command: list[str]) -> Peer:
-    """Return a process as a peer; its check is that it ends with status 0, and warms the disk."""
+    """Return a process as a peer; its check, status 0, also warms the disk cache."""
     flavour = Flavour(name, "", {"OPENBLAS_NUM_THREADS": "1"})
 
     def check() -> Results:
-        finished([sys.executable, *command], flavour)
+        run_process([sys.executable, *command], flavour)
         return {}
 
     def cost(count: int) -> float:
-        return sum(finished([sys.executable, *command], flavour).seconds for _ in range(count))
+        return sum(run_process([sys.executable, *command], flavour).seconds for _ in range(count))
 
     return Peer(name, check, cost, count=1)

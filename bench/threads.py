@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.harness import Options, Peer, Report, Results, Row, compare
-from bench.peers import Finished, Flavour, finished
+from bench.peers import Completed, Flavour, run_process
 from gpucnn.machine import openblas
 
 API = """
@@ -31,11 +31,11 @@ SPIN = "while True: pass"
 
 
 def run(options: Options) -> Report:
-    """Return whole processes' seconds and those of their epochs, idle and next to busy ones."""
-    report = Report("Python API and command line, 6,000 images, two epochs", peers=False)
+    """Return the seconds of processes and of their epochs, idle and next to busy processes."""
+    report = Report("Python API and command line, 6,000 images, two epochs", compares_pytorch=False)
     for busy in (0, 2):
         state = f"{busy} busy processes" if busy else "idle"
-        if not options.wants(state):
+        if not options.selects(state):
             continue
         epochs = Row(f"epochs, {state}")
         with spinning(busy), tempfile.TemporaryDirectory() as folder:
@@ -67,20 +67,20 @@ def spinning(number: int) -> Iterator[None]:
 
 
 def process(name: str, folder: Path, epochs: Row) -> Peer:
-    """Return one side as a peer; its results are its weights, which must be the same bits.
+    """Return "api" or "command" as a peer; its results are its weights, bit for bit.
 
     The seconds of its epochs, without evaluation, are added to the row ``epochs``.
     """
     environment = dict[str, str]()
-    openblas.prepare(environment)  # the API cannot choose kernels: both are given the same ones
+    openblas.prepare(environment)  # the API cannot choose kernels: both get the same
     del environment[openblas.THREADS]
     flavour = Flavour(name, "", environment)
 
-    def train() -> tuple[Finished, Path]:
+    def train() -> tuple[Completed, Path]:
         out = Path(tempfile.mkdtemp(dir=folder))
         api = ["-c", API, str(out / "checkpoint.npz")]
-        words = api if name == "api" else ["-m", "gpucnn", "train", *TRAIN, str(out)]
-        return finished([sys.executable, *words], flavour), out
+        arguments = api if name == "api" else ["-m", "gpucnn", "train", *TRAIN, str(out)]
+        return run_process([sys.executable, *arguments], flavour), out
 
     def check() -> Results:
         with np.load(train()[1] / "checkpoint.npz") as arrays:

@@ -1,4 +1,4 @@
-"""The tiles of matrix products, timed on a GPU: which is fastest for which shape (--write)."""
+"""Tile sizes of matrix products, timed on a GPU: the fastest for each shape (--write)."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from gpucnn.backends.cuda.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
 from gpucnn.errors import BackendError, SettingError
 
 Shape = tuple[int, int]
-"""Rows and columns of a product's result: what the table goes by."""
+"""Rows and columns of a product's result, the key of the tuning table."""
 
 Costs = Mapping[str, float]
 """Seconds by tile."""
 
 Columns = list[tuple[list[int | None], str]]
-"""Ranges of columns and their tiles."""
+"""Ranges of columns with a tile for each."""
 
 WITHIN = {"ieee": 1e-4, "tf32": 1e-2}
-"""A tile's greatest error, over the greatest element, by the precision of the operands."""
+"""The greatest error of a tile over the greatest element, by the precision of the operands."""
 
-ENOUGH = 1.03
-"""A tile that takes at most so much longer than the fastest stays, for a shorter table."""
+KEEP_WITHIN = 1.03
+"""A tile at most this much slower than the fastest is kept, for a shorter table."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Layer:
 
     @property
     def out(self) -> int:
-        """Stops of the window along a side."""
+        """Output positions of the window along a side."""
         return self.side + 2 * self.padding - self.kernel + 1 if self.kernel else 1
 
     def shape(self, product: str) -> Shape:
-        """Return the rows and columns of a product's result; a weight has its bias beside it."""
+        """Return the rows and columns of a product's result; a weight has a column for its bias."""
         if product == "linear_forward":
             return self.batch, self.outputs
         if product == "linear_backward_input":
@@ -74,16 +74,16 @@ class Layer:
         return self.outputs, self.inputs * max(self.kernel, 1) ** 2 + 1
 
     def call(self, backend: CudaBackend, product: str) -> tuple[Callable[[], None], list[Array]]:
-        """Return a product as a call, and the arrays that it writes."""
+        """Return the call of a product, and the arrays that it writes."""
         op, _, direction = product.partition("_")
         rng = np.random.default_rng(0)
-        taps = (self.kernel, self.kernel) if self.kernel else ()
+        kernel = (self.kernel, self.kernel) if self.kernel else ()
         planes = ((self.side,) * 2, (self.out,) * 2) if self.kernel else ((), ())
         x = backend.asarray(rng.standard_normal((self.batch, self.inputs, *planes[0])))
-        w = backend.asarray(rng.standard_normal((self.outputs, self.inputs, *taps)))
+        w = backend.asarray(rng.standard_normal((self.outputs, self.inputs, *kernel)))
         b = backend.asarray(rng.standard_normal(self.outputs))
         y = backend.asarray(rng.standard_normal((self.batch, self.outputs, *planes[1])))
-        window = conv_window((self.side, self.side), taps or (1, 1), 1, self.padding)
+        window = conv_window((self.side, self.side), kernel or (1, 1), 1, self.padding)
         sizes = (
             conv_sizes(self.batch, self.inputs, self.outputs, 1, window)
             if self.kernel
@@ -126,24 +126,26 @@ LARGER = [
     Layer(1024, 4096, 4096),
 ]
 TINY = [Layer(2, 3, 5, 6, 3, 1), Layer(2, 5, 33, 5, 1), Layer(3, 20, 34)]
-"""For the emulator, whose times say nothing: to test this command."""
+"""For the emulator, to test this command; its times mean nothing."""
 
 
 def run(options: Options) -> Report:
-    """Return a row for each product of each layer, and the table that follows from them.
+    """Return a row for each product of each layer, and the table that results from them.
 
     BenchError without a GPU. ``options.write`` writes the table to the package.
     """
     if options.rehearse and options.write:
-        raise BenchError("the emulator's times say nothing of a GPU: --write needs a GPU")
+        raise BenchError("--write needs a GPU: times of the emulator mean nothing")
     report = gpu.report("a matrix product by tile", options)
-    report.peers = False
+    report.compares_pytorch = False
     where, backends = options.size("cuda", "emulated"), {}
     try:
         backends["ieee"] = get_backend(where)
         backends["tf32"] = get_backend(where, precision="tf32")
     except BackendError as error:
-        raise BenchError(f"there is no GPU to tune for: {error}") from None
+        raise BenchError(
+            f"no GPU to tune for, add --rehearse to try the code without one: {error}"
+        ) from None
     except SettingError as error:
         report.notes.append(f"left out: {error}")
     points: dict[str, list[tuple[Shape, Costs]]] = {}
@@ -155,7 +157,7 @@ def run(options: Options) -> Report:
             for precision in backends:
                 name = product if precision == IEEE else f"{product}_{precision}"
                 case = f"{name}, {layer}"
-                if not options.wants(case):
+                if not options.selects(case):
                     continue
                 row = compared(case, layer, product, precision, backends, best, options)
                 report.rows.append(row)
@@ -165,12 +167,12 @@ def run(options: Options) -> Report:
     plain = json.loads(FILE.read_text(encoding="utf-8"))
     table = plain | {name: entries(found) for name, found in points.items()}
     kernels = backends[IEEE]._kernels.signatures  # type: ignore[attr-defined]
-    Tiles(table, kernels)  # refuses what would be refused when it is read
+    Tiles(table, kernels)  # raises for a table that could not be read back
     changed = {name: table[name] for name in points if table[name] != plain[name]}
     if options.write and changed:
         FILE.write_text(dump(table), encoding="utf-8")
-    state = "written to" if options.write else "differs, and --write would write it, from"
-    report.notes.append(f"{state} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is as it was")
+    action = "written to" if options.write else "--write would write this to"
+    report.notes.append(f"{action} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is unchanged")
     return report
 
 
@@ -183,7 +185,7 @@ def compared(
     best: Mapping[str, str],
     options: Options,
 ) -> Row:
-    """Return the times of a product's tiles; ``best`` is the tile to try for "ieee" in TF32."""
+    """Return the times of a product's tiles; ``best`` has the tile of "ieee" for TF32's rows."""
     plain, backend = backends[IEEE], backends[precision]
     name = product if precision == IEEE else f"{product}_{precision}"
     peers = [
@@ -199,12 +201,12 @@ def compared(
         rounds=options.pick(rounds), block=block, tolerance=WITHIN[precision],
     )  # fmt: skip
     if not row.costs:
-        raise BenchError(f"{case}: no tile computes it: {row.refused}")
+        raise BenchError(f"{case}: every tile is refused: {row.refused}")
     return row
 
 
 def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: Any) -> Peer:
-    """Return a way to compute a product, timed by a graph of it."""
+    """Return a variant of a product as a peer, timed in a graph of many calls."""
     made: list[Any] = []
 
     def call() -> tuple[Callable[[], None], list[Array]]:
@@ -215,7 +217,7 @@ def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: A
 
     def check() -> Results:
         compute, written = call()
-        for array in written:  # what lay there must not be taken for a result
+        for array in written:  # so that old values are not taken for results
             array[...] = np.nan
         compute()
         return {str(index): backend.to_numpy(array) for index, array in enumerate(written)}
@@ -237,38 +239,38 @@ def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: A
 
 
 def entries(points: list[tuple[Shape, Costs]]) -> list[dict[str, Any]]:
-    """Return a product's entries: each shape has its tile, and others that of a shape nearby.
+    """Return a product's entries in the table: the fastest tile for each range of shapes.
 
-    Rows part into bands around those that were measured, and in each band columns likewise; ranges
-    meet at the geometric mean. Shapes that were measured several times add up.
+    Rows are divided into bands around those measured, and columns likewise in each band; ranges
+    meet at the geometric mean. Times of equal shapes are added.
     """
     bands: dict[int, dict[int, Costs]] = {}
     for (rows, columns), costs in points:
-        known = bands.setdefault(rows, {}).get(columns, dict.fromkeys(costs, 0.0))
-        bands[rows][columns] = {tile: cost + known[tile] for tile, cost in costs.items()}
+        previous = bands.setdefault(rows, {}).get(columns, dict.fromkeys(costs, 0.0))
+        bands[rows][columns] = {tile: cost + previous[tile] for tile, cost in costs.items()}
     chosen = {rows: _chosen(bands[rows]) for rows in sorted(bands)}
-    joined: list[tuple[int, int, Columns]] = []  # least and greatest rows of bands that are alike
+    merged: list[tuple[int, int, Columns]] = []  # first and last rows of equal bands
     for rows, found in chosen.items():
-        if joined and joined[-1][2] == found:
-            joined[-1] = (joined[-1][0], rows, found)
+        if merged and merged[-1][2] == found:
+            merged[-1] = (merged[-1][0], rows, found)
         else:
-            joined.append((rows, rows, found))
-    spans = _spans([(least, greatest) for least, greatest, _ in joined])
+            merged.append((rows, rows, found))
+    spans = _spans([(least, greatest) for least, greatest, _ in merged])
     return [
         {"rows": span, "columns": columns, "tile": tile}
-        for span, (_, _, found) in zip(spans, joined, strict=True)
+        for span, (_, _, found) in zip(spans, merged, strict=True)
         for columns, tile in found
     ]
 
 
 def _chosen(costs: Mapping[int, Costs]) -> Columns:
-    """Return ranges of columns and their tiles, from the costs at some columns."""
+    """Return ranges of columns with a tile for each, from the costs at some columns."""
     runs: list[tuple[int, int, str]] = []
     for columns in sorted(costs):
         of = costs[columns]
         fastest = min(of, key=of.__getitem__)
         before = runs[-1][2] if runs else fastest
-        if before in of and of[before] <= ENOUGH * of[fastest]:
+        if before in of and of[before] <= KEEP_WITHIN * of[fastest]:
             fastest = before
         if runs and fastest == before:
             runs[-1] = (runs[-1][0], columns, before)
@@ -279,7 +281,7 @@ def _chosen(costs: Mapping[int, Costs]) -> Columns:
 
 
 def _spans(ranges: list[tuple[int, int]]) -> list[list[int | None]]:
-    """Return ranges that have no gap between them, from 1 to no end."""
+    """Return ranges without gaps, from 1 to infinity (None)."""
     borders = [math.isqrt(one[1] * other[0]) for one, other in pairwise(ranges)]
     starts = [1, *(border + 1 for border in borders)]
     return [[start, end] for start, end in zip(starts, [*borders, None], strict=True)]

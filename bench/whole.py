@@ -1,4 +1,4 @@
-"""A whole process of one side: import, read MNIST, train an epoch, evaluate; prints JSON."""
+"""A process of one side: import, read MNIST, train an epoch, evaluate, print JSON."""
 
 from __future__ import annotations
 

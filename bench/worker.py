@@ -1,12 +1,12 @@
-"""A process that holds one side's jobs and does what its standard input says, a line at a time.
+"""A process that holds the jobs of one side and executes commands from its standard input.
 
     about            -> JSON: versions, threads
-    load SPEC        -> the job's number (SPEC is JSON)
-    check JOB FILE   -> ok, and the job's results are in FILE (.npz)
+    load SPEC        -> the number of the new job (SPEC is JSON)
+    check JOB FILE   -> ok; the job's results are in FILE (.npz)
     run JOB COUNT    -> seconds
 
-Sides run apart so that the variables of OpenBLAS and OpenMP, thread pools and memory do not mix,
-and they live long so that what is timed is warm.
+Each side has processes of its own, so that variables of OpenBLAS and OpenMP, thread pools and
+memory stay separate. They are long-lived, so that everything timed is warm.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 from bench.sides import Job
 
 
-def answer(side: Any, jobs: list[Job], command: str, *arguments: str) -> str:
-    """Do one command and return the reply."""
+def execute(side: Any, jobs: list[Job], command: str, *arguments: str) -> str:
+    """Execute one command and return the reply."""
     if command == "about":
         return json.dumps(side.about())
     if command == "load":
@@ -37,7 +37,7 @@ def answer(side: Any, jobs: list[Job], command: str, *arguments: str) -> str:
 
 
 def main() -> None:
-    """Answer until the input ends; what a library prints goes to the standard error."""
+    """Reply until the input ends; output of libraries goes to the standard error."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     side, jobs = import_module(f"bench.sides.{sys.argv[1]}"), list[Job]()
@@ -45,7 +45,7 @@ def main() -> None:
         command, _, rest = line.strip().partition(" ")
         arguments = [rest] if command == "load" else rest.split(" ", 1)
         try:
-            reply = answer(side, jobs, command, *arguments)
+            reply = execute(side, jobs, command, *arguments)
         except Exception as error:
             reply = f"error {type(error).__name__}: {error}".replace("\n", " ")
         print(reply, file=replies, flush=True)

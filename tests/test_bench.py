@@ -1,4 +1,4 @@
-"""The benches' harness: what it refuses, the order it keeps, and its arithmetic."""
+"""The benches: which peers are refused, in which order they are timed, and the figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 from bench import harness, peers, show  # noqa: E402
-from bench.harness import Peer, Report, Row, compare, fault, rotated  # noqa: E402
+from bench.harness import Peer, Report, Row, compare, mismatch, rotated  # noqa: E402
 from gpucnn.backends.cuda import probe  # noqa: E402
 from gpucnn.backends.cuda.sources import kernel_folder, signatures  # noqa: E402
 from gpucnn.backends.cuda.tiles import FILE, PRODUCTS, tiles_of  # noqa: E402
@@ -36,39 +36,39 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(harness, "PAUSE", 0.0)
 
 
-def test_peers_are_interleaved_and_every_round_begins_with_another() -> None:
+def test_peers_are_interleaved_and_each_round_starts_with_the_next() -> None:
     log: list[str] = []
     row = compare("case", [peer(name, log) for name in "abc"], {"x": 1.0}, rounds=4)
     assert "".join(log) == "abc" + "bca" + "cab" + "abc"
     assert row.costs == {name: [1.0] * 4 for name in "abc"}  # of one run, not of a block
 
 
-def test_no_peers_have_no_order() -> None:
+def test_the_order_of_no_peers() -> None:
     assert rotated([], 3) == []
 
 
 @pytest.mark.parametrize(
-    ("results", "says"),
+    ("results", "message"),
     [
-        (1.1, "off by 1.0e-01"),
-        (float("nan"), "off by nan"),
-        (np.ones(2), "(2,), wanted ()"),
+        (1.1, "error 1.0e-01"),
+        (float("nan"), "error nan"),
+        (np.ones(2), "(2,), expected ()"),
     ],
 )
-def test_a_peer_whose_result_is_wrong_is_refused_and_never_timed(results: Any, says: str) -> None:
+def test_a_peer_with_a_wrong_result_is_refused_and_not_timed(results: Any, message: str) -> None:
     log: list[str] = []
     peers = [peer("right", log, 1.0), peer("wrong", log, results)]
     row = compare("case", peers, {"x": 1.0}, rounds=2)
     assert log == ["right", "right"]
     assert list(row.costs) == ["right"]
-    assert says in row.refused["wrong"]
+    assert message in row.refused["wrong"]
 
 
 def test_the_tolerance_is_relative_to_the_greatest_element() -> None:
     reference = {"x": np.array([1000.0, 0.0])}
-    assert fault({"x": np.array([1000.0, 0.09])}, reference, 1e-4) is None
-    assert fault({"x": np.array([1000.0, 0.11])}, reference, 1e-4) is not None
-    assert "wanted ['x']" in (fault({"y": 1.0}, reference, 1e-4) or "")
+    assert mismatch({"x": np.array([1000.0, 0.09])}, reference, 1e-4) is None
+    assert mismatch({"x": np.array([1000.0, 0.11])}, reference, 1e-4) is not None
+    assert "expected ['x']" in (mismatch({"y": 1.0}, reference, 1e-4) or "")
 
 
 def test_a_peer_that_cannot_be_run_is_refused() -> None:
@@ -94,7 +94,7 @@ def test_pytorch_is_the_better_of_its_thread_counts() -> None:
     assert data["rows"][0]["pytorch_over"]["gpucnn"]["median"] == 2.0
 
 
-def test_a_block_is_as_long_as_asked_for() -> None:
+def test_a_block_takes_the_time_asked_for() -> None:
     steady = Peer("steady", dict, lambda count: 0.001 * count)
     assert harness.calibrated(steady, 0.2) == 200
 
@@ -105,15 +105,15 @@ def test_costs_are_written_in_their_unit() -> None:
     assert show.cost(107.6, "MB") == "108 MB"
 
 
-def test_the_straight_line_and_how_well_it_fits() -> None:
-    from bench.linear import straight
+def test_the_fitted_line_and_its_r2() -> None:
+    from bench.linear import fit_line
 
     x = np.arange(1.0, 6.0)
-    assert straight(x, 3 * x + 2) == pytest.approx((3, 2, 1))
-    assert straight(x, np.array([1.0, -1.0, 0.0, -1.0, 1.0]))[2] == pytest.approx(0)
+    assert fit_line(x, 3 * x + 2) == pytest.approx((3, 2, 1))
+    assert fit_line(x, np.array([1.0, -1.0, 0.0, -1.0, 1.0]))[2] == pytest.approx(0)
 
 
-def test_timers_count_each_second_once() -> None:
+def test_timers_do_not_count_nested_calls_twice() -> None:
     from bench.sides.timers import OTHER, Timers
 
     class Backend:
@@ -126,10 +126,10 @@ def test_timers_count_each_second_once() -> None:
     backend, timers = Backend(), Timers()
     timers.wrap(backend)
     backend.relu(np.ones((2, 3)))
-    parts = timers.take(10.0)
+    parts = timers.collect(10.0)
     assert set(parts) == {"relu 2x3", OTHER}
     assert sum(parts.values()) == pytest.approx(10.0)
-    assert timers.take(0.0) == {OTHER: 0.0}
+    assert timers.collect(0.0) == {OTHER: 0.0}
 
 
 def test_a_small_bench_runs_without_pytorch(
@@ -161,7 +161,7 @@ def test_every_bench_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in listed for name in (*BENCHES, *GPU_BENCHES))
 
 
-def test_a_peer_that_fails_while_it_is_timed_is_refused_and_the_others_go_on() -> None:
+def test_a_peer_that_fails_while_timed_is_refused_and_the_others_continue() -> None:
     costs = iter([1.0, 2.0])
 
     def failing(count: int) -> float:
@@ -176,17 +176,17 @@ def test_a_peer_that_fails_while_it_is_timed_is_refused_and_the_others_go_on() -
     assert row.costs == {"steady": [1.0] * 4}
 
 
-def test_nothing_is_begun_when_the_time_is_up() -> None:
-    assert not harness.Options().late()
-    assert harness.Options(seconds=0.0).late()
+def test_no_case_is_started_after_the_time_limit() -> None:
+    assert not harness.Options().out_of_time()
+    assert harness.Options(seconds=0.0).out_of_time()
     options = harness.Options(seconds=0.0)
     jobs = {"case": {"kind": "op", "case": "softmax 10", "direction": "forward"}}
     report = peers.compare_jobs(Report("title"), jobs, options, [], rounds=1)
     assert report.rows == []
-    assert report.notes == ["case: left out, the time was up"]
+    assert report.notes == ["case: left out, no time left"]
 
 
-def test_what_an_operation_must_compute_and_move() -> None:
+def test_the_operations_and_bytes_of_a_case() -> None:
     from bench import cases
 
     found = cases.gpu_cases()
@@ -205,7 +205,7 @@ def test_what_an_operation_must_compute_and_move() -> None:
 
 
 @pytest.mark.skipif(probe.driver_version() is not None, reason="there may be a GPU")
-def test_a_bench_for_a_gpu_says_that_it_needs_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gpu_bench_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import main
 
     assert main(["gpu_ops"]) == 1
@@ -228,7 +228,7 @@ def test_a_bench_for_a_gpu_says_that_it_needs_one(capsys: pytest.CaptureFixture[
 def test_a_bench_for_a_gpu_can_be_rehearsed(
     arguments: list[str], columns: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The emulator stands for the GPU, and PyTorch computes on the CPU."""
+    """The emulator replaces the GPU, and PyTorch computes on the CPU."""
     from bench.__main__ import main
 
     pytest.importorskip("torch")
@@ -247,10 +247,10 @@ def test_a_bench_for_a_gpu_can_be_rehearsed(
     assert kernels["gpucnn eager"] > 0
 
 
-def test_a_process_that_does_not_answer_is_ended() -> None:
+def test_a_process_that_does_not_reply_is_ended() -> None:
     flavour = peers.Flavour("slow", "naive", {}, patience=0.0)
     worker = peers.Worker(flavour)
-    with pytest.raises(harness.BenchError, match="no answer within 0 s"):
+    with pytest.raises(harness.BenchError, match="no reply within 0 s"):
         worker.ask("about")
     with pytest.raises(harness.BenchError, match="the process of slow ended"):
         worker.ask("about")
@@ -266,10 +266,10 @@ def test_tuning_needs_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     if probe.driver_version() is not None:
         pytest.skip("there may be one")
     assert main(["tune"]) == 1
-    assert "bench tune: there is no GPU to tune for: " in capsys.readouterr().err
+    assert "bench tune: no GPU to tune for, " in capsys.readouterr().err
 
 
-def test_the_emulator_times_nothing_worth_keeping(capsys: pytest.CaptureFixture[str]) -> None:
+def test_times_of_the_emulator_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import main
 
     assert main(["tune", "--rehearse", "--write"]) == 1
@@ -277,14 +277,14 @@ def test_the_emulator_times_nothing_worth_keeping(capsys: pytest.CaptureFixture[
 
 
 def test_tuning_in_the_emulator(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Every product and tile is verified and timed, and a table that is whole comes out."""
+    """Every product and tile is verified and timed, and the table is complete."""
     from bench.__main__ import main
 
     backend_or_skip("emulated")
     before, path = FILE.read_bytes(), tmp_path / "figures.json"
     assert main(["tune", "--rehearse", "--json", str(path)]) == 0
     assert FILE.read_bytes() == before
-    assert "--write would write it" in capsys.readouterr().out
+    assert "--write would write this to" in capsys.readouterr().out
     rows = json.loads(path.read_text())["benches"]["tune"]["rows"]
     assert all(not row["refused"] for row in rows)
     kernels = signatures(kernel_folder())
@@ -297,7 +297,7 @@ def test_tuning_in_the_emulator(capsys: pytest.CaptureFixture[str], tmp_path: Pa
                 assert set(row["medians"]) == wanted | ({"ieee"} if name != product else set())
 
 
-def test_a_tile_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tile_with_a_wrong_result_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import tune
 
     backend_or_skip("emulated")
@@ -317,10 +317,10 @@ def test_a_tile_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     report = tune.run(harness.Options(only="linear_forward, ", rehearse=True))
     (row,) = report.rows
     assert set(row.costs) == {"64x128"}
-    assert "is off by" in row.refused["32x32"]
+    assert "has error" in row.refused["32x32"]
 
 
-def test_a_table_is_made_of_times() -> None:
+def test_the_table_that_results_from_times() -> None:
     from bench.tune import entries
 
     fast, slow = {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 1.0}

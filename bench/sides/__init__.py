@@ -1,7 +1,7 @@
-"""What is compared, each in worker processes of its own: gpucnn, PyTorch, and plain loops.
+"""The sides of a comparison, in separate worker processes: gpucnn, PyTorch and plain loops.
 
-A side is a module with ``about()``, what to note of its process, ``load(spec)``, which makes a Job,
-and, where it trains in a process of its own, ``whole(spec)``.
+A side is a module with ``about()``, which returns versions and threads, ``load(spec)``, which
+returns a Job, and, if it trains in whole processes, ``whole(spec)``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Job:
-    """Something to time: ``check`` computes arrays by name, ``run`` does it COUNT times.
+    """Work to time: ``check`` returns arrays by name, ``run`` does the work COUNT times.
 
-    ``run`` returns the seconds that it took; ``check`` leaves what is timed as it was.
+    ``run`` returns the elapsed seconds. ``check`` does not change what is timed.
     """
 
     check: Callable[[], dict[str, Any]]
@@ -24,7 +24,7 @@ class Job:
 
 
 def timed(function: Callable[[], Any]) -> Callable[[int], float]:
-    """Return a Job's ``run`` for a plain function."""
+    """Return the ``run`` of a Job for a function without arguments."""
 
     def run(count: int) -> float:
         began = time.perf_counter()
@@ -36,9 +36,10 @@ def timed(function: Callable[[], Any]) -> Callable[[int], float]:
 
 
 def in_blocks(launch: Callable[[int], None], size: int) -> Callable[[int], float]:
-    """Return a Job's ``run`` of calls that come in blocks of ``size``, or as if they did not.
+    """Return the ``run`` of a Job whose calls are launched in blocks of ``size``.
 
-    ``launch`` does a number of blocks and waits for them. At least one is timed.
+    ``launch`` runs a number of blocks and waits for them. The time is scaled to the count asked
+    for; at least one block is timed.
     """
 
     def run(count: int) -> float:
@@ -48,7 +49,7 @@ def in_blocks(launch: Callable[[int], None], size: int) -> Callable[[int], float
     return run
 
 
-def named(results: Any) -> dict[str, Any]:
-    """Return the arrays of an operation's result, which may be one or a tuple, by position."""
+def by_position(results: Any) -> dict[str, Any]:
+    """Return the arrays in an operation's result, one or a tuple, by their positions."""
     results = results if isinstance(results, (tuple, list)) else (results,)
-    return {str(place): x for place, x in enumerate(r for r in results if r is not None)}
+    return {str(index): x for index, x in enumerate(r for r in results if r is not None)}

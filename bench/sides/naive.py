@@ -1,4 +1,4 @@
-"""Every operation as plain loops over numbers: the tests' references (tests/naive.py)."""
+"""Every operation as plain loops: the references of the tests (tests/naive.py)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 from bench import cases
 from bench.peers import ROOT
-from bench.sides import Job, named, timed
+from bench.sides import Job, by_position, timed
 
 sys.path.append(str(ROOT / "tests"))
 
 
 def about() -> dict[str, Any]:
-    """Return what the process computes with."""
+    """Return versions and threads of the process."""
     return {"python": sys.version.split()[0]}
 
 
 def load(spec: dict[str, Any]) -> Job:
-    """Make the job of an operation."""
+    """Return the job of an operation."""
     import naive
 
     case = cases.CASES[spec["case"]]
@@ -26,6 +26,6 @@ def load(spec: dict[str, Any]) -> Job:
     def check() -> dict[str, Any]:
         function, changed = cases.call(naive, case, case.draw(), spec["direction"])
         result = function()
-        return named(tuple(changed) if result is None else result)
+        return by_position(tuple(changed) if result is None else result)
 
     return Job(check, timed(cases.call(naive, case, case.draw(), spec["direction"])[0]))

@@ -1,4 +1,4 @@
-"""gpucnn through its public interface, on the NumPy backend if a job does not say otherwise."""
+"""gpucnn through its public interface, on the NumPy backend unless a job names another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 import gpucnn
 from bench import cases, machine
-from bench.sides import Job, in_blocks, named, timed
+from bench.sides import Job, by_position, in_blocks, timed
 from bench.sides.timers import Timers
 from bench.start import LR, MEAN, MOMENTUM, STD, read_start
 from gpucnn import training
@@ -23,12 +23,12 @@ from gpucnn.training.settings import RECIPES
 
 
 def about() -> dict[str, Any]:
-    """Return what the process computes with."""
+    """Return versions and threads of the process."""
     return {"numpy": np.__version__, **machine.blas()}
 
 
 def load(spec: dict[str, Any]) -> Job:
-    """Make the job that ``spec`` describes."""
+    """Return the job that ``spec`` describes."""
     return KINDS[spec["kind"]](spec)
 
 
@@ -39,11 +39,10 @@ def mnist() -> gpucnn.Data:
 
 
 def backend(spec: dict[str, Any]) -> gpucnn.Backend:
-    """Return the backend of a job, which launches its steps in the job's mode."""
+    """Return the backend of a job; it launches training steps in the job's mode."""
     dtype = spec.get("dtype", "float32")
-    coarse = spec.get("precision") == "tf32" and dtype == "float32"
-    own: Any = {"precision": "tf32"} if coarse else {}
-    be = gpucnn.get_backend(spec.get("backend", "numpy"), dtype, **own)
+    precision = spec.get("precision", "ieee") if dtype == "float32" else "ieee"
+    be = gpucnn.get_backend(spec.get("backend", "numpy"), dtype, precision=precision)
     if "mode" in spec:
         be.records, be.fuses = spec["mode"] != "eager", spec["mode"] == "fused"
     return be
@@ -60,7 +59,7 @@ def lenet(spec: dict[str, Any]) -> gpucnn.Sequential:
 def fit(
     model: gpucnn.Sequential, data: gpucnn.Data, epochs: int, batch: int, **options: Any
 ) -> Iterator[Any]:
-    """Train as the other side does: SGD at a constant rate."""
+    """Train as the other sides do: SGD with momentum at a constant learning rate."""
     return training.events(
         model,
         data,
@@ -77,25 +76,25 @@ def fit(
 
 
 def op(spec: dict[str, Any]) -> Job:
-    """One call of an operation, on arrays that lie in memory as the backend's own results do."""
+    """One call of an operation, on arrays in the memory layout of the backend's own results."""
     be = gpucnn.get_backend("numpy", spec.get("dtype", "float32"))
     case = cases.CASES[spec["case"]]
 
     def call() -> Any:
-        arrays = {name: natural(be, name, x) for name, x in case.draw().items()}
+        arrays = {name: batch_innermost(be, name, x) for name, x in case.draw().items()}
         return cases.call(be, case, arrays, spec["direction"])
 
     def check() -> dict[str, Any]:
         function, changed = call()
         result = function()
-        return named(tuple(changed) if result is None else result)
+        return by_position(tuple(changed) if result is None else result)
 
     return Job(check, timed(call()[0]))
 
 
-def natural(be: gpucnn.Backend, name: str, values: np.ndarray) -> np.ndarray:
-    """Return an array of the backend, batches of features with the batch innermost in memory."""
-    x = placed(be, name, values)
+def batch_innermost(be: gpucnn.Backend, name: str, values: np.ndarray) -> np.ndarray:
+    """Return an array of the backend; batches of features have the batch innermost in memory."""
+    x = to_backend(be, name, values)
     if name not in ("input", "mask", "scores", "target") or x.ndim < 2:
         return x
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
@@ -105,7 +104,7 @@ def natural(be: gpucnn.Backend, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def step(spec: dict[str, Any]) -> Job:
-    """Steps of ``fit`` on all of MNIST; what happens between epochs is not counted."""
+    """Training steps on all of MNIST; the time between epochs is not counted."""
     workers = spec.get("workers", 1)
     data = replace(mnist(), test=mnist().test.limit(128))
 
@@ -117,7 +116,7 @@ def step(spec: dict[str, Any]) -> Job:
 
 
 def stepping(endless: Iterator[Any]) -> Callable[[int], float]:
-    """Return what does COUNT steps of a run and returns their seconds, evaluations left out."""
+    """Return a function that does COUNT steps and returns their seconds without evaluations."""
 
     def run(count: int) -> float:
         seconds, done = 0.0, 0
@@ -133,9 +132,9 @@ def stepping(endless: Iterator[Any]) -> Callable[[int], float]:
 
 
 def profile(spec: dict[str, Any]) -> Job:
-    """Steps with a timer around each operation; ``check`` returns the last run's seconds of each.
+    """Steps with a timer around each operation; ``check`` returns its seconds in the last run.
 
-    Batches are full ones, and what happens between epochs is not counted.
+    All batches are full, and the time between epochs is not counted.
     """
     model, timers = lenet(spec), Timers()
     timers.wrap(model.backend)
@@ -148,7 +147,7 @@ def profile(spec: dict[str, Any]) -> Job:
         while done < count:
             began = time.perf_counter()
             event = next(events)
-            parts = timers.take(time.perf_counter() - began)
+            parts = timers.collect(time.perf_counter() - began)
             if event.name == "step":
                 done += 1
                 for name, seconds in parts.items():
@@ -159,12 +158,12 @@ def profile(spec: dict[str, Any]) -> Job:
 
 
 def steps(events: Iterator[Any]) -> Iterator[Any]:
-    """Yield the events of steps alone."""
+    """Return the step events only."""
     return (event for event in events if event.name == "step")
 
 
 def growth(spec: dict[str, Any]) -> Job:
-    """The training part of an epoch of ``images`` images."""
+    """The training part of an epoch on ``images`` images."""
     data = replace(mnist().limit(spec["images"]), test=mnist().test.limit(128))
 
     def epoch() -> Any:
@@ -178,7 +177,7 @@ def growth(spec: dict[str, Any]) -> Job:
 
 
 def whole(spec: dict[str, Any]) -> dict[str, float]:
-    """Train an epoch, or ``steps`` of it, and evaluate, in a process that was started for it."""
+    """Train an epoch, or ``steps`` of it, and evaluate, in a process started for it."""
     model, data = lenet(spec), mnist().limit(spec["images"])
     options = {"workers": spec.get("workers", 1), "checkpoint_every": spec["steps"]}
     for event in fit(model, data, 1, spec["batch"], **options):
@@ -189,36 +188,36 @@ def whole(spec: dict[str, Any]) -> dict[str, float]:
             if not spec.get("evaluate", True):
                 return {"loss": loss}
             return {"loss": loss, "accuracy": gpucnn.evaluate(model, data.test).accuracy}
-    raise AssertionError("an epoch ends")
+    raise AssertionError("an epoch ends with an event")
 
 
 # --- on a device --------------------------------------------------------------------------------
 
 
 class Digits(gpucnn.Data):
-    """Part of MNIST, normalised as the other side has it: as all of it is."""
+    """A part of MNIST, normalised with the statistics of all of MNIST, as in PyTorch's side."""
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of all training pixels."""
         return (MEAN,), (STD,)
 
 
-def little(images: int, test: int) -> gpucnn.Data:
-    """Return the first images of MNIST, and as many test digits as are wanted."""
+def subset(images: int, test: int) -> gpucnn.Data:
+    """Return the first ``images`` training and ``test`` test images of MNIST."""
     few = {"train": mnist().train.limit(images), "test": mnist().test.limit(test)}
     return Digits(**{**vars(mnist()), **few})
 
 
 def epoch(spec: dict[str, Any]) -> Job:
-    """Epochs of ``fit``; ``check`` returns the mean loss of the first ``steps`` steps.
+    """Training epochs; ``check`` returns the mean loss of the first ``steps`` steps.
 
-    The device is done when an epoch's time is taken. Where "part" is "steps", neither what the host
-    does before an epoch's first step is counted, nor the evaluation of the few test digits.
+    The device has finished when the time of an epoch is taken. If "part" is "steps", the time
+    before an epoch's first step and the evaluation of the few test digits are not counted.
     """
-    data, batch = little(spec["images"], spec["test"]), spec["batch"]
+    data, batch = subset(spec["images"], spec["test"]), spec["batch"]
 
     def check() -> dict[str, Any]:
-        every = spec["steps"]  # recorded steps are many to an event otherwise
+        every = spec["steps"]  # else captured steps share an event
         events = steps(fit(lenet(spec), data, 1, batch, checkpoint_every=every))
         event = next(event for event in events if event.step == every)
         return {"loss": event.metrics()[0]}
@@ -234,19 +233,19 @@ def epoch(spec: dict[str, Any]) -> Job:
 
 
 def one_epoch(events: Iterator[Any], part: str) -> float:
-    """Go through the events of an epoch and return the seconds of its training, or its steps."""
+    """Train an epoch and return its seconds, or those of its steps alone."""
     began = time.perf_counter()
     ended = next(event for event in events if event.name == "epoch")
     return float(ended.seconds) if part == "steps" else time.perf_counter() - began
 
 
 def launches(spec: dict[str, Any]) -> Job:
-    """``check`` returns how many kernels a training step launches."""
+    """``check`` returns the number of kernels that a training step launches."""
 
     def check() -> dict[str, Any]:
         model, names = lenet(spec), list[str]()
         events = steps(
-            fit(model, little(2 * spec["batch"], 1), 1, spec["batch"], checkpoint_every=1)
+            fit(model, subset(2 * spec["batch"], 1), 1, spec["batch"], checkpoint_every=1)
         )
         launch = loader._Kernel.launch
 
@@ -256,23 +255,23 @@ def launches(spec: dict[str, Any]) -> Job:
 
         loader._Kernel.launch = counted
         try:
-            next(events)  # a run's first step is launched, and never a replay
+            next(events)  # the first step of a run is eager, not a replay
         finally:
             loader._Kernel.launch = launch
-        # Before it, the weights that it begins with are looked at.
+        # finite_flags validates the initial weights, before the step.
         return {"kernels": len(names) - names.count("finite_flags")}
 
     return Job(check, lambda count: 0.0)
 
 
 def accuracy(spec: dict[str, Any]) -> Job:
-    """Runs of the fast recipe, each with the next seed, warm from the first one on.
+    """Runs of the fast recipe, each with the next seed, after a warm-up run.
 
-    A run's seconds are those from its first step to the first evaluation at ``goal`` or above,
-    infinite if there is none; data and weights are on the device before. ``check`` returns all
-    evaluations of the last run, and the last one done again by NumPy in float64.
+    The time of a run is from its first step to the first evaluation at ``goal`` or above, infinite
+    if there is none; data and weights are on the device before. ``check`` returns all evaluations
+    of the last run, and the last one repeated by NumPy in float64.
     """
-    data, recipe = little(spec["images"], spec["test"]), vars(RECIPES["fast"]())
+    data, recipe = subset(spec["images"], spec["test"]), vars(RECIPES["fast"]())
     seeds, found = count_from(0), dict[str, Any]()
 
     def train(seed: int) -> gpucnn.Sequential:
@@ -295,52 +294,54 @@ def accuracy(spec: dict[str, Any]) -> Job:
         for _ in range(count):
             model = train(next(seeds))
             reached = zip(found["seconds"], found["accuracies"], strict=True)
-            total += next((when for when, right in reached if right >= spec["goal"]), math.inf)
-        judge = model.to(gpucnn.get_backend("numpy", "float64"))
-        found["judged"] = gpucnn.evaluate(judge, data.test).accuracy
+            total += next((when for when, value in reached if value >= spec["goal"]), math.inf)
+        reference = model.to(gpucnn.get_backend("numpy", "float64"))
+        found["reference"] = gpucnn.evaluate(reference, data.test).accuracy
         return total
 
     return Job(lambda: dict(found), run)
 
 
-def repeated(spec: dict[str, Any]) -> Job:
-    """Many calls of an operation as one launch, on several sets of arrays in turn.
+def captured(spec: dict[str, Any]) -> Job:
+    """Many calls of an operation in one launch, on several sets of arrays in turn.
 
-    ``check`` returns the last set's results, after what the calls wrote to was overwritten.
+    ``check`` returns the results of the last set; what the calls write is overwritten before.
     """
     be, case = backend(spec), cases.ALL[spec["case"]]
-    numbers = range(spec["sets"]) if be.records else [spec["sets"] - 1]  # NumPy is the judge only
+    numbers = (
+        range(spec["sets"]) if be.records else [spec["sets"] - 1]
+    )  # NumPy is the reference only
     calls = []
     for number in numbers:
-        arrays = {name: placed(be, name, x) for name, x in case.draw(number).items()}
+        arrays = {name: to_backend(be, name, x) for name, x in case.draw(number).items()}
         calls.append(cases.call(be, case, arrays, spec["direction"]))
     results: list[Any] = []
 
     def work() -> None:
         results[:] = [function() for function, _ in calls]
 
-    repeat, times = be.capture(work), spec["repeats"]
+    replay, times = be.capture(work), spec["repeats"]
 
     def check() -> dict[str, Any]:
-        repeat(1)
-        if results[-1] is None:  # changed in place, by each call
-            repeat(times)
-            return {name: be.to_numpy(array) for name, array in named(calls[-1][1]).items()}
-        for array in named(results[-1]).values():
+        replay(1)
+        if results[-1] is None:  # each call changes arrays in place
+            replay(times)
+            return {name: be.to_numpy(array) for name, array in by_position(calls[-1][1]).items()}
+        for array in by_position(results[-1]).values():
             array.fill(cases.poison(array.dtype))
-        repeat(times if be.records else 1)
-        return {name: be.to_numpy(array) for name, array in named(results[-1]).items()}
+        replay(times if be.records else 1)
+        return {name: be.to_numpy(array) for name, array in by_position(results[-1]).items()}
 
     def launch(blocks: int) -> None:
         for _ in range(blocks):
-            repeat(times)
+            replay(times)
         be.synchronize()
 
     return Job(check, in_blocks(launch, times * len(calls)))
 
 
-def placed(be: gpucnn.Backend, name: str, values: np.ndarray) -> Any:
-    """Return an array of the backend, of the type that the argument of this name has."""
+def to_backend(be: gpucnn.Backend, name: str, values: np.ndarray) -> Any:
+    """Return an array of the backend, of the dtype of the argument with this name."""
     return be.asarray(values, {"images": np.uint8, "totals": np.float64}.get(name))
 
 
@@ -371,6 +372,6 @@ KINDS: dict[str, Callable[[dict[str, Any]], Job]] = {
     "epoch": epoch,
     "launches": launches,
     "accuracy": accuracy,
-    "repeated": repeated,
+    "captured": captured,
     "inference": inference,
 }

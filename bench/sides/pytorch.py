@@ -1,6 +1,6 @@
-"""PyTorch on the CPU: the same networks and operations, data in memory, no DataLoader.
+"""PyTorch on the CPU: the same network and operations, data in memory, no DataLoader.
 
-Nothing of gpucnn is imported here: a process of this side holds what a PyTorch program would.
+gpucnn is not imported here, so that a process of this side takes the memory of a PyTorch program.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from bench import cases
-from bench.sides import Job, named, timed
+from bench.sides import Job, by_position, timed
 from bench.start import LR, MEAN, MOMENTUM, STD, read_start
 
 MNIST = Path(__file__).parents[2] / "gpucnn" / "data" / "mnist"
@@ -31,12 +31,12 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_thread
 
 
 def about() -> dict[str, Any]:
-    """Return what the process computes with."""
+    """Return versions and threads of the process."""
     return {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def load(spec: dict[str, Any]) -> Job:
-    """Make the job that ``spec`` describes."""
+    """Return the job that ``spec`` describes."""
     return {"op": op, "step": step, "inference": inference}[spec["kind"]](spec)
 
 
@@ -46,7 +46,7 @@ def _pixels(name: str) -> np.ndarray:
 
 
 def normalized(pixels: np.ndarray, device: str = "cpu") -> torch.Tensor:
-    """Return pixels from 0 to 255 as the network takes them."""
+    """Return pixels from 0 to 255 as a normalised float32 tensor."""
     return torch.tensor(pixels, device=device).float().div_(255).sub_(MEAN).div_(STD)
 
 
@@ -83,7 +83,7 @@ def lenet(spec: dict[str, Any]) -> nn.Sequential:
 
 
 def train(model: nn.Module, batch: int, orders: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-    """Do one step after another and yield its loss; an order is that of an epoch."""
+    """Train step by step and yield each loss; ``orders`` has the order of each epoch."""
     images, labels = split("train")
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     for order in orders:
@@ -97,7 +97,7 @@ def train(model: nn.Module, batch: int, orders: Iterator[torch.Tensor]) -> Itera
 
 
 def endless(count: int) -> Iterator[torch.Tensor]:
-    """Yield new orders of ``count`` images."""
+    """Yield a new order of ``count`` images for each epoch."""
     while True:
         yield torch.randperm(count)
 
@@ -109,14 +109,16 @@ def step(spec: dict[str, Any]) -> Job:
         order = torch.tensor(read_start(spec["start"])[1])
         steps = train(lenet(spec), spec["batch"], iter([order]))
         losses = [next(steps).item() for _ in range(3)]
-        return {"losses": np.cumsum(losses) / (1, 2, 3)}  # gpucnn reports the epoch's mean so far
+        return {
+            "losses": np.cumsum(losses) / (1, 2, 3)
+        }  # gpucnn reports the mean of the epoch so far
 
     steps = train(lenet(spec), spec["batch"], endless(60_000))
     return Job(check, timed(lambda: next(steps)))
 
 
 def whole(spec: dict[str, Any]) -> dict[str, float]:
-    """Train an epoch, or ``steps`` of it, and evaluate, in a process that was started for it."""
+    """Train an epoch, or ``steps`` of it, and evaluate, in a process started for it."""
     model, count = lenet(spec), spec["images"]
     order = torch.tensor(read_start(spec["start"])[1]) if spec["steps"] else torch.randperm(count)
     total, done = torch.zeros(()), 0
@@ -145,7 +147,7 @@ def evaluated(model: nn.Module) -> tuple[float, float]:
 
 @torch.inference_mode()
 def predicted(model: nn.Module, pixels: np.ndarray) -> torch.Tensor:
-    """Return the probabilities of pictures of uint8, as gpucnn's ``predict`` does."""
+    """Return the probabilities of uint8 images, as gpucnn's ``predict`` does."""
     return F.softmax(model(normalized(pixels)), 1)
 
 
@@ -174,7 +176,7 @@ def op(spec: dict[str, Any]) -> Job:
     def check() -> dict[str, Any]:
         function, changed = call(case, spec["direction"])
         result = function()
-        arrays = named(tuple(changed) if result is None else result)
+        arrays = by_position(tuple(changed) if result is None else result)
         return {name: x.detach().numpy() for name, x in arrays.items()}
 
     return Job(check, timed(call(case, spec["direction"])[0]))
@@ -183,13 +185,13 @@ def op(spec: dict[str, Any]) -> Job:
 def call(
     case: cases.Case, direction: str, number: int = 0, device: str = "cpu"
 ) -> tuple[Callable[[], Any], list[torch.Tensor]]:
-    """Return the call of an operation on a set of tensors, and those: it may change them."""
+    """Return the call of an operation on set ``number``, and the tensors that it may change."""
     return (_gradient if direction == "backward" else _forward)(case, number, device)
 
 
 def _tensors(case: cases.Case, number: int, device: str) -> dict[str, torch.Tensor]:
     drawn = {name: torch.tensor(x, device=device) for name, x in case.draw(number).items()}
-    doubles = ("totals",)  # gpucnn adds these up in float64 as well
+    doubles = ("totals",)  # float64 in gpucnn as well
     return {
         name: x.float() if x.is_floating_point() and name not in doubles else x
         for name, x in drawn.items()
@@ -210,16 +212,16 @@ def _gradient(
     case: cases.Case, number: int, device: str
 ) -> tuple[Callable[[], Any], list[torch.Tensor]]:
     tensors = _tensors(case, number, device)
-    wanted = [name for name in ("input", "weight", "bias") if name in tensors]
+    differentiated = [name for name in ("input", "weight", "bias") if name in tensors]
     if not case.input_grad:
-        wanted.remove("input")
-    for name in wanted:
+        differentiated.remove("input")
+    for name in differentiated:
         tensors[name].requires_grad_()
     output = _function(case.op)(**tensors, **case.options)
     grad = None
     if "target" not in tensors:
         grad = torch.tensor(cases.gradient(case, output.shape), device=device).float()
-    inputs = [tensors[name] for name in wanted]
+    inputs = [tensors[name] for name in differentiated]
     return partial(torch.autograd.grad, output, inputs, grad, retain_graph=True), []
 
 
@@ -256,7 +258,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "add_metrics": _add_metrics,
     "check_finite": _check_finite,
 }
-"""What torch.nn.functional has under another name, or not at all."""
+"""Operations that torch.nn.functional has under another name or not at all."""
 
 
 def _sgd_step(
@@ -278,7 +280,7 @@ def _adam_step(
 ) -> Callable[[], Any]:
     parameter = nn.Parameter(param)
     parameter.grad = grad
-    # The number of the step and its rate, from what they come to with the default betas.
+    # The step number and the learning rate, from the factors with the default betas.
     step = round(math.log(1 - float(rates[1]) ** 2) / math.log(0.999))
     lr = float(rates[0]) * (1 - 0.9**step)
     optimizer = torch.optim.Adam([parameter], lr=lr, fused=True)
@@ -290,4 +292,4 @@ STEPS: dict[str, Callable[..., Callable[[], Any]]] = {
     "sgd_step": _sgd_step,
     "adam_step": _adam_step,
 }
-"""Optimisers are made once, and then a step is what is timed."""
+"""The optimiser is made once; only its step is timed."""

@@ -1,7 +1,7 @@
-"""PyTorch on a GPU: steps launched one by one, as CUDA graphs, or compiled; operations in graphs.
+"""PyTorch on a GPU: steps launched eagerly, as CUDA graphs, or compiled; operations in graphs.
 
-Data, order and losses stay on the device, and within an epoch nothing waits for it. With the CPU
-as a job's "device" all this is tried out, but for what needs CUDA.
+Data, order and losses stay on the device, and within an epoch nothing waits for it. With "cpu" as
+a job's "device" the code can be tried out, except what needs CUDA.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ from torch.profiler import ProfilerActivity, profile
 
 from bench import cases
 from bench.harness import BenchError
-from bench.sides import Job, in_blocks, named, timed
+from bench.sides import Job, by_position, in_blocks, timed
 from bench.sides.pytorch import call, lenet, split
 from bench.start import LR, MOMENTUM, read_start
 
-WARM = 3
-"""Steps before a recording, as PyTorch's notes on CUDA graphs have it."""
+WARM_UP = 3
+"""Steps before a capture, as in PyTorch's notes on CUDA graphs."""
 
 
 def about() -> dict[str, Any]:
-    """Return what the process computes with."""
+    """Return versions and threads of the process."""
     versions = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     return {"torch": torch.__version__, **versions}
 
 
 def load(spec: dict[str, Any]) -> Job:
-    """Make the job that ``spec`` describes; cuDNN tries its algorithms and takes the best."""
+    """Return the job that ``spec`` describes; cuDNN times its algorithms and takes the best."""
     torch.backends.cudnn.benchmark = True
     return KINDS[spec["kind"]](spec)
 
 
 def set_precision(name: str) -> None:
-    """Have float32 convolutions and products computed so: "ieee" or "tf32"."""
+    """Set the precision of float32 convolutions and matrix products: "ieee" or "tf32"."""
     if hasattr(torch.backends.cudnn, "allow_tf32"):
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-    else:  # from 2.9 on there are both; what asks for the old names fails behind the new ones
+    else:  # from 2.9 on; setting both the old and the new names is an error
         torch.backends.cudnn.conv.fp32_precision = name
         torch.backends.cuda.matmul.fp32_precision = name
 
 
 def wait(device: str) -> None:
-    """Wait for all that the device was given."""
+    """Wait until the device has finished."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -60,7 +60,7 @@ def wait(device: str) -> None:
 
 
 class Loss(nn.Module):
-    """A network and its loss, to be compiled as one."""
+    """A network and its loss, to be compiled together."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ class Loss(nn.Module):
 class Training:
     """Steps of SGD; ``total`` is the sum of their losses.
 
-    The mode says how they are launched: "eager", "compile" (eager but for the network and its loss)
-    or "graphs" (a whole step is one graph, and where it is in the epoch lies on the device).
+    The mode is how they are launched: "eager", "compile" (only the network and its loss are
+    compiled) or "graphs" (a step is one graph, and the position in the epoch is on the device).
     """
 
     def __init__(self, spec: dict[str, Any]) -> None:
@@ -96,83 +96,83 @@ class Training:
         )
         self.total = torch.zeros((), device=device)
         self.order = torch.arange(count, device=device)
-        self.at = 0  # images of the epoch that were seen, for the host
-        self.place = torch.zeros((), dtype=torch.long, device=device)  # the same for a graph
+        self.start_index = 0  # first image of the next step, for the host
+        self.position = torch.zeros((), dtype=torch.long, device=device)  # the same for a graph
         full, rest = divmod(count, spec["batch"])
-        step = self._recorded if mode == "graphs" else self._launched
+        step = self._captured if mode == "graphs" else self._eager
         self.steps = [step(spec["batch"])] * full + ([step(rest)] if rest else [])
 
     def _train(self, picked: torch.Tensor) -> None:
-        """Do a step on the images at ``picked``."""
+        """Do a step on the images with the indices ``picked``."""
         if self.compiled:
             torch.compiler.cudagraph_mark_step_begin()
         loss = self.loss(self.images[picked], self.labels[picked])
         loss.backward()
         self.optimizer.step()
-        self.optimizer.zero_grad()  # gradients are made by the next step, in its graph if it is one
+        self.optimizer.zero_grad()  # the next step allocates gradients, in its graph if it has one
         self.total += loss.detach()
 
-    def _launched(self, size: int) -> Callable[[], None]:
+    def _eager(self, size: int) -> Callable[[], None]:
         def step() -> None:
-            picked = self.order[self.at : self.at + size]
-            self.at += size
+            picked = self.order[self.start_index : self.start_index + size]
+            self.start_index += size
             self._train(picked)
 
         return step
 
-    def _recorded(self, size: int) -> Callable[[], None]:
-        self.place.zero_()
-        places = torch.arange(size, device=self.device)
+    def _captured(self, size: int) -> Callable[[], None]:
+        self.position.zero_()
+        offsets = torch.arange(size, device=self.device)
 
         def step() -> None:
-            self._train(self.order[self.place + places])
-            self.place += size
+            self._train(self.order[self.position + offsets])
+            self.position += size
 
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(WARM):
+            for _ in range(WARM_UP):
                 step()
         torch.cuda.current_stream().wait_stream(stream)
-        return recorded(step, stream)
+        return capture(step, stream)
 
-    def begin(self, order: torch.Tensor) -> None:
-        """Begin an epoch that goes through the images in ``order``."""
+    def start_epoch(self, order: torch.Tensor) -> None:
+        """Start an epoch with the images in ``order``."""
         self.order.copy_(order)
         self.total.zero_()
-        self.place.zero_()
-        self.at = 0
+        self.position.zero_()
+        self.start_index = 0
 
-    def do(self, count: int | None = None) -> float:
-        """Do the epoch's first ``count`` steps, by default all, and return their mean loss."""
+    def run_steps(self, count: int | None = None) -> float:
+        """Do the first ``count`` steps of the epoch, by default all; return their mean loss."""
         steps = self.steps[:count]
         for step in steps:
             step()
         return float(self.total) / len(steps)  # waits for the device
 
     def check(self, count: int) -> dict[str, Any]:
-        """Return the mean loss of the first steps from the start file's weights, in its order."""
+        """Return the mean loss of the first steps from the start file's weights and order."""
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(self.first[name])
             for state in self.optimizer.state.values():
                 state["momentum_buffer"].zero_()
-        self.begin(torch.tensor(read_start(self.start)[1]))
-        return {"loss": self.do(count)}
+        self.start_epoch(torch.tensor(read_start(self.start)[1]))
+        return {"loss": self.run_steps(count)}
 
     def epoch(self, part: str) -> float:
-        """Do an epoch in a new order and return its seconds, or those of its steps alone."""
+        """Train an epoch in a new order; return its seconds, or those of its steps alone."""
         began = time.perf_counter()
-        self.begin(torch.randperm(len(self.order), device=self.device))
+        self.start_epoch(torch.randperm(len(self.order), device=self.device))
         if part == "steps":
             wait(self.device)
             began = time.perf_counter()
-        self.do()
+        self.run_steps()
         return time.perf_counter() - began
 
 
-def recorded(work: Callable[[], Any], stream: Any, times: int = 1) -> Callable[[], None]:
-    """Return what repeats ``times`` times ``work``, which was done on ``stream``, as a graph."""
+def capture(work: Callable[[], Any], stream: Any, times: int = 1) -> Callable[[], None]:
+    """Return the replay of a graph of ``times`` calls of ``work``, captured on ``stream``."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
         for _ in range(times):
@@ -185,14 +185,14 @@ _trainings: dict[int, Training] = {}
 
 
 def training(spec: dict[str, Any]) -> Training:
-    """Return the training with batches of the spec's size: a process has one mode and device."""
+    """Return the training with the spec's batch size; a process has one mode and device."""
     if spec["batch"] not in _trainings:
         _trainings[spec["batch"]] = Training(spec)
     return _trainings[spec["batch"]]
 
 
 def epoch(spec: dict[str, Any]) -> Job:
-    """Epochs of training, evaluation left out; ``check`` returns the first steps' mean loss."""
+    """Training epochs without evaluation; ``check`` returns the mean loss of the first steps."""
     return Job(
         lambda: training(spec).check(spec["steps"]),
         lambda count: sum(training(spec).epoch(spec["part"]) for _ in range(count)),
@@ -200,12 +200,12 @@ def epoch(spec: dict[str, Any]) -> Job:
 
 
 def launches(spec: dict[str, Any]) -> Job:
-    """``check`` returns how many kernels a training step runs, as PyTorch's profiler sees them."""
+    """``check`` returns the number of kernels in a training step, by PyTorch's profiler."""
 
     def check() -> dict[str, Any]:
         one = training(spec)
-        one.check(WARM)
-        one.begin(one.order.clone())
+        one.check(WARM_UP)
+        one.start_epoch(one.order.clone())
         wait(one.device)
         on_gpu = one.device == "cuda"
         activities = [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
@@ -214,14 +214,14 @@ def launches(spec: dict[str, Any]) -> Job:
             wait(one.device)
         kernels = traced(trace, "kernel" if on_gpu else "cpu_op")
         if not kernels:
-            raise BenchError("the profiler saw no kernel")
+            raise BenchError("the profiler recorded no kernel")
         return {"kernels": kernels}
 
     return Job(check, lambda count: 0.0)
 
 
 def traced(trace: profile, category: str) -> int:
-    """Return how many events of a category a trace holds."""
+    """Return the number of events of a category in a trace."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         trace.export_chrome_trace(str(path))
@@ -230,23 +230,23 @@ def traced(trace: profile, category: str) -> int:
 
 
 def whole(spec: dict[str, Any]) -> dict[str, float]:
-    """Do the first steps in a process that was started for it."""
+    """Do the first steps in a process started for it."""
     return Training(spec).check(spec["steps"])
 
 
 # --- operations ---------------------------------------------------------------------------------
 
 
-def repeated(spec: dict[str, Any]) -> Job:
-    """Many calls of an operation as one launch, on several sets of tensors in turn.
+def captured(spec: dict[str, Any]) -> Job:
+    """Many calls of an operation in one launch, on several sets of tensors in turn.
 
-    ``check`` returns the last set's results, after what the calls wrote to was overwritten.
+    ``check`` returns the results of the last set; what the calls write is overwritten before.
     """
     case, device, times = cases.ALL[spec["case"]], spec["device"], spec["repeats"]
     set_precision(spec["precision"])
     results: list[Any] = []
 
-    def made() -> tuple[Callable[[], None], list[Any]]:
+    def prepare() -> tuple[Callable[[], None], list[Any]]:
         sets = range(spec["sets"])
         calls = [call(case, spec["direction"], number, device) for number in sets]
 
@@ -257,24 +257,24 @@ def repeated(spec: dict[str, Any]) -> Job:
         return work, calls[-1][1]
 
     if device == "cuda":
-        # Autograd computes a gradient on the stream of what it is the gradient of.
+        # Autograd computes a gradient on the stream of its forward operation.
         stream = torch.cuda.Stream()
         with torch.cuda.stream(stream):
-            work, changed = made()
+            work, changed = prepare()
         stream.synchronize()
-        replay = recorded(work, stream, times)
+        replay = capture(work, stream, times)
     else:
-        work, changed = made()
+        work, changed = prepare()
 
         def replay() -> None:
             for _ in range(times):
                 work()
 
     def check() -> dict[str, Any]:
-        for x in named(results[-1]).values():
+        for x in by_position(results[-1]).values():
             x.fill_(float("nan"))
         replay()
-        arrays = named(changed if results[-1] is None else results[-1])
+        arrays = by_position(changed if results[-1] is None else results[-1])
         return {name: x.detach().cpu().numpy() for name, x in arrays.items()}
 
     def launch(blocks: int) -> None:
@@ -286,9 +286,9 @@ def repeated(spec: dict[str, Any]) -> Job:
 
 
 def ceilings(spec: dict[str, Any]) -> Job:
-    """``check`` returns what the device reaches, in FLOP/s and bytes a second.
+    """``check`` returns measured ceilings of the device, in FLOP/s and bytes per second.
 
-    "ieee" and "tf32" are large matrix products, "copy" a large copy, read and written.
+    "ieee" and "tf32" are large matrix products; "copy" is a large copy, reads and writes counted.
     """
 
     def check() -> dict[str, Any]:
@@ -308,7 +308,7 @@ def ceilings(spec: dict[str, Any]) -> Job:
 
 
 def seconds(function: Callable[[], Any], device: str, times: int = 5) -> float:
-    """Return the median time of a call, of seven blocks of calls behind a warm one."""
+    """Return the median time of a call in seven blocks of calls, after one to warm up."""
 
     def block() -> None:
         for _ in range(times):
@@ -322,6 +322,6 @@ def seconds(function: Callable[[], Any], device: str, times: int = 5) -> float:
 KINDS: dict[str, Callable[[dict[str, Any]], Job]] = {
     "epoch": epoch,
     "launches": launches,
-    "repeated": repeated,
+    "captured": captured,
     "ceilings": ceilings,
 }

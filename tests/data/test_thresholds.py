@@ -81,3 +81,123 @@ def test_strokes_are_widened_to_a_twelfth_of_the_longer_side(width):
 def test_wider_strokes_are_unchanged():
     found = find_strokes(bars((slice(12, 228), slice(100, 120), 255), size=(240, 240)))
     assert found.shape == (216, 20)
+
+
+def test_a_small_digit_in_a_wide_image_is_found_at_full_resolution():
+    found = find_strokes(bars((slice(20, 70), slice(500, 525), 255), size=(100, 600)))
+    np.testing.assert_array_equal(found, np.ones((50, 25)))
+
+
+def test_a_drawing_keeps_all_components_also_those_at_the_border():
+    found = find_strokes(bars(BAR, (slice(40, 70), slice(0, 20), 255)))
+    assert found.shape == (40, 60)
+
+
+def test_faint_edges_belong_to_the_component_next_to_them():
+    across = (slice(30, 40), slice(40, 80), 255)
+    edge, beyond = (slice(50, 70), slice(60, 61), 11), (slice(50, 70), slice(61, 62), 12)
+    found = find_strokes(bars(BAR, across, edge, beyond))
+    assert found.shape == (40, 40)
+    np.testing.assert_array_equal(found[20:, 20:22], [[np.float32(11 / 255), 0]] * 20)
+
+
+def test_a_bar_along_one_side_is_not_a_stroke():
+    # A quarter of the border is no longer of the one level of a drawing on a screen.
+    found = find_strokes(bars(BAR, (slice(0, 100), slice(92, 100), 200)))
+    np.testing.assert_array_equal(found > 0.5, np.ones((40, 20)))
+
+
+# --- dark or light ------------------------------------------------------------------------------
+
+
+def test_strokes_are_on_the_side_of_the_greater_contrast():
+    fainter = (slice(30, 70), slice(70, 80), 60)
+    found = find_strokes(bars(BAR, fainter, background=100))
+    assert found.shape == (40, 20)
+
+
+def test_one_level_on_most_of_the_border_is_the_background():
+    # A white page between black bars that take 44 % of the border.
+    right, bottom = (slice(0, 100), slice(95, 100), 0), (slice(95, 100), slice(30, 100), 0)
+    found = find_strokes(bars((*BAR[:2], 0), right, bottom, background=255))
+    assert found.shape == (40, 20)
+
+
+@pytest.mark.parametrize("level", [220, 255])
+def test_one_level_on_less_of_the_border_may_be_the_background(level):
+    # A grey page with a black bar, a white one and black corners: grey is 45 % of the border.
+    frame = [
+        (slice(0, 100), slice(97, 100), 0),
+        (slice(97, 100), slice(0, 100), 255),
+        (slice(0, 10), slice(97, 100), 0),
+        (slice(0, 12), slice(0, 3), 0),
+    ]
+    image = bars((*BAR[:2], level), *frame, background=150)
+    assert find_strokes(image).shape == (40, 20)
+
+
+# --- paper --------------------------------------------------------------------------------------
+
+
+def photo(paper, *rectangles):
+    """Return paper in which each (rows, columns, fraction) absorbs a fraction of the light."""
+    image = np.array(paper, np.float64)
+    for rows, columns, fraction in rectangles:
+        image[rows, columns] *= 1 - fraction
+    return np.rint(image).astype(np.uint8)
+
+
+EVEN = np.broadcast_to(np.linspace(240, 220, 100), (100, 100))
+SHADED = np.broadcast_to(np.linspace(240, 80, 100), (100, 100))
+
+
+def test_strokes_in_the_shadow_are_as_strong_as_those_in_the_light():
+    left, right, across = slice(10, 22), slice(78, 90), (slice(48, 52), slice(22, 78), 0.6)
+    found = find_strokes(
+        photo(SHADED, *((slice(30, 70), part, 0.6) for part in (left, right)), across)
+    )
+    assert found.shape == (40, 80)
+    assert found[:, :12].mean() > 0.9
+    assert found[:, -12:].mean() > 0.9
+
+
+@pytest.mark.parametrize(("fraction", "kept"), [(0.31, False), (0.38, True)])
+def test_parts_of_less_than_30_percent_of_the_contrast_are_paper(fraction, kept):
+    strong = (slice(30, 70), slice(40, 60), 0.8)
+    weak = (slice(30, 70), slice(60, 70), 0.8 * fraction)
+    found = find_strokes(photo(EVEN, strong, weak))
+    assert found.shape == ((40, 30) if kept else (40, 20))
+
+
+@pytest.mark.parametrize(("columns", "inner"), [(3, False), (4, True)])
+def test_what_enters_from_outside_is_dropped_if_a_tenth_as_much_is_inside(columns, inner):
+    # 12 x 80 pixels enter from the right; the bar inside has 26 x 3 (8.1 %) or 26 x 4 (10.8 %).
+    entering = (slice(70, 82), slice(20, 100), 0.8)
+    bar = (slice(10, 36), slice(30, 30 + columns), 0.8)
+    found = find_strokes(photo(EVEN, entering, bar))
+    assert found.shape == ((26, 4) if inner else (72, 80))
+
+
+@pytest.mark.parametrize(("level", "kept"), [(194, False), (193, True)])
+def test_strokes_on_paper_differ_by_8_levels_in_full_light(level, kept):
+    # On paper of 200 levels, 6 levels correspond to 7.7 of 255, and 7 levels to 8.9.
+    image = photo(np.broadcast_to(np.linspace(202, 198, 100), (100, 100)))
+    image[30:70, 40:60] = level
+    if kept:
+        assert find_strokes(image).shape == (40, 20)
+    else:
+        with pytest.raises(DataError, match="no digit found: "):
+            find_strokes(image)
+
+
+@pytest.mark.parametrize(("contrast", "found"), [(24, False), (28, True)])
+def test_strokes_have_five_times_the_noise_of_the_paper(contrast, found):
+    levels = np.full((200, 200), 200.0)
+    levels[50:150, 80:110] -= contrast
+    levels += 5 * np.random.default_rng(0).normal(0, 1, levels.shape)
+    image = np.rint(levels).astype(np.uint8)
+    if found:
+        assert find_strokes(image).shape[0] >= 100
+    else:
+        with pytest.raises(DataError, match="no strokes stand out from the background"):
+            find_strokes(image)
