@@ -1,10 +1,9 @@
 """The CUDA backend: allocates outputs, sizes grids and launches the kernels of kernels/*.cu.
 
-It is written against a namespace with CuPy's names (``ndarray``, ``empty``, ``zeros``,
-``asarray``, ``asnumpy``, ``RawModule``, ``cuda``) and knows nothing of where it runs: given
-``cupy``, that is a GPU; given ``gpucnn.emulator``, the CPU. Arrays are C-contiguous (N, C, H, W);
-any other layout is refused rather than copied in silence. Computations launch this project's
-kernels only, and wait for nothing.
+It uses a namespace with CuPy's names (``ndarray``, ``empty``, ``zeros``, ``asarray``, ``asnumpy``,
+``RawModule``, ``cuda``): ``cupy`` to run on a GPU, ``gpucnn.emulator`` to run on the CPU. Arrays
+must be C-contiguous, (N, C, H, W); any other layout raises ArrayError instead of being copied.
+Computations launch this project's kernels only, and do not wait for the device.
 """
 
 from gpucnn.backends.contract import Backend
@@ -29,4 +28,4 @@ class CudaBackend(
     CudaFusion,
     Backend,
 ):
-    """The contract in CUDA C: kernels/*.cu."""
+    """The contract in CUDA C: the kernels of kernels/*.cu."""

@@ -1,4 +1,4 @@
-"""Arrays of the CUDA backend, and how its kernels are launched."""
+"""Arrays of the CUDA backend, and the launches of its kernels."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from gpucnn.backends.contract.checks import Array, Shape, host_array
 from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork
 from gpucnn.backends.cuda.loader import Kernels
-from gpucnn.backends.cuda.tiles import Tile, Variant
+from gpucnn.backends.cuda.tiles import Tile, Untiled, Variant
 from gpucnn.errors import ArrayError, BackendError, SettingError
 
 
 class CudaArrays(Arrays):
-    """The contract in CUDA C.
+    """The contract's arrays in CUDA C.
 
-    ``precision`` is that of products' operands where that pays: "ieee", or "tf32" for the tensor
-    cores of compute capability 8.0 and later. SettingError where the arrays or the GPU have none.
-    ``variant`` says which kernels compute matrix products: "auto" chooses by shape (tiles.py);
-    the others are for tests and timings, as are ``records`` and ``fuses``, which may be set to
-    False: no steps recorded, and no fused kernels for LeNet-5.
+    ``precision`` "tf32" rounds the operands of large matrix products for the tensor cores of
+    compute capability 8.0 and later; SettingError for another GPU or for float64. ``variant``
+    selects the kernels of matrix products: "auto" chooses by shape (tiles.py). The other variants
+    are for tests and benchmarks, as is setting ``records`` or ``fuses`` to False, so that steps are
+    launched kernel by kernel or without the fused kernels of LeNet-5.
     """
 
     name = "cuda"
     records = True
     max_launch_work = 5e10
-    """Multiply-adds that a launch of recorded work may have."""
+    """Multiply-adds that one launch of captured work may have."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class CudaArrays(Arrays):
         capability = str(self._xp.cuda.Device().compute_capability)
         if int(capability) < 80:
             raise SettingError(
-                "precision tf32 needs a GPU of compute capability 8.0 or later, this one has "
-                f"{capability[:-1]}.{capability[-1]}: use ieee"
+                "precision tf32 requires a GPU of compute capability 8.0 or later; this one has "
+                f"{capability[:-1]}.{capability[-1]}: use precision ieee"
             )
 
     # --- arrays ---------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ class CudaArrays(Arrays):
             raise self._out_of_memory(host.nbytes) from error
 
     def _keeps_type(self, array: Array, dtype: DTypeLike | None) -> bool:
-        """Return whether asarray keeps the type; no element is fetched, as that would wait."""
+        """Return whether asarray keeps the type. Copies no element: that would wait."""
         nothing = host_array(np.empty(0, array.dtype), dtype, self.dtype)
         return bool(nothing.dtype == array.dtype)
 
@@ -107,9 +107,9 @@ class CudaArrays(Arrays):
 
     def _out_of_memory(self, asked: int) -> BackendError:
         runtime = getattr(self._xp.cuda, "runtime", None)
-        free = f", {runtime.memGetInfo()[0] / 2**20:,.0f} MiB are free" if runtime else ""
+        free = f", {runtime.memGetInfo()[0] / 2**20:,.0f} MiB free" if runtime else ""
         return BackendError(
-            f"out of memory: {asked / 2**20:,.0f} MiB were asked for{free}; "
+            f"out of memory: {asked / 2**20:,.0f} MiB requested{free}; "
             "try half the batch size (--batch-size)"
         )
 
@@ -146,17 +146,17 @@ class CudaArrays(Arrays):
         *arguments: Any,
         phases: int = 1,
     ) -> None:
-        """Launch a matrix product, one a group, in the variant that fits its result's shape.
+        """Launch a matrix product for each group, in the variant that fits the result's shape.
 
-        A product of several phases has ``columns`` columns in each, and each has its own tiles.
+        ``columns`` is counted per phase; no tile spans two phases.
         """
         tile = self._tile(kernel, rows, columns * phases, groups)
-        if tile is None:
+        if isinstance(tile, Untiled):
             elements = rows * columns * phases * groups
             self._kernels.launch_each(f"{kernel}_naive", elements, *arguments)
         else:
             grid = (-(-columns // tile.columns) * phases, -(-rows // tile.rows), groups)
             self._kernels.launch(tile.kernel, grid, *arguments)
 
-    def _tile(self, product: str, rows: int, columns: int, groups: int) -> Tile | None:
+    def _tile(self, product: str, rows: int, columns: int, groups: int) -> Tile | Untiled:
         return self.tiles.choose(product, rows, columns, groups, self.variant, self.precision)

@@ -13,6 +13,7 @@ from gpucnn.backends.cuda.grids import (
     count_phases,
     count_splits,
 )
+from gpucnn.backends.cuda.tiles import Untiled
 
 
 class CudaConvolution(CudaArrays, Convolution):
@@ -64,9 +65,9 @@ class CudaConvolution(CudaArrays, Convolution):
         sizes = conv_sizes(batch, channels, outputs, groups, window)
         kernel, elements = "conv2d_backward_weight", outputs * columns
         tile = self._tile(kernel, rows, columns, groups)
-        if self.variant == "naive":
+        if tile is Untiled.NAIVE:
             self._kernels.launch_each(f"{kernel}_naive", elements, grad, input, *out, *sizes)
-        elif tile is None:
+        elif tile is Untiled.FEW_ROWS:
             self._kernels.launch(f"{kernel}_block", elements, grad, input, *out, *sizes)
         else:
             x, y = -(-columns // tile.columns), -(-rows // tile.rows)

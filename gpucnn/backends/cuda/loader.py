@@ -19,7 +19,6 @@ from gpucnn.backends.cuda.arguments import ArgumentChecker, Arguments
 from gpucnn.backends.cuda.sources import SCALARS, Signature, kernel_folder, signatures, source
 from gpucnn.errors import BackendError, ShapeError
 
-MAX_GRID = (2**31 - 1, 65535, 65535)
 CACHE_SIZE = 1024  # grids that a kernel remembers
 SLOW_COMPILE = 0.1  # seconds; what is in CuPy's cache loads in a few milliseconds
 
@@ -75,7 +74,10 @@ class Kernels:
         self.dtype = np.dtype(dtype)
         self.signatures = signatures(folder or kernel_folder())
         self.notify = notify
-        self.device = namespace.cuda.Device().id if hasattr(namespace, "cuda") else None
+        device = namespace.cuda.Device()
+        self.device: int | None = device.id
+        limits = device.attributes
+        self.max_grid: tuple[int, ...] = tuple(limits[f"MaxGridDim{axis}"] for axis in "XYZ")
         self._kernels: dict[str, _Kernel] = {}
 
     def launch(self, name: str, grid: int | tuple[int, ...], *arguments: Any) -> None:
@@ -114,17 +116,24 @@ class Kernels:
             self.namespace.ndarray,
             self.device,
         )
-        self._kernels[name] = _Kernel(signature, function, check)
+        self._kernels[name] = _Kernel(signature, function, check, self.max_grid)
         return self._kernels[name]
 
 
 class _Kernel:
     """A compiled kernel, launched with validated arguments over a validated grid."""
 
-    def __init__(self, signature: Signature, function: Any, check: ArgumentChecker) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        function: Any,
+        check: ArgumentChecker,
+        max_grid: tuple[int, ...],
+    ) -> None:
         self.signature = signature
         self.function = function
         self.check = check
+        self.max_grid = max_grid
         self.block = (signature.threads,)
         self.grids: set[tuple[int, ...]] = set()  # those that were launched
 
@@ -135,11 +144,11 @@ class _Kernel:
         self.function(grid, self.block, values)
 
     def _check_grid(self, grid: tuple[int, ...]) -> None:
-        for blocks, most in zip(grid, MAX_GRID, strict=False):
+        for blocks, most in zip(grid, self.max_grid, strict=False):
             if not 1 <= blocks <= most:
                 raise ShapeError(
                     f"{self.signature.name}: a grid of {grid} blocks is not between 1 and "
-                    f"{MAX_GRID}: use smaller batches or fewer groups"
+                    f"{self.max_grid}: use smaller batches or fewer groups"
                 )
         if len(self.grids) >= CACHE_SIZE:
             self.grids.clear()

@@ -1,4 +1,4 @@
-"""CuPy and what it needs: whether they work on this machine, and if not, which line mends it."""
+"""CuPy and its requirements: whether they work on this machine, and if not, what to install."""
 
 from __future__ import annotations
 
@@ -20,36 +20,41 @@ PROBE = 'extern "C" __global__ void probe(int* out) { *out = 42; }'
 
 
 def import_cupy() -> Any:
-    """Return the CuPy module, with a GPU behind it; BackendError says what is missing."""
+    """Return the CuPy module after running a kernel on the GPU.
+
+    Raises BackendError with what is missing and the command that installs it.
+    """
     wheels = installed_wheels()
     if len(wheels) > 1:
         names = " and ".join(wheels)
         raise BackendError(
-            f"{names} are both installed and break each other: "
+            f"{names} are both installed and conflict: "
             f"pip uninstall {' '.join(wheels)}, then {install_line()}"
         )
     _find_cache()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its warnings are about what is checked here
+            warnings.simplefilter("ignore")  # it warns about what is checked below
             cupy = importlib.import_module("cupy")
     except ImportError as error:
         if not wheels:
             raise BackendError(f"CuPy is not installed: {install_line()}") from None
-        raise BackendError(f"CuPy cannot be imported ({_line(error)}): {install_line()}") from error
+        raise BackendError(
+            f"CuPy cannot be imported ({_first_line(error)}): {install_line()}"
+        ) from error
     _check_driver(cupy)
     _check_compiler(cupy)
     return cupy
 
 
 def installed_wheels() -> list[str]:
-    """Return the names of all installed distributions that provide CuPy."""
+    """Return the names of the installed distributions that provide CuPy."""
     names = {str(found.metadata["Name"] or "").lower() for found in metadata.distributions()}
     return sorted(name for name in names if name == "cupy" or name.startswith("cupy-cuda"))
 
 
 def driver_version() -> int | None:
-    """Return the CUDA version that the driver supports, such as 12040 for 12.4; None: no driver."""
+    """Return the CUDA version that the driver supports, 12040 for 12.4; None without a driver."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(library)
@@ -60,14 +65,14 @@ def driver_version() -> int | None:
 
 
 def install_line() -> str:
-    """Return the line that installs the CuPy that fits this machine's driver."""
+    """Return the command that installs the CuPy for this machine's driver."""
     version = driver_version()
     extra = "cuda13" if version is not None and version >= 13000 else "cuda12"
     return f"pip install 'gpucnn[{extra}]'"
 
 
 def _find_cache() -> None:
-    """Let CuPy keep compiled kernels in a temporary folder where it cannot write to its own."""
+    """Set CuPy's cache to a temporary folder if its own is not writable."""
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -90,13 +95,13 @@ def _check_driver(cupy: Any) -> None:
                 f"the NVIDIA driver is too old for {' '.join(installed_wheels())}: update the "
                 f"driver, or {install_line()}"
             ) from None
-        raise BackendError(f"no usable GPU: {_line(error)}") from None
+        raise BackendError(f"no usable GPU: {_first_line(error)}") from None
     if count < 1:
         raise BackendError("no NVIDIA GPU was found")
 
 
 def _check_compiler(cupy: Any) -> None:
-    """Compile and run a tiny kernel: only that shows that NVRTC and the headers are there."""
+    """Compile and run a small kernel: nothing else shows that NVRTC and its headers work."""
     try:
         out = cupy.empty((1,), dtype="int32")
         module = cupy.RawModule(code=PROBE, options=("--std=c++17",))
@@ -105,12 +110,12 @@ def _check_compiler(cupy: Any) -> None:
     except Exception as error:
         kind = type(error).__name__
         missing = "NVRTC, CUDA's compiler, is missing" if "NotFound" in kind else "no kernel runs"
-        raise BackendError(f"{missing} ({_line(error)}): {install_line()}") from error
+        raise BackendError(f"{missing} ({_first_line(error)}): {install_line()}") from error
     if value != 42:
-        raise BackendError("a kernel that writes 42 wrote something else: the GPU or its driver")
+        raise BackendError(f"a kernel that writes 42 wrote {value}: check the GPU and its driver")
 
 
-def _line(error: BaseException) -> str:
-    """Return the first line of an error, shortened."""
+def _first_line(error: BaseException) -> str:
+    """Return an error's type and the first line of its message, at most 160 characters."""
     text = f"{type(error).__name__}: {error}".splitlines()[0]
     return text if len(text) <= 160 else text[:157] + "..."

@@ -1,14 +1,14 @@
-"""Which kernel computes a matrix product: the table of tiles.json, by the shape of its result.
+"""Tile sizes of matrix products: the tuning table tiles.json, by the shape of the result.
 
-``python -m bench tune`` measures on a GPU and fills the table. The choice follows from shapes
-alone, and never from the device at hand: it decides how some sums are divided, so the same shapes
-give the same bits on every device.
+``python -m bench tune`` measures on a GPU and writes the table. The choice depends on shapes only,
+not on the device: it determines how some sums are divided, so that the same shapes give the same
+bits on every device.
 
 The table has a list of entries for each product, such as ``{"rows": [33, null], "columns": [1,
-511], "tile": "64x64"}``: results of 33 rows or more and up to 511 columns are computed in tiles of
-64 by 64. Columns are those of all groups, and of all phases of a stride, together. A product with
-"_tf32" behind its name is chosen from first where the precision is TF32; its tile "ieee" stands for
-what the plain product has there. Entries cover every shape, and none twice.
+511], "tile": "64x64"}``: results with 33 rows or more and up to 511 columns are computed in tiles
+of 64 by 64. Columns are counted over all groups, and over all phases of a stride. At precision
+"tf32" the entries of the product with the suffix "_tf32" apply; its tile "ieee" refers to the entry
+of the product without the suffix. Entries cover every shape exactly once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from itertools import product as pairs
 from pathlib import Path
 from typing import Any
@@ -31,18 +32,20 @@ PRODUCTS = tuple(
     for direction in ("forward", "backward_input", "backward_weight")
 )
 IEEE = "ieee"
-FEW_ROWS = 4
-"""A group of several that has fewer rows, as in depthwise convolutions, would leave most of any
-tile empty: no entry is asked, and a thread or block computes each element."""
-MOST_KNOWN = 1024
+MIN_GROUP_ROWS = 4
+"""With fewer rows in each of several groups, as in depthwise convolutions, most of any tile would
+be empty."""
+CACHE_SIZE = 1024
+"""Shapes whose tiles are kept at most."""
 
 Variant = str | Mapping[str, str]
-"""A way to choose: "auto", "naive", "small", "large", or tiles by product ("auto" for others)."""
+"""How to choose: "auto", "naive", "small", "large", or a tile for each product ("auto" for products
+that are not in the mapping)."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A kernel, and how many rows and columns of the result a block of it computes."""
+    """A kernel, and the rows and columns of the result that one of its blocks computes."""
 
     kernel: str
     rows: int
@@ -50,20 +53,27 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """The tile as the table writes it."""
+        """The tile's name in the table."""
         return f"{self.rows}x{self.columns}"
+
+
+class Untiled(Enum):
+    """Why a product is computed without tiles, each element of the result by itself."""
+
+    NAIVE = "the variant is naive"
+    FEW_ROWS = "the groups have fewer than MIN_GROUP_ROWS rows"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Shapes, from the first to the last of each number, and the name of a tile for them."""
+    """Ranges of rows and columns, both ends included, and the name of the tile for them."""
 
     rows: tuple[int, float]
     columns: tuple[int, float]
     tile: str
 
     def covers(self, rows: int, columns: int) -> bool:
-        """Return whether the entry is for results of this shape."""
+        """Return whether the entry applies to results of this shape."""
         return (
             self.rows[0] <= rows <= self.rows[1] and self.columns[0] <= columns <= self.columns[1]
         )
@@ -80,31 +90,31 @@ def tiles_of(product: str, kernels: Collection[str]) -> list[Tile]:
 
 
 class Tiles:
-    """The table, read from plain data and checked against the kernels that there are.
+    """The tuning table, validated against the kernels.
 
-    SettingError says what is wrong: an unknown product, a tile that has no kernel, a range that is
-    none, shapes without an entry or with two.
+    Raises SettingError for an unknown or missing product, a tile without a kernel, an invalid
+    range, and shapes with no entry or several.
     """
 
     def __init__(self, table: Mapping[str, Any], kernels: Collection[str]) -> None:
         wanted = [product + kind for product in PRODUCTS for kind in ("", "_tf32")]
         if not isinstance(table, dict):
-            raise SettingError(f"tiles: the table must be an object, not {table!r}")
+            raise SettingError(f"tiles: the table must be an object; got {table!r}")
         for product in table:
             if product not in wanted:
-                raise unknown("product in the table of tiles", product, wanted)
+                raise unknown("product in the tuning table", product, wanted)
         self.tiles = {product: tiles_of(product, kernels) for product in wanted}
         self.entries: dict[str, list[Entry]] = {}
         for product in wanted:
             if product not in table:
                 raise SettingError(f"tiles: {product} is missing")
             if not isinstance(table[product], list):
-                raise SettingError(f"{product}: its entries must be a list, not {table[product]!r}")
+                raise SettingError(f"{product}: entries must be a list; got {table[product]!r}")
             names = [tile.name for tile in self.tiles[product]]
             names += [IEEE] if product.endswith("_tf32") else []
             self.entries[product] = [_entry(product, given, names) for given in table[product]]
             _check_cover(product, self.entries[product])
-        self._known: dict[tuple[str, str, int, int], Tile] = {}
+        self._cache: dict[tuple[str, str, int, int], Tile] = {}
 
     def choose(
         self,
@@ -114,27 +124,26 @@ class Tiles:
         groups: int = 1,
         variant: Variant = "auto",
         precision: str = IEEE,
-    ) -> Tile | None:
-        """Return the tile for a product of ``rows`` by ``columns``, once a group.
+    ) -> Tile | Untiled:
+        """Return the tile for a product of ``rows`` by ``columns`` in each group, or why none.
 
-        None, one thread or block an element, is for FEW_ROWS and the variant "naive". "small" and
-        "large" are the product's least and greatest tile.
+        "small" and "large" are the product's smallest and largest tile.
         """
         if variant != "auto":
             name = product if precision == IEEE else f"{product}_{precision}"
             chosen = variant if isinstance(variant, str) else variant.get(name, "auto")
             if chosen != "auto":
-                return None if chosen == "naive" else self._named(name, chosen)
-        if groups > 1 and rows < FEW_ROWS:
-            return None
+                return Untiled.NAIVE if chosen == "naive" else self._named(name, chosen)
+        if groups > 1 and rows < MIN_GROUP_ROWS:
+            return Untiled.FEW_ROWS
         key = (product, precision, rows, columns * groups)
-        tile = self._known.get(key)
+        tile = self._cache.get(key)
         if tile is None:
             name = product if precision == IEEE else f"{product}_{precision}"
             tile = self._covering(name, rows, columns * groups)
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = tile
+            if len(self._cache) >= CACHE_SIZE:
+                self._cache.clear()
+            self._cache[key] = tile
         return tile
 
     def _named(self, product: str, name: str) -> Tile:
@@ -155,7 +164,7 @@ class Tiles:
 
 
 def load(kernels: Collection[str], file: Path = FILE) -> Tiles:
-    """Return the table of a file; SettingError says what is wrong with it."""
+    """Return the table of a file; raise SettingError if it is invalid."""
     try:
         return Tiles(json.loads(file.read_text(encoding="utf-8")), kernels)
     except (ValueError, TypeError, RecursionError, OSError) as error:
@@ -163,7 +172,7 @@ def load(kernels: Collection[str], file: Path = FILE) -> Tiles:
 
 
 def dump(table: Mapping[str, list[dict[str, Any]]]) -> str:
-    """Return a table as the text of tiles.json, an entry a line."""
+    """Return a table as the text of tiles.json, with one entry per line."""
     products = []
     for product, entries in table.items():
         lines = ",\n    ".join(json.dumps(entry) for entry in entries)
@@ -173,11 +182,10 @@ def dump(table: Mapping[str, list[dict[str, Any]]]) -> str:
 
 def _entry(product: str, given: Mapping[str, Any], names: Collection[str]) -> Entry:
     if not isinstance(given, dict) or set(given) != {"rows", "columns", "tile"}:
-        raise SettingError(f"{product}: an entry has rows, columns and a tile: {given!r}")
+        raise SettingError(f"{product}: an entry has rows, columns and tile; got {given!r}")
     if given["tile"] not in names:
         raise SettingError(
-            f"{product}: there is no kernel for tile {given['tile']!r}; "
-            f"there are {', '.join(names)}"
+            f"{product}: no kernel has tile {given['tile']!r}; choose one of {', '.join(names)}"
         )
     rows, columns = (_range(product, name, given[name]) for name in ("rows", "columns"))
     return Entry(rows, columns, given["tile"])
@@ -190,13 +198,14 @@ def _range(product: str, name: str, given: Any) -> tuple[int, float]:
         first = 0
     if not 1 <= first <= last:
         raise SettingError(
-            f"{product}: {name} are [first, last] from 1 on, the last null for no end, not {given}"
+            f"{product}: {name} must be [first, last] with 1 <= first <= last, or last null for "
+            f"no limit; got {given}"
         )
     return first, last
 
 
 def _check_cover(product: str, entries: list[Entry]) -> None:
-    """Refuse a gap and an overlap: both show at the beginning of some range."""
+    """Raise SettingError for gaps and overlaps; each begins where some range begins or ends."""
     starts = [
         {1, *_boundaries(e.rows for e in entries)},
         {1, *_boundaries(e.columns for e in entries)},
@@ -209,7 +218,7 @@ def _check_cover(product: str, entries: list[Entry]) -> None:
 
 
 def _boundaries(ranges: Iterator[tuple[int, float]]) -> Iterator[int]:
-    """Go through where ranges begin, and where others must behind their ends."""
+    """Yield the first number of each range, and the number after its last."""
     for first, last in ranges:
         yield first
         if last < math.inf:

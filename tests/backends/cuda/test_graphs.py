@@ -265,7 +265,7 @@ def test_out_of_memory_at_a_capture_leaves_other_graphs_valid() -> None:
     pool.set_limit(size=pool.total_bytes() + 30_000)
     try:
         larger = device.capture(lambda: work(20_000), share_memory_with=replay)
-        with pytest.raises(BackendError, match=r"^out of memory: 0 MiB were asked for"):
+        with pytest.raises(BackendError, match=r"^out of memory: 0 MiB requested"):
             larger(3)
     finally:
         pool.set_limit(size=0)

@@ -39,6 +39,7 @@ from gpucnn.backends.cuda.lenet5 import LARGE_BATCH, LeNet5, LeNet5Sizes
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.sources import Parameter, kernel_folder, parse, signatures, source
 from gpucnn.backends.cuda.structs import Struct, find_structs
+from gpucnn.emulator.cuda import Device
 from gpucnn.errors import ArrayError, BackendError, SettingError, ShapeError
 
 HEADER = "typedef long long int64;\n#define NULLABLE\n"
@@ -53,10 +54,18 @@ scale(const real* __restrict__ x,  // (n)
 """
 
 
+def fake_cuda(device: int | None) -> SimpleNamespace:
+    """Return a ``cupy.cuda`` whose device has this number, and the limits of a GPU."""
+    return SimpleNamespace(
+        Device=lambda: SimpleNamespace(id=device, attributes=Device().attributes)
+    )
+
+
 class Recorder:
     """A namespace with CuPy's names whose kernels do nothing but remember their launches."""
 
     ndarray = np.ndarray
+    cuda = fake_cuda(device=None)  # None: NumPy's arrays are on no numbered device
 
     def __init__(self) -> None:
         self.compiled: list[tuple[str, tuple[str, ...]]] = []
@@ -528,7 +537,7 @@ def test_the_fields_of_cupy_arrays(
     changed: dict[str, Any], message: str, folder: Path, recorder: Recorder
 ) -> None:
     recorder.ndarray = CupyArray  # type: ignore[assignment]
-    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    recorder.cuda = fake_cuda(device=0)
     loaded = Kernels(recorder, "float32", folder)
     good, wrong = CupyArray(), CupyArray(**changed)
     for b in (None, good):
@@ -550,7 +559,7 @@ def test_arrays_of_cupy_itself(folder: Path, recorder: Recorder) -> None:
         return cupy.ndarray((2, 3), np.float32, memptr=cupy.cuda.MemoryPointer(memory, 0))
 
     recorder.ndarray = cupy.ndarray
-    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    recorder.cuda = fake_cuda(device=0)
     loaded = Kernels(recorder, "float32", folder)
     x = made()
     loaded.launch("scale", 1, x, x, None, 6, 1.5, 0)
@@ -577,7 +586,7 @@ class Elsewhere(np.ndarray):
 
 
 def test_arrays_of_another_device_are_refused(folder: Path, recorder: Recorder) -> None:
-    recorder.cuda = SimpleNamespace(Device=lambda: SimpleNamespace(id=0))  # type: ignore[attr-defined]
+    recorder.cuda = fake_cuda(device=0)
     loaded = Kernels(recorder, "float32", folder)
     here, there = array(6).view(Elsewhere), array(6).view(Elsewhere)
     loaded.launch("scale", 1, here, here, None, 6, 1.5, 0)
@@ -672,12 +681,6 @@ def test_planes_are_numbered_in_32_bits() -> None:
     assert window_sizes(conv_window((46340, 46340), (3, 3)))[8:] == (46340, 46340, 46338, 46338)
     with pytest.raises(ShapeError, match=r"^a plane of \(46341, 46341\) has more than"):
         window_sizes(conv_window((46341, 46341), (3, 3)))
-
-
-def test_grids_have_the_same_limits_in_the_emulator() -> None:
-    from gpucnn.emulator import limits
-
-    assert limits.MAX_GRID == loader.MAX_GRID
 
 
 # --- in the emulator ----------------------------------------------------------------------------

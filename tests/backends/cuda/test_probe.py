@@ -19,6 +19,7 @@ import pytest
 
 from gpucnn.backends import choose_backend, get_backend
 from gpucnn.backends.cuda import CudaBackend, probe
+from gpucnn.emulator.cuda import Device
 from gpucnn.errors import BackendError
 
 Machine = Callable[..., Any]
@@ -69,7 +70,7 @@ class Cupy(SimpleNamespace):
             arguments[0][...] = value
 
         super().__init__(
-            cuda=SimpleNamespace(runtime=runtime, Device=lambda: SimpleNamespace(id=0)),
+            cuda=SimpleNamespace(runtime=runtime, Device=Device),
             RawModule=lambda **_: SimpleNamespace(get_function=compile or (lambda name: run)),
             empty=allocate,
             zeros=allocate,
@@ -132,7 +133,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "two wheels": (
         {"cupy": Cupy(), "wheels": ("cupy-cuda13x", "cupy-cuda12x")},
-        "cupy-cuda12x and cupy-cuda13x are both installed and break each other: "
+        "cupy-cuda12x and cupy-cuda13x are both installed and conflict: "
         "pip uninstall cupy-cuda12x cupy-cuda13x, then",
         LINE_12,
     ),
@@ -175,7 +176,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a kernel that runs wrong": (
         {"cupy": Cupy(value=41)},
-        "a kernel that writes 42 wrote something else",
+        "a kernel that writes 42 wrote 41: check",
         "",
     ),
 }
@@ -271,11 +272,11 @@ def test_out_of_memory_says_what_was_asked_for_and_what_is_free() -> None:
         with pytest.raises(BackendError) as raised:
             allocate((1024, 1024, 500))
         assert str(raised.value) == (
-            "out of memory: 2,000 MiB were asked for, 300 MiB are free; "
+            "out of memory: 2,000 MiB requested, 300 MiB free; "
             "try half the batch size (--batch-size)"
         )
     full.asarray = fail(OutOfMemoryError())
-    with pytest.raises(BackendError, match=r"^out of memory: 8 MiB were asked for, 300 MiB"):
+    with pytest.raises(BackendError, match=r"^out of memory: 8 MiB requested, 300 MiB free"):
         backend.asarray(np.zeros((1024, 2048)))
 
 
@@ -286,7 +287,7 @@ def test_outputs_that_do_not_fit() -> None:
     x, w = backend.zeros((4, 3, 256, 256)), backend.zeros((8, 3, 1, 1))
     roomy.empty = fail(OutOfMemoryError())
     for run in (lambda: backend.relu(x), lambda: backend.conv2d(x, w)):
-        with pytest.raises(BackendError, match=r"^out of memory: \d+ MiB were asked for"):
+        with pytest.raises(BackendError, match=r"^out of memory: \d+ MiB requested"):
             run()
 
 

@@ -1,4 +1,4 @@
-"""The table of tiles: what it refuses, and what is chosen from it."""
+"""The tuning table of tiles: which tables are refused, and what is chosen from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tolerance import assert_close
 
 from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.sources import kernel_folder, signatures
-from gpucnn.backends.cuda.tiles import PRODUCTS, Tiles, dump, load
+from gpucnn.backends.cuda.tiles import PRODUCTS, Tile, Tiles, Untiled, dump, load
 from gpucnn.errors import SettingError
 from gpucnn.machine.doctor import examine
 
@@ -49,14 +49,14 @@ def test_every_shape_has_one_tile(table: Tiles) -> None:
             for rows in ends:
                 for columns in ends:
                     tile = table.choose(product, rows, columns, precision=precision)
-                    assert tile is not None
+                    assert isinstance(tile, Tile)
                     assert tile.kernel.startswith(product)
 
 
 def test_tiles_are_chosen_by_shape(table: Tiles) -> None:
-    def chosen(product: str, rows: int, columns: int, groups: int = 1, **how: Any) -> str | None:
+    def chosen(product: str, rows: int, columns: int, groups: int = 1, **how: Any) -> str | Untiled:
         tile = table.choose(product, rows, columns, groups, **how)
-        return tile and tile.kernel.removeprefix(product + "_")
+        return tile if isinstance(tile, Untiled) else tile.kernel.removeprefix(product + "_")
 
     assert chosen("conv2d_forward", 64, 32 * 56 * 56) == "64x128"
     assert chosen("conv2d_forward", 256, 32 * 14 * 14) == "64x64"  # as there would be few blocks
@@ -65,7 +65,8 @@ def test_tiles_are_chosen_by_shape(table: Tiles) -> None:
         "conv2d_forward", 64, 14 * 14 * 1024
     )
     assert chosen("conv2d_forward", 16, 10**6) == "16x128"  # a quarter full
-    assert chosen("conv2d_forward", 1, 10**6, 32) is None  # depthwise
+    assert chosen("conv2d_forward", 1, 10**6, 32) is Untiled.FEW_ROWS  # depthwise
+    assert chosen("conv2d_forward", 3, 10**6, 2) is Untiled.FEW_ROWS
     assert chosen("conv2d_forward", 1, 10**6) == "16x128"
     assert chosen("conv2d_forward", 4, 10**6, 32) == "16x128"
     assert chosen("conv2d_backward_weight", 64, 577) == "64x128"
@@ -75,11 +76,13 @@ def test_tiles_are_chosen_by_shape(table: Tiles) -> None:
 
 
 def test_a_variant_overrules_the_table(table: Tiles) -> None:
-    def chosen(variant: tiles.Variant, precision: str = "ieee") -> str | None:
-        tile = table.choose("conv2d_forward", 6, 50, 2, variant, precision)
-        return tile and tile.name
+    def chosen(variant: tiles.Variant, precision: str = "ieee", rows: int = 6) -> str | Untiled:
+        tile = table.choose("conv2d_forward", rows, 50, 2, variant, precision)
+        return tile if isinstance(tile, Untiled) else tile.name
 
-    assert chosen("naive") is None
+    assert chosen("naive") is chosen("naive", rows=1) is Untiled.NAIVE
+    assert chosen({"conv2d_forward": "naive"}) is Untiled.NAIVE
+    assert chosen("small", rows=1) == "16x128"
     assert [chosen(name) for name in ("small", "64x64", "large")] == ["16x128", "64x64", "64x128"]
     assert chosen({"conv2d_forward": "large"}) == "64x128"
     assert chosen({"linear_forward": "large"}) == "16x128"
@@ -91,6 +94,19 @@ def test_a_variant_overrules_the_table(table: Tiles) -> None:
         chosen("65x64")
 
 
+def test_many_shapes_do_not_change_the_choice(
+    kernels: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen tiles are cached, and the cache is limited."""
+    monkeypatch.setattr(tiles, "CACHE_SIZE", 3)
+    table = load(kernels)
+    shapes = [(16, 100), (64, 10**6), (16, 101), (16, 102), (64, 10**5)]
+    first = [table.choose("conv2d_forward", *shape) for shape in shapes]
+    assert len(table._cache) <= 3
+    assert [table.choose("conv2d_forward", *shape) for shape in shapes] == first
+    assert first[0] != first[1]
+
+
 def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
     return lambda table: table[product][index].update(values)
 
@@ -100,9 +116,9 @@ def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
     [
         (
             change("conv2d_forward", 0, tile="48x48"),
-            r"no kernel for tile '48x48'; there are 16x128",
+            r"^conv2d_forward: no kernel has tile '48x48'; choose one of 16x128",
         ),
-        (change("conv2d_forward", 0, tile="ieee"), "no kernel for tile 'ieee'"),
+        (change("conv2d_forward", 0, tile="ieee"), "no kernel has tile 'ieee'"),
         (change("linear_forward", 0, rows=[1, 31]), "^linear_forward: no entry for 32 rows and 1 "),
         (change("linear_forward", 0, rows=[2, 32]), "^linear_forward: no entry for 1 rows and 1 "),
         (change("linear_forward", 0, rows=[1, 33]), "2 entries for 33 rows and 1 columns"),
@@ -111,15 +127,21 @@ def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
             "no entry for 33 rows and 1000000001",
         ),
         (change("conv2d_forward", 2, columns=[2049, 16383]), "no entry for 33 rows and 2048 col"),
-        (change("conv2d_forward", 0, rows=[1, 32.0]), r"rows are \[first, last\] from 1 on.*32\.0"),
-        (change("conv2d_forward", 0, rows=[0, 32]), r"not \[0, 32\]"),
-        (change("conv2d_forward", 0, rows=[9, 8]), r"not \[9, 8\]"),
-        (change("conv2d_forward", 0, rows=5), "not 5"),
-        (change("conv2d_forward", 0, k=5), "an entry has rows, columns and a tile: .*'k'"),
+        (
+            change("conv2d_forward", 0, rows=[1, 32.0]),
+            r"rows must be \[first, last\] .*32\.0",
+        ),
+        (change("conv2d_forward", 0, rows=[0, 32]), r"got \[0, 32\]"),
+        (change("conv2d_forward", 0, rows=[9, 8]), r"got \[9, 8\]"),
+        (change("conv2d_forward", 0, rows=5), "got 5"),
+        (change("conv2d_forward", 0, k=5), "an entry has rows, columns and tile; got .*'k'"),
         (lambda table: table.pop("linear_forward"), "^tiles: linear_forward is missing$"),
-        (lambda table: table.update(conv3d=[]), "^unknown product in the table of tiles 'conv3d'"),
-        (lambda table: table["linear_forward"].append(3), "^linear_forward: an entry has .*: 3"),
-        (lambda table: table.update(linear_forward=7), "^linear_forward: its entries .* not 7"),
+        (lambda table: table.update(conv3d=[]), "^unknown product in the tuning table 'conv3d'"),
+        (
+            lambda table: table["linear_forward"].append(3),
+            "^linear_forward: an entry .*; got 3",
+        ),
+        (lambda table: table.update(linear_forward=7), "^linear_forward: entries must .* got 7"),
         (lambda table: table["linear_forward"].clear(), "no entry for 1 rows and 1 columns"),
     ],
 )
@@ -186,6 +208,20 @@ def test_large_tiles_are_free_of_faults(name: str, variant: str, order: str) -> 
     for actual, wanted in ((results, reference(case).results), (grads, reference(case).grads)):
         for result, value in actual.items():
             assert_close(value, wanted[result], length=case.length, what=result)
+
+
+def test_kernels_without_tiles(launched: list[str]) -> None:
+    """A block for each element of a weight's gradient in depthwise convolutions, unless naive."""
+    backend: Any = backend_or_skip("emulated")
+    x, weight = backend.asarray(np.ones((2, 3, 4, 4))), backend.asarray(np.ones((3, 1, 3, 3)))
+    grad = backend.asarray(np.ones((2, 3, 2, 2)))
+    found = []
+    for variant in ("auto", {"conv2d_backward_weight": "naive"}, "naive"):
+        launched.clear()
+        backend.variant = variant
+        backend.conv2d_backward(grad, x, weight, groups=3, input_grad=False)
+        found.append(launched[0].removeprefix("conv2d_backward_weight_"))
+    assert found == ["block", "naive", "naive"]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
