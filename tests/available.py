@@ -1,4 +1,4 @@
-"""The backends that tests can run on here."""
+"""The backends that tests can use on this machine."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from gpucnn.errors import BackendError
 GPU_REQUIRED = os.environ.get("GPUCNN_REQUIRE_GPU") == "1"
 
 BACKENDS = ["numpy", "emulated", "cuda"]
-# Where there can be no GPU, one test says so (test_consistency.py) and not each of thousands.
+# Without a GPU, one test is skipped (test_consistency.py), not thousands.
 if driver_version() is None and not GPU_REQUIRED:
     BACKENDS.remove("cuda")
+
+
+DTYPES = {
+    "numpy": ("float32", "float64"),
+    "emulated": ("float32",),
+    "cuda": ("float32", "float64"),
+}
+"""The dtypes in which a backend computes the table of cases outside the emulator's check mode."""
 
 
 def backend_or_skip(name: str, dtype: str = "float32") -> Backend:

@@ -1,4 +1,4 @@
-"""The backends that tests run on: a test takes ``backend`` (both dtypes) or ``backend64``."""
+"""Fixtures for the available backends: ``backend`` (both dtypes), ``backend32``, ``backend64``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def backend_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session", params=["float32", "float64"])
 def backend(request: pytest.FixtureRequest, backend_name: str) -> Backend:
     return get_backend(backend_name, request.param)
+
+
+@pytest.fixture(scope="session")
+def backend32(backend_name: str) -> Backend:
+    return get_backend(backend_name, "float32")
 
 
 @pytest.fixture(scope="session")

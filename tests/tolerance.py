@@ -1,18 +1,18 @@
-"""How far a result may be from its reference: one rule (gpucnn/check.py), which no test overrides.
+"""The tolerance of a result: one rule (gpucnn/machine/check.py), which no test overrides.
 
-A result of ``length`` added terms may differ from the reference by ``atol + rtol * |reference|``,
-where rtol = UNIT[dtype] * sqrt(length) and atol = rtol times the greatest magnitude in the
-reference (terms cancel, so the small elements of an array carry the rounding of its large terms).
-Rounding errors of a sum in any order are like steps of a random walk, hence the square root. Below
-the smallest normal number, which is added to atol, a result may be zero.
+A result of ``length`` added terms may differ from the reference by ``atol + rtol * |reference|``.
+Here rtol = UNIT[dtype] * sqrt(length), and atol = rtol times the largest magnitude in the reference
+(terms cancel, so small elements have the rounding errors of large terms). Rounding errors of a sum
+accumulate like the steps of a random walk, hence the square root. The smallest normal number is
+added to atol, so that subnormal results may be zero.
 
-The unit is eight roundings of half an eps: an operation of a few roundings (an exponential good to
-two units, a quotient, a rounded input of a backward) stays within it, and anything that mistakes
-one precision for the other is off by millions of them. For float64 the references round as much as
-what they judge. NumPy's worst result in the table of cases uses a sixth of what is allowed.
+The unit is eight roundings of half an eps. An operation of a few roundings (an exponential accurate
+to two units, a quotient, a rounded argument of a backward) is within it, while single instead of
+double precision exceeds it by a factor of millions. In float64 the references have as much rounding
+error as the results. The largest error of NumPy in the table of cases is a sixth of the tolerance.
 
-Products of operands rounded to TF32 have a row of their own: each of the two is off by 2**-11 at
-most, and the unit is twice that of both. It is 8192 times float32's.
+Products of operands rounded to TF32 have their own unit: each operand has an error of 2**-11 at
+most, and the unit is twice the error of both. It is 8192 times that of float32.
 """
 
 from __future__ import annotations
@@ -33,17 +33,30 @@ def assert_close(
     what: str = "result",
     precision: str = "ieee",
 ) -> None:
-    """Fail unless ``actual`` has the reference's shape, NaNs, infinities and, nearly, numbers.
+    """Fail, with a message of one line, unless ``actual`` is within the tolerance.
 
-    The type is that of ``actual``, and ``precision`` that of a product's operands. Integers must be
-    equal.
+    Shapes, NaN and infinities must be equal, and so must integers. The dtype of the tolerance is
+    that of ``actual``; ``precision`` is that of a product's operands.
     """
+    __tracebackhide__ = True
     reference = np.asarray(reference)
-    assert actual.shape == reference.shape, f"{what}: shape {actual.shape}, not {reference.shape}"
-    if actual.dtype.kind != "f":
-        np.testing.assert_array_equal(actual, reference, err_msg=what)
+    assert actual.shape == reference.shape, (
+        f"{what} has shape {actual.shape}, expected {reference.shape}"
+    )
+    rtol, atol = 0.0, 0.0
+    if actual.dtype.kind == "f":
+        rtol, atol = tolerance(actual.dtype, reference, length, precision)
+    found = actual.astype(np.float64) if actual.dtype.kind == "f" else actual
+    equal = (found == reference) | ((found != found) & (reference != reference))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        error = np.abs(found - reference * 1.0) / (atol + rtol * np.abs(reference))
+    error = np.where(equal, 0.0, np.where(np.isnan(error), np.inf, error))
+    if (error <= 1).all():
         return
-    rtol, atol = tolerance(actual.dtype, reference, length, precision)
-    np.testing.assert_allclose(
-        actual.astype(np.float64), reference, rtol=rtol, atol=atol, err_msg=what, strict=True
+    index = tuple(map(int, np.unravel_index(np.argmax(error), error.shape)))
+    where = list(index) if index else ""
+    raise AssertionError(
+        f"{what}{where} is {actual[index]}, expected {reference[index]}: "
+        f"{error[index]:.3g} times the tolerance; {np.count_nonzero(error > 1)} of {error.size} "
+        "elements are outside it"
     )

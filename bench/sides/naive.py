@@ -1,4 +1,4 @@
-"""Every operation as plain loops: the references of the tests (tests/naive.py)."""
+"""Every operation as plain loops: the references of the tests (tests/naive)."""
 
 from __future__ import annotations
 

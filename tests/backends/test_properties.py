@@ -1,7 +1,7 @@
-"""What holds for any shapes, strides, paddings, dilations and groups.
+"""Properties for any shape, stride, padding, dilation and number of groups.
 
-Where an operation is linear its arrays hold small whole numbers, whose sums and products floating
-point computes exactly: what must be equal is compared as it is, with no tolerance.
+The arrays of linear operations are small integers, whose sums and products are exact in float32, so
+that results are compared without a tolerance.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
-from rows import normal
 from tolerance import assert_close
+from values import normal
 
 from gpucnn import arithmetic
 from gpucnn.backends import Backend
@@ -29,11 +29,17 @@ Pair = tuple[int, int]
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.fixture(scope="session")
+def backend(backend32: Backend) -> Backend:
+    """One dtype: small integers are exact in both."""
+    return backend32
+
+
 def pairs(least: int, most: int) -> st.SearchStrategy[Pair]:
     return st.tuples(st.integers(least, most), st.integers(least, most))
 
 
-def whole(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+def integers(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return rng.integers(-4, 5, shape).astype(np.float32)
 
 
@@ -45,7 +51,7 @@ def near(
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution that fits its input, with the seed of its arrays."""
+    """A valid convolution, with the seed of its arrays."""
 
     input: tuple[int, ...]
     weight: tuple[int, ...]
@@ -54,7 +60,7 @@ class Convolution:
 
     @property
     def axes(self) -> list[tuple[int, ...]]:
-        """For each axis (input size, kernel, stride, padding, dilation)."""
+        """(input size, kernel, stride, padding, dilation) for each axis."""
         names = ("stride", "padding", "dilation")
         rest = [self.options[name] for name in names]
         return list(zip(self.input[2:], self.weight[2:], *rest, strict=True))
@@ -65,13 +71,13 @@ class Convolution:
         return (self.input[0], self.weight[0], *plane)
 
     @property
-    def left_over(self) -> tuple[int, ...]:
-        """The pixels at the far edge that no window reaches, along each axis."""
+    def unused(self) -> tuple[int, ...]:
+        """The number of pixels after the last window, for each axis."""
         return tuple((i + 2 * p - d * (k - 1) - 1) % s for i, k, s, p, d in self.axes)
 
     def arrays(self, backend: Backend, *shapes: tuple[int, ...]) -> list[Any]:
         rng = np.random.default_rng(self.seed)
-        return [backend.asarray(whole(rng, *shape)) for shape in shapes]
+        return [backend.asarray(integers(rng, *shape)) for shape in shapes]
 
 
 @st.composite
@@ -144,9 +150,9 @@ def test_the_gradients_of_conv2d_are_its_adjoints(case: Convolution, backend: Ba
 @settings(max_examples=60)
 @given(case=convolutions())
 def test_conv_transpose2d_is_the_adjoint_of_conv2d(case: Convolution, backend: Backend) -> None:
-    """With the pixels left over as output padding it gives the shape and the adjoint back."""
+    """With the unused pixels as output padding, it has the shape and is the adjoint."""
     x, weight, grad = case.arrays(backend, case.input, case.weight, case.output)
-    back = backend.conv_transpose2d(grad, weight, output_padding=case.left_over, **case.options)
+    back = backend.conv_transpose2d(grad, weight, output_padding=case.unused, **case.options)
     assert back.shape == case.input
     output = backend.conv2d(x, weight, **case.options)
     assert inner(backend, output, grad) == inner(backend, x, back)
@@ -160,7 +166,7 @@ def test_the_gradients_of_conv_transpose2d_are_its_adjoints(
     case: Convolution, backend: Backend
 ) -> None:
     x, weight, grad = case.arrays(backend, case.output, case.weight, case.input)
-    options = {**case.options, "output_padding": case.left_over}
+    options = {**case.options, "output_padding": case.unused}
     output = backend.conv_transpose2d(x, weight, **options)
     input_grad, weight_grad, bias_grad = backend.conv_transpose2d_backward(
         grad, x, weight, **options
@@ -176,7 +182,7 @@ def test_conv2d_of_groups_is_the_convolutions_of_its_groups(
     case: Convolution, backend: Backend
 ) -> None:
     input, weight = case.arrays(backend, case.input, case.weight)
-    whole_output = backend.to_numpy(backend.conv2d(input, weight, **case.options))
+    output = backend.to_numpy(backend.conv2d(input, weight, **case.options))
     options = {**case.options, "groups": 1}
     parts = [
         backend.to_numpy(backend.conv2d(backend.asarray(x), backend.asarray(w), **options))
@@ -186,7 +192,7 @@ def test_conv2d_of_groups_is_the_convolutions_of_its_groups(
             strict=True,
         )
     ]
-    assert_array_equal(whole_output, np.concatenate(parts, 1))
+    assert_array_equal(output, np.concatenate(parts, 1))
 
 
 # --- pooling ------------------------------------------------------------------------------------
@@ -194,10 +200,10 @@ def test_conv2d_of_groups_is_the_convolutions_of_its_groups(
 
 @st.composite
 def poolings(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any], NDArray[np.float32]]:
-    """An input's shape, options that every pooling but Lp takes, and whole numbers.
+    """Return an input shape, options of all poolings except Lp, and an array of small integers.
 
-    Where sums of such numbers cancel they cancel to zero, so that what is left is never the
-    rounding of larger terms, which a tolerance relative to the result would not allow.
+    Sums of integers that cancel are zero, and not rounding errors of larger terms, which a
+    tolerance relative to the result would not allow.
     """
     kernel, stride = draw(pairs(1, 4)), draw(st.none() | pairs(1, 4))
     padding = (draw(st.integers(0, kernel[0] // 2)), draw(st.integers(0, kernel[1] // 2)))
@@ -211,7 +217,7 @@ def poolings(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any], NDArray[
         "padding": padding,
         "ceil_mode": draw(st.booleans()),
     }
-    return shape, options, whole(np.random.default_rng(draw(seeds)), *shape)
+    return shape, options, integers(np.random.default_rng(draw(seeds)), *shape)
 
 
 @settings(max_examples=60)
@@ -220,13 +226,13 @@ def test_sums_of_windows_are_the_naive_loops(
     case: Any, count_include_pad: bool, divisor: int | None, backend: Backend
 ) -> None:
     shape, options, x = case
-    input, taps = backend.asarray(x), math.prod(options["kernel_size"])
+    input, length = backend.asarray(x), math.prod(options["kernel_size"])
     average = {**options, "count_include_pad": count_include_pad, "divisor_override": divisor}
-    near(backend, backend.avg_pool2d(input, **average), naive.avg_pool2d(x, **average), taps)
-    near(backend, backend.sum_pool2d(input, **options), naive.sum_pool2d(x, **options), taps)
+    near(backend, backend.avg_pool2d(input, **average), naive.avg_pool2d(x, **average), length)
+    near(backend, backend.sum_pool2d(input, **options), naive.sum_pool2d(x, **options), length)
     grad = 1 + np.abs(naive.avg_pool2d(x, **average)).astype(np.float32)
     grads = backend.avg_pool2d_backward(backend.asarray(grad), shape, **average)
-    near(backend, grads, naive.avg_pool2d_backward(grad, shape, **average), taps)
+    near(backend, grads, naive.avg_pool2d_backward(grad, shape, **average), length)
 
 
 @settings(max_examples=60)
@@ -266,8 +272,8 @@ def test_indices_of_max_pool2d_point_to_its_output(case: Any, backend: Backend) 
     shape, options, x = case
     output, indices = backend.max_pool2d(backend.asarray(x), **options, return_indices=True)
     flat = x.reshape(*shape[:2], -1)
-    places = backend.to_numpy(indices).reshape(*shape[:2], -1)
-    pointed = np.take_along_axis(flat, places, 2).reshape(output.shape)
+    positions = backend.to_numpy(indices).reshape(*shape[:2], -1)
+    pointed = np.take_along_axis(flat, positions, 2).reshape(output.shape)
     assert_array_equal(pointed, backend.to_numpy(output))
 
 
@@ -276,7 +282,7 @@ def test_indices_of_max_pool2d_point_to_its_output(case: Any, backend: Backend) 
 def test_max_pool2d_of_a_shifted_input_is_shifted(
     size: Pair, kernel: Pair, shift: Pair, seed: int, backend: Backend
 ) -> None:
-    x = whole(np.random.default_rng(seed), 2, 2, *size)
+    x = integers(np.random.default_rng(seed), 2, 2, *size)
     window = (..., slice(shift[0], None), slice(shift[1], None))
     moved = backend.asarray(np.ascontiguousarray(x[window]))
     if any(k > n - by for k, n, by in zip(kernel, size, shift, strict=True)):
@@ -287,13 +293,13 @@ def test_max_pool2d_of_a_shifted_input_is_shifted(
 
 @settings(max_examples=40)
 @given(case=poolings())
-def test_sum_pool2d_is_avg_pool2d_times_the_taps(case: Any, backend: Backend) -> None:
-    """Of complete windows, with padding counted."""
+def test_sum_pool2d_is_avg_pool2d_times_the_kernel_elements(case: Any, backend: Backend) -> None:
+    """For complete windows, with padding included."""
     _, options, x = case
     options, input = {**options, "ceil_mode": False}, backend.asarray(x)
-    taps = math.prod(options["kernel_size"])
+    length = math.prod(options["kernel_size"])
     mean = backend.to_numpy(backend.avg_pool2d(input, **options)).astype(np.float64)
-    near(backend, backend.sum_pool2d(input, **options), mean * taps, taps)
+    near(backend, backend.sum_pool2d(input, **options), mean * length, length)
 
 
 @settings(max_examples=60)
@@ -322,7 +328,7 @@ def test_shapes_of_poolings_are_those_of_arithmetic(case: Any, backend: Backend)
     seed=seeds,
 )
 def test_softmax(shape: Pair, size: float, constant: int, seed: int, backend: Backend) -> None:
-    """Rows are probabilities, in the scores' order, and a constant changes nothing."""
+    """Rows are probabilities in the order of the scores; adding a constant changes nothing."""
     # Multiples of 1/1024, so that adding the constant is exact.
     scores = np.round(size * normal(np.random.default_rng(seed), *shape) * 1024) / 1024
     scores = scores.astype(np.float32)
@@ -343,7 +349,7 @@ def test_softmax(shape: Pair, size: float, constant: int, seed: int, backend: Ba
     seed=seeds,
 )
 def test_cross_entropy(shape: Pair, size: float, seed: int, backend: Backend) -> None:
-    """No loss is below zero, and the gradient pushes only the right class up."""
+    """Losses are not negative; the gradient is negative only for the target class."""
     rng = np.random.default_rng(seed)
     scores = np.float32(size) * normal(rng, *shape)
     target = rng.integers(0, shape[1], shape[0])

@@ -18,12 +18,12 @@ from rows import (
     backward,
     backward_arguments,
     forward,
-    normal,
     to_backend,
     to_numpy,
     widened,
 )
 from tolerance import assert_close
+from values import normal
 
 from gpucnn.backends import Backend
 from gpucnn.config import describe

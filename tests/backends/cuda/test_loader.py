@@ -23,12 +23,12 @@ from rows import (
     backward,
     backward_arguments,
     forward,
-    normal,
     saved_arguments,
     to_backend,
     to_numpy,
 )
 from tolerance import assert_close
+from values import normal
 
 from gpucnn.backends import get_backend
 from gpucnn.backends.contract import StepArrays
@@ -797,13 +797,13 @@ def test_the_relu_of_a_product_is_that_of_its_own(case: Case, variant: str, emul
 @pytest.mark.parametrize(
     "name",
     [
-        "conv2d-everything at once",
-        "conv2d-more outputs than a block has threads",
-        "conv2d-channels past a tile",
-        "max_pool2d-overlap",
+        "conv2d-all options",
+        "conv2d-more outputs than threads in a block",
+        "conv2d-more channels than a tile",
+        "max_pool2d-overlapping windows",
         "cross_entropy-257 samples",
-        "mse_loss-70,000",
-        "linear-past a tile",
+        "mse_loss-70,000 elements",
+        "linear-more features than a tile",
     ],
 )
 def test_the_order_of_threads_changes_no_bit(name: str, order: str, emulator: Any) -> None:

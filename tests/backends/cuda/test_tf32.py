@@ -51,7 +51,7 @@ def test_rows_of_the_table(case: Case, variant: str, name: str) -> None:
 
 @pytest.mark.parametrize("order", ["reverse", "random"])
 @pytest.mark.parametrize(
-    "case", [c for c in ROWS if c.name in ("everything at once", "past a tile")], ids=str
+    "case", [c for c in ROWS if c.name in ("all options", "more features than a tile")], ids=str
 )
 def test_kernels_are_free_of_faults(case: Case, order: str) -> None:
     from gpucnn import emulator

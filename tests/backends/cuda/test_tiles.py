@@ -193,7 +193,7 @@ def test_variants(case: Case, variant: str, name: str) -> None:
 @pytest.mark.parametrize("variant", ["middle", "large"])
 @pytest.mark.parametrize(
     "name",
-    ["conv2d-everything at once", "conv2d-channels past a tile", "conv_transpose2d-stride 2"],
+    ["conv2d-all options", "conv2d-more channels than a tile", "conv_transpose2d-stride 2"],
 )
 def test_large_tiles_are_free_of_faults(name: str, variant: str, order: str) -> None:
     """Which the table does not choose for shapes that are small enough to be checked."""

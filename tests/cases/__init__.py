@@ -1,0 +1,20 @@
+"""The table of cases. A case supplies the forward, backward and gradient tests of an operation.
+
+To cover a new operation, write its loops in naive/ and add a case to its family here. The tests
+find it, and take the arguments of its backward from the contract's signature.
+"""
+
+from rows import Case
+
+from cases.activations import ACTIVATIONS
+from cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from cases.linear import LINEAR
+from cases.losses import LOSSES
+from cases.pooling import POOLINGS
+from cases.training import TRAINING
+
+__all__ = ["CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
+
+CASES: list[Case] = [
+    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *LINEAR, *LOSSES, *TRAINING,
+]  # fmt: skip

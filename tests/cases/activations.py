@@ -1,0 +1,65 @@
+"""Cases: activations, softmax and dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Case
+from values import (
+    AROUND_BLOCKS,
+    Shape,
+    Values,
+    infinities,
+    normal,
+    off_zero,
+    positive,
+    times,
+    with_nan,
+)
+
+
+def pointwise(
+    op: str, name: str, shape: Shape, values: Values = off_zero, smooth: bool = True, **options: Any
+) -> Case:
+    length = shape[options.get("dim", 1)] if op == "softmax" else 1
+    return Case(op, name, lambda rng: {"input": values(rng, *shape)}, options, length, smooth)
+
+
+def dropout(name: str, shape: Shape) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        mask = (rng.uniform(size=shape) < 0.75).astype(np.float32) / np.float32(0.75)
+        return {"input": normal(rng, *shape), "mask": mask}
+
+    return Case("dropout", name, make)
+
+
+ELEMENTWISE = ("relu", "sigmoid", "tanh")
+ACTIVATIONS = [
+    *(pointwise(op, f"{size} elements", (size,)) for op in ELEMENTWISE for size in AROUND_BLOCKS),
+    *(pointwise(op, "feature map", (2, 3, 5, 4)) for op in ELEMENTWISE),
+    *(pointwise(op, "70,000 elements", (7, 10000)) for op in ELEMENTWISE),
+    *(pointwise(op, "infinities", (60,), infinities, False) for op in ELEMENTWISE),
+    *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
+    pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
+    pointwise("sigmoid", "saturated", (3, 9), times(500), smooth=False),
+    pointwise("tanh", "saturated", (3, 9), times(500), smooth=False),
+    pointwise("tanh", "near zero", (3, 9), times(1e-4)),
+    pointwise("softmax", "10 classes", (5, 10), normal),
+    pointwise("softmax", "batch 1", (1, 7), normal),
+    pointwise("softmax", "1 class", (3, 1), normal, smooth=False),
+    pointwise("softmax", "257 rows", (257, 3), normal),
+    pointwise("softmax", "513 classes", (1, 513), normal),
+    pointwise("softmax", "large scores", (4, 6), times(900), smooth=False),
+    pointwise("softmax", "channels", (2, 3, 4, 5), normal),
+    pointwise("softmax", "70 channels", (2, 70, 3), normal),
+    pointwise("softmax", "dim 0", (4, 3), normal, dim=0),
+    pointwise("softmax", "dim -1", (2, 3, 4, 5), normal, dim=-1),
+    pointwise("softmax", "dim -2, 65 elements", (2, 65, 4), normal, dim=-2),
+    pointwise("softmax", "one axis", (6,), normal, dim=0),
+    dropout("matrix", (5, 7)),
+    dropout("feature map", (2, 3, 4, 5)),
+    *(dropout(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
+    dropout("70,000 elements", (7, 10000)),
+]

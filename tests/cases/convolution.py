@@ -1,0 +1,98 @@
+"""Cases: convolution and transposed convolution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Case
+from values import Shape, normal
+
+
+def conv(name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        return arrays | ({"bias": normal(rng, weight[0])} if bias else {})
+
+    # An upper bound of the number of outputs that the weight gradient sums over.
+    pixels = shape[0] * math.prod(size + 4 for size in shape[2:])
+    return Case("conv2d", name, make, options, max(math.prod(weight), pixels))
+
+
+def transposed(
+    name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any
+) -> Case:
+    groups = options.get("groups", 1)
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        return arrays | ({"bias": normal(rng, weight[1] * groups)} if bias else {})
+
+    pixels = shape[0] * math.prod(shape[2:])
+    return Case("conv_transpose2d", name, make, options, max(math.prod(weight), pixels))
+
+
+CONVOLUTIONS = [
+    conv("1x1 kernel", (2, 3, 5, 4), (4, 3, 1, 1)),
+    conv("fused ReLU", (2, 3, 5, 4), (4, 3, 2, 3), relu=True),
+    conv("fused ReLU, no bias", (2, 3, 5, 4), (4, 3, 2, 3), bias=False, relu=True),
+    conv("batch 1", (1, 2, 6, 7), (3, 2, 3, 3)),
+    conv("no bias", (2, 2, 5, 5), (3, 2, 3, 3), bias=False),
+    conv("odd sizes, not square", (3, 2, 7, 5), (3, 2, 3, 2)),
+    conv("stride 2", (2, 2, 7, 8), (3, 2, 3, 3), stride=2),
+    conv("stride (2, 3), unused pixels", (2, 2, 8, 9), (2, 2, 3, 2), stride=(2, 3)),
+    conv("stride (3, 1) larger than the kernel", (1, 2, 9, 4), (2, 2, 2, 2), stride=(3, 1)),
+    conv("padding 1", (2, 2, 4, 5), (3, 2, 3, 3), padding=1),
+    conv("padding (2, 1), stride 2", (2, 2, 4, 5), (2, 2, 3, 3), padding=(2, 1), stride=2),
+    conv("padding larger than the kernel", (1, 1, 3, 2), (2, 1, 2, 2), padding=3),
+    conv("padding valid", (1, 2, 5, 6), (2, 2, 3, 2), padding="valid"),
+    conv("padding same", (1, 2, 5, 6), (2, 2, 3, 5), padding="same"),
+    conv("padding same, even kernel", (2, 2, 5, 6), (2, 2, 4, 2), padding="same"),
+    conv("padding same, dilation", (1, 1, 6, 7), (2, 1, 2, 4), padding="same", dilation=(3, 1)),
+    conv("dilation 2", (2, 2, 7, 8), (2, 2, 3, 3), dilation=2),
+    conv("dilation (1, 3)", (1, 2, 5, 9), (2, 2, 2, 3), dilation=(1, 3)),
+    conv("groups 2", (2, 4, 5, 4), (6, 2, 3, 3), groups=2),
+    conv("depthwise", (2, 3, 5, 5), (3, 1, 3, 3), groups=3, padding=1),
+    conv("depthwise, two outputs per channel", (1, 3, 4, 5), (6, 1, 2, 3), groups=3),
+    conv("kernel as large as the input", (2, 3, 4, 5), (5, 3, 4, 5)),
+    conv("1x1 input", (1, 1, 1, 1), (1, 1, 1, 1)),
+    conv("input of one row", (2, 3, 1, 9), (2, 3, 1, 4), stride=(1, 2)),
+    conv(
+        "all options", (2, 4, 9, 8), (6, 2, 3, 2),
+        stride=(2, 3), padding=(2, 1), dilation=(1, 3), groups=2,
+    ),
+    conv("LeNet-5 conv2, smaller", (1, 6, 8, 8), (16, 6, 5, 5)),
+    conv("more channels than a tile", (1, 33, 3, 4), (17, 33, 3, 3), padding=1),
+    conv("batch 33", (33, 1, 4, 4), (2, 1, 3, 3)),
+    conv("255 output positions", (1, 1, 1, 257), (1, 1, 1, 3)),
+    conv("257 output positions", (1, 1, 259, 1), (1, 1, 3, 1)),
+    conv("more outputs than threads in a block", (2, 1, 18, 31), (1, 1, 3, 2)),
+]  # fmt: skip
+
+TRANSPOSED_CONVOLUTIONS = [
+    transposed("1x1 kernel", (2, 3, 4, 5), (3, 2, 1, 1)),
+    transposed("batch 1, no bias", (1, 2, 4, 3), (2, 3, 3, 2), bias=False),
+    transposed("stride 2", (2, 2, 3, 4), (2, 3, 3, 3), stride=2),
+    transposed("stride (2, 3)", (2, 2, 3, 2), (2, 2, 2, 3), stride=(2, 3)),
+    transposed("stride larger than the kernel", (1, 2, 3, 2), (2, 2, 1, 2), stride=3),
+    transposed("padding 1", (2, 2, 4, 5), (2, 3, 3, 3), padding=1),
+    transposed("padding (0, 2)", (1, 2, 3, 4), (2, 2, 2, 4), padding=(0, 2)),
+    transposed("output_padding 1", (2, 2, 3, 4), (2, 2, 3, 3), stride=2, output_padding=1),
+    transposed(
+        "output_padding (0, 2)", (1, 2, 3, 3), (2, 2, 2, 3),
+        stride=(1, 3), padding=1, output_padding=(0, 2),
+    ),
+    transposed("output_padding (1, 1)", (1, 1, 3, 4), (1, 2, 2, 2), dilation=2, output_padding=1),
+    transposed("dilation (2, 1)", (2, 2, 3, 4), (2, 2, 3, 2), dilation=(2, 1)),
+    transposed("groups 2", (2, 4, 3, 3), (4, 3, 2, 2), groups=2),
+    transposed("depthwise, stride 2", (1, 3, 3, 4), (3, 2, 3, 3), groups=3, stride=2),
+    transposed("1x1 input", (1, 1, 1, 1), (1, 1, 1, 1)),
+    transposed(
+        "all options", (2, 4, 3, 4), (4, 3, 3, 2),
+        stride=(2, 3), padding=(1, 2), output_padding=(1, 2), dilation=(2, 3), groups=2,
+    ),
+    transposed("more outputs than threads in a block", (2, 1, 9, 16), (1, 1, 3, 3), stride=2),
+    transposed("more channels than a tile", (1, 33, 2, 3), (33, 17, 2, 2)),
+]  # fmt: skip

@@ -1,0 +1,37 @@
+"""Cases: linear layers and flattening."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Case
+from values import Shape, normal
+
+from cases.activations import pointwise
+
+
+def linear(name: str, shape: Shape, outs: int, bias: bool = True, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[1])}
+        return arrays | ({"bias": normal(rng, outs)} if bias else {})
+
+    return Case("linear", name, make, options, max(*shape, outs))
+
+
+LINEAR = [
+    linear("5 to 3 features", (4, 5), 3),
+    linear("no bias", (3, 4), 2, bias=False),
+    linear("batch 1", (1, 7), 5),
+    linear("1 feature", (3, 1), 1),
+    linear("more features than a tile", (33, 17), 31),
+    linear("1025 features", (3, 1025), 2),
+    linear("257 rows", (257, 3), 2),
+    linear("fused ReLU", (5, 4), 6, relu=True),
+    linear("fused ReLU, no bias", (5, 4), 6, bias=False, relu=True),
+    pointwise("flatten", "feature map", (2, 3, 4, 5), normal),
+    pointwise("flatten", "batch 1", (1, 2, 7), normal),
+    pointwise("flatten", "matrix", (3, 4), normal),
+    pointwise("flatten", "one axis", (5,), normal),
+]  # fmt: skip

@@ -1,0 +1,182 @@
+"""Cases: batches, metrics and optimiser steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rows import Case
+from values import (
+    AROUND_BLOCKS,
+    Shape,
+    Values,
+    few_levels,
+    normal,
+    one_is,
+    positive,
+    times,
+    with_nan,
+)
+
+
+def one_hot(name: str, size: int, classes: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"target": rng.integers(0, classes, size)}
+
+    return Case("one_hot", name, make, {"num_classes": classes})
+
+
+def begin(name: str, images: int, done: int, count: int, batch_size: int, width: int = 1) -> Case:
+    """Return a case of begin_step after ``done`` steps of the third epoch."""
+    steps = -(-images // batch_size)
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "counter": np.array([done, 2 * steps + done]),
+            "order": rng.permutation(images + 3)[:images],
+            "labels": rng.integers(0, 10, images + 3),
+            "table": normal(rng, steps, width),
+            "indices": np.full(count, 7),
+            "target": np.full(count, 7),
+            "rates": normal(rng, width),
+        }
+
+    return Case("begin_step", name, make, {"batch_size": batch_size})
+
+
+def images(name: str, shape: Shape, count: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "images": rng.integers(0, 256, shape, np.uint8),
+            "indices": rng.integers(0, shape[0], count),
+            "scale": positive(rng, shape[1]),
+            "shift": normal(rng, shape[1]),
+        }
+
+    return Case("gather_images", name, make)
+
+
+def labels(name: str, size: int, count: int) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"labels": rng.integers(0, 10, size), "indices": rng.integers(0, size, count)}
+
+    return Case("gather_labels", name, make)
+
+
+def metrics(name: str, shape: Shape, scores: Values = normal, target: int | None = None) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "totals": np.array([12.5, 3.0]),  # float64 on every backend
+            "loss": np.array(1.25, np.float32),
+            "scores": scores(rng, *shape),
+            "target": rng.integers(0, shape[1], shape[0])
+            if target is None
+            else np.full(shape[0], target),
+        }
+
+    return Case("add_metrics", name, make)
+
+
+def finite(name: str, shape: Shape, values: Values = normal) -> Case:
+    return Case("all_finite", name, lambda rng: {"array": values(rng, *shape)})
+
+
+def guard(
+    name: str, size: int, values: Values = normal, loss: float = 1.5, already: int = 0
+) -> Case:
+    """Return a case of check_finite; ``already`` is the initial ``failed_step``."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        failed_step, value = np.array([already]), np.array(loss, np.float32)
+        return {
+            "failed_step": failed_step,
+            "loss": value,
+            "grads": values(rng, size),
+            "step": np.array([7]),
+        }
+
+    return Case("check_finite", name, make)
+
+
+def sgd(name: str, shape: Shape, lr: float, failed_step: int | None = None, **options: Any) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+        arrays["rates"] = np.array([lr], np.float32)
+        return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
+
+    return Case("sgd_step", name, make, options)
+
+
+def adam(
+    name: str,
+    shape: Shape,
+    grad: Values = normal,
+    rates: tuple[float, float, float] = (0.01, 0.5, 1.0),
+    failed_step: int | None = None,
+    **options: Any,
+) -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {
+            "param": normal(rng, *shape),
+            "grad": grad(rng, *shape),
+            "exp_avg": grad(rng, *shape),
+            "exp_avg_sq": grad(rng, *shape) ** 2,
+            "rates": np.array(rates, np.float32),
+        }
+        return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
+
+    return Case("adam_step", name, make, options)
+
+
+TRAINING = [
+    one_hot("ten classes", 12, 10),
+    one_hot("257 rows", 257, 3),
+    begin("first step", 20, 0, 8, 8),
+    begin("second step", 20, 1, 8, 8, width=3),
+    begin("incomplete last batch", 20, 2, 4, 8),
+    begin("1 image", 1, 0, 1, 5),
+    begin("more elements than a block", 700, 1, 300, 300, width=300),
+    images("4 of 9", (9, 2, 4, 3), 4),
+    images("5 of 5", (5, 1, 3, 3), 5),
+    images("1 of 3", (3, 3, 2, 2), 1),
+    images("more elements than a block", (4, 1, 20, 21), 3),
+    labels("4 of 9", 9, 4),
+    labels("more elements than a block", 300, 300),
+    labels("1 of 5", 5, 1),
+    metrics("10 classes", (7, 10)),
+    metrics("ties", (40, 3), few_levels),
+    metrics("NaN", (20, 4), with_nan),
+    metrics("NaN as first score", (6, 3), one_is(0, np.nan), target=0),
+    metrics("257 rows", (257, 2)),
+    finite("finite", (3, 257)),
+    finite("finite, but their sum is infinite", (60,), times(3e37, positive)),
+    finite("first element -inf", (300,), one_is(0, -np.inf)),
+    finite("last element inf", (2, 3, 5, 7), one_is(-1, np.inf)),
+    finite("last element NaN", (1025,), one_is(-1, np.nan)),
+    guard("all finite", 300),
+    guard("first gradient NaN", 300, one_is(0, np.nan)),
+    guard("last gradient -inf", 70000, one_is(-1, -np.inf)),
+    guard("infinite loss", 5, loss=np.inf),
+    guard("loss NaN, gradient inf", 257, one_is(100, np.inf), loss=np.nan),
+    guard("an earlier step failed", 257, one_is(100, np.inf), already=3),
+    sgd("lr", (5, 7), lr=0.1),
+    sgd("failed_step 0", (5, 7), failed_step=0, lr=0.1, momentum=0.9),
+    sgd("failed_step 4", (5, 7), failed_step=4, lr=0.1, momentum=0.9),
+    sgd("momentum", (5, 7), lr=0.1, momentum=0.9),
+    sgd("weight decay", (5, 7), lr=0.1, weight_decay=0.05),
+    sgd("Nesterov", (3, 2, 3, 3), lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True),
+    *(sgd(f"{size} elements", (size,), lr=0.5, momentum=0.5) for size in AROUND_BLOCKS),
+    sgd("70,000 elements", (70000,), lr=0.5, momentum=0.5),
+    adam("defaults", (5, 7)),
+    adam("failed_step 0", (5, 7), failed_step=0),
+    adam("failed_step 9", (5, 7), failed_step=9),
+    adam("other rates", (5, 7), rates=(0.3, 0.1, 1.0)),
+    adam("betas", (3, 2, 3, 3), betas=(0.6, 0.8)),
+    adam("large eps", (5, 7), eps=0.1),
+    adam("gradients as small as eps", (5, 7), times(1e-8)),
+    adam("weight decay", (5, 7), weight_decay=0.1),
+    adam("AdamW, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75)),
+    *(adam(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
+    adam("70,000 elements", (70000,)),
+]  # fmt: skip

@@ -1,0 +1,101 @@
+"""Activations, softmax and dropout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from naive.common import Array, Index
+
+
+def logistic(x: float) -> float:
+    """Return 1 / (1 + exp(-x)); exp is only applied to numbers of at most zero."""
+    decay = math.exp(-abs(x))
+    return decay / (1 + decay) if x < 0 else 1 / (1 + decay)
+
+
+def relu(input: Array) -> Array:
+    output = np.zeros(input.shape)
+    for index in np.ndindex(*input.shape):
+        x = float(input[index])
+        output[index] = x if x > 0 or math.isnan(x) else 0.0
+    return output
+
+
+def relu_backward(grad: Array, output: Array) -> Array:
+    input_grad = np.zeros(grad.shape)
+    for index in np.ndindex(*grad.shape):
+        if output[index] > 0:
+            input_grad[index] = grad[index]
+    return input_grad
+
+
+def sigmoid(input: Array) -> Array:
+    output = np.zeros(input.shape)
+    for index in np.ndindex(*input.shape):
+        output[index] = logistic(float(input[index]))
+    return output
+
+
+def sigmoid_backward(grad: Array, output: Array) -> Array:
+    input_grad = np.zeros(grad.shape)
+    for index in np.ndindex(*grad.shape):
+        y = float(output[index])
+        input_grad[index] = float(grad[index]) * y * (1 - y)
+    return input_grad
+
+
+def tanh(input: Array) -> Array:
+    output = np.zeros(input.shape)
+    for index in np.ndindex(*input.shape):
+        output[index] = math.tanh(float(input[index]))
+    return output
+
+
+def tanh_backward(grad: Array, output: Array) -> Array:
+    input_grad = np.zeros(grad.shape)
+    for index in np.ndindex(*grad.shape):
+        y = float(output[index])
+        input_grad[index] = float(grad[index]) * (1 - y * y)
+    return input_grad
+
+
+def rows_along(shape: Index, dim: int) -> Iterator[list[Index]]:
+    """Yield the indices of each row of an array along axis ``dim``."""
+    axis = dim % len(shape)
+    for rest in np.ndindex(*shape[:axis], *shape[axis + 1 :]):
+        yield [(*rest[:axis], i, *rest[axis:]) for i in range(shape[axis])]
+
+
+def softmax(input: Array, dim: int = 1) -> Array:
+    output = np.zeros(input.shape)
+    for row in rows_along(input.shape, dim):
+        greatest = max(float(input[index]) for index in row)
+        total = sum(math.exp(float(input[index]) - greatest) for index in row)
+        for index in row:
+            output[index] = math.exp(float(input[index]) - greatest) / total
+    return output
+
+
+def softmax_backward(grad: Array, output: Array, dim: int = 1) -> Array:
+    """Return the sum over k of grad_k d y_k / d x_i; the Jacobian is y_k ((i = k) - y_i)."""
+    input_grad = np.zeros(grad.shape)
+    for row in rows_along(grad.shape, dim):
+        for i in row:
+            for k in row:
+                slope = float(output[k]) * ((i == k) - float(output[i]))
+                input_grad[i] += float(grad[k]) * slope
+    return input_grad
+
+
+def dropout(input: Array, mask: Array) -> Array:
+    output = np.zeros(input.shape)
+    for index in np.ndindex(*input.shape):
+        output[index] = float(input[index]) * float(mask[index])
+    return output
+
+
+def dropout_backward(grad: Array, mask: Array) -> Array:
+    return dropout(grad, mask)

@@ -1,0 +1,115 @@
+"""Batches, metrics and optimiser steps."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from naive.common import Array
+
+
+def one_hot(target: Array, num_classes: int) -> Array:
+    output = np.zeros((target.shape[0], num_classes))
+    for n, c in np.ndindex(*output.shape):
+        output[n, c] = 1.0 if target[n] == c else 0.0
+    return output
+
+
+def begin_step(
+    counter: Array,
+    order: Array,
+    labels: Array,
+    table: Array,
+    indices: Array,
+    target: Array,
+    rates: Array,
+    batch_size: int,
+) -> None:
+    first = int(counter[0]) * batch_size
+    for n in range(len(indices)):
+        indices[n] = order[first + n]
+        target[n] = labels[order[first + n]]
+    for k in range(len(rates)):
+        rates[k] = table[counter[0], k]
+    counter[0] += 1
+    counter[1] += 1
+
+
+def gather_images(images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+    batch = np.zeros((len(indices), *images.shape[1:]))
+    for n, c, y, x in np.ndindex(*batch.shape):
+        pixel = float(images[indices[n], c, y, x])
+        batch[n, c, y, x] = pixel * float(scale[c]) + float(shift[c])
+    return batch
+
+
+def gather_labels(labels: Array, indices: Array) -> Array:
+    batch = np.zeros(len(indices), np.int64)
+    for n in range(len(indices)):
+        batch[n] = labels[indices[n]]
+    return batch
+
+
+def add_metrics(totals: Array, loss: Array, scores: Array, target: Array) -> None:
+    correct = 0
+    for n, row in enumerate(scores):
+        best = 0
+        for c in range(len(row)):
+            if row[c] > row[best]:
+                best = c
+        if best == target[n] and not any(math.isnan(score) for score in row):
+            correct += 1
+    totals[0] += float(loss) * scores.shape[0]
+    totals[1] += correct
+
+
+def all_finite(array: Array) -> bool:
+    return all(math.isfinite(value) for value in array.flat)
+
+
+def check_finite(failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
+    if failed_step[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
+        failed_step[0] = step[0]
+
+
+def sgd_step(
+    param: Array,
+    grad: Array,
+    velocity: Array,
+    rates: Array,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    nesterov: bool = False,
+    failed_step: Array | None = None,
+) -> None:
+    if failed_step is not None and failed_step[0] != 0:
+        return
+    for index in np.ndindex(*param.shape):
+        slope = float(grad[index]) + weight_decay * float(param[index])
+        v = momentum * float(velocity[index]) + slope
+        velocity[index] = v
+        param[index] -= float(rates[0]) * (slope + momentum * v if nesterov else v)
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    exp_avg: Array,
+    exp_avg_sq: Array,
+    rates: Array,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    failed_step: Array | None = None,
+) -> None:
+    if failed_step is not None and failed_step[0] != 0:
+        return
+    (first, second), (step_size, correction, shrink) = betas, map(float, rates)
+    for index in np.ndindex(*param.shape):
+        value, slope = float(param[index]), float(grad[index])
+        slope += weight_decay * value
+        exp_avg[index] = first * float(exp_avg[index]) + (1 - first) * slope
+        exp_avg_sq[index] = second * float(exp_avg_sq[index]) + (1 - second) * slope**2
+        root = math.sqrt(float(exp_avg_sq[index])) / correction
+        param[index] = value * shrink - step_size * float(exp_avg[index]) / (root + eps)
