@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
+from gpucnn.training.progress import epoch_line, percent, start_lines
 
 REFRESH_SECONDS = 0.1
 
@@ -41,18 +42,13 @@ def is_fancy(console: Console) -> bool:
     )
 
 
-def percent(fraction: float) -> str:
-    """Return 0.9924 as "99.24 %"."""
-    return f"{100 * fraction:.2f} %"
-
-
 class PlainDisplay:
     """One line at the start, one an epoch: readable in a log file."""
 
     def __init__(self, console: Console, title: str, note: str = "") -> None:
         self.console = console
         self.title = title
-        self.note = f" ({note})" if note else ""
+        self.note = note
         self.epochs = 0
         self.seconds = 0.0
         self.images = 0.0
@@ -67,40 +63,14 @@ class PlainDisplay:
         """Show one event."""
         if isinstance(event, RunStarted):
             self.epochs = int(event.settings["epochs"])
-            self.started(event)
+            for line in start_lines(event, self.title, self.note):
+                self.console.print(line)
         elif isinstance(event, EpochEnded):
             self.seconds += event.seconds
             self.images += event.images_per_second * event.seconds
-            self.console.print(self.epoch_line(event))
+            self.console.print(epoch_line(event, self.epochs))
         elif isinstance(event, Stopped) and event.reason == "interrupted":
             self.console.print(f"stopped at step {event.step:,}; --resume goes on from there")
-
-    def started(self, event: RunStarted) -> None:
-        """Print what is about to happen."""
-        held_out = f", {event.validation_images:,} held out" if event.validation_images else ""
-        workers = event.settings["workers"]
-        processes = f", {workers} processes" if workers > 1 else ""
-        precision = f", {event.precision}" if event.precision != "ieee" else ""
-        self.console.print(
-            f"{self.title}: {event.parameters:,} parameters, {event.train_images:,} images"
-            f"{held_out}, {event.backend} backend{precision}{self.note}{processes}"
-        )
-        if event.eager:
-            self.console.print(f"steps are launched operation by operation: {event.eager}")
-        if event.step:
-            self.console.print(f"resuming behind step {event.step:,}")
-
-    def epoch_line(self, event: EpochEnded) -> str:
-        """Return the line of an epoch, short enough for 80 columns; the log has all figures."""
-        parts = [
-            f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}",
-            f"loss {event.train_loss:.4f}",
-            f"accuracy {percent(event.train_accuracy)}",
-        ]
-        if event.validation_accuracy is not None:
-            parts.append(f"validation {percent(event.validation_accuracy)}")
-        parts += [f"test accuracy {percent(event.test_accuracy)}", f"{event.seconds:.1f} s"]
-        return "  ".join(parts)
 
     def table(self, stopped: Stopped, folder: str) -> Table:
         """Return the table that a run ends with."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpucnn.cli.display import is_fancy, make_console, percent, plain_json
+from gpucnn.cli.display import is_fancy, make_console, plain_json
 from gpucnn.cli.sources import build_model, read_data, read_model, shape_for
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
@@ -22,6 +22,7 @@ from gpucnn.nn.losses import from_description
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
+from gpucnn.training.progress import percent
 
 SHADES = " .:-=+*#%@"
 

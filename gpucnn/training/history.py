@@ -103,7 +103,7 @@ class History:
         )
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the headings and the rows of the table; "…" stands for rows left out."""
+        """Return the headings and the rows of the table; "..." stands for rows left out."""
         table = {
             name: column
             for name, column in _TABLE.items()
@@ -115,7 +115,7 @@ class History:
             shown[half : len(shown) - half] = [None]
         rows = [
             [
-                "…" if epoch is None else show(getattr(epoch, name))
+                "..." if epoch is None else show(getattr(epoch, name))
                 for name, (_, show) in table.items()
             ]
             for epoch in shown

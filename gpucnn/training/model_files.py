@@ -24,10 +24,9 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         OSError: the file cannot be written.
 
     Example:
-        >>> import gpucnn, os, tempfile
-        >>> path = os.path.join(tempfile.mkdtemp(), "model.npz")
-        >>> gpucnn.save_model(gpucnn.models.lenet5(seed=3), path)
-        >>> gpucnn.load_model(path).size
+        >>> import gpucnn
+        >>> gpucnn.save_model(gpucnn.models.lenet5(seed=3), "model.npz")
+        >>> gpucnn.load_model("model.npz").size
         61706
     """
     metadata = {
@@ -61,11 +60,10 @@ def load_model(
         BackendError: the backend cannot be used on this machine.
 
     Example:
-        >>> import gpucnn, os, tempfile
-        >>> path = os.path.join(tempfile.mkdtemp(), "checkpoint.npz")
+        >>> import gpucnn
         >>> data = gpucnn.data.mnist().limit(100)
-        >>> _ = gpucnn.fit(gpucnn.models.mlp(), data, epochs=1, checkpoint=path)
-        >>> gpucnn.load_model(path).predict(data.test.images[:3]).shape
+        >>> _ = gpucnn.fit(gpucnn.models.mlp(), data, epochs=1, checkpoint="checkpoint.npz")
+        >>> gpucnn.load_model("checkpoint.npz").predict(data.test.images[:3]).shape
         (3, 10)
     """
     saved = path if isinstance(path, Checkpoint) else load(path)

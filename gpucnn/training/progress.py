@@ -35,7 +35,7 @@ def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
     first += (f" ({note})" if note else "") + (f", {workers} processes" if workers > 1 else "")
     lines = [first]
     if event.eager:
-        lines.append(f"steps are launched operation by operation: {event.eager}")
+        lines.append(f"{event.eager}, so training steps run eagerly instead of as a CUDA graph")
     if event.step:
         lines.append(f"resuming from step {event.step:,}")
     return lines
@@ -57,16 +57,15 @@ def epoch_line(event: EpochEnded, epochs: int) -> str:
 class Progress:
     """Writes the progress of a run to ``stream`` when it is called with the run's events.
 
-    With ``redraw`` the current epoch has a line that is rewritten in place: carriage returns, which
-    terminals and notebooks understand.
+    With ``redraw`` the last line is rewritten in place while steps run. It uses carriage returns,
+    which terminals and notebooks understand.
     """
 
     def __init__(self, stream: TextIO, redraw: bool) -> None:
         self.stream, self.redraw = stream, redraw
-        self.epochs = self.steps = 0  # of the whole run
-        self.first_step = 0
-        self.began = self.drawn = time.perf_counter()
-        self.line_length = 0  # of the line that can be redrawn
+        self.epochs = self.steps = self.first_step = 0
+        self.began = self.drawn = 0.0
+        self.drawn_length = 0  # characters of the line that is redrawn
 
     def __enter__(self) -> Progress:
         return self
@@ -75,43 +74,44 @@ class Progress:
         self._erase()
 
     def __call__(self, event: Event) -> None:
-        """Write what an event has to show."""
+        """Write what there is to show of an event."""
         if isinstance(event, RunStarted):
             self.epochs = int(event.settings["epochs"])
             self.steps, self.first_step = self.epochs * event.steps_per_epoch, event.step
+            self.began = self.drawn = time.perf_counter()
             for line in start_lines(event, f"training on {event.data}"):
                 self._write_line(line)
         elif isinstance(event, StepEnded):
-            self._draw(event)
+            now = time.perf_counter()
+            if self.redraw and now - self.drawn >= REFRESH_SECONDS:
+                self.drawn = now
+                self._draw(self._step_line(event, now - self.began))
         elif isinstance(event, EpochEnded):
             self._write_line(epoch_line(event, self.epochs))
         elif isinstance(event, Stopped) and event.reason != "finished":
             self._write_line(f"{event.reason}: stopped after step {event.step:,}")
 
-    def _draw(self, event: StepEnded) -> None:
-        now = time.perf_counter()
-        if not self.redraw or now - self.drawn < REFRESH_SECONDS:
-            return
-        self.drawn = now
+    def _step_line(self, event: StepEnded, seconds: float) -> str:
         loss, accuracy = event.metrics()
         done = event.step / self.steps
-        seconds = (now - self.began) * (self.steps - event.step) / (event.step - self.first_step)
-        filled = round(_BAR * done)
-        line = (
-            f"epoch {event.epoch}/{self.epochs} [{'#' * filled}{'-' * (_BAR - filled)}] "
-            f"{done:4.0%}  loss {loss:.4f}  accuracy {percent(accuracy)}  {_duration(seconds)} left"
+        left = seconds * (self.steps - event.step) / (event.step - self.first_step)
+        bar = "#" * int(_BAR * done)
+        return (
+            f"epoch {event.epoch}/{self.epochs} [{bar:-<{_BAR}}] {done:4.0%}  loss {loss:.4f}  "
+            f"accuracy {percent(accuracy)}  {_duration(left)} left"
         )
-        line = line[: shutil.get_terminal_size().columns - 1]
-        self._erase()
-        self.stream.write(line)
+
+    def _draw(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]  # a longer one would wrap
+        self.stream.write("\r" + line.ljust(self.drawn_length))
         self.stream.flush()
-        self.line_length = len(line)
+        self.drawn_length = len(line)
 
     def _erase(self) -> None:
-        if self.line_length:
-            self.stream.write("\r" + " " * self.line_length + "\r")
+        if self.drawn_length:
+            self.stream.write("\r" + " " * self.drawn_length + "\r")
             self.stream.flush()
-        self.line_length = 0
+        self.drawn_length = 0
 
     def _write_line(self, line: str) -> None:
         self._erase()
@@ -124,7 +124,8 @@ def make_progress(shown: bool | None) -> Progress | None:
     stream = sys.stdout
     if stream is None or shown is False:  # None: a process without standard output
         return None
-    terminal, notebook = stream.isatty(), _is_notebook(stream)
+    is_terminal = getattr(stream, "isatty", None)
+    terminal, notebook = is_terminal is not None and is_terminal(), _is_notebook(stream)
     if shown is None and not (terminal or notebook):
         return None
     return Progress(stream, redraw=notebook or (terminal and os.environ.get("TERM") != "dumb"))

@@ -1,406 +1,317 @@
-"""The training loop: what comes out, what it repeats, what it refuses."""
+"""fit: it trains to the end, shows its progress, calls back, and returns the history."""
 
 from __future__ import annotations
 
+import gc
+import io
+import re
+import sys
 import time
-from dataclasses import replace
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from small import blobs, small_data, small_model
+from runs import start, train
+from small import small_data, small_model
 
 import gpucnn
-from gpucnn import training
-from gpucnn.backends import Backend
-from gpucnn.data import Data, Split
-from gpucnn.errors import CheckpointError, DivergedError, SettingError, ShapeError
-from gpucnn.nn import losses
-from gpucnn.nn.layers import ReLU
-from gpucnn.optim import SGD, Adam
-from gpucnn.optim.schedules import ConstantLR, CosineAnnealingLR
-from gpucnn.rng import epoch_order
-from gpucnn.training import evaluation
-from gpucnn.training.event_types import (
-    CheckpointWritten,
-    EpochEnded,
-    Event,
-    RunStarted,
-    StepEnded,
-    Stopped,
-)
+from gpucnn.errors import DivergedError
+from gpucnn.optim import SGD
+from gpucnn.training import EpochEnded, Event, History, RunStarted, Stopped
+from gpucnn.training import progress as display
 
 
-def train(**options: Any) -> tuple[gpucnn.Sequential, list[Event]]:
-    model = options.pop("model", None) or small_model(seed=options.get("seed", 0))
-    data = options.pop("data", None) or small_data()
-    events = list(training.events(model, data, **{"epochs": 2, "batch_size": 16, **options}))
-    return model, events
+def fit(**options: Any) -> History:
+    return gpucnn.fit(small_model(), small_data(), **{"epochs": 2, "batch_size": 16, **options})
 
 
-def epochs_of(events: list[Event]) -> list[EpochEnded]:
-    return [event for event in events if isinstance(event, EpochEnded)]
+# --- the history --------------------------------------------------------------------------------
 
 
-def test_events_come_in_order_and_count() -> None:
-    _, events = train()  # 70 images: 5 steps an epoch, the last of 6 images
-    assert [e.name for e in events] == [
-        "start",
-        *["step"] * 5,
-        "epoch",
-        *["step"] * 5,
-        "epoch",
-        "stop",
+def test_fit_is_the_events_to_the_end(tmp_path: Path) -> None:
+    model, events = train(validation=10, keep_best=True)
+    seen: list[Event] = []
+    fitted = small_model()
+    history = gpucnn.fit(
+        fitted, small_data(), epochs=2, batch_size=16, validation=10, keep_best=True,
+        checkpoint=tmp_path / "c.npz", on_event=seen.append,
+    )  # fmt: skip
+    np.testing.assert_array_equal(fitted.flat_parameters, model.flat_parameters)
+    assert [e.name for e in seen if e.name != "checkpoint"] == [e.name for e in events]
+    epochs = [event for event in events if isinstance(event, EpochEnded)]
+    assert history["test_loss"] == [epoch.test_loss for epoch in epochs]
+    assert history["validation_accuracy"] == [epoch.validation_accuracy for epoch in epochs]
+    assert history["epoch"] == [1, 2]
+    assert len(history) == len(history.epochs) == 2
+    assert history.started is seen[0]
+    assert history.stopped == events[-1]
+    assert (history.reason, history.best_epoch) == ("finished", events[-1].best_epoch)
+    assert (history.test_loss, history.test_accuracy) == (
+        events[-1].test_loss,
+        events[-1].test_accuracy,
+    )
+
+
+def test_a_wrong_column_is_named_with_the_right_ones() -> None:
+    history = fit(epochs=1)
+    for column in history.columns:
+        assert len(history[column]) == 1
+    with pytest.raises(KeyError, match=r"no column 'accuracy'; the columns are .*test_accuracy"):
+        history["accuracy"]
+
+
+def made_up(epochs: int, validation: int = 0, reason: Any = "finished") -> History:
+    """A history of a run that learns a little more with every epoch."""
+    first: RunStarted = next(start(validation=validation, epochs=max(epochs, 1)))  # type: ignore[assignment]
+    rows = [
+        EpochEnded(
+            step=10 * epoch, epoch=epoch, train_loss=1 / epoch, train_accuracy=1.0,
+            test_loss=2 / epoch, test_accuracy=1 - 0.5 / epoch,
+            validation_loss=3 / epoch if validation else None,
+            validation_accuracy=1 - 0.25 / epoch if validation else None,
+            lr=0.1, seconds=3600.0, images_per_second=1e5,
+        )
+        for epoch in range(1, epochs + 1)
+    ]  # fmt: skip
+    figures = (rows[-1].test_loss, rows[-1].test_accuracy) if epochs else (None, None)
+    best = epochs if validation else None
+    return History(rows, first, Stopped(10 * epochs + 3, epochs, reason, best, *figures))
+
+
+def test_a_history_prints_as_a_table() -> None:
+    assert repr(made_up(2)).splitlines() == [
+        "epoch  train loss  accuracy  test loss  accuracy  seconds",
+        "    1      1.0000  100.00 %     2.0000   50.00 %   3600.0",
+        "    2      0.5000  100.00 %     1.0000   75.00 %   3600.0",
+        "finished after epoch 2 of 2; test accuracy 75.00 %",
     ]
-    assert isinstance(events[0], RunStarted)
-    assert (events[0].steps_per_epoch, events[0].train_images, events[0].test_images) == (5, 70, 40)
-    steps = [event for event in events if isinstance(event, StepEnded)]
-    assert [event.step for event in steps] == list(range(1, 11))
-    assert [event.images for event in steps] == 2 * [16, 32, 48, 64, 70]
-    assert [event.epoch for event in epochs_of(events)] == [1, 2]
-    stop = events[-1]
-    assert isinstance(stop, Stopped)
-    assert (stop.reason, stop.epoch, stop.step) == ("finished", 2, 10)
-    assert stop.test_accuracy == epochs_of(events)[-1].test_accuracy
+    lines = repr(made_up(1, validation=6, reason="early stopping")).splitlines()
+    assert "".join(lines[1].split()) == "11.0000100.00%3.000075.00%2.000050.00%3600.0"
+    assert lines[2] == "early stopping after epoch 1 of 1; best epoch 1; test accuracy 50.00 %"
+    assert max(map(len, lines)) <= 80
+    interrupted = repr(made_up(0, reason="interrupted")).splitlines()
+    assert interrupted[1] == "interrupted after epoch 0 of 1, step 3"
 
 
-def test_it_learns_and_evaluate_agrees() -> None:
-    data = small_data(200)
-    model, events = train(data=data, epochs=12, model=small_model(p=0.0))
-    last = epochs_of(events)[-1]
-    assert last.test_accuracy > 0.95
-    assert last.train_accuracy > 0.95
-    result = gpucnn.evaluate(model, data.test, batch_size=7)
-    assert result.accuracy == last.test_accuracy
-    assert result.loss == pytest.approx(last.test_loss, rel=1e-5)
-    predicted = model.predict(data.test.images).argmax(1)
-    assert np.mean(predicted == data.test.labels) == last.test_accuracy
+def test_a_long_history_fits_on_a_screen() -> None:
+    lines = repr(made_up(1000)).splitlines()
+    assert len(lines) <= 24
+    assert [line.split()[0] for line in lines[10:13]] == ["10", "...", "991"]
+    assert lines[-2].split()[0] == "1000"
+    assert len(repr(made_up(20)).splitlines()) == 22
+    assert "..." not in repr(made_up(20))
 
 
-def test_an_evaluation_is_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    data, found = small_data(), []
-    model = small_model()
-    model.normalization = data.statistics()
-    for cores in (1, 2, 5):
-        monkeypatch.setattr(evaluation, "cores", lambda count=cores: count)
-        found.append(gpucnn.evaluate(model, data.test, batch_size=7))
-    assert found[0] == found[1] == found[2]
-    broken = Split(data.test.images, np.full(40, 9))
-    with pytest.raises(gpucnn.errors.DataError, match="outside the 4 classes"):
-        gpucnn.evaluate(model, broken, batch_size=7)
+def test_a_notebook_shows_the_same_table() -> None:
+    history = made_up(21, validation=6)
+    html = history._repr_html_()
+    rows = re.findall(r"<tr>(.*?)</tr>", html)
+    cells = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+    lines = repr(history).splitlines()
+    assert [" ".join(row) for row in cells] == [" ".join(line.split()) for line in lines[:-1]]
+    assert f"<p>{lines[-1]}</p>" in html
 
 
-class Centred(ReLU):
-    """A custom layer that stores something on itself during a forward pass."""
-
-    def forward(self, be: Backend, x: Any, training: Any = None) -> Any:
-        self.mean = x.mean(1, keepdims=True)
-        time.sleep(1e-4)  # other threads may go on meanwhile
-        return super().forward(be, x - self.mean, training)
+# --- callbacks ----------------------------------------------------------------------------------
 
 
-def test_layers_of_ones_own_are_not_used_by_several_threads(
-    monkeypatch: pytest.MonkeyPatch,
+def test_callbacks_get_every_event_in_order() -> None:
+    calls: list[tuple[str, str]] = []
+    fit(
+        epochs=1,
+        on_event=[lambda e: calls.append(("a", e.name)), lambda e: calls.append(("b", e.name))],
+    )
+    names = ["start", *["step"] * 5, "epoch", "stop"]
+    assert calls == [(who, name) for name in names for who in "ab"]
+
+
+def test_a_callback_that_fails_ends_the_run() -> None:
+    ended: list[str] = []
+
+    def fail(event: Event) -> None:
+        if event.step == 2:
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        fit(on_event=[lambda event: ended.append(event.name), fail])
+    assert ended == ["start", "step", "step"]
+
+
+def test_should_stop_ends_fit() -> None:
+    history = fit(should_stop=lambda: True)
+    assert (history.reason, len(history), history.test_accuracy) == ("interrupted", 0, None)
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class OutStream(io.StringIO):
+    """Like IPython's standard output, by the name of its module."""
+
+
+OutStream.__module__ = "ipykernel.iostream"
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redraw after every step, on a terminal of 80 columns."""
+    monkeypatch.setattr(display, "REFRESH_SECONDS", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, stream: Any, **options: Any) -> str:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        fit(**options)
+    return stream.getvalue() if stream is not None else ""
+
+
+def on_screen(output: str) -> list[str]:
+    """What a terminal shows after the output: a carriage return goes back to the first column."""
+    lines = []
+    for row in output.split("\n"):
+        screen = ""
+        for part in row.split("\r"):
+            screen = part + screen[len(part) :]
+        lines.append(screen.rstrip())
+    return lines
+
+
+def redrawn(output: str) -> list[str]:
+    """The lines that were drawn over each other."""
+    return re.findall(r"\r(epoch \d+/\d+ \[[^\r\n]*)", output)
+
+
+@pytest.mark.parametrize("stream", [Terminal, OutStream])
+def test_a_terminal_and_a_notebook_show_a_line_that_is_redrawn(
+    stream: type, every_step: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluation, "cores", lambda: 4)
-    model, data = small_model(), small_data(300)
-    model = gpucnn.Sequential({**model.layers, "relu": Centred()}, model.input_shape)
-    model.normalization = data.statistics()
-    found = {gpucnn.evaluate(model, data.train, batch_size=7) for _ in range(5)}
-    assert len(found) == 1
+    output = shown(monkeypatch, stream())
+    *lines, end = on_screen(output)
+    assert end == ""
+    assert lines[0] == "training on blobs: 226 parameters, 70 images, numpy backend"
+    assert [line[:10] for line in lines[1:]] == ["epoch 1/2 ", "epoch 2/2 "]
+    drawn = redrawn(output)
+    assert len(drawn) == 10
+    figures = r"loss \d\.\d{4}  accuracy \d+\.\d\d %  0:00 left *"
+    assert re.fullmatch(rf"epoch 1/2 \[####-{{12}}\]  30%  {figures}", drawn[2])
+    assert "[################] 100%" in drawn[-1]
+    assert all(len(line) < 80 for line in drawn)
 
 
-def test_the_same_seed_gives_the_same_bits() -> None:
-    first, second, other = (train(seed=seed)[0].state_dict() for seed in (3, 3, 4))
-    assert all(np.array_equal(first[key], second[key]) for key in first)
-    assert any(not np.array_equal(first[key], other[key]) for key in first)
+def test_progress_is_plain_lines_elsewhere(
+    every_step: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shown(monkeypatch, io.StringIO()) == ""
+    assert shown(monkeypatch, Terminal(), progress=False) == ""
+    assert shown(monkeypatch, OutStream(), progress=False) == ""
+    assert shown(monkeypatch, None, progress=True) == ""  # a process without standard output
+    plain = shown(monkeypatch, io.StringIO(), progress=True)
+    assert "\r" not in plain
+    assert len(plain.splitlines()) == 3
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\r" not in shown(monkeypatch, Terminal())
 
 
-def test_an_order_is_a_permutation_of_its_own_for_every_epoch_and_seed() -> None:
-    orders = [epoch_order(seed, epoch, 1000) for seed in (0, 1) for epoch in (0, 1)]
-    for order in orders:
-        assert sorted(order) == list(range(1000))
-    assert len({tuple(order) for order in orders}) == 4
-    np.testing.assert_array_equal(orders[1], epoch_order(0, 1, 1000))
+def test_lines_do_not_wrap(every_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    drawn = redrawn(shown(monkeypatch, Terminal()))
+    assert drawn
+    assert all(len(line) == 39 for line in drawn)
 
 
-@pytest.mark.parametrize("batch_size", [1, 16, 70, 1000])
-def test_short_batches_are_weighted_by_their_images(batch_size: int) -> None:
-    """At a rate of zero, the epoch's figures are those of the model on the training images."""
-    model, data = small_model(p=0.0), small_data()
-    _, events = train(model=model, data=data, batch_size=batch_size, epochs=1, optimizer=SGD(lr=0))
-    (epoch,) = epochs_of(events)
-    result = gpucnn.evaluate(model, data.train)
-    assert epoch.train_loss == pytest.approx(result.loss, rel=1e-5)
-    assert epoch.train_accuracy == pytest.approx(result.accuracy)
-
-
-def test_a_step_follows_the_gradient_of_the_mean_over_its_batch() -> None:
-    """One step over all images, against a difference of the loss that evaluate gives."""
-    data, model = small_data(), small_model(p=0.0).to(gpucnn.get_backend("numpy", "float64"))
-    before = model.flat_parameters.copy()
-    rate = 1e-3
-    options: dict[str, Any] = {"backend": model.backend, "schedule": ConstantLR()}
-    train(model=model, data=data, epochs=1, batch_size=99, optimizer=SGD(lr=rate), **options)
-    grad = (before - model.flat_parameters) / rate
-    direction = np.random.default_rng(0).normal(size=grad.size)
-    values = []
-    for sign in (1, -1):
-        model.flat_parameters[...] = before + sign * 1e-6 * direction
-        values.append(gpucnn.evaluate(model, data.train).loss)
-    assert grad @ direction == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-4)
-
-
-def test_a_run_is_its_steps_written_out() -> None:
-    """The order, the short last batch, every step's rate, momentum: all of a run, by hand."""
-    schedule, seed, rate = CosineAnnealingLR(warmup=0.3), 6, 0.1
-    be = gpucnn.get_backend("numpy", "float64")
-    data, model = small_data(), small_model(p=0.0).to(be)
-    weights = model.flat_parameters.copy()
-    optimizer = SGD(lr=rate, momentum=0.9)
-    train(model=model, data=data, seed=seed, optimizer=optimizer, schedule=schedule, backend=be)
-    trained = model.flat_parameters.copy()
-
-    images = data.train.images / 255
-    x = (images - images.mean()) / images.std()
-    velocity = np.zeros_like(weights)
-    steps = [(epoch, start) for epoch in range(2) for start in range(0, 70, 16)]
-    for done, (epoch, start) in enumerate(steps):
-        chosen = epoch_order(seed, epoch, 70)[start : start + 16]
-        model.flat_parameters[...] = weights
-        scores, saved = model.forward(x[chosen], training=True)
-        model.backward(be.cross_entropy_backward(scores, data.train.labels[chosen]), saved)
-        velocity = 0.9 * velocity + model.flat_grads
-        weights = weights - rate * schedule.factor(done / 10) * velocity
-    np.testing.assert_allclose(trained, weights, rtol=1e-9, atol=1e-12)
-
-
-def test_rates_follow_the_schedule() -> None:
-    _, events = train(optimizer=SGD(lr=0.1), schedule=CosineAnnealingLR(warmup=0.5))
-    rates = [event.lr for event in events if isinstance(event, StepEnded)]
-    assert rates[:5] == pytest.approx([0.01, 0.028, 0.046, 0.064, 0.082])
-    assert rates[5] == pytest.approx(0.1)
-    assert rates[-1] == pytest.approx(0.05 * (1 + np.cos(0.8 * np.pi)))
-
-
-@pytest.mark.parametrize("loss", losses.LOSSES)
-def test_every_loss_trains(loss: str) -> None:
-    model = small_model(p=0.0)
-    if loss == "bce":
-        layers = {**model.layers, "sigmoid": gpucnn.nn.Sigmoid()}
-        model = gpucnn.Sequential(layers, model.input_shape)
-    _, events = train(
-        model=model,
-        data=small_data(200),
-        epochs=10,
-        loss=losses.LOSSES[loss](),
-        optimizer=Adam(lr=0.01),
-    )
-    assert epochs_of(events)[-1].test_accuracy > 0.9
-
-
-def snapshots(path: Path, **options: Any) -> tuple[dict[int, bytes], list[Event]]:
-    """Train with a checkpoint after every step; return the file's content by step, and events."""
-    contents, events = {}, []
-    model, data = small_model(seed=1), small_data()
-    for event in training.events(model, data, checkpoint=path, checkpoint_every=1, **options):
-        events.append(event)
-        if isinstance(event, CheckpointWritten):
-            contents[event.step] = path.read_bytes()
-    return contents, events
-
-
-def figures(events: list[Event]) -> list[dict[str, Any]]:
-    """Return what the epochs' events say, but for how long they took."""
-    timing = ("seconds", "images_per_second")
-    rows = [event.as_dict() for event in epochs_of(events)]
-    return [{key: value for key, value in row.items() if key not in timing} for row in rows]
-
-
-@pytest.mark.parametrize("optimizer", [SGD, Adam])
-def test_resuming_at_any_step_gives_the_same_bits(tmp_path: Path, optimizer: type) -> None:
-    def options() -> dict[str, Any]:
-        kind = SGD(lr=0.05, momentum=0.9) if optimizer is SGD else Adam(lr=0.003)
-        return {
-            "epochs": 3, "batch_size": 16, "seed": 1, "optimizer": kind,
-            "validation": 10, "keep_best": True,
-        }  # fmt: skip
-
-    path = tmp_path / "checkpoint.npz"
-    contents, straight = snapshots(path, **options())
-    final = path.read_bytes()
-    assert sorted(contents) == list(range(13))  # 60 images in 4 steps, three times
-    for step, content in contents.items():
-        path.write_bytes(content)
-        model = small_model(seed=77)  # its weights and dropout come from the checkpoint
-        events = list(
-            training.events(model, small_data(), checkpoint=path, resume=path, **options())
-        )
-        assert path.read_bytes() == final, f"resumed behind step {step}"
-        resumed = figures(events)
-        assert resumed == figures(straight)[3 - len(resumed) :]
-        assert isinstance(events[0], RunStarted)
-        assert events[0].step == step
-
-
-def test_a_stop_is_asked_for_after_every_step(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
+def test_progress_of_a_run_that_is_resumed_or_stopped(
+    every_step: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The remaining time is that of this process's steps."""
+    options: dict[str, Any] = {"checkpoint": tmp_path / "c.npz"}
     answers = iter([False, False, True])
-    model = small_model()
-    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "checkpoint": path}
-    events = list(
-        training.events(model, small_data(), should_stop=lambda: next(answers), **options)
-    )
-    assert [e.name for e in events[2:]] == ["step", "step", "step", "checkpoint", "stop"]
-    assert isinstance(events[-1], Stopped)
-    assert (events[-1].reason, events[-1].step) == ("interrupted", 3)
-    list(training.events(small_model(seed=5), small_data(), resume=path, **options))
-    resumed = gpucnn.load_model(path).state_dict()
-    straight = train()[0].state_dict()
-    assert all(np.array_equal(resumed[key], straight[key]) for key in straight)
+    stopped = shown(monkeypatch, Terminal(), should_stop=lambda: next(answers), **options)
+    assert on_screen(stopped)[-2:] == ["interrupted: stopped after step 3", ""]
+    now = iter(range(100, 900, 7))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    resumed = shown(monkeypatch, Terminal(), resume=tmp_path / "c.npz", **options)
+    assert on_screen(resumed)[1] == "resuming from step 3"
+    assert "40%" in redrawn(resumed)[0]
 
 
-def test_resuming_refuses_another_run(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    train(checkpoint=path)
-    for options, message in [
-        ({"batch_size": 8}, r"settings.batch_size was 16, now 8"),
-        ({"optimizer": SGD(lr=0.1, momentum=0.9)}, r"settings.optimizer.lr was 0.05, now 0.1"),
-        ({"data": small_data(seed=5)}, r"data.fingerprint was"),
-        ({"model": small_model(p=0.5)}, r"model.layers\[4\].p was 0.25, now 0.5"),
-    ]:
-        with pytest.raises(CheckpointError, match=message):
-            train(resume=path, **options)
-    with pytest.raises(CheckpointError, match="no checkpoint at"):
-        train(resume=tmp_path / "nothing.npz")
-
-
-def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    model, _ = train(checkpoint=path)
-    again, events = train(checkpoint=path, resume=path)
-    assert [event.name for event in events] == ["start", "checkpoint", "stop"]
-    assert all(np.array_equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
-
-
-def test_a_diverging_run_stops_before_the_update(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.npz"
-    model = small_model()
-    events = training.events(
-        model,
-        small_data(),
-        epochs=9,
-        batch_size=16,
-        optimizer=SGD(lr=1e30),
-        schedule=ConstantLR(),
-        checkpoint=path,
-    )
-    with pytest.raises(DivergedError, match=r"epoch 1, step \d: the .* contains NaN or infinity"):
-        list(events)
-    assert np.isfinite(model.flat_parameters).all()
-    assert np.isfinite(gpucnn.load_model(path).flat_parameters).all()
-
-
-def test_divergence_names_layer_and_step() -> None:
-    model = small_model()
-    events = training.events(model, small_data(), batch_size=16)
-    for _ in range(4):  # the start and three steps
-        next(events)
-    dict(model.named_parameters())["fc.bias"].data[1] = np.nan
-    before = model.state_dict()
-    with pytest.raises(DivergedError, match="epoch 1, step 4: the output of layer 'fc' contains"):
-        next(events)
-    for key, value in model.state_dict().items():
-        np.testing.assert_array_equal(value, before[key])
-
-
-def with_test_labels(data: Data, labels: np.ndarray) -> Data:
-    return replace(data, test=Split(data.test.images, labels))
-
-
-def test_early_stopping_and_keep_best_look_at_held_out_images_only() -> None:
-    data = small_data(200)
-    nonsense = with_test_labels(data, 3 - data.test.labels)
-    outcomes = []
-    for given in (data, nonsense):
-        model, events = train(
-            data=given,
-            epochs=30,
-            validation=60,
-            early_stopping=2,
-            keep_best=True,
-            optimizer=SGD(lr=0.2, momentum=0.9),
-        )
-        epochs, stop = epochs_of(events), events[-1]
-        assert isinstance(stop, Stopped)
-        assert stop.reason == "early stopping"
-        assert stop.epoch == stop.best_epoch + 2 == len(epochs)
-        accuracies = [epoch.validation_accuracy for epoch in epochs]
-        assert accuracies[stop.best_epoch - 1] == max(accuracies)
-        _, held_out = given.hold_out(60, 0)
-        assert gpucnn.evaluate(model, held_out).accuracy == max(accuracies)
-        assert stop.test_accuracy == epochs[stop.best_epoch - 1].test_accuracy
-        outcomes.append((stop.best_epoch, accuracies, model.state_dict()))
-    assert outcomes[0][:2] == outcomes[1][:2]
-    for key, value in outcomes[0][2].items():
-        np.testing.assert_array_equal(value, outcomes[1][2][key])
-
-
-def test_the_held_out_images_are_not_trained_on() -> None:
-    _, events = train(validation=10)
-    assert isinstance(events[0], RunStarted)
-    assert (events[0].train_images, events[0].validation_images) == (60, 10)
-    rest, held_out = small_data().hold_out(10, 0)
-    trained = {image.tobytes() for image in rest.train.images}
-    assert not trained & {image.tobytes() for image in held_out.images}
+def test_an_error_leaves_no_half_line(every_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        with pytest.raises(DivergedError):
+            fit(optimizer=SGD(lr=1e30))
+    assert redrawn(stream.getvalue())
+    assert on_screen(stream.getvalue())[-1] == ""
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epochs": 0}, "epochs must be an integer >= 1, got 0"),
-        ({"epochs": -3}, "epochs must be an integer"),
-        ({"epochs": 1.5}, "epochs must be an integer"),
-        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
-        ({"batch_size": -1}, "batch_size must be an integer"),
-        ({"seed": -1}, "seed must be an integer"),
-        ({"early_stopping": 1}, "set validation"),
-        ({"keep_best": True}, "set validation"),
-        ({"early_stopping": 0, "validation": 5}, "early_stopping must be an integer"),
-        ({"validation": 70}, "70"),
-        ({"checkpoint_every": 0}, "checkpoint_every must be an integer"),
-        ({"backend": "nunpy"}, "did you mean 'numpy'"),
-    ],
+    ("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (754, "12:34"), (3661, "1:01:01")]
 )
-def test_bad_settings_are_refused_before_the_first_event(options: dict, message: str) -> None:
-    with pytest.raises(SettingError, match=message):
-        training.events(small_model(), small_data(), **options)
+def test_durations(seconds: float, text: str) -> None:
+    assert display._duration(seconds) == text
 
 
-def test_what_is_no_setting_is_refused() -> None:
-    for options in ({"optimizer": "sgd"}, {"loss": losses.MSELoss}, {"schedule": "cosine"}):
-        with pytest.raises(SettingError, match="must be a"):
-            training.events(small_model(), small_data(), **options)
-    flat = gpucnn.Sequential([gpucnn.nn.Flatten()], (1, 2, 2))
-    with pytest.raises(SettingError, match="no parameters to train"):
-        training.events(flat, Data(blobs(9, size=2), blobs(9, size=2), tuple("abcd"), "tiny"))
+def test_readme_example_in_a_notebook() -> None:
+    """It finishes, shows its progress and ends with a table, without a terminal."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    code = (
+        "import gpucnn\n"
+        "data = gpucnn.data.mnist().limit(1000)\n"
+        "model = gpucnn.models.lenet5(seed=0)\n"
+        "history = gpucnn.fit(model, data, epochs=2, seed=0)\n"
+        "history"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the kernel's transport
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    *streams, result = notebook.cells[0].outputs
+    text = "".join(output["text"] for output in streams)
+    assert re.search(r"\repoch 1/2 \[[#-]{16}\] ", text)
+    lines = on_screen(text)
+    assert [line[:10] for line in lines[1:3]] == ["epoch 1/2 ", "epoch 2/2 "]
+    assert result["data"]["text/plain"].splitlines()[-1].startswith("finished after epoch 2 of 2;")
+    assert result["data"]["text/html"].startswith("<table>")
 
 
-def test_fit_keeps_the_models_precision_and_the_optimisers_own_state() -> None:
-    model = small_model().to(gpucnn.get_backend("numpy", "float64"))
-    optimizer = Adam(lr=0.01)
-    train(model=model, backend="numpy", optimizer=optimizer)
-    assert model.backend.dtype == np.float64
-    assert optimizer.state == {}
+# --- the iterator -------------------------------------------------------------------------------
 
 
-def test_data_that_the_model_does_not_take_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"images are \(3, 8, 8\), the model takes \(1, 8, 8\)"):
-        training.events(small_model(), small_data(channels=3))
-    data = Data(blobs(9), blobs(9), classes=tuple("abcdefg"), name="more")
-    with pytest.raises(ShapeError, match=r"output is \(4,\), the data has 7 classes"):
-        training.events(small_model(), data)
-    model, _ = train()
-    with pytest.raises(ShapeError, match=r"images are \(3, 8, 8\)"):
-        gpucnn.evaluate(model, blobs(4, channels=3))
+def test_an_iterator_that_is_never_used_warns() -> None:
+    """Else `training.events(model, data)` without a loop would train nothing, silently."""
+    message = r"never iterated, so nothing was trained: .* call gpucnn\.fit"
+    with pytest.warns(RuntimeWarning, match=message):
+        start()
+
+
+@pytest.mark.parametrize("use", [next, list, lambda events: events.close()])
+def test_an_iterator_that_is_used_or_closed_does_not_warn(use: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        events = start(epochs=1)
+        use(events)
+        del events
+        gc.collect()
+
+
+def test_nothing_is_trained_before_the_first_event_is_asked_for() -> None:
+    model = small_model()
+    before = model.flat_parameters.copy()
+    events = start(model)
+    assert next(events).name == "start"
+    np.testing.assert_array_equal(model.flat_parameters, before)
+    next(events)
+    assert not np.array_equal(model.flat_parameters, before)
+    events.close()
+    with pytest.raises(StopIteration):
+        next(events)

@@ -1,0 +1,126 @@
+"""Stopping and resuming: the same bits as a run that was never stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from runs import figures, saved_steps, snapshots, start, train
+from small import small_data, small_model
+
+import gpucnn
+from gpucnn.errors import CheckpointError
+from gpucnn.optim import SGD, Adam
+from gpucnn.training import RunStarted, Stopped
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.05, momentum=0.9), Adam(lr=0.003)], ids=type)
+def test_resuming_after_any_step_gives_the_same_bits(tmp_path: Path, optimizer: Any) -> None:
+    options: dict[str, Any] = {
+        "epochs": 3, "seed": 1, "optimizer": optimizer, "validation": 10, "keep_best": True
+    }  # fmt: skip
+    path = tmp_path / "checkpoint.npz"
+    contents, straight = snapshots(path, **options)
+    final = path.read_bytes()
+    assert sorted(contents) == list(range(13))  # 60 images in 4 steps, three times
+    for step, content in contents.items():
+        path.write_bytes(content)
+        model = small_model(seed=77)  # its weights and dropout come from the checkpoint
+        _, events = train(model, checkpoint=path, resume=path, **options)
+        assert path.read_bytes() == final, f"resumed after step {step}"
+        resumed = figures(events)
+        assert resumed == figures(straight)[3 - len(resumed) :]
+        assert isinstance(events[0], RunStarted)
+        assert events[0].step == step
+        assert events[-1] == straight[-1]
+
+
+def stopped_after(steps: int, **options: Any) -> tuple[gpucnn.Sequential, list[Any]]:
+    """Train until ``should_stop`` was asked ``steps`` times."""
+    asked = iter(range(1, 1000))
+    return train(should_stop=lambda: next(asked) == steps, **options)
+
+
+def test_a_run_stops_after_the_step_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, events = stopped_after(3, checkpoint=path)
+    assert [e.name for e in events[2:]] == ["step", "step", "step", "checkpoint", "stop"]
+    stop = events[-1]
+    assert isinstance(stop, Stopped)
+    assert (stop.reason, stop.step, stop.epoch) == ("interrupted", 3, 0)
+    train(small_model(seed=5), resume=path, checkpoint=path)
+    resumed, straight = gpucnn.load_model(path).state_dict(), train()[0].state_dict()
+    assert all(np.array_equal(resumed[key], straight[key]) for key in straight)
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_a_stop_within_an_epoch_reports_no_test_figures(keep_best: bool, tmp_path: Path) -> None:
+    """The weights have changed since the last epoch's evaluation, also after a resume."""
+    path = tmp_path / "checkpoint.npz"
+    options: dict[str, Any] = {"checkpoint": path, "validation": 6, "keep_best": keep_best}
+    _, events = stopped_after(6, **options)  # 4 steps an epoch
+    resumed = stopped_after(1, resume=path, **options)[1]
+    for stop, step in ((events[-1], 6), (resumed[-1], 7)):
+        assert isinstance(stop, Stopped)
+        assert (stop.epoch, stop.step, stop.best_epoch) == (1, step, 1)
+        assert (stop.test_loss, stop.test_accuracy) == (None, None)
+
+
+def test_a_stop_after_the_last_step_of_an_epoch_resumes_with_its_evaluation(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    _, events = stopped_after(5, checkpoint=path)
+    assert [event.name for event in events[-3:]] == ["step", "checkpoint", "stop"]
+    assert events[-1].test_accuracy is None
+    _, rest = train(small_model(seed=5), checkpoint=path, resume=path)
+    assert figures(rest) == figures(train()[1])
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"),
+    [
+        (None, [0, 5, 10]),
+        (1, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (2, [0, 2, 4, 5, 6, 8, 10]),
+        (5, [0, 5, 10]),
+        (7, [0, 5, 7, 10]),
+        (99, [0, 5, 10]),
+    ],
+)
+def test_when_checkpoints_are_written(every: int | None, steps: list[int], tmp_path: Path) -> None:
+    """Never twice after the same step, also where ``checkpoint_every`` meets an epoch's end."""
+    _, events = train(checkpoint=tmp_path / "c.npz", checkpoint_every=every)
+    assert saved_steps(events) == steps
+
+
+def test_resuming_refuses_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    train(checkpoint=path)
+    for options, message in [
+        ({"batch_size": 8}, r"settings.batch_size was 16, now 8"),
+        ({"optimizer": SGD(lr=0.1, momentum=0.9)}, r"settings.optimizer.lr was 0.05, now 0.1"),
+        ({"data": small_data(seed=5)}, r"data.fingerprint was"),
+        ({"model": small_model(p=0.5)}, r"model.layers\[4\].p was 0.25, now 0.5"),
+    ]:
+        with pytest.raises(CheckpointError, match=message):
+            start(resume=path, **options)
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
+        start(resume=tmp_path / "nothing.npz")
+
+
+def test_a_model_file_is_not_a_run(tmp_path: Path) -> None:
+    gpucnn.save_model(small_model(), tmp_path / "model.npz")
+    with pytest.raises(CheckpointError, match=r"cannot be resumed: .* fit\(load_model\(path\)"):
+        start(resume=tmp_path / "model.npz")
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    model, straight = train(checkpoint=path)
+    again, events = train(checkpoint=path, resume=tmp_path)  # the folder
+    assert [event.name for event in events] == ["start", "checkpoint", "stop"]
+    assert events[-1] == straight[-1]
+    assert all(np.array_equal(again.state_dict()[k], v) for k, v in model.state_dict().items())
