@@ -14,7 +14,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.config import build, check_integer, describe
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.layers import Layer, Sigmoid, Softmax, TrainingPass
-from gpucnn.nn.layers.base import Shape, output_shapes
+from gpucnn.nn.layers.base import Shape, named_layers, output_shapes
 from gpucnn.nn.losses import Output
 from gpucnn.nn.parameters import FlatParameters
 from gpucnn.nn.plan import Block, Plans
@@ -50,9 +50,7 @@ class Sequential(FlatParameters):
         seed: int = 0,
         backend: str | Backend = "numpy",
     ) -> None:
-        if not isinstance(layers, Mapping):
-            layers = {str(index): layer for index, layer in enumerate(layers)}
-        _check_layers(layers)
+        layers = named_layers(layers)
         self.input_shape: Shape = tuple(int(size) for size in input_shape)
         self.output_shape = output_shapes(layers, self.input_shape)[-1]
         super().__init__(layers, get_backend(backend))
@@ -173,18 +171,3 @@ class Sequential(FlatParameters):
             arguments = {key: value for key, value in row.items() if key != "name"}
             layers[row["name"]] = build("layer", arguments, Layer.types)
         return cls(layers, config["input_shape"], backend=backend)
-
-
-def _check_layers(layers: Mapping[str, Layer]) -> None:
-    if not layers:
-        raise SettingError("a model needs at least one layer")
-    names: dict[int, str] = {}
-    for name, layer in layers.items():
-        if not isinstance(layer, Layer):
-            raise SettingError(f"layer {name!r} must be a gpucnn.nn.Layer, got {layer!r}")
-        if id(layer) in names:
-            raise SettingError(
-                f"layers {names[id(layer)]!r} and {name!r} are the same object: "
-                f"make one {type(layer).__name__} for each"
-            )
-        names[id(layer)] = name

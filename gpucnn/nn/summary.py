@@ -95,5 +95,7 @@ def _field_text(fields: Fields | None) -> str:
     if fields is None:
         return "whole image"
     vertical, horizontal = fields
-    strides = sorted({vertical.stride, horizontal.stride})
-    return f"{vertical.size}x{horizontal.size}, stride {'x'.join(f'{s:g}' for s in strides)}"
+    stride = f"{vertical.stride:g}"
+    if horizontal.stride != vertical.stride:
+        stride += f"x{horizontal.stride:g}"
+    return f"{vertical.size}x{horizontal.size}, stride {stride}"

@@ -1,4 +1,4 @@
-"""Layers: shapes, gradients, and what they refuse."""
+"""Layers: shapes, gradients, arguments that they refuse, descriptions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pytest
 from differences import directional_derivative
 
 from gpucnn.backends import get_backend
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.backends.contract.fused import LayerSpec
+from gpucnn.backends.contract.window import conv_window, pool_window
+from gpucnn.errors import SettingError
 from gpucnn.nn import layers
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.sequential import Sequential
@@ -54,7 +56,7 @@ def test_gradients_of_layers(name: str) -> None:
     layer, shape = LAYERS[name]
     model = in_a_model(layer, shape)
     rng = np.random.default_rng(3)
-    # Distinct values, evenly spaced and none near zero: a step crosses no kink and makes no tie.
+    # Distinct values, evenly spaced and not near zero: no step crosses a kink or makes a tie.
     values = np.linspace(-1, 1, 2 * np.prod(shape)) + 0.01
     x = rng.permutation(values).reshape(2, *shape)
     weights = rng.normal(size=(2, *model.output_shape))
@@ -102,40 +104,6 @@ def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
     assert Layer.types["ReLU"] is layers.ReLU
 
 
-def test_backward_needs_a_training_forward_and_runs_once() -> None:
-    model = in_a_model(*LAYERS["conv"])
-    x = np.ones((1, 2, 7, 6))
-    y, saved = model.forward(x)
-    with pytest.raises(SettingError, match=r"saved = model.forward\(x, training=True\)"):
-        model.backward(y, saved)
-    _, saved = model.forward(x, training=True)
-    model.backward(y, saved)
-    with pytest.raises(SettingError, match="each saved serves one backward"):
-        model.backward(y, saved)
-
-
-def test_a_forward_that_returns_only_the_output_is_named() -> None:
-    class Old(Layer):
-        def forward(self, be: object, x: object, training: object = None) -> object:
-            return x
-
-    model = Sequential([Old()], (1, 2, 2))
-    with pytest.raises(SettingError, match=r"Old.forward must return \(output, saved\), got nd"):
-        model(np.ones((2, 1, 2, 2), np.float32))
-
-
-def test_dropout_scales_what_it_keeps_and_changes_its_mask() -> None:
-    model = Sequential([layers.Dropout(0.25)], (1, 100, 100))
-    x = np.ones((1, 1, 100, 100), np.float32)
-    first, second = (model.forward(x, training=True)[0] for _ in range(2))
-    assert set(np.unique(first)) == {0, np.float32(4 / 3)}
-    assert np.mean(first == 0) == pytest.approx(0.25, abs=0.02)
-    assert np.any(first != second)
-    np.testing.assert_array_equal(model(x), x)
-    model.seed_dropout(0, 1)
-    np.testing.assert_array_equal(model.forward(x, training=True)[0], second)
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -158,18 +126,29 @@ def test_layers_refuse_bad_arguments_when_they_are_made(make: object, message: s
         make()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize(
-    ("stack", "message"),
-    [
-        (
-            {"c": layers.Conv2d(3, 4, 3)},
-            r"layer 'c' \(Conv2d\) with input \(1, 8, 8\): expected \(3",
-        ),
-        ({"c": layers.Conv2d(1, 4, 9)}, r"layer 'c' \(Conv2d\).*9 does not fit.*\(8, 8\)"),
-        ({"f": layers.Linear(64, 3)}, r"layer 'f' \(Linear\).*\(64,\).*\(1, 8, 8\).*Flatten"),
-        ({"p": layers.MaxPool2d(9)}, r"layer 'p' \(MaxPool2d\).*9 does not fit"),
-    ],
-)
-def test_layers_that_do_not_fit_are_named_with_both_shapes(stack: dict, message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        Sequential(stack, (1, 8, 8))
+def test_reprs_are_calls_without_defaults() -> None:
+    assert repr(layers.Conv2d(1, 6, 5, padding=2)) == "Conv2d(1, 6, 5, padding=2)"
+    assert repr(layers.LPPool2d(2, (2, 3), ceil_mode=True)) == "LPPool2d(2, (2, 3), ceil_mode=True)"
+    assert repr(layers.Linear(4, 3, True, "lecun_uniform")) == "Linear(4, 3, init='lecun_uniform')"
+    assert repr(layers.ReLU()) == "ReLU()"
+
+
+class Doubled(layers.ReLU):
+    """A custom layer: its class may compute anything."""
+
+
+def test_only_gpucnns_own_layers_describe_themselves_to_backends() -> None:
+    assert Doubled().spec((2, 3, 4)) is None
+    assert layers.ReLU().spec((2, 3, 4)) == LayerSpec("relu", (2, 3, 4), (2, 3, 4))
+    pool = layers.MaxPool2d((2, 3)).spec((2, 4, 6))
+    assert pool is not None
+    assert (pool.op, pool.output_shape) == ("max_pool2d", (2, 2, 2))
+    assert pool.window == pool_window((4, 6), (2, 3), None, 0, 1, False)
+    conv = layers.Conv2d(2, 4, 3, groups=2).spec((2, 5, 5))
+    assert conv is not None
+    assert (conv.op, conv.groups, conv.bias) == ("conv2d", 2, True)
+    assert (conv.input_shape, conv.output_shape) == ((2, 5, 5), (4, 3, 3))
+    assert conv.window == conv_window((5, 5), (3, 3), 1, 0, 1)
+    linear = layers.Linear(4, 3, bias=False).spec((4,))
+    assert linear == LayerSpec("linear", (4,), (3,))
+    assert layers.Dropout().spec((4,)) is None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import threading
 from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 import gpucnn
 from gpucnn.backends import Backend, get_backend
+from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.numpy import fused
 from gpucnn.errors import ArrayError, SettingError, ShapeError
+from gpucnn.nn import plan as plans
 from gpucnn.nn.layers import (
     AvgPool2d,
     Conv2d,
@@ -28,6 +30,7 @@ from gpucnn.nn.layers import (
     Tanh,
     TrainingPass,
 )
+from gpucnn.nn.losses import CrossEntropyLoss
 from gpucnn.nn.plan import MOST_PLANS, Block, FusedBlock
 from gpucnn.nn.sequential import Sequential
 
@@ -65,7 +68,7 @@ def by_plan(model: Sequential, x: np.ndarray, grad: np.ndarray) -> list[np.ndarr
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_a_fused_block_does_what_its_layers_do(data: st.DataObject) -> None:
+def test_a_fused_block_computes_what_its_layers_compute(data: st.DataObject) -> None:
     size = st.integers(1, 5)
     kernel = data.draw(st.tuples(size, size), "kernel")
     padding = data.draw(st.tuples(st.integers(0, 3), st.integers(0, 3)), "padding")
@@ -80,7 +83,7 @@ def test_a_fused_block_does_what_its_layers_do(data: st.DataObject) -> None:
         assert is_fused(model, samples, True)
         assert is_fused(model, samples)
     rng = np.random.default_rng(data.draw(st.integers(0, 99), "seed"))
-    for _ in range(2):  # the second time in used memory
+    for _ in range(2):  # the second time in memory that holds old values
         x = rng.standard_normal((samples, *model.input_shape))
         grad = rng.standard_normal((samples, *model.output_shape))
         wanted = by_layers(model, x, grad)
@@ -115,7 +118,7 @@ def test_ties_go_to_the_first_element_in_a_fused_block() -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_what_is_negative_gets_no_gradient() -> None:
+def test_negative_outputs_get_no_gradient() -> None:
     model = network(Conv2d(1, 1, 1), (2, 2))
     model.load_state_dict({"conv.weight": -np.ones((1, 1, 1, 1)), "conv.bias": np.zeros(1)})
     output, input_grad, weight_grad, bias_grad = by_plan(
@@ -126,7 +129,7 @@ def test_what_is_negative_gets_no_gradient() -> None:
     assert weight_grad == bias_grad == 0
 
 
-def test_a_nan_comes_through_a_fused_block() -> None:
+def test_a_nan_passes_through_a_fused_block() -> None:
     model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
     x = np.zeros((2, 1, 6, 6))
     x[1, 0, 3, 3] = np.nan
@@ -136,7 +139,7 @@ def test_a_nan_comes_through_a_fused_block() -> None:
 
 
 class Doubled(Conv2d):
-    """A convolution that is not quite one."""
+    """A custom layer that computes something else."""
 
     def forward(self, be: Backend, x: np.ndarray, training: object = None) -> tuple:
         output, saved = super().forward(be, x, training)
@@ -161,19 +164,21 @@ class Doubled(Conv2d):
     ],
     ids=str,
 )
-def test_layers_that_do_not_fit_stay_apart(layers: list[gpucnn.nn.Layer]) -> None:
+def test_layers_that_cannot_be_fused_are_not(layers: list[gpucnn.nn.Layer]) -> None:
     model = Sequential(layers, (2, 12, 12), backend=get_backend("numpy", "float64"))
     for block in plan(model, 3).values():
         assert not isinstance(block, FusedBlock)
-    x = np.random.default_rng(0).standard_normal((3, 2, 12, 12))
-    y = model(x)
-    for one, other in zip(by_plan(model, x, y), by_layers(model, x, y), strict=True):
+    rng = np.random.default_rng(0)
+    x, grad = rng.standard_normal((3, 2, 12, 12)), rng.standard_normal((3, *model.output_shape))
+    for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("first", [Conv2d(2, 3, 3, stride=2), Linear(72, 5)], ids=str)
-def test_a_relu_is_done_by_the_layer_before_it(first: Conv2d | Linear, backend64: Backend) -> None:
-    """To the same bits, forward and backward; what is infinite or NaN goes the same ways."""
+def test_a_relu_is_fused_with_the_layer_before_it(
+    first: Conv2d | Linear, backend64: Backend
+) -> None:
+    """To the same bits, forward and backward, also for NaN and infinity."""
     start: list[Layer] = [Flatten()] if isinstance(first, Linear) else []
     model = Sequential([*start, first, ReLU()], (2, 6, 6), backend=backend64)
     be, rng = model.backend, np.random.default_rng(0)
@@ -184,6 +189,27 @@ def test_a_relu_is_done_by_the_layer_before_it(first: Conv2d | Linear, backend64
     for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
         np.testing.assert_array_equal(be.to_numpy(one), be.to_numpy(other))
     assert np.isnan(be.to_numpy(model(x))[0]).any()
+
+
+class OwnLoss(CrossEntropyLoss):
+    """A custom loss: its class may compute anything."""
+
+
+def test_gradients_are_fused_only_for_gpucnns_own_layers_and_losses() -> None:
+    asked = []
+
+    def fuse_gradients(specs: list[LayerSpec], loss: str, samples: int) -> str:
+        asked.append(([spec.op for spec in specs], loss, samples))
+        return "fused"
+
+    be: Any = SimpleNamespace(fuse_gradients=fuse_gradients)
+    own = {"flatten": Flatten(), "fc": Linear(64, 3)}
+    custom = {"conv": Doubled(1, 2, 3)}
+    loss = CrossEntropyLoss()
+    assert plans.fuse_gradients(own, loss, be, (1, 8, 8), 5) == "fused"
+    assert plans.fuse_gradients(own, OwnLoss(), be, (1, 8, 8), 5) is None
+    assert plans.fuse_gradients(custom, loss, be, (1, 8, 8), 5) is None
+    assert asked == [(["flatten", "linear"], "cross_entropy", 5)]
 
 
 def test_ceil_mode_that_changes_nothing_is_fused() -> None:
@@ -207,6 +233,18 @@ def test_a_plan_is_made_once_and_few_are_kept() -> None:
     for samples in range(50, 50 + MOST_PLANS):
         plan(model, samples)
     assert plan(model, 1, True) is not first
+
+
+def test_passes_one_after_the_other_use_the_same_memory() -> None:
+    model = network(Conv2d(1, 1, 3), (6, 6))
+    x, grad = np.ones((1, 1, 6, 6)), np.ones((1, 1, 2, 2))
+    for training in (False, True):
+        (block,) = plan(model, 1, training).values()
+        assert isinstance(block, FusedBlock)
+        (operation,) = block.free
+        for _ in range(3):
+            _ = by_plan(model, x, grad) if training else model(x)
+            assert block.free == [operation]
 
 
 def test_results_are_not_changed_by_the_next_batch() -> None:
@@ -234,43 +272,26 @@ def test_passes_between_forward_and_backward_do_not_disturb_it() -> None:
     np.testing.assert_array_equal(model.backward(grad, saved_y, input_grad=True), other[1])
 
 
-def test_threads_that_share_a_model_get_their_own_answers() -> None:
+def test_threads_can_share_a_model() -> None:
     model = gpucnn.models.lenet5()
     model.normalization = ((0.1307,), (0.3081,))
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (6, 32, 28, 28), np.uint8)
-    wanted = [model.predict(batch) for batch in pictures]
+    images = rng.integers(0, 256, (6, 32, 28, 28), np.uint8)
+    wanted = [model.predict(batch) for batch in images]
     got: dict[int, list[np.ndarray]] = {}
 
     def work(index: int) -> None:
-        got[index] = [model.predict(pictures[index]) for _ in range(8)]
+        got[index] = [model.predict(images[index]) for _ in range(8)]
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert len(got) == 6
     for index, answers in got.items():
         for answer in answers:
             np.testing.assert_array_equal(answer, wanted[index])
-
-
-@pytest.mark.parametrize(
-    "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
-)
-def test_a_copy_of_a_model_trains_on_its_own(duplicate: object) -> None:
-    """A copy's weights are views of its own flat vector, and its plans are made anew."""
-    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
-    x, grad = np.ones((4, 1, 6, 6)), np.ones((4, 2, 3, 3))
-    wanted = by_plan(model, x, grad)
-    other = duplicate(model)
-    assert other.seed == model.seed
-    for one, two in zip(by_plan(other, x, grad), wanted, strict=True):
-        np.testing.assert_array_equal(one, two)
-    before = model(x)
-    other.flat_parameters -= other.flat_grads
-    assert np.any(other(x) != before)
-    np.testing.assert_array_equal(model(x), before)
 
 
 def test_moving_to_another_precision_makes_new_plans() -> None:

@@ -1,161 +1,194 @@
-"""Sequential and the models: parameters, state, descriptions, prediction."""
+"""Sequential: what it refuses, forward and backward, dropout, prediction, repr and config."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
-from differences import directional_derivative
 from small import blobs, small_data, small_model
 
 from gpucnn import models
-from gpucnn.backends import get_backend
 from gpucnn.config import describe
-from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
-from gpucnn.nn import layers, losses
+from gpucnn.errors import DataError, SettingError, ShapeError
+from gpucnn.nn import layers
+from gpucnn.nn.layers import Layer
 from gpucnn.nn.sequential import Sequential
-from gpucnn.nn.summary import SummaryRow
-
-
-def test_lenet5_is_lenet5() -> None:
-    model = models.lenet5()
-    assert model.size == 61_706
-    summary = model.summary()
-    assert summary.parameters == 61_706
-    assert summary.multiply_adds == 416_520
-    assert {name: p.shape for name, p in model.named_parameters()} == {
-        "conv1.weight": (6, 1, 5, 5),
-        "conv1.bias": (6,),
-        "conv2.weight": (16, 6, 5, 5),
-        "conv2.bias": (16,),
-        "fc1.weight": (120, 400),
-        "fc1.bias": (120,),
-        "fc2.weight": (84, 120),
-        "fc2.bias": (84,),
-        "fc3.weight": (10, 84),
-        "fc3.bias": (10,),
-    }
-
-
-def test_summary_of_lenet5() -> None:
-    def seen(row: SummaryRow) -> tuple[int, float, float] | None:
-        field = row.receptive_field
-        return None if field is None else (field[0].size, field[0].stride, field[0].centre)
-
-    rows = {row.name: row for row in models.lenet5().summary().rows}
-    assert rows["conv1"].output_shape == (6, 28, 28)
-    assert rows["conv1"].multiply_adds == 6 * 28 * 28 * 25
-    assert seen(rows["conv1"]) == (5, 1, 0.5)
-    assert seen(rows["pool1"]) == (6, 2, 1.0)
-    assert seen(rows["conv2"]) == (14, 2, 5.0)
-    assert seen(rows["pool2"]) == (16, 4, 6.0)
-    assert seen(rows["fc1"]) is None
-    assert rows["fc1"].parameters == 48_120
-    text = str(models.lenet5().summary()).splitlines()
-    assert " ".join(text[1].split()) == "conv1 Conv2d 6x28x28 156 117,600 5x5, stride 1"
-    assert text[-1].split() == ["total", "61,706", "416,520"]
-    assert max(map(len, text)) <= 80
-
-
-@pytest.mark.parametrize("name", models.MODELS)
-def test_models_take_other_shapes(name: str) -> None:
-    model = models.MODELS[name](channels=3, size=(20, 36), classes=7)
-    assert model(np.zeros((2, 3, 20, 36), np.float32)).shape == (2, 7)
-    with pytest.raises(ShapeError, match="at least"):
-        models.MODELS[name](size=0)
-
-
-LOSSES = [kind() for kind in losses.LOSSES.values()]
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-@pytest.mark.parametrize("name", ["lenet5", "lenet5_1998", "small_cnn"])
-def test_gradients_of_models_and_losses(name: str, loss: losses.Loss) -> None:
-    """The derivative of a model's loss along a direction in all its parameters at once."""
-    be = get_backend("numpy", "float64")
-    model = models.MODELS[name](channels=1, size=12, classes=4, seed=2).to(be)
-    if isinstance(loss, losses.BCELoss):
-        stack = {**model.layers, "sigmoid": layers.Sigmoid()}
-        model = Sequential(stack, model.input_shape, seed=2, backend=be)
-    rng = np.random.default_rng(4)
-    x, target = rng.normal(size=(3, 1, 12, 12)), np.array([0, 3, 1])
-
-    def value(t: float) -> float:
-        model.flat_parameters[...] = start + t * direction
-        model.seed_dropout(1, 0)
-        return float(loss.forward(be, model.forward(x, training=True)[0], target))
-
-    start = model.flat_parameters.copy()
-    direction = rng.normal(size=model.size)
-    value(0.0)
-    model.seed_dropout(1, 0)
-    scores, saved = model.forward(x, training=True)
-    model.backward(loss.backward(be, scores, target), saved)
-    analytic = float(model.flat_grads @ direction)
-    # The step is small, as few ReLUs and maxima as possible may change sides on the way.
-    assert analytic == pytest.approx(directional_derivative(value, 2.0**-17), rel=1e-6)
-
-
-def test_weights_are_a_function_of_the_seed() -> None:
-    one, same, other = models.lenet5(seed=1), models.lenet5(seed=1), models.lenet5(seed=2)
-    for key, value in one.state_dict().items():
-        np.testing.assert_array_equal(value, same.state_dict()[key])
-        assert np.all(value != other.state_dict()[key])
-    weight = one.state_dict()["fc1.weight"]
-    assert np.abs(weight).max() <= 1 / 20
-    assert np.abs(weight).max() == pytest.approx(1 / 20, rel=1e-3)
-    with pytest.raises(SettingError, match="seed must be 0 or more"):
-        models.lenet5(seed=-1)
 
 
 @pytest.mark.parametrize(
-    ("init", "deviation"),
+    ("stack", "shape", "error", "message"),
     [
-        ("uniform", 1 / np.sqrt(3 * 200)),
-        ("kaiming_normal", np.sqrt(2 / 200)),
-        ("xavier_uniform", np.sqrt(2 / 700)),
-        ("lecun_uniform", 2.4 / 200 / np.sqrt(3)),
+        ([], (1, 8, 8), SettingError, "at least one layer"),
+        ([3], (1, 8, 8), SettingError, "layer '0' must be a gpucnn.nn.Layer, got 3"),
+        (2 * [layers.ReLU()], (1, 8, 8), SettingError, "layers '0' and '1' are the same object"),
+        ([layers.ReLU()], (8, 8), ShapeError, r"input_shape must be .*, got \(8, 8\)"),
+        ([layers.ReLU()], (1, 0, 8), ShapeError, r"input_shape must be .*, got \(1, 0, 8\)"),
+        (
+            [layers.Conv2d(3, 4, 3)],
+            (1, 8, 8),
+            ShapeError,
+            r"layer '0' \(Conv2d\) with input \(1, 8, 8\): expected \(3, H, W\)",
+        ),
+        ({"c": layers.Conv2d(1, 4, 9)}, (1, 8, 8), ShapeError, r"'c'.*9 does not fit.*\(8, 8\)"),
+        ([layers.Linear(64, 3)], (1, 8, 8), ShapeError, r"\(64,\), got \(1, 8, 8\); put a Flatten"),
+        ([layers.MaxPool2d(9)], (1, 8, 8), ShapeError, r"'0' \(MaxPool2d\).*9 does not fit"),
+        (
+            [layers.Flatten(), layers.MaxPool2d(2)],
+            (1, 8, 8),
+            ShapeError,
+            r"'1' \(MaxPool2d\) with input \(64,\): expected \(C, H, W\)",
+        ),
     ],
 )
-def test_initialisers_have_their_deviation(init: str, deviation: float) -> None:
-    model = Sequential([layers.Flatten(), layers.Linear(200, 500, init=init)], (1, 10, 20))
-    weight = model.state_dict()["1.weight"]
-    assert weight.std() == pytest.approx(deviation, rel=0.02)
-    assert abs(weight.mean()) < 0.01 * deviation
+def test_networks_that_cannot_work_are_refused(
+    stack: Any, shape: tuple[int, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Sequential(stack, shape)
 
 
-def test_state_dict_round_trip_and_its_faults() -> None:
-    model, other = small_model(seed=0), small_model(seed=1)
+@pytest.mark.parametrize("shape", [(2, 1, 9, 8), (2, 3, 8, 8), (2, 8, 8), (0, 1, 8, 8)])
+def test_batches_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=r"the model takes \(N, 1, 8, 8\), got \(\d, "):
+        small_model()(np.zeros(shape, np.float32))
+
+
+def test_backward_uses_up_what_a_training_forward_saved() -> None:
+    model = small_model()
+    x = np.ones((2, 1, 8, 8), np.float32)
+    y, saved = model.forward(x)
+    assert saved is None
+    with pytest.raises(SettingError, match=r"saved = model.forward\(x, training=True\)"):
+        model.backward(y, saved)
+    _, saved = model.forward(x, training=True)
+    assert model.backward(y, saved) is None
+    with pytest.raises(SettingError, match="each saved serves one backward"):
+        model.backward(y, saved)
+
+
+def test_the_input_gradient_is_computed_only_if_asked_for() -> None:
+    asked: list[bool] = []
+
+    class Asked(layers.ReLU):
+        def backward(self, be: Any, grad: Any, saved: Any, input_grad: bool = True) -> Any:
+            asked.append(input_grad)
+            return super().backward(be, grad, saved, input_grad)
+
+    model = Sequential([Asked(), Asked()], (1, 2, 2))
+    x = np.ones((1, 1, 2, 2), np.float32)
+    for input_grad in (False, True):
+        y, saved = model.forward(x, training=True)
+        assert (model.backward(y, saved, input_grad) is not None) == input_grad
+    assert asked == [True, False, True, True]
+
+
+def test_a_custom_layer_that_returns_only_its_output_is_named() -> None:
+    class Old(Layer):
+        def forward(self, be: Any, x: Any, training: Any = None) -> Any:
+            return x
+
+    model = Sequential([Old()], (1, 2, 2))
+    with pytest.raises(SettingError, match=r"Old.forward must return \(output, saved\), got nd"):
+        model(np.ones((2, 1, 2, 2), np.float32))
+
+
+def test_dropout_masks_are_a_function_of_seed_layer_worker_and_pass() -> None:
+    """A mask comes from NumPy's generator for (seed, 2, layer, rank unless 0, passes before)."""
+    model = Sequential([layers.ReLU(), layers.Dropout(0.25)], (1, 6, 5), seed=9)
+    x = np.ones((4, 1, 6, 5), np.float32)
+
+    def check(*key: int) -> None:
+        kept = np.random.default_rng(key).random(x.shape) >= 0.25
+        output, _ = model.forward(x, training=True)
+        np.testing.assert_array_equal(output, (kept / 0.75).astype(np.float32))
+
+    check(9, 2, 1, 0)
+    model(x)  # inference is not a training pass
+    check(9, 2, 1, 1)
+    model.seed_dropout(7, 5, rank=3)
+    check(7, 2, 1, 3, 5)
+    check(7, 2, 1, 3, 6)
+    model.initialize(8)
+    check(8, 2, 1, 0)
+    np.testing.assert_array_equal(model(x), x)
+
+
+def test_predict_takes_images_as_they_are_in_the_data() -> None:
+    model = small_model()
+    images = blobs(5).images
+    with pytest.raises(SettingError, match="the model has no normalization"):
+        model.predict(images)
+    model.normalization = small_data().statistics()
+    probabilities = model.predict(images)
+    (mean,), (std,) = model.normalization
+    scores = model(((images / 255 - mean) / std).astype(np.float32))
+    odds = np.exp(scores - scores.max(1, keepdims=True))
+    np.testing.assert_allclose(probabilities, odds / odds.sum(1, keepdims=True), rtol=1e-4)
+    np.testing.assert_allclose(model.predict(images[:, 0], batch_size=2), probabilities, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("last", "output", "expected"),
+    [
+        (None, "softmax", lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)),
+        (None, "sigmoid", lambda z: 1 / (1 + np.exp(-z))),
+        (None, "none", lambda z: z),
+        (layers.Softmax(), "softmax", lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)),
+        (layers.Sigmoid(), "softmax", lambda z: 1 / (1 + np.exp(-z))),
+    ],
+)
+def test_predictions_are_probabilities_once(last: Layer | None, output: Any, expected: Any) -> None:
+    """Scores become probabilities by ``output``, unless the last layer has done so."""
+    stack = [layers.Flatten(), layers.Linear(4, 3), *([last] if last else [])]
+    model = Sequential(stack, (1, 2, 2))
+    model.normalization, model.output = ((0.0,), (1.0,)), output
+    images = np.random.default_rng(0).integers(0, 256, (5, 2, 2), np.uint8)
     state = model.state_dict()
-    other.load_state_dict(state)
-    assert all(np.array_equal(other.state_dict()[key], state[key]) for key in state)
-    state["fc.bias"][...] = 7  # a copy: the model does not change
-    assert not np.any(model.state_dict()["fc.bias"] == 7)
-    del state["conv.bias"]
-    state["extra"] = np.zeros(3)
-    state["fc.weight"] = state["fc.weight"].T
-    before = other.state_dict()
-    with pytest.raises(CheckpointError) as error:
-        other.load_state_dict(state)
-    assert str(error.value) == (
-        "parameters do not fit the model: conv.bias is missing; extra is unknown; "
-        "fc.weight has shape (48, 4), expected (4, 48)"
-    )
-    assert all(np.array_equal(other.state_dict()[key], before[key]) for key in before)
+    z = images.reshape(5, 4) / 255 @ state["1.weight"].T + state["1.bias"]
+    np.testing.assert_allclose(model.predict(images), expected(z), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_config_builds_the_same_model(name: str) -> None:
-    model = models.MODELS[name]()
-    again = Sequential.from_config(json.loads(json.dumps(model.config())))
-    again.load_state_dict(model.state_dict())
-    x = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
-    np.testing.assert_array_equal(again(x), model(x))
-    assert again.config() == model.config()
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 3, 8, 8)), "images must be uint8, from 0 to 255, got float64"),
+        (np.zeros((2, 3, 8, 4), np.uint8), r"shape \(N, 3, 8, 8\), got \(2, 3, 8, 4\)"),
+        (np.zeros((3, 8, 8), np.uint8), r"shape \(N, 3, 8, 8\), got \(3, 8, 8\)"),
+        (np.zeros((0, 3, 8, 8), np.uint8), r"shape \(N, 3, 8, 8\), got \(0, 3, 8, 8\)"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(images: np.ndarray, message: str) -> None:
+    model = small_model(channels=3)
+    model.normalization = ((0.5,) * 3, (0.2,) * 3)
+    with pytest.raises(DataError, match=message):
+        model.predict(images)
 
 
-def test_a_pair_survives_json() -> None:
+@pytest.mark.parametrize("normalization", [((0.5,), (0.2,)), ((0.5,) * 3, (0.2,))])
+def test_a_normalization_needs_a_value_for_each_channel(normalization: Any) -> None:
+    model = small_model(channels=3)
+    model.normalization = normalization
+    with pytest.raises(SettingError, match="normalization must have 3 means and standard dev"):
+        model.predict(np.zeros((2, 3, 8, 8), np.uint8))
+
+
+def test_the_repr_of_a_model_lists_its_layers() -> None:
+    assert repr(models.lenet5()).splitlines()[:4] == [
+        "Sequential(input_shape=(1, 28, 28), 61,706 parameters)",
+        "  (conv1): Conv2d(1, 6, 5, padding=2)",
+        "  (relu1): ReLU()",
+        "  (pool1): MaxPool2d(2)",
+    ]
+    assert repr(Sequential([Plain()], (1, 2, 2))).endswith("(0): Plain()")
+
+
+class Plain(Layer):
+    """A custom layer that is not a dataclass."""
+
+
+def test_pairs_survive_json() -> None:
     layer = layers.Conv2d(1, 2, (3, 5), stride=[1, 2])
     model = Sequential([layer], (1, 9, 9))
     again = Sequential.from_config(json.loads(json.dumps(model.config())))
@@ -167,44 +200,3 @@ def test_from_config_names_the_nearest_layer() -> None:
     config = {"input_shape": [1, 8, 8], "layers": [{"name": "a", "type": "Relu"}]}
     with pytest.raises(SettingError, match="unknown layer 'Relu': did you mean 'ReLU'"):
         Sequential.from_config(config)
-
-
-def test_sequential_refuses_what_is_no_network() -> None:
-    relu = layers.ReLU()
-    with pytest.raises(SettingError, match="layers '0' and '1' are the same object"):
-        Sequential([relu, relu], (1, 8, 8))
-    with pytest.raises(SettingError, match="at least one layer"):
-        Sequential([], (1, 8, 8))
-    with pytest.raises(ShapeError, match="input_shape"):
-        Sequential([relu], (8, 8))
-    with pytest.raises(ShapeError, match=r"takes \(N, 1, 8, 8\), got \(2, 1, 9, 8\)"):
-        Sequential([relu], (1, 8, 8)).forward(np.zeros((2, 1, 9, 8), np.float32))
-
-
-def test_predict() -> None:
-    model = small_model()
-    images = blobs(5).images
-    with pytest.raises(SettingError, match="normalization"):
-        model.predict(images)
-    model.normalization = small_data().statistics()
-    probabilities = model.predict(images)
-    assert probabilities.shape == (5, 4)
-    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
-    np.testing.assert_allclose(model.predict(images[:, 0], batch_size=2), probabilities, rtol=1e-5)
-    (mean,), (std,) = model.normalization
-    x = ((images / 255 - mean) / std).astype(np.float32)
-    scores = model(x)
-    np.testing.assert_array_equal(scores.argmax(1), probabilities.argmax(1))
-    with pytest.raises(DataError, match="uint8"):
-        model.predict(images / 255)
-    with pytest.raises(DataError, match=r"\(N, 1, 8, 8\)"):
-        model.predict(images[:, :, :4])
-
-
-def test_a_model_moves_between_backends() -> None:
-    model = small_model()
-    x = np.random.default_rng(0).normal(size=(2, 1, 8, 8))
-    single = model(x.astype(np.float32))
-    double = model.to(get_backend("numpy", "float64"))(x)
-    assert double.dtype == np.float64
-    np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-5)

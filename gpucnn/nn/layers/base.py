@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any, ClassVar
 
@@ -168,6 +168,28 @@ class _Weighted(Layer):
         """Return the arrays for the gradients of the weight and the bias, None if no bias."""
         bias = self.parameters.get("bias")
         return self.parameters["weight"].grad, None if bias is None else bias.grad
+
+
+def named_layers(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, Layer]:
+    """Return ``layers`` by name; those of a sequence are named "0", "1", …
+
+    Raises SettingError if there are none, or something is not a layer, or appears twice.
+    """
+    if not isinstance(layers, Mapping):
+        layers = {str(index): layer for index, layer in enumerate(layers)}
+    if not layers:
+        raise SettingError("a model needs at least one layer")
+    names: dict[int, str] = {}
+    for name, layer in layers.items():
+        if not isinstance(layer, Layer):
+            raise SettingError(f"layer {name!r} must be a gpucnn.nn.Layer, got {layer!r}")
+        if id(layer) in names:
+            raise SettingError(
+                f"layers {names[id(layer)]!r} and {name!r} are the same object: "
+                f"make one {type(layer).__name__} for each"
+            )
+        names[id(layer)] = name
+    return dict(layers)
 
 
 def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape]:

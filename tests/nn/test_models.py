@@ -1,0 +1,72 @@
+"""The networks that come with gpucnn."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from gpucnn import models
+from gpucnn.errors import ShapeError
+from gpucnn.nn.layers import Dropout
+from gpucnn.nn.sequential import Sequential
+
+SMALLEST = {"lenet5": 12, "lenet5_1998": 12, "mlp": 1, "small_cnn": 8}
+
+
+def test_lenet5_has_the_parameters_of_lenet5() -> None:
+    model = models.lenet5()
+    assert model.size == 61_706
+    assert {name: p.shape for name, p in model.named_parameters()} == {
+        "conv1.weight": (6, 1, 5, 5),
+        "conv1.bias": (6,),
+        "conv2.weight": (16, 6, 5, 5),
+        "conv2.bias": (16,),
+        "fc1.weight": (120, 400),
+        "fc1.bias": (120,),
+        "fc2.weight": (84, 120),
+        "fc2.bias": (84,),
+        "fc3.weight": (10, 84),
+        "fc3.bias": (10,),
+    }
+
+
+def test_lenet5_of_1998_starts_like_the_original() -> None:
+    """All weights and biases are uniform within 2.4 / fan-in."""
+    for name, parameter in models.lenet5_1998().named_parameters():
+        bound = 2.4 / parameter.fan_in
+        assert np.abs(parameter.data).max() <= bound, name
+        if parameter.size > 100:
+            assert np.abs(parameter.data).max() > 0.95 * bound, name
+
+
+def test_small_cnn_drops_half_of_its_features() -> None:
+    (dropout,) = (x for x in models.small_cnn().layers.values() if isinstance(x, Dropout))
+    assert dropout.p == 0.5
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_models_take_other_shapes_and_a_seed(name: str) -> None:
+    model = models.MODELS[name](channels=3, size=(20, 36), classes=7, seed=4)
+    assert (model.input_shape, model.seed) == ((3, 20, 36), 4)
+    assert model(np.zeros((2, 3, 20, 36), np.float32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_models_refuse_images_that_are_too_small(name: str) -> None:
+    least = SMALLEST[name]
+    models.MODELS[name](size=(least, least + 3))
+    for size in ((least - 1, 30), (30, least - 1)):
+        with pytest.raises(ShapeError, match=f"at least {least}x{least} pixels"):
+            models.MODELS[name](size=size)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_config_builds_the_same_model(name: str) -> None:
+    model = models.MODELS[name]()
+    again = Sequential.from_config(json.loads(json.dumps(model.config())))
+    again.load_state_dict(model.state_dict())
+    x = np.random.default_rng(0).normal(size=(2, *model.input_shape)).astype(np.float32)
+    np.testing.assert_array_equal(again(x), model(x))
+    assert again.config() == model.config()
