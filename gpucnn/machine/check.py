@@ -1,7 +1,7 @@
-"""The consistency of a backend: every operation against NumPy in float64, on this machine.
+"""The consistency of a backend: every operation compared with NumPy in float64.
 
-What an operation is given follows from the names of its parameters in the contract, so that a new
-operation is checked without a word here, as long as its parameters have the names of the others.
+The arguments of an operation follow from the names of its parameters in the contract, so a new
+operation is checked without any code here if its parameters have the names of others.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.operations import Operation, operations
 
 UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
-"""The relative error allowed a term: eight roundings, or both operands rounded to TF32, twice. The
-tests' tolerances are these, too."""
+"""The relative tolerance per term: eight roundings, or twice both operands rounded to TF32. The
+tests have the same tolerances."""
 
 ROUNDED = ("conv2d", "conv_transpose2d", "linear")
-"""The operations whose products have their operands rounded to TF32, if asked for."""
+"""Operations that round the operands of products to TF32 if the backend's precision is tf32."""
 
 Arguments = dict[str, Any]
 
@@ -45,7 +45,7 @@ LARGE: dict[str, dict[str, tuple[int, ...]]] = {
     "conv_transpose2d": {"input": (4, 64, 12, 12), "weight": (64, 32, 3, 3), "bias": (32,)},
     "linear": {"input": (64, 1024), "weight": (1024, 1024), "bias": (1024,)},
 }
-"""Shapes of which every product is large enough to be rounded to TF32, instead of those above."""
+"""Shapes with products large enough to be rounded to TF32, which replace those above."""
 
 OPTIONS: Arguments = {"kernel_size": 2, "norm_type": 2, "num_classes": 10, "batch_size": 20}
 OPTIONS |= {"return_indices": True}
@@ -64,17 +64,17 @@ NUMBERS: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
     "failed_step": lambda rng: np.zeros(1, np.int64),
     "scores": lambda rng: rng.normal(size=(64, 10)),
 }
-ROWS = {"softmax": 100}
-"""Terms of the sums inside operations whose results are as large as their arguments."""
+TERMS = {"softmax": 100}
+"""Number of terms in the sums of operations whose results are as large as their arguments."""
 CLASSES = {"cross_entropy": 64, "one_hot": 64, "add_metrics": 64, "begin_step": 20}
-"""Operations whose targets are classes, and their number of samples."""
-KEPT = ("totals",)
-"""Arrays that stay float64 on every backend."""
+"""Operations whose targets are classes, with their number of samples."""
+FLOAT64 = ("totals",)
+"""Arrays that are float64 on every backend."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One operation on two backends: the greatest error in tolerances, and both times."""
+    """An operation on two backends: the largest error in units of the tolerance, and both times."""
 
     op: str
     error: float
@@ -83,7 +83,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """Whether the error is within the tolerance; NaN is not."""
+        """Whether the error is within the tolerance, and not NaN."""
         return self.error <= 1
 
 
@@ -105,7 +105,7 @@ def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
 def _compare(
     backend: Backend, reference: Backend, op: Operation, known: Arguments
 ) -> tuple[Result, Arguments]:
-    """Run an operation on both backends; return how they differ and the reference's results."""
+    """Run an operation on both backends; return the comparison and the results of the reference."""
     found, seconds = _run(backend, op, known)
     wanted, reference_seconds = _run(reference, op, known)
     forward = op.name.removesuffix("_backward")
@@ -124,17 +124,17 @@ def _make_arguments(
         elif name in NUMBERS:
             arguments[name] = _single(NUMBERS[name](rng))
         elif name in shapes:
-            # Away from 0 and 1, and positive: no kink of any operation is near.
+            # Between 0 and 1, where every operation is differentiable.
             arguments[name] = _single(rng.uniform(0.1, 0.9, shapes[name]))
         elif name in OPTIONS:
             arguments[name] = OPTIONS[name]
-    if op.name in ("relu", "tanh", "sigmoid", "conv2d", "linear", "conv_transpose2d"):
+    if "input" in arguments and not op.is_loss and "pool" not in op.name:
         arguments["input"] = arguments["input"] - np.float32(0.5)
     return arguments
 
 
 def _single(array: NDArray[Any]) -> NDArray[Any]:
-    """Return floats as float32, whose values every backend can hold."""
+    """Return floating-point arrays as float32, which every backend represents exactly."""
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
@@ -143,14 +143,14 @@ def _output_grad(op: Operation, results: Arguments, rng: np.random.Generator) ->
 
 
 def _run(backend: Backend, op: Operation, known: Arguments) -> tuple[Arguments, float]:
-    """Return the named results of an operation, as NumPy arrays, and the best of three times."""
+    """Return the results of an operation by name, as NumPy arrays, and the best of three times."""
     function = getattr(backend, op.name)
     seconds = math.inf
     results: Any = None
     for _ in range(3):
-        # Fresh copies each time: some operations work in place.
+        # New copies each time, since some operations work in place.
         arguments = {
-            name: _placed(backend, name, known[name]) for name in op.parameters if name in known
+            name: _to_backend(backend, name, known[name]) for name in op.parameters if name in known
         }
         backend.synchronize()
         began = time.perf_counter()
@@ -161,10 +161,10 @@ def _run(backend: Backend, op: Operation, known: Arguments) -> tuple[Arguments, 
     return {k: np.asarray(_host(backend, v)) for k, v in named if v is not None}, seconds
 
 
-def _placed(backend: Backend, name: str, value: Any) -> Any:
+def _to_backend(backend: Backend, name: str, value: Any) -> Any:
     if not isinstance(value, np.ndarray):
         return value
-    floats = np.float64 if name in KEPT else backend.dtype
+    floats = np.float64 if name in FLOAT64 else backend.dtype
     return backend.asarray(value.copy(), floats if value.dtype.kind == "f" else value.dtype)
 
 
@@ -177,8 +177,8 @@ def tolerance(
 ) -> tuple[float, float]:
     """Return the relative and the absolute tolerance of a result of ``length`` added terms.
 
-    The absolute one is of the largest magnitude in the reference: terms cancel, so that the small
-    elements of an array carry the rounding of its large terms. Tests and command share this.
+    The absolute tolerance is relative to the largest magnitude in the reference: terms cancel, so
+    small elements have the rounding errors of large terms. The tests use this function as well.
     """
     kind = np.dtype(dtype)
     relative = UNIT[kind.name if precision == "ieee" else precision] * math.sqrt(length)
@@ -187,17 +187,17 @@ def tolerance(
 
 
 def _length(op: str, name: str, result: NDArray[Any], known: Arguments) -> float:
-    """Return how many terms are added at most for an element of a result, or nearly.
+    """Return the approximate number of terms in the sum of an element of a result, from the shapes.
 
-    From the shapes: a new operation whose results are no smaller than its arguments is taken to
-    add nothing, so that its tolerance is tight until a word here says otherwise.
+    An operation whose results are as large as its arguments is assumed to add nothing, unless it is
+    in ``TERMS``.
     """
     weight, grad = known.get("weight"), known.get("grad")
     if weight is None:
         arrays = (v for v in known.values() if isinstance(v, np.ndarray) and v.dtype.kind == "f")
         largest = max((array.size for array in arrays), default=1)
-        return max(largest / result.size, ROWS.get(op, 1))
-    if grad is not None and name != "input":  # of weight or bias: over all that they served
+        return max(largest / result.size, TERMS.get(op, 1))
+    if grad is not None and name != "input":  # the gradient of weight or bias
         return float(grad.size / known["bias"].size)
     return float(weight.size / min(weight.shape[:2]))
 
@@ -205,21 +205,18 @@ def _length(op: str, name: str, result: NDArray[Any], known: Arguments) -> float
 def _error(
     backend: Backend, op: str, found: Arguments, wanted: Arguments, known: Arguments
 ) -> float:
-    """Return the greatest difference in units of its tolerance, or NaN where there is one."""
+    """Return the largest difference in units of the tolerance, or NaN if there is one."""
     worst = 0.0
     for name, reference in wanted.items():
         if found[name].shape != reference.shape:
             return math.nan
-        relative, absolute = (
-            0.0,
-            float(np.finfo(np.float64).tiny),
-        )  # whole numbers are equal or wrong
+        relative, absolute = 0.0, float(np.finfo(np.float64).tiny)  # integers must be equal
         if reference.dtype.kind == "f":
             length = _length(op, name, reference, known)
             precision = backend.precision if op in ROUNDED else "ieee"
             relative, absolute = tolerance(backend.dtype, reference, length, precision)
-        with np.errstate(over="ignore", invalid="ignore"):  # of results that are far out
+        with np.errstate(over="ignore", invalid="ignore"):  # of incorrect results
             difference = np.abs(found[name] - reference * 1.0)
             error = np.max(difference / (absolute + relative * np.abs(reference)))
-        worst = float(np.maximum(worst, error))  # unlike max(), lets NaN through
+        worst = float(np.maximum(worst, error))  # unlike max(), propagates NaN
     return worst

@@ -35,13 +35,14 @@ def dropout(name: str, shape: Shape) -> Case:
     return Case("dropout", name, make)
 
 
-ELEMENTWISE = ("relu", "sigmoid", "tanh")
+ELEMENTWISE = ("relu", "leaky_relu", "sigmoid", "tanh")
 ACTIVATIONS = [
     *(pointwise(op, f"{size} elements", (size,)) for op in ELEMENTWISE for size in AROUND_BLOCKS),
     *(pointwise(op, "feature map", (2, 3, 5, 4)) for op in ELEMENTWISE),
     *(pointwise(op, "70,000 elements", (7, 10000)) for op in ELEMENTWISE),
     *(pointwise(op, "infinities", (60,), infinities, False) for op in ELEMENTWISE),
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
+    pointwise("leaky_relu", "negative_slope 0.25", (3, 9), negative_slope=0.25),
     pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
     pointwise("sigmoid", "saturated", (3, 9), times(500), smooth=False),
     pointwise("tanh", "saturated", (3, 9), times(500), smooth=False),

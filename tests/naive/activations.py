@@ -32,6 +32,22 @@ def relu_backward(grad: Array, output: Array) -> Array:
     return input_grad
 
 
+def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+    output = np.zeros(input.shape)
+    for index in np.ndindex(*input.shape):
+        x = float(input[index])
+        output[index] = x if x > 0 else negative_slope * x
+    return output
+
+
+def leaky_relu_backward(grad: Array, input: Array, negative_slope: float = 0.01) -> Array:
+    input_grad = np.zeros(grad.shape)
+    for index in np.ndindex(*grad.shape):
+        slope = 1.0 if input[index] > 0 else negative_slope
+        input_grad[index] = slope * float(grad[index])
+    return input_grad
+
+
 def sigmoid(input: Array) -> Array:
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):

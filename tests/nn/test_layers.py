@@ -30,6 +30,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
     "l1 pool": (layers.LPPool2d(1, 2), (2, 6, 4)),
     "l2 pool": (layers.LPPool2d(2, 3, stride=2, ceil_mode=True), (2, 6, 7)),
     "relu": (layers.ReLU(), (2, 3, 4)),
+    "leaky relu": (layers.LeakyReLU(0.2), (2, 3, 4)),
     "sigmoid": (layers.Sigmoid(), (2, 3, 4)),
     "tanh": (layers.Tanh(), (2, 3, 4)),
     "softmax": (layers.Softmax(), (5, 1, 2)),

@@ -30,6 +30,22 @@ class Activations(Arrays):
     @abstractmethod
     def _relu_backward(self, grad: Array, output: Array) -> Array: ...
 
+    def leaky_relu(self, input: Array, negative_slope: float = 0.01) -> Array:
+        """Return x where x > 0, and ``negative_slope`` times x elsewhere."""
+        self._check("leaky_relu", "input", input)
+        return self._leaky_relu(input, float(negative_slope))
+
+    @abstractmethod
+    def _leaky_relu(self, input: Array, negative_slope: float) -> Array: ...
+
+    def leaky_relu_backward(self, grad: Array, input: Array, negative_slope: float = 0.01) -> Array:
+        """Return ``grad`` where ``input`` > 0, and ``negative_slope`` times ``grad`` elsewhere."""
+        self._check_pair("leaky_relu_backward", "grad", grad, "input", input)
+        return self._leaky_relu_backward(grad, input, float(negative_slope))
+
+    @abstractmethod
+    def _leaky_relu_backward(self, grad: Array, input: Array, negative_slope: float) -> Array: ...
+
     def sigmoid(self, input: Array) -> Array:
         """Return 1 / (1 + exp(-x))."""
         self._check("sigmoid", "input", input)

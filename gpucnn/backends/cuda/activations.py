@@ -19,6 +19,12 @@ class CudaActivations(CudaArrays, Activations):
     def _relu_backward(self, grad: Array, output: Array) -> Array:
         return self._map("relu_backward", grad, output)
 
+    def _leaky_relu(self, input: Array, negative_slope: float) -> Array:
+        return self._map("leaky_relu_forward", input, scalars=(negative_slope,))
+
+    def _leaky_relu_backward(self, grad: Array, input: Array, negative_slope: float) -> Array:
+        return self._map("leaky_relu_backward", grad, input, scalars=(negative_slope,))
+
     def _sigmoid(self, input: Array) -> Array:
         return self._map("sigmoid_forward", input)
 

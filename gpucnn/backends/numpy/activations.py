@@ -21,6 +21,12 @@ class NumpyActivations(NumpyArrays, Activations):
     def _relu_backward(self, grad: Array, output: Array) -> Array:
         return masked(grad, output > 0)
 
+    def _leaky_relu(self, input: Array, negative_slope: float) -> Array:
+        return np.where(input > 0, input, negative_slope * input)
+
+    def _leaky_relu_backward(self, grad: Array, input: Array, negative_slope: float) -> Array:
+        return np.where(input > 0, grad, negative_slope * grad)
+
     def _sigmoid(self, input: Array) -> Array:
         return sigmoid_of(input)
 

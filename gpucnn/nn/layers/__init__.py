@@ -4,7 +4,7 @@ Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for featu
 arguments and defaults are PyTorch's.
 """
 
-from gpucnn.nn.layers.activations import Dropout, ReLU, Sigmoid, Softmax, Tanh
+from gpucnn.nn.layers.activations import Dropout, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from gpucnn.nn.layers.base import Layer, Parameter, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.linear import Flatten, Linear
@@ -18,6 +18,7 @@ __all__ = [
     "Flatten",
     "LPPool2d",
     "Layer",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
     "Parameter",

@@ -40,6 +40,28 @@ class ReLU(_Activation):
 
 
 @dataclass(eq=False, repr=False)
+class LeakyReLU(_Activation):
+    """x where x > 0, and negative_slope * x elsewhere."""
+
+    op = "leaky_relu"
+
+    negative_slope: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_number("LeakyReLU: negative_slope", self.negative_slope, 0.0)
+
+    def forward(
+        self, be: Backend, x: Array, training: TrainingPass | None = None
+    ) -> tuple[Array, Any]:
+        return be.leaky_relu(x, self.negative_slope), x
+
+    def backward(
+        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
+    ) -> Array | None:
+        return be.leaky_relu_backward(grad, saved, self.negative_slope)
+
+
+@dataclass(eq=False, repr=False)
 class Sigmoid(_Activation):
     """1 / (1 + exp(-x))."""
 

@@ -175,7 +175,7 @@ def test_a_gpu_without_tensor_cores_for_it_is_refused(
     if good:
         CudaBackend(emulator, precision="tf32")
     else:
-        with pytest.raises(SettingError, match=r"8\.0 or later, this one has 7\.5"):
+        with pytest.raises(SettingError, match=r"8\.0 or later; this one has 7\.5"):
             CudaBackend(emulator, precision="tf32")
     CudaBackend(emulator)
 
