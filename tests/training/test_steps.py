@@ -1,4 +1,4 @@
-"""Steps that are recorded once and repeated: what they come to is what single launches come to."""
+"""Captured and replayed steps: their results are those of eager steps."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def device(request: pytest.FixtureRequest) -> Backend:
 
 
 def plain_model(seed: int = 0) -> Sequential:
-    """Without dropout, so that it can be recorded."""
+    """Without dropout, so that its steps can be captured."""
     conv, fc = Conv2d(1, 3, 3, padding=1), Linear(48, 4)
     return Sequential([conv, ReLU(), MaxPool2d(2), Flatten(), fc], (1, 8, 8), seed=seed)
 
 
-def fit(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
+def start(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
     model = plain_model() if model is None else model
     settings = {"epochs": 2, "batch_size": BATCH, "seed": 1, **options}
     return training.events(model, small_data(IMAGES), backend=backend, **settings)
 
 
 def eager(backend: Backend) -> Backend:
-    """The same kind of backend, which launches everything by itself."""
+    """The same kind of backend, which captures nothing."""
     other = backend_or_skip(backend.name, str(backend.dtype))
     other.records = False
     return other
@@ -68,39 +68,38 @@ def figures(events: list[Event]) -> list[tuple[float, float]]:
     [SGD(lr=0.05, momentum=0.9), Adam(lr=1e-2), AdamW(lr=1e-2, betas=(0.7, 0.9))],
     ids=lambda optimizer: type(optimizer).__name__,
 )
-def test_the_bits_are_those_of_single_launches(
+def test_captured_steps_give_the_bits_of_eager_ones(
     device: Backend, optimizer: gpucnn.optim.Optimizer, tmp_path: Path
 ) -> None:
-    """The order, the rates of a schedule, the number of the step and the short batch included."""
-    files, found = [tmp_path / "recorded.npz", tmp_path / "eager.npz"], []
+    """With the order of the images, a schedule, the number of the step and the short batch."""
+    files, found = [tmp_path / "captured.npz", tmp_path / "eager.npz"], []
     for file, backend in zip(files, (device, eager(device)), strict=True):
-        events = list(fit(backend, optimizer=optimizer, epochs=3, checkpoint=file))
+        events = list(start(backend, optimizer=optimizer, epochs=3, checkpoint=file))
         found.append(figures(events))
     assert found[0] == found[1]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_an_epoch_is_a_few_events(device: Backend) -> None:
-    events = [event for event in fit(device) if isinstance(event, StepEnded)]
+def test_a_launch_is_one_event(device: Backend) -> None:
+    events = [event for event in start(device) if isinstance(event, StepEnded)]
     assert [event.step for event in events] == [8, 9, 17, 18]
     assert [event.images for event in events] == [64, 70, 64, 70]
-    alone = [event for event in fit(eager(device)) if isinstance(event, StepEnded)]
-    assert [event.step for event in alone] == list(range(1, 2 * STEPS + 1))
-    # What is between is behind the same number of steps.
+    single = [event for event in start(eager(device)) if isinstance(event, StepEnded)]
+    assert [event.step for event in single] == list(range(1, 2 * STEPS + 1))
     for event in events:
-        assert event.lr == alone[event.step - 1].lr
+        assert event.lr == single[event.step - 1].lr
 
 
-def test_many_work_heavy_steps_are_not_one_launch(device: Backend) -> None:
+def test_steps_with_much_work_are_launched_in_smaller_groups(device: Backend) -> None:
     model = plain_model().to(device)
-    run = Run(model, small_data(IMAGES), settings(), None, None, None)
+    run = Run(model, small_data(IMAGES), settings())
     assert run.steps.per_launch == graphs.MAX_STEPS_PER_GRAPH
     heavy = models.small_cnn(size=96, classes=4, channels=3)
     del heavy.layers["dropout"]
     heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
     data = small_data(channels=3)
     data = replace(data, train=grown(data.train), test=grown(data.test))
-    assert Run(heavy, data, settings(), None, None, None).steps.per_launch < 10
+    assert Run(heavy, data, settings()).steps.per_launch < 10
 
 
 def settings(batch_size: int = 70) -> Any:
@@ -111,8 +110,8 @@ def grown(split: Any) -> Any:
     return gpucnn.data.Split(split.images.repeat(12, 2).repeat(12, 3), split.labels)
 
 
-def test_checkpoints_are_written_where_they_were_asked_for(device: Backend, tmp_path: Path) -> None:
-    events = list(fit(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
+def test_launches_end_where_checkpoints_are_written(device: Backend, tmp_path: Path) -> None:
+    events = list(start(device, checkpoint=tmp_path / "c.npz", checkpoint_every=5))
     steps = [event.step for event in events if event.name == "checkpoint"]
     assert steps == [0, 5, 9, 10, 15, 18]
 
@@ -141,7 +140,7 @@ def test_captured_steps_need_little_more_memory_than_others(
     for backend in (backend_or_skip("emulated"), eager(backend_or_skip("emulated"))):
         peaks.append(0)
         model = Sequential(layers, (1, 8, 8)).to(backend)
-        steps = Run(model, small_data(IMAGES), settings(8), None, None, None).steps
+        steps = Run(model, small_data(IMAGES), settings(8)).steps
         before = peaks[-1] = live[0]
         for index in (0, 1, 8, 8):  # first run, then captured
             steps.run(index, 1)
@@ -153,9 +152,9 @@ def test_captured_steps_need_little_more_memory_than_others(
 
 
 @pytest.mark.parametrize("to_the_end", [True, False])
-def test_a_run_that_is_over_holds_no_memory(device: Backend, to_the_end: bool) -> None:
-    """Nor does one that was given up."""
-    run = Run(plain_model().to(device), small_data(IMAGES), settings(), None, None, None)
+def test_a_run_that_has_ended_holds_no_memory(device: Backend, to_the_end: bool) -> None:
+    """Nor does one that was closed."""
+    run = Run(plain_model().to(device), small_data(IMAGES), settings())
     events, steps = run.events(), weakref.ref(run.steps)
     del run
     gc.disable()
@@ -171,32 +170,32 @@ def test_a_run_that_is_over_holds_no_memory(device: Backend, to_the_end: bool) -
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 4])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+def test_a_stopped_run_resumes_to_the_same_bits(
     device: Backend, stop_at: int, tmp_path: Path
 ) -> None:
-    """Within an epoch, too: the counters begin where they were."""
-    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    """Within an epoch, too: the counters start where they were."""
+    files = tmp_path / "straight.npz", tmp_path / "resumed.npz"
     options = {"optimizer": Adam(lr=1e-2), "checkpoint_every": 5}
-    list(fit(device, checkpoint=files[0], **options))
+    list(start(device, checkpoint=files[0], **options))
     asked = iter(range(1, 100))
     stopped = list(
-        fit(device, checkpoint=files[1], should_stop=lambda: next(asked) == stop_at, **options)
+        start(device, checkpoint=files[1], should_stop=lambda: next(asked) == stop_at, **options)
     )
     assert stopped[-1].reason == "interrupted"
-    list(fit(device, plain_model(seed=5), checkpoint=files[1], resume=files[1], **options))
+    list(start(device, plain_model(seed=5), checkpoint=files[1], resume=files[1], **options))
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
 @pytest.mark.parametrize("optimizer", [SGD(lr=1e12), Adam(lr=3e38)], ids=["gradients", "weights"])
-def test_a_step_that_is_not_finite_is_named_and_changes_nothing(
+def test_a_step_with_nan_or_infinity_is_named_and_changes_nothing(
     device: Backend, optimizer: gpucnn.optim.Optimizer
 ) -> None:
-    """Though the launch goes on with more steps, the weights stay as they were before it."""
+    """The launch has more steps after it, but the weights stay as they were before it."""
     found = []
     for backend in (device, eager(device), gpucnn.get_backend("numpy")):
         model = plain_model()
         with pytest.raises(DivergedError) as caught:
-            list(fit(backend, model, optimizer=optimizer, schedule=gpucnn.optim.ConstantLR()))
+            list(start(backend, model, optimizer=optimizer, schedule=gpucnn.optim.ConstantLR()))
         found.append((str(caught.value), model.state_dict()))
     (message, weights), (wanted_message, wanted), (on_numpy, _) = found
     assert message == wanted_message == on_numpy
@@ -206,41 +205,41 @@ def test_a_step_that_is_not_finite_is_named_and_changes_nothing(
 
 
 @dataclass(frozen=True)
-class Late(gpucnn.optim.Schedule):
-    """A rate that no network stands, in the second half of a run."""
+class LateDivergence(gpucnn.optim.Schedule):
+    """A learning rate that makes every network diverge, in the second half of a run."""
 
     def factor(self, progress: float) -> float:
         return 1e15 if progress >= 0.5 else 1.0
 
 
 def test_a_step_of_a_later_epoch_has_its_number(device: Backend, tmp_path: Path) -> None:
-    """Also in a run that was taken up again: steps count from the run's beginning."""
+    """Also in a resumed run: steps count from the run's beginning."""
     path, messages = tmp_path / "c.npz", []
     for backend in (device, gpucnn.get_backend("numpy")):
-        options = {"schedule": Late(), "optimizer": SGD(lr=0.01), "checkpoint": path}
-        list(fit(backend, **options, should_stop=lambda: True, checkpoint_every=4))
+        options = {"schedule": LateDivergence(), "optimizer": SGD(lr=0.01), "checkpoint": path}
+        list(start(backend, **options, should_stop=lambda: True, checkpoint_every=4))
         with pytest.raises(DivergedError) as caught:
-            list(fit(backend, plain_model(), **options, resume=path))
+            list(start(backend, plain_model(), **options, resume=path))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert messages[0].startswith("epoch 2, step 1")
 
 
 @dataclass(eq=False)
-class OwnReLU(ReLU):
-    """A layer of the user's own: it may do anything on the host."""
+class CustomReLU(ReLU):
+    """A custom layer: it may do anything on the host."""
 
 
-class OwnLoss(CrossEntropyLoss):
+class CustomLoss(CrossEntropyLoss):
     pass
 
 
-class OwnSGD(SGD):
+class CustomSGD(SGD):
     pass
 
 
-class OwnModel(Sequential):
-    """A network that is more than its layers: for five steps its first ones do not learn."""
+class CustomModel(Sequential):
+    """A network with a backward of its own: for five steps its first layer does not learn."""
 
     done = 0
 
@@ -252,8 +251,8 @@ class OwnModel(Sequential):
         return result
 
 
-def own_model() -> Sequential:
-    return OwnModel(plain_model().layers, (1, 8, 8))
+def custom_model() -> Sequential:
+    return CustomModel(plain_model().layers, (1, 8, 8))
 
 
 def patched_model() -> Sequential:
@@ -267,39 +266,39 @@ def patched_model() -> Sequential:
     [
         ({"model": small_model}, "layer 'dropout' draws its masks on the host"),
         (
-            {"model": lambda: Sequential([OwnReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
-            "layer '0' (OwnReLU) is a custom layer",
+            {"model": lambda: Sequential([CustomReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
+            "layer '0' (CustomReLU) is a custom layer",
         ),
-        ({"model": own_model}, "the model (OwnModel) is a custom class"),
+        ({"model": custom_model}, "the model (CustomModel) is a custom class"),
         ({"model": patched_model}, "the model has a custom forward"),
-        ({"loss": OwnLoss()}, "OwnLoss is a custom class"),
-        ({"optimizer": OwnSGD(lr=0.01)}, "OwnSGD is a custom class"),
+        ({"loss": CustomLoss()}, "CustomLoss is a custom class"),
+        ({"optimizer": CustomSGD(lr=0.01)}, "CustomSGD is a custom class"),
         ({"loss": MSELoss()}, None),
     ],
 )
-def test_what_cannot_be_recorded_runs_eagerly_and_says_so(
+def test_what_cannot_be_captured_runs_eagerly(
     device: Backend, options: dict[str, Any], why: str | None
 ) -> None:
-    made: Callable[[], Sequential] = options.pop("model", plain_model)
-    first, *events = fit(device, made(), epochs=1, **options)
+    make: Callable[[], Sequential] = options.pop("model", plain_model)
+    first, *events = start(device, make(), epochs=1, **options)
     assert isinstance(first, RunStarted)
     assert first.eager == why
     assert len([e for e in events if isinstance(e, StepEnded)]) == (2 if why is None else STEPS)
-    first, *there = fit(gpucnn.get_backend("numpy"), made(), epochs=1, **options)
-    assert first.eager is None, "nothing is recorded on NumPy, so there is nothing to say"
-    assert figures(events)[0] == pytest.approx(figures(there)[0], rel=1e-4)
+    first, *on_numpy = start(gpucnn.get_backend("numpy"), make(), epochs=1, **options)
+    assert first.eager is None, "NumPy captures nothing, so there is no reason to give"
+    assert figures(events)[0] == pytest.approx(figures(on_numpy)[0], rel=1e-4)
 
 
-def test_a_recording_that_fails_is_said_and_the_run_goes_on(
+def test_a_capture_that_fails_warns_and_the_run_continues(
     emulator_stream: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("no graphs here")
 
-    wanted = figures(list(fit(backend_or_skip("emulated"))))
+    wanted = figures(list(start(backend_or_skip("emulated"))))
     monkeypatch.setattr(emulator_stream, "begin_capture", refuse)
     with pytest.warns(UserWarning, match=r"could not be captured.*no graphs here"):
-        assert figures(list(fit(backend_or_skip("emulated")))) == wanted
+        assert figures(list(start(backend_or_skip("emulated")))) == wanted
 
 
 @pytest.fixture
@@ -310,23 +309,23 @@ def emulator_stream() -> type:
     return Stream
 
 
-def test_recorded_steps_pass_check_mode() -> None:
+def test_captured_steps_pass_check_mode() -> None:
     backend = backend_or_skip("emulated")
     from gpucnn import emulator
 
-    (wanted,) = figures(list(fit(backend, epochs=1)))
+    (wanted,) = figures(list(start(backend, epochs=1)))
     with emulator.checking():
-        assert figures(list(fit(backend, epochs=1))) == [pytest.approx(wanted, rel=1e-5)]
+        assert figures(list(start(backend, epochs=1))) == [pytest.approx(wanted, rel=1e-5)]
 
 
-def test_batches_may_be_larger_than_any_number_of_images(device: Backend) -> None:
-    (last,) = [e for e in fit(device, batch_size=3 * 10**9, epochs=1) if isinstance(e, StepEnded)]
+def test_a_batch_size_may_exceed_the_number_of_images(device: Backend) -> None:
+    (last,) = [e for e in start(device, batch_size=3 * 10**9, epochs=1) if isinstance(e, StepEnded)]
     assert (last.step, last.images) == (1, IMAGES)
 
 
 @dataclass(frozen=True)
-class OwnSchedule(gpucnn.optim.Schedule):
-    """The full rate, until somebody says that it is enough."""
+class CustomSchedule(gpucnn.optim.Schedule):
+    """The full learning rate until ``enough`` is set, then 0."""
 
     enough: ClassVar[list[bool]] = [False]
 
@@ -334,30 +333,30 @@ class OwnSchedule(gpucnn.optim.Schedule):
         return 0.0 if self.enough[0] else 1.0
 
 
-def test_a_schedule_of_ones_own_is_asked_when_an_epoch_begins(device: Backend) -> None:
+def test_a_custom_schedule_is_called_when_an_epoch_begins(device: Backend) -> None:
     for backend in (device, gpucnn.get_backend("numpy")):
-        OwnSchedule.enough[0] = False
-        model, rates, weights = plain_model(), [], []
-        for event in fit(backend, model, schedule=OwnSchedule(), optimizer=SGD(lr=0.05)):
+        CustomSchedule.enough[0] = False
+        model, lrs, weights = plain_model(), [], []
+        for event in start(backend, model, schedule=CustomSchedule(), optimizer=SGD(lr=0.05)):
             if event.name == "epoch":
-                OwnSchedule.enough[0] = True
-                rates.append(event.lr)
+                CustomSchedule.enough[0] = True
+                lrs.append(event.lr)
                 weights.append(model.state_dict()["0.weight"])
-        assert rates == [0.05, 0.0]
+        assert lrs == [0.05, 0.0]
         np.testing.assert_array_equal(*weights)
 
 
-def test_a_model_that_is_moved_meanwhile_is_refused(device: Backend, tmp_path: Path) -> None:
+def test_a_model_that_is_moved_during_the_run_is_refused(device: Backend, tmp_path: Path) -> None:
     for name in ("start", "checkpoint", "step", "epoch"):
         model = plain_model()
-        events = fit(device, model, checkpoint=tmp_path / f"{name}.npz")
+        events = start(device, model, checkpoint=tmp_path / f"{name}.npz")
         next(event for event in events if event.name == name)
         model.to("numpy")
         with pytest.raises(SettingError, match="moved to a backend while it was being trained"):
             list(events)
 
 
-# --- LeNet-5, whose gradients are one operation (test_lenet5.py) --------------------------------
+# --- LeNet-5, whose gradients are one fused operation (test_lenet5.py) ---------------------------
 
 
 def lenet_run(backend: Backend, **options: Any) -> Iterator[Event]:
@@ -367,15 +366,15 @@ def lenet_run(backend: Backend, **options: Any) -> Iterator[Event]:
     return training.events(model, data, backend=backend, **settings)
 
 
-def test_lenet_learns_at_once_what_it_learns_by_layers(device: Backend) -> None:
-    found = figures(list(lenet_run(device)))
+def test_fused_lenet_learns_what_its_layers_learn(device: Backend) -> None:
+    (found,) = figures(list(lenet_run(device, epochs=1)))
     for other in (eager(device), gpucnn.get_backend("numpy")):
-        for ours, wanted in zip(found, figures(list(lenet_run(other))), strict=True):
-            assert ours == pytest.approx(wanted, rel=1e-4)
+        (wanted,) = figures(list(lenet_run(other, epochs=1)))
+        assert found == pytest.approx(wanted, rel=1e-4)
 
 
-def test_lenet_goes_on_to_the_same_bits(device: Backend, tmp_path: Path) -> None:
-    files = tmp_path / "whole.npz", tmp_path / "parts.npz"
+def test_fused_lenet_resumes_to_the_same_bits(device: Backend, tmp_path: Path) -> None:
+    files = tmp_path / "straight.npz", tmp_path / "resumed.npz"
     list(lenet_run(device, checkpoint=files[0]))
     asked = iter(range(1, 100))
     list(lenet_run(device, checkpoint=files[1], should_stop=lambda: next(asked) == 3))
@@ -385,24 +384,24 @@ def test_lenet_goes_on_to_the_same_bits(device: Backend, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("options", "fuses", "at_once"),
+    ("options", "fuses", "fused"),
     [
         ({}, True, True),
         ({}, False, False),
         ({"loss": MSELoss()}, True, False),
-        ({"optimizer": OwnSGD(lr=0.01)}, True, False),
+        ({"optimizer": CustomSGD(lr=0.01)}, True, False),
     ],
-    ids=["LeNet-5", "not asked for", "another loss", "launched one by one"],
+    ids=["LeNet-5", "turned off", "another loss", "eager"],
 )
-def test_where_lenet_is_one_operation(
+def test_when_lenet_is_fused(
     device: Backend,
     options: dict[str, Any],
     fuses: bool,
-    at_once: bool,
+    fused: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made: list[int] = []
-    monkeypatch.setattr(LeNet5, "set_grads", lambda *_: made.append(1))
+    calls: list[int] = []
+    monkeypatch.setattr(LeNet5, "set_grads", lambda *_: calls.append(1))
     monkeypatch.setattr(device, "fuses", fuses)
     list(lenet_run(device, epochs=1, **options))
-    assert bool(made) == at_once
+    assert bool(calls) == fused
