@@ -1,4 +1,4 @@
-"""Products in TF32, in the emulator: all but the instruction itself, and where they are taken."""
+"""Matrix products in TF32: everything but the tensor cores' instruction, which needs a GPU."""
 
 from __future__ import annotations
 
@@ -21,11 +21,17 @@ from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.cli.main import run as command
 from gpucnn.errors import CheckpointError, SettingError
+from gpucnn.machine import check as machine_check
 from gpucnn.machine.check import ROUNDED, check
 from gpucnn.training.checkpoint import load, save
 from gpucnn.training.event_types import Event
 
-ROWS = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
+KERNEL_BACKENDS = [name for name in BACKENDS if name != "numpy"]
+CASES = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
+ROWS = {str(case): case for case in CASES if case.op in ROUNDED}
+CHECKED = [
+    "conv2d-all options", "conv_transpose2d-all options", "linear-more features than a tile",
+]  # fmt: skip
 
 
 def tf32(variant: str = "auto", name: str = "emulated") -> Any:
@@ -35,95 +41,98 @@ def tf32(variant: str = "auto", name: str = "emulated") -> Any:
     return backend
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+@pytest.mark.parametrize("name", KERNEL_BACKENDS)
 @pytest.mark.parametrize("variant", ["small", "large"])
-@pytest.mark.parametrize("case", ROWS, ids=str)
+@pytest.mark.parametrize("case", ROWS.values(), ids=str)
 def test_rows_of_the_table(case: Case, variant: str, name: str) -> None:
-    backend, known = tf32(variant, name), reference(case)
-    found = [(forward(backend, case, to_backend(backend, case.arrays())), known.results)]
-    if case.has_backward:
-        found.append((backward(backend, case, saved_arguments(backend, case)), known.grads))
-    for actual, wanted in found:
-        assert actual.keys() == wanted.keys()
-        for result, value in to_numpy(backend, actual).items():
-            assert_close(value, wanted[result], length=case.length, what=result, precision="tf32")
+    check_row(tf32(variant, name), case)
 
 
 @pytest.mark.parametrize("order", ["reverse", "random"])
-@pytest.mark.parametrize(
-    "case", [c for c in ROWS if c.name in ("all options", "more features than a tile")], ids=str
-)
-def test_kernels_are_free_of_faults(case: Case, order: str) -> None:
+@pytest.mark.parametrize("case", [ROWS[name] for name in CHECKED], ids=str)
+def test_kernels_access_memory_correctly(case: Case, order: str) -> None:
+    """In bounds, without a race, and nothing uninitialised."""
+    backend = tf32("large")
     from gpucnn import emulator
 
-    backend, known = tf32("large"), reference(case)
     with emulator.checking(order=order):
-        grads = to_numpy(backend, backward(backend, case, saved_arguments(backend, case)))
-        results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
-    for actual, wanted in ((results, known.results), (grads, known.grads)):
-        for name, value in actual.items():
+        check_row(backend, case)
+
+
+def check_row(backend: Backend, case: Case) -> None:
+    """Compare a row's results and gradients with the reference, within TF32's tolerance."""
+    expected = reference(case)
+    pairs = [(forward(backend, case, to_backend(backend, case.arrays())), expected.results)]
+    if case.has_backward:
+        pairs.append((backward(backend, case, saved_arguments(backend, case)), expected.grads))
+    for actual, wanted in pairs:
+        assert actual.keys() == wanted.keys()
+        for name, value in to_numpy(backend, actual).items():
             assert_close(value, wanted[name], length=case.length, what=name, precision="tf32")
 
 
-# --- what is rounded, and how -------------------------------------------------------------------
+# --- rounding of the operands -------------------------------------------------------------------
 
-SHAPES = {"input": (2, 40, 9, 8), "weight": (70, 40, 3, 3), "bias": (70,)}
+CHANNELS = 16
+TERMS = CHANNELS * 9  # of the convolution's sums
+SHAPES = {"input": (2, CHANNELS, 9, 8), "weight": (70, CHANNELS, 3, 3), "bias": (70,)}
+"""The results are larger than a tile of 64x64, and the sums take several steps."""
 
 
 def products(backend: Backend, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return a convolution and its gradients, and a linear layer and its."""
+    """Return the results of every matrix product: a convolution, a linear layer, their gradients.
+
+    The linear layer multiplies the same numbers, as matrices (96, 24) and (420, 24).
+    """
     x, w, b = (backend.asarray(arrays[name]) for name in ("input", "weight", "bias"))
     y = backend.conv2d(x, w, b, padding=1)
-    grads = backend.conv2d_backward(y, x, w, padding=1)
-    lines, matrix = x.reshape((80, 72)), w.reshape((350, 72))
-    z = backend.linear(lines, matrix)
-    more = backend.linear_backward(z, lines, matrix)
-    named = zip(
-        ["y", "input", "weight", "bias", "z", "lines", "matrix", "last"],
-        (y, *grads, z, *more),
-        strict=True,
-    )
-    return {name: backend.to_numpy(array) for name, array in named}
+    conv_grads = backend.conv2d_backward(y, x, w, padding=1)
+    rows, matrix = x.reshape((96, 24)), w.reshape((420, 24))
+    z = backend.linear(rows, matrix)
+    linear_grads = backend.linear_backward(z, rows, matrix)
+    names = ("conv", "conv input", "conv weight", "conv bias")
+    names += ("linear", "linear input", "linear weight", "linear bias")
+    results = (y, *conv_grads, z, *linear_grads)
+    return {n: backend.to_numpy(array) for n, array in zip(names, results, strict=True)}
 
 
 def rounded(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the nearest TF32 numbers, of two the one away from zero."""
+    """Return the nearest TF32 numbers; ties go away from zero."""
     bits = array.view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+@pytest.mark.parametrize("name", KERNEL_BACKENDS)
 @pytest.mark.parametrize("variant", ["small", "large"])
 def test_small_integers_are_exact(variant: str, name: str) -> None:
     rng = np.random.default_rng(1)
     arrays = {name: rng.integers(-2, 3, shape).astype(np.float32) for name, shape in SHAPES.items()}
-    # What goes into the backward must be exact in TF32, too: at most 2048.
-    assert np.abs(products(get_backend("numpy", "float64"), arrays)["y"]).max() < 2048
     wanted = products(get_backend("numpy", "float64"), arrays)
+    # The outputs are operands of the gradients, and TF32 has all integers up to 2048.
+    assert all(np.abs(wanted[name]).max() < 2048 for name in ("conv", "linear"))
     for result, found in products(tf32(variant, name), arrays).items():
         np.testing.assert_array_equal(found, wanted[result], err_msg=result)
 
 
-def test_the_precision_is_taken_and_no_other() -> None:
-    """TF32 is not float32, but what float64 makes of operands that were rounded before."""
+def test_products_have_the_precision_that_was_asked_for() -> None:
+    """TF32 gives float64's result for rounded operands, and IEEE that for the operands."""
     rng = np.random.default_rng(2)
     arrays = {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
     x, w, b = arrays.values()
-    plain = get_backend("emulated")
-    for backend, exact in ((tf32("large"), rounded), (plain, np.asarray)):
-        wide = get_backend("numpy", "float64")
-        wanted = wide.conv2d(*(wide.asarray(a, np.float64) for a in (exact(x), exact(w), b)))
+    plain, wide = get_backend("emulated"), get_backend("numpy", "float64")
+    for backend, operand in ((tf32("large"), rounded), (plain, np.asarray)):
+        wanted = wide.conv2d(*(wide.asarray(a, np.float64) for a in (operand(x), operand(w), b)))
         args = [backend.asarray(a) for a in (x, w, b)]
-        assert_close(backend.to_numpy(backend.conv2d(*args)), wanted, length=360)
-    theirs, ours = products(plain, arrays), products(tf32("large"), arrays)
-    for name, found in ours.items():
-        error = np.abs(found - theirs[name]).max() / np.abs(theirs[name]).max()
+        assert_close(backend.to_numpy(backend.conv2d(*args)), wanted, length=TERMS)
+    exact, found = products(plain, arrays), products(tf32("large"), arrays)
+    for name, value in found.items():
+        error = np.abs(value - exact[name]).max() / np.abs(exact[name]).max()
         assert 1e-5 < error < 1e-2, name
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3.4e38, 1 + 2.0**-11, -1 - 2.0**-11])
-def test_what_rounding_does_to_a_number(value: float) -> None:
-    """Ties go away from zero, NaN and infinities stay what they are."""
+def test_rounding_of_a_number(value: float) -> None:
+    """Ties go away from zero; NaN and infinity are kept."""
     backend = tf32("small")
     one = backend.asarray(np.float32([[1]]))
     found = backend.to_numpy(backend.linear(backend.asarray(np.float32([[value]])), one)).item()
@@ -133,7 +142,7 @@ def test_what_rounding_does_to_a_number(value: float) -> None:
         assert found == rounded(np.float32([value])).item()
 
 
-def test_small_products_keep_their_operands() -> None:
+def test_small_products_are_not_rounded() -> None:
     rng = np.random.default_rng(3)
     x, w = rng.normal(size=(2, 1, 12, 12)), rng.normal(size=(6, 1, 5, 5))
     results = []
@@ -143,10 +152,10 @@ def test_small_products_keep_their_operands() -> None:
     assert results[0] == results[1]
 
 
-# --- where there is such a precision ------------------------------------------------------------
+# --- backends that have the precision -----------------------------------------------------------
 
 
-def test_a_precision_is_for_float32_and_for_kernels() -> None:
+def test_tf32_is_for_float32_and_for_kernels() -> None:
     with pytest.raises(SettingError, match=r"^precision tf32 is for float32, not float64$"):
         get_backend("emulated", "float64", precision="tf32")
     with pytest.raises(SettingError, match="backends cuda and emulated, not for numpy"):
@@ -157,9 +166,9 @@ def test_a_precision_is_for_float32_and_for_kernels() -> None:
     assert repr(tf32()) == "<emulated backend, float32, tf32>"
 
 
-def test_auto_does_not_turn_into_another_precision() -> None:
+def test_auto_does_not_fall_back_to_another_precision() -> None:
     if driver_version() is not None:
-        pytest.skip("there may be a GPU that has it")
+        pytest.skip("this machine may have a GPU that supports TF32")
     with pytest.raises(SettingError, match="tf32"):
         get_backend("auto", precision="tf32")
 
@@ -183,7 +192,7 @@ def test_a_gpu_without_tensor_cores_for_it_is_refused(
 # --- in a run -----------------------------------------------------------------------------------
 
 
-def test_a_run_says_its_precision_and_keeps_it(tmp_path: Path) -> None:
+def test_a_run_keeps_its_precision(tmp_path: Path) -> None:
     file = tmp_path / "run.npz"
     options: dict[str, Any] = {"batch_size": 32, "epochs": 1, "checkpoint": file}
 
@@ -234,25 +243,31 @@ def test_the_command_has_the_option(
         assert "precision" in capsys.readouterr().err
 
 
-def test_the_check_in_tf32(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every product is taken in TF32, and a hundredth more than that rounds is found."""
-    backend_or_skip("emulated")
-    taken: list[str] = []
-    launch = Kernels.launch
-
-    def noted(kernels: Kernels, name: str, *rest: Any) -> None:
-        taken.append(name)
-        launch(kernels, name, *rest)
-
-    monkeypatch.setattr(Kernels, "launch", noted)
-    assert command(["check", "--backend", "emulated", "--precision", "tf32"]) == 0
-    assert "emulated backend, float32, tf32, errors" in capsys.readouterr().out
-    products = [name for name in taken if name.startswith(("conv2d_", "linear_"))]
+def test_check_computes_every_product_in_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the shapes that ``gpucnn check`` takes. The products are recorded, not computed."""
+    backend, names = tf32(), set()
+    monkeypatch.setattr(Kernels, "launch", lambda kernels, name, *rest: names.add(name))
+    with np.errstate(all="ignore"):
+        assert list(check(backend))
+    products = {name for name in names if name.startswith(("conv2d_", "linear_"))}
     assert len({name.rsplit("_", 1)[0] for name in products}) == 6
     assert all("_tf32_" in name for name in products)
-    results = {result.op: result.error for result in check(tf32())}
-    rounded = [op for op in results if op.split("_back")[0] in ROUNDED]
-    assert len(rounded) == 6
-    assert all(0.001 < results[op] < 0.5 for op in rounded)
+
+
+def test_check_allows_the_rounding_to_tf32(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors are in units of TF32's tolerance: a thousandth to a half of it."""
+    smaller: dict[str, dict[str, tuple[int, ...]]] = {
+        "conv2d": {"input": (2, 8, 8, 8), "weight": (32, 8, 3, 3), "bias": (32,)},
+        "conv_transpose2d": {"input": (2, 32, 6, 6), "weight": (32, 8, 3, 3), "bias": (8,)},
+        "linear": {"input": (32, 64), "weight": (64, 64), "bias": (64,)},
+    }
+    backend = tf32("large")
+    monkeypatch.setattr(machine_check, "LARGE", smaller)
+    errors = {result.op: result.error for result in check(backend)}
+    products = [op for op in errors if op.split("_back")[0] in ROUNDED]
+    assert len(products) == 6
+    assert all(0.001 < errors[op] < 0.5 for op in products)
+    assert command(["check", "--backend", "emulated", "--precision", "tf32"]) == 0
+    assert "emulated backend, float32, tf32, errors" in capsys.readouterr().out
