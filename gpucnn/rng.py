@@ -1,7 +1,8 @@
-"""Everything random: weights, orders, masks, drawn on the host as functions of a seed alone.
+"""Random numbers: initial weights, orders of images, dropout masks.
 
-Nothing here depends on the backend or on what was drawn before, so that every backend starts from
-the same weights, sees the same batches, and a run can be taken up again at any step.
+They are drawn on the host, each as a function of the seed and of what it is for. They depend
+neither on the backend nor on earlier draws, so every backend starts from the same weights and
+trains on the same batches, and a run can be resumed at any step.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from numpy.typing import NDArray
 
 from gpucnn.errors import SettingError, unknown
 
-if TYPE_CHECKING:  # naming numpy.random would import it, which takes its time
+if TYPE_CHECKING:  # at run time this would import numpy.random, which is slow
     Draw = Callable[[np.random.Generator, tuple[int, ...], int, int], NDArray[Any]]
 
 
 class Stream(IntEnum):
-    """What a sequence of random numbers is for; each purpose has a sequence of its own."""
+    """The purposes of random numbers. Each has an independent sequence."""
 
     WEIGHTS = 0
     ORDER = 1
@@ -31,27 +32,31 @@ class Stream(IntEnum):
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
-    """Return the generator of ``stream`` for ``seed`` and further whole numbers."""
+    """Return the generator for ``seed`` and ``stream``; ``key`` selects an independent sequence."""
     if seed < 0:
-        raise SettingError(f"seed must be 0 or more, got {seed}")
+        raise SettingError(f"seed must be an integer >= 0, got {seed}")
     return np.random.default_rng([seed, stream, *key])
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Return the order of ``count`` images in an epoch: a permutation of int64 (count,)."""
+    """Return the order of ``count`` images in an epoch, a permutation, int64 (count,)."""
     return generator(seed, Stream.ORDER, epoch).permutation(count)
 
 
 def dropout_mask(shape: tuple[int, ...], p: float, seed: int, *key: int) -> NDArray[np.float64]:
-    """Return a mask of ``shape``: 0 with probability ``p``, else 1 / (1 - p)."""
+    """Return a mask of ``shape``: 0 with probability ``p``, otherwise 1 / (1 - p)."""
     kept = generator(seed, Stream.DROPOUT, *key).random(shape) >= p
     return kept / (1 - p)
+
+
+# --- initialisers: functions of a generator, a parameter's shape and its numbers of inputs and
+# --- outputs. Shapes of one dimension are biases.
 
 
 def uniform(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
 ) -> NDArray[Any]:
-    """Draw from ± 1 / sqrt(fan_in): what PyTorch's Conv2d and Linear begin with."""
+    """Draw from [-b, b] with b = 1 / sqrt(fan_in), PyTorch's default for Conv2d and Linear."""
     return rng.uniform(-1, 1, shape) / math.sqrt(fan_in)
 
 
@@ -65,7 +70,10 @@ def kaiming_normal(
 def xavier_uniform(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
 ) -> NDArray[Any]:
-    """Draw from ± sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010); biases are zero."""
+    """Draw from [-b, b] with b = sqrt(6 / (fan_in + fan_out)); biases are zero.
+
+    Glorot and Bengio, 2010.
+    """
     bound = math.sqrt(6 / (fan_in + fan_out))
     return rng.uniform(-bound, bound, shape) if len(shape) > 1 else np.zeros(shape)
 
@@ -73,7 +81,7 @@ def xavier_uniform(
 def lecun_uniform(
     rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
 ) -> NDArray[Any]:
-    """Draw from ± 2.4 / fan_in, as LeNet-5's authors did (LeCun et al., 1998, appendix A)."""
+    """Draw from [-b, b] with b = 2.4 / fan_in (LeCun et al., 1998, appendix A)."""
     return rng.uniform(-2.4, 2.4, shape) / fan_in
 
 
@@ -83,10 +91,11 @@ INITIALIZERS: dict[str, Draw] = {
     "xavier_uniform": xavier_uniform,
     "lecun_uniform": lecun_uniform,
 }
+"""Initialisers by name."""
 
 
 def initializer(name: str) -> Draw:
-    """Return the initialiser called ``name``; an unknown one raises SettingError."""
+    """Return the initialiser called ``name``; raise SettingError if there is none."""
     if name not in INITIALIZERS:
         raise unknown("initialiser", name, INITIALIZERS)
     return INITIALIZERS[name]

@@ -1,4 +1,4 @@
-"""How weights are changed: optimizers and learning-rate schedules, with PyTorch's names."""
+"""Optimizers and learning rate schedules, with PyTorch's names."""
 
 from gpucnn.optim.optimizers import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 from gpucnn.optim.schedules import (

@@ -1,4 +1,4 @@
-"""Optimisers over one flat vector of parameters; definitions and defaults are PyTorch's."""
+"""Optimisers for one flat vector of parameters. Definitions and defaults are PyTorch's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpucnn.config import check_number
 
 
 class Trainable(Protocol):
-    """What ``Optimizer.update`` changes: a ``Sequential``, or any holder of flat arrays."""
+    """A model that ``Optimizer.update`` accepts: ``Sequential``, or any object with flat arrays."""
 
     backend: Backend
     flat_parameters: Array
@@ -19,7 +19,10 @@ class Trainable(Protocol):
 
 
 class Optimizer:
-    """Base of all optimisers: a dataclass of settings, and state that is the parameters' size."""
+    """Base class of all optimisers. A subclass is a dataclass whose fields are its settings.
+
+    ``state`` maps ``state_names`` to arrays with an element for each parameter.
+    """
 
     lr: float
     weight_decay: float
@@ -32,15 +35,15 @@ class Optimizer:
         self.updates = 0
 
     def reset(self, be: Backend, size: int) -> None:
-        """Start over, with a state of zeros for ``size`` parameters on backend ``be``."""
+        """Set the state to zeros, for ``size`` parameters on backend ``be``."""
         self.state = {name: be.zeros((size,)) for name in self.state_names}
         self.updates = 0
 
     def update(self, model: Trainable, lr: float | None = None) -> None:
-        """Change all parameters of ``model`` in place by their gradients.
+        """Update all parameters of ``model`` in place from their gradients.
 
-        For training loops outside ``fit``; the state is created by the first update, so an
-        optimizer serves one model. ``lr`` replaces the learning rate in this update.
+        For training loops that do not use ``fit``. The first update creates the state, so an
+        optimizer can train one model only. ``lr`` replaces the learning rate for this update.
         """
         be = model.backend
         if not self.state:
@@ -50,23 +53,28 @@ class Optimizer:
         self.step(be, model.flat_parameters, model.flat_grads, rates)
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
-        """Return what ``step`` takes that is new in a step: the first is 1, and ``lr`` its rate."""
+        """Return the numbers that change from step to step, for the argument ``rates`` of ``step``.
+
+        Args:
+            step: number of the step, from 1.
+            lr: learning rate of the step.
+        """
         return (lr,)
 
     def step(
-        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+        self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None
     ) -> None:
-        """Change ``param`` (size,) in place by its gradient.
+        """Update ``param`` (size,) in place from its gradient ``grad`` (size,).
 
-        ``rates`` are those of the step, in an array. Nothing changes where ``flag``, int64 (1,), is
-        not 0 (``Backend.check_finite``).
+        ``rates`` is an array of the numbers that the method ``rates`` returns. Nothing is changed
+        if ``failed_step``, int64 (1,), is not 0 (``Backend.check_finite`` sets it).
         """
         raise NotImplementedError
 
 
 @dataclass(eq=False)
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, Nesterov's if asked for."""
+    """Stochastic gradient descent with momentum, optionally Nesterov's."""
 
     lr: float = 1e-3
     momentum: float = 0.0
@@ -80,16 +88,16 @@ class SGD(Optimizer):
         check_number("SGD: momentum", self.momentum, 0.0)
 
     def step(
-        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+        self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None
     ) -> None:
-        """As ``Optimizer.step``."""
+        """See ``Optimizer.step``."""
         settings = (self.momentum, self.weight_decay, self.nesterov)
-        be.sgd_step(param, grad, self.state["velocity"], rates, *settings, flag)
+        be.sgd_step(param, grad, self.state["velocity"], rates, *settings, failed_step)
 
 
 @dataclass(eq=False)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, arXiv:1412.6980); the decay is added to the gradient."""
+    """Adam (Kingma and Ba, arXiv:1412.6980). Weight decay is added to the gradient."""
 
     lr: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -105,15 +113,15 @@ class Adam(Optimizer):
         check_number(f"{type(self).__name__}: eps", self.eps, 0.0)
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
-        """As ``Optimizer.rates``: the three of ``Backend.adam_step``."""
+        """See ``Optimizer.rates``; ``Backend.adam_step`` explains the three numbers."""
         first, second = self.betas
         return lr / (1 - first**step), (1 - second**step) ** 0.5, 1.0
 
     def step(
-        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+        self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None
     ) -> None:
-        """As ``Optimizer.step``."""
-        self._step(be, param, grad, rates, self.weight_decay, flag)
+        """See ``Optimizer.step``."""
+        self._step(be, param, grad, rates, self.weight_decay, failed_step)
 
     def _step(
         self,
@@ -122,10 +130,10 @@ class Adam(Optimizer):
         grad: Array,
         rates: Array,
         weight_decay: float,
-        flag: Array | None,
+        failed_step: Array | None,
     ) -> None:
         averages = self.state["exp_avg"], self.state["exp_avg_sq"]
-        be.adam_step(param, grad, *averages, rates, self.betas, self.eps, weight_decay, flag)
+        be.adam_step(param, grad, *averages, rates, self.betas, self.eps, weight_decay, failed_step)
 
 
 @dataclass(eq=False)
@@ -135,16 +143,16 @@ class AdamW(Adam):
     weight_decay: float = 1e-2
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
-        """As ``Optimizer.rates``; the weights shrink by the decay."""
+        """See ``Optimizer.rates``; the weight decay is in the last number."""
         *others, _ = super().rates(step, lr)
         return *others, 1 - lr * self.weight_decay
 
     def step(
-        self, be: Backend, param: Array, grad: Array, rates: Array, flag: Array | None = None
+        self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None
     ) -> None:
-        """As ``Optimizer.step``."""
-        self._step(be, param, grad, rates, 0.0, flag)
+        """See ``Optimizer.step``."""
+        self._step(be, param, grad, rates, 0.0, failed_step)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
-"""The command line's names."""
+"""Optimisers by their names on the command line."""

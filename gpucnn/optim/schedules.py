@@ -1,4 +1,4 @@
-"""Learning-rate schedules: what the rate is multiplied by, as a function of the run's progress."""
+"""Learning rate schedules: a factor of the learning rate as a function of the run's progress."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gpucnn.config import check_number
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of all schedules, and the constant one.
+    """Base class of all schedules, with a constant factor of 1 after warm-up.
 
-    The first ``warmup`` of the run, a fraction, raises the factor linearly from 0.1 to 1; the
-    schedule proper has the rest.
+    ``warmup`` is the fraction of the run in which the factor rises linearly from 0.1 to 1. The
+    schedule of the subclass covers the rest of the run.
     """
 
     warmup: float = 0.0
@@ -24,7 +24,7 @@ class Schedule:
     def factor(self, progress: float) -> float:
         """Return the factor at ``progress``, from 0 (first step) to 1 (end of the run).
 
-        It is asked for all of an epoch's steps when the epoch begins.
+        It is called for all steps of an epoch when the epoch begins.
         """
         if progress < self.warmup:
             return 0.1 + 0.9 * progress / self.warmup
@@ -36,12 +36,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ConstantLR(Schedule):
-    """The full rate throughout."""
+    """A constant learning rate."""
 
 
 @dataclass(frozen=True)
 class StepLR(Schedule):
-    """A factor of ``gamma`` less after every ``every`` of the run, a fraction."""
+    """Multiply the factor by ``gamma`` after each fraction ``every`` of the run."""
 
     every: float = 1 / 3
     gamma: float = 0.1
@@ -52,13 +52,13 @@ class StepLR(Schedule):
         check_number("StepLR: gamma", self.gamma, 0.0)
 
     def _after_warmup(self, progress: float) -> float:
-        # A hair is added so that a boundary such as 1/3 of the run is not missed by rounding.
+        # 0.6 / 0.2 is slightly less than 3.
         return self.gamma ** math.floor(progress / self.every + 1e-9)
 
 
 @dataclass(frozen=True)
 class CosineAnnealingLR(Schedule):
-    """Half a cosine, from 1 to 0 (Loshchilov and Hutter, arXiv:1608.03983, without restarts)."""
+    """Half a cosine from 1 to 0 (Loshchilov and Hutter, arXiv:1608.03983), without restarts."""
 
     def _after_warmup(self, progress: float) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress))
@@ -66,9 +66,10 @@ class CosineAnnealingLR(Schedule):
 
 @dataclass(frozen=True)
 class OneCycleLR(Schedule):
-    """Up from 1 / div_factor in the first ``pct_start`` of the run, then down to almost nothing.
+    """Rise from 1 / div_factor to 1, then fall to 1 / (div_factor * final_div_factor).
 
-    Both by half a cosine; momentum stays as it is (L. N. Smith and N. Topin, arXiv:1708.07120).
+    The rise takes the fraction ``pct_start`` of the run; both are half a cosine. Momentum is not
+    changed (Smith and Topin, arXiv:1708.07120).
     """
 
     pct_start: float = 0.3
@@ -101,4 +102,4 @@ SCHEDULES: dict[str, Schedule] = {
     "warmup-cosine": CosineAnnealingLR(warmup=0.2),
     "one-cycle": OneCycleLR(),
 }
-"""The command line's names."""
+"""Schedules by their names on the command line."""

@@ -171,7 +171,7 @@ def test_hold_out_out_of_range(n):
 
 
 def test_hold_out_with_a_negative_seed():
-    with pytest.raises(SettingError, match="seed must be 0 or more, got -1"):
+    with pytest.raises(SettingError, match="seed must be an integer >= 0, got -1"):
         data().hold_out(3, -1)
 
 

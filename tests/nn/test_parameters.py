@@ -29,7 +29,7 @@ def test_initial_weights_are_a_function_of_the_seed(seed: int) -> None:
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(SettingError, match="seed must be 0 or more"):
+    with pytest.raises(SettingError, match="seed must be an integer >= 0"):
         small_model(seed=-1)
 
 
