@@ -82,4 +82,4 @@ def choose_backend(
             raise SettingError(
                 f"precision tf32 requires CUDA, which is not available: {error}"
             ) from None
-        return NumpyBackend(dtype, precision), f"no CUDA: {error}"
+        return NumpyBackend(dtype, precision), f"CUDA is not available: {error}"

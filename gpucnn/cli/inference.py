@@ -1,14 +1,16 @@
-"""``gpucnn evaluate``, ``predict`` and ``summary``: what becomes of a network once trained."""
+"""``gpucnn evaluate``, ``predict`` and ``summary``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,27 +27,31 @@ from gpucnn.training.evaluation import evaluate
 from gpucnn.training.progress import percent
 
 SHADES = " .:-=+*#%@"
+"""Characters from dark to bright."""
+
+PREPARATIONS = ("auto", "digit", "plain")
+
+USELESS = "the outputs of the network contain NaN or infinity; train it again"
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
-    """Print how well a checkpoint's network does on the test images."""
+    """Print the loss and accuracy of a saved network on the test images."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on, seed = saved.metadata["data"], saved.metadata["settings"]["seed"]
     if arguments.data is None and not trained_on["builtin"]:
         raise SettingError(
-            f"this network was trained on {trained_on['name']!r}: give its place as --data"
+            f"the network was trained on {trained_on['name']!r}: give test data with --data PATH"
         )
     data = read_data(arguments.data or "mnist", arguments.resize, seed)
     if data.classes != model.classes:
         raise DataError(
-            f"{data.name} has the classes {', '.join(data.classes)}; the network knows "
+            f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
             f"{', '.join(model.classes or ())}"
         )
-    loss = from_description(saved.metadata["settings"]["loss"])
-    result = evaluate(model, data.test, loss=loss)
+    result = evaluate(model, data.test, loss=from_description(saved.metadata["settings"]["loss"]))
     if not math.isfinite(result.loss):
-        raise DivergedError("the network's outputs are not finite: its weights are useless")
+        raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     if arguments.json:
         figures = {
             "checkpoint": arguments.checkpoint,
@@ -65,60 +71,65 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    """Print the three most probable classes of each picture."""
-    if arguments.prepare not in ("auto", "digit", "plain"):
-        raise unknown("way to prepare pictures", arguments.prepare, ("auto", "digit", "plain"))
+    """Print the three most probable classes of each image."""
+    if arguments.prepare not in PREPARATIONS:
+        raise unknown("--prepare", arguments.prepare, PREPARATIONS)
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    channels, height, width = model.input_shape
     as_digits = arguments.prepare == "digit" or (
         arguments.prepare == "auto" and saved.metadata["data"]["builtin"]
     )
-    if as_digits and (channels != 1 or height != width):
-        raise SettingError("--prepare digit is for networks of square grey pictures")
-    pictures = [read_image(Path(image)) for image in arguments.images]
-    inputs = []
-    for name, picture in zip(arguments.images, pictures, strict=True):
-        try:
-            inputs.append(
-                as_digit(picture, height)[None]
-                if as_digits
-                else as_input(picture, channels, (height, width))
-            )
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from None
+    inputs = _read_inputs(arguments.images, model.input_shape, as_digits)
     with np.errstate(all="ignore"):
         probabilities = model.predict(np.stack(inputs))
     if not np.isfinite(probabilities).all():
-        raise DivergedError("the network's outputs are not finite: its weights are useless")
+        raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     classes = model.classes or tuple(map(str, range(probabilities.shape[1])))
     rows = [
         [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
         for row in probabilities
     ]
     if arguments.json:
-        found = [
-            {
-                "image": image,
-                "class": top[0]["class"],
-                "probability": top[0]["probability"],
-                "top": top,
-            }
+        results = [
+            {"image": image, **top[0], "top": top}
             for image, top in zip(arguments.images, rows, strict=True)
         ]
-        print(json.dumps(plain_json(found)))
+        print(json.dumps(plain_json(results)))
         return 0
     console = make_console()
     for image, top, pixels in zip(arguments.images, rows, inputs, strict=True):
-        chances = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
-        console.print(f"{image}: {chances}")
+        text = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
+        console.print(f"{image}: {text}")
         if arguments.show:
             _draw(console, pixels)
     return 0
 
 
+def _read_inputs(
+    paths: Sequence[str], input_shape: tuple[int, ...], as_digits: bool
+) -> list[NDArray[np.uint8]]:
+    """Return the image files as inputs of a network, uint8 (C, H, W)."""
+    channels, height, width = input_shape
+    if as_digits and (channels != 1 or height != width):
+        raise SettingError(
+            f"--prepare digit needs a network for square images of one channel, got {input_shape}: "
+            "use --prepare plain"
+        )
+    images = [read_image(Path(path)) for path in paths]
+    inputs = []
+    for path, image in zip(paths, images, strict=True):
+        try:
+            if as_digits:
+                inputs.append(as_digit(image, height)[None])
+            else:
+                inputs.append(as_input(image, channels, (height, width)))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+    return inputs
+
+
 def summary_command(arguments: argparse.Namespace) -> int:
-    """Print a network's layers."""
+    """Print the layers of a network."""
     name = arguments.network
     if Path(name).is_dir() or name.endswith(".npz"):
         summary = read_model(load(name), "numpy", arguments.model).summary()
@@ -134,7 +145,7 @@ def summary_command(arguments: argparse.Namespace) -> int:
 
 
 def _plain_rows(summary: Summary) -> list[dict[str, Any]]:
-    """Return the rows as plain data; a receptive field is vertical and horizontal, or None."""
+    """Return the rows as plain data. A receptive field is None or [vertical, horizontal]."""
     names = ("size", "stride", "centre")
     return [
         {
@@ -156,7 +167,7 @@ def _summary_table(summary: Summary, fancy: bool) -> Table:
 
 
 def _draw(console: Console, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    """Draw (C, H, W): two pixels a character with colours, else one in letters of more ink."""
+    """Draw an image (C, H, W), with colours where the console supports them, else in ASCII."""
     rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:])) if len(pixels) == 1 else pixels
     if not is_fancy(console):
         shade = rgb.mean(0) * (len(SHADES) - 1) / 255

@@ -1,4 +1,4 @@
-"""``gpucnn check`` and ``gpucnn doctor``: whether what this machine computes is right."""
+"""``gpucnn check`` and ``gpucnn doctor``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gpucnn.machine.doctor import examine
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Print every operation's greatest error and its times; 1 if one is beyond its tolerance."""
+    """Print the error and the times of every operation; return 1 if an error is too large."""
     backend, _ = make_backend(arguments.backend, arguments.dtype, arguments.precision)
     results = list(check(backend))
     wrong = [result.op for result in results if not result.ok]
@@ -42,14 +42,17 @@ def check_command(arguments: argparse.Namespace) -> int:
             f"{result.reference_seconds / result.seconds:.2f}",
         )
     console.print(table)
-    verdict = "all operations agree" if not wrong else "beyond the tolerance: " + ", ".join(wrong)
-    kind = f"{backend.dtype}" + (", tf32" if backend.precision == "tf32" else "")
-    console.print(f"{backend.name} backend, {kind}, errors in tolerances: {verdict}")
+    dtype = f"{backend.dtype}" + (", tf32" if backend.precision == "tf32" else "")
+    if wrong:
+        verdict = f"errors above their tolerance, 1: {', '.join(wrong)}"
+    else:
+        verdict = "every error, in units of its tolerance, is at most 1"
+    console.print(f"{backend.name} backend, {dtype}: {verdict}")
     return 1 if wrong else 0
 
 
 def doctor_command(arguments: argparse.Namespace) -> int:
-    """Print what was found, and under what is missing the line that mends it."""
+    """Print the hardware and libraries found, and how to fix what is missing."""
     console = make_console()
     fancy = is_fancy(console)
     styles = {"ok": "green", "missing": "yellow", "bad": "bold red"}
@@ -59,5 +62,5 @@ def doctor_command(arguments: argparse.Namespace) -> int:
         if finding.fix:
             console.print(" " * 9 + f"-> {finding.fix}")
     backend, reason = choose_backend()
-    console.print(f"auto is the {backend.name} backend here: {reason}")
+    console.print(f"--backend auto selects {backend.name}: {reason}")
     return 0

@@ -1,4 +1,4 @@
-"""A run's folder: which one it is, what it holds, and that no other run is at work in it."""
+"""The folder of a run: its choice, its files config.json and log.jsonl, and its lock."""
 
 from __future__ import annotations
 
@@ -21,61 +21,68 @@ from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
-Options = dict[str, Any]
+Values = dict[str, Any]
+"""Options of ``gpucnn train`` by name, with their values; only those that were given."""
 
 RUN_FILES = ("checkpoint.npz", "config.json", "log.jsonl")
 NOT_SAVED = ("command", "debug", "resume", "out")
 
 
-def folder_and_options(
-    arguments: argparse.Namespace, given: Options
-) -> tuple[Path | None, Options]:
-    """Return the folder, None for a new one, and the options: given now, or when it began."""
+def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Path | None, Values]:
+    """Return the folder of the run and its options; the folder is None for a new numbered one.
+
+    The options of a resumed run are those in its config.json and those ``given`` now.
+    """
     out = getattr(arguments, "out", None)
     if out == "":
-        raise SettingError("--out needs a folder's name")
+        raise SettingError("--out must be the name of a folder, got ''")
     if arguments.resume is None:
         folder = None if out is None else Path(out)
         if folder is not None and any((folder / name).exists() for name in RUN_FILES):
             raise SettingError(
-                f"{folder} already holds a run: --resume goes on with it, another --out begins anew"
+                f"{folder} already holds a run. Continue it with: gpucnn train --resume {folder}, "
+                "or choose another --out"
             )
         return folder, given
     folder = _resumed_folder(arguments.resume, out)
     config = folder / "config.json"
     if not config.exists():
         if (folder / "checkpoint.npz").exists():
-            raise SettingError(f"{config} is missing: cannot tell what run {folder} holds")
+            raise SettingError(f"{folder} has a checkpoint but no config.json: cannot resume")
         if arguments.resume is not True:
-            raise SettingError(f"there is no run in {folder} to resume")
-        print(f"no run in {folder} yet: beginning anew", file=sys.stderr)
+            raise SettingError(f"{folder} holds no run to resume")
+        print(f"{folder} holds no run: starting a new one", file=sys.stderr)
         return folder, given
     saved = _read_options(config)
     for key, value in given.items():
         if key != "backend" and value != saved.get(key):
             option = key.replace("_", "-")
-            was = f"{saved[key]!r}" if key in saved else "left to the recipe"
-            raise SettingError(f"--{option} was {was} when {folder} began, now {value!r}")
+            before = f"{saved[key]!r}" if key in saved else "not given"
+            raise SettingError(
+                f"--{option} must be as in the run that is resumed: {before}, got {value!r}"
+            )
     return folder, saved | given
 
 
 def _resumed_folder(resume: str | bool, out: str | None) -> Path:
-    """Return the folder that ``--resume [DIR]`` and ``--out DIR`` mean."""
-    place = out if resume is True else str(resume)
-    if place is None:
-        raise SettingError("--resume needs the run's folder: --resume DIR")
-    folder = Path(place)
+    """Return the folder that ``--resume [DIR]`` and ``--out DIR`` name."""
+    path = out if resume is True else str(resume)
+    if path is None:
+        raise SettingError("--resume needs the folder of the run: --resume DIR")
+    folder = Path(path)
     if folder.suffix == ".npz":
         if folder.name != "checkpoint.npz":
-            raise SettingError(f"--resume takes a run's folder or its checkpoint.npz, not {folder}")
+            raise SettingError(
+                f"--resume must be the folder of a run or its checkpoint.npz, got {folder}"
+            )
         folder = folder.parent
     if out is not None and Path(out).resolve() != folder.resolve():
-        raise SettingError(f"--out {out} and --resume {place} are two folders: give one")
+        raise SettingError(f"--out {out} and --resume {path} are different folders: give only one")
     return folder
 
 
-def _read_options(config: Path) -> Options:
-    """Return the options in a config.json, checked by the parser like those that are typed."""
+def _read_options(config: Path) -> Values:
+    """Return the options in a config.json, validated by the parser of the command line."""
     try:
         options = json.loads(config.read_text(encoding="utf-8"))["options"]
         words = ["train"]
@@ -90,11 +97,11 @@ def _read_options(config: Path) -> Options:
 
 @contextmanager
 def run_folder(folder: Path | None, name: str) -> Iterator[Path]:
-    """Make the run's folder, by default the first free runs/NAME-N, and keep other runs out of it.
+    """Create and lock the folder of a run, by default the first free runs/NAME-N.
 
-    A folder that this made is taken away again if nothing was written to it.
+    A folder that was created here is removed if it is empty in the end.
     """
-    made = folder is None or not folder.exists()
+    created = folder is None or not folder.exists()
     try:
         if folder is None:
             folder = _next_folder(name)
@@ -108,14 +115,14 @@ def run_folder(folder: Path | None, name: str) -> Iterator[Path]:
         with _locked(folder):
             yield folder
     finally:
-        with suppress(OSError):  # not empty: there is a run in it
-            if made:
+        with suppress(OSError):  # it is not empty
+            if created:
                 folder.rmdir()
                 folder.parent.rmdir()
 
 
 def _next_folder(name: str) -> Path:
-    """Make and return the first of runs/NAME-1, runs/NAME-2, … that does not exist."""
+    """Create and return the first of runs/NAME-1, runs/NAME-2, … that does not exist."""
     for number in itertools.count(1):
         folder = Path("runs", f"{name}-{number}")
         with suppress(FileExistsError):
@@ -126,7 +133,7 @@ def _next_folder(name: str) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder against other processes, until this one ends in whatever way."""
+    """Lock the folder. The system releases the lock when the process ends, even if it is killed."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -137,14 +144,14 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SettingError(f"another run is at work in {folder}") from None
+            raise SettingError(f"another process is training in {folder}") from None
         yield
     finally:
         os.close(descriptor)
 
 
-def write_config(folder: Path, options: Options, settings: Settings) -> None:
-    """Write config.json: the options that were given and the settings they came to."""
+def write_config(folder: Path, options: Values, settings: Settings) -> None:
+    """Write config.json: the options that were given and the settings that result."""
     text = json.dumps(
         {"gpucnn": __version__, "options": options, "settings": settings.as_dict()}, indent=2
     )
@@ -152,16 +159,16 @@ def write_config(folder: Path, options: Options, settings: Settings) -> None:
 
 
 def absolute(path: str) -> str:
-    """Return a path, or FILE.py:FUNCTION, that still holds in another working directory."""
+    """Return a path, or FILE.py:FUNCTION, with the path made absolute."""
     file, colon, function = path.rpartition(":") if ".py:" in path else (path, "", "")
     return f"{Path(file).resolve()}{colon}{function}"
 
 
 class Log:
-    """log.jsonl: all events but steps, one JSON object a line.
+    """log.jsonl: all events except steps, as one JSON object per line.
 
-    ``completed`` is the number of epochs that a resumed run's checkpoint knows of, None for a new
-    run: what was logged of later ones, and a line cut short, is dropped.
+    ``completed`` is the number of epochs in the checkpoint of a resumed run, None for a new run.
+    Lines of later epochs, and incomplete lines, are removed.
     """
 
     def __init__(self, path: Path, completed: int | None) -> None:
@@ -176,7 +183,7 @@ class Log:
         self.file.close()
 
     def write(self, event: Event) -> None:
-        """Append one event, at once readable by others."""
+        """Append one event and flush the file."""
         if not isinstance(event, StepEnded):
             self.file.write(json.dumps(plain_json(event.as_dict()), allow_nan=False) + "\n")
             self.file.flush()

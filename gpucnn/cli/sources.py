@@ -1,4 +1,4 @@
-"""What names on the command line stand for: data, models, checkpoints."""
+"""The data, models, backends and checkpoints that are named on the command line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from gpucnn.training.model_files import load_model
 
 
 def read_data(name: str, resize: str | None, seed: int = 0) -> Data:
-    """Return the data called ``name``: "mnist" or a path."""
+    """Return the data set ``name``: "mnist" or a path."""
     size = None if resize is None else parse_size(resize)
     if name != "mnist":
         return gpucnn.data.load(name, resize=size, seed=seed)
     if size is not None:
-        raise SettingError("--resize is for folders of pictures, not for mnist")
+        raise SettingError("--resize is for folders of images, not for mnist")
     return gpucnn.data.mnist()
 
 
@@ -35,19 +35,19 @@ def parse_size(text: str) -> tuple[int, int]:
     """Return "32x48" as (32, 48)."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match or "0" in match.groups():
-        raise SettingError(f"a size is HEIGHTxWIDTH, such as 32x48, got {text!r}")
+        raise SettingError(f"--resize must be HEIGHTxWIDTH, for example 32x48, got {text!r}")
     return int(match[1]), int(match[2])
 
 
 def shape_for(data: Data) -> dict[str, Any]:
-    """Return the keywords that make a model fit ``data``."""
+    """Return the arguments of a model function that match the shape of ``data``."""
     return {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
 
 
 def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequential:
-    """Return the model called ``spec``, a name or FILE.py:FUNCTION.
+    """Return the model ``spec``, a name in ``MODELS`` or FILE.py:FUNCTION.
 
-    The function gets those of the keywords in ``shape``, and of seed, that it takes.
+    The function is called with those of ``shape`` and ``seed`` that are among its parameters.
     """
     keywords = {**shape, "seed": seed}
     if spec in MODELS:
@@ -59,35 +59,38 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     if not callable(function):
         raise SettingError(f"{path} has no function {name!r}")
     try:
-        taken = inspect.signature(function).parameters
-        model = function(**{key: value for key, value in keywords.items() if key in taken})
+        parameters = inspect.signature(function).parameters
+        model = function(**{key: value for key, value in keywords.items() if key in parameters})
     except GpucnnError:
         raise
     except (Exception, SystemExit) as error:
         raise SettingError(f"{spec} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, Sequential):
         raise SettingError(f"{spec} must return a gpucnn.Sequential, got {type(model).__name__}")
-    if "seed" not in taken and model.seed is not None:  # weights that were loaded are kept
+    if "seed" not in parameters and model.seed is not None:  # loaded weights are kept
         model.initialize(seed)
     return model
 
 
 def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> tuple[Backend, str]:
-    """Return the backend called ``name``, and why it is this one if "auto" chose it."""
+    """Return the backend ``name`` and a note for the user, "" unless "auto" chose it."""
 
     def notify() -> None:
-        print("compiling kernels, once on this machine", file=sys.stderr)
+        print("compiling the kernels; later starts use the compiled ones", file=sys.stderr)
 
     if name == "auto":
-        backend, reason = choose_backend(dtype, notify, precision)
-        return backend, f"auto, {reason}"
+        backend, _ = choose_backend(dtype, notify, precision)
+        return backend, "auto" if backend.name == "cuda" else "auto; see gpucnn doctor"
     return get_backend(name, dtype, notify, precision), ""
 
 
 def read_model(
     saved: Checkpoint, backend: str, source: str | None, precision: str = "ieee"
 ) -> Sequential:
-    """Return the checkpoint's model; ``source`` (FILE.py:FUNCTION) must build the same one."""
+    """Return the model of a checkpoint.
+
+    ``source``, FILE.py:FUNCTION, defines its custom layers and must build the same architecture.
+    """
     if source is not None:
         channels, *size = saved.metadata["model"]["input_shape"]
         classes = len(saved.metadata["classes"])

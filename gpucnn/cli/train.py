@@ -1,4 +1,4 @@
-"""``gpucnn train``: settings, the run's folder, its log, and what signals do."""
+"""``gpucnn train``: its settings, its folder and log, and the handling of signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import (
     NOT_SAVED,
     Log,
-    Options,
+    Values,
     absolute,
     folder_and_options,
     run_folder,
@@ -38,7 +38,7 @@ from gpucnn.training.workers import default_workers
 def train(arguments: argparse.Namespace) -> int:
     """Run the command and return its exit status."""
     stop = StopRequest()
-    with stop.listening():
+    with stop.handling():
         _train(arguments, stop)
     return stop.status
 
@@ -64,7 +64,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         checkpoint = folder / "checkpoint.npz"
         saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
         if "workers" not in options:
-            if saved:  # maybe begun on a machine with more cores, or fewer
+            if saved:  # it may have been started on a machine with another number of cores
                 number = saved.metadata["settings"]["workers"]
             else:
                 images = len(data.train) - settings.validation
@@ -86,15 +86,15 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             _follow(run, folder, f"{Path(spec).name} on {data.name}", note, stop, log)
 
 
-def make_settings(options: Options) -> Settings:
-    """Return the recipe's settings with those options that were given in their places."""
+def make_settings(options: Values) -> Settings:
+    """Return the settings of the recipe, with the given options in place of its values."""
     recipe = options.get("recipe", "default")
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
     settings = RECIPES[recipe]()
     objects = ("optimizer", "schedule", "loss")
     names = {field.name for field in fields(Settings)}.difference(objects)
-    changes: Options = {name: options[name] for name in names if name in options}
+    changes: Values = {name: options[name] for name in names if name in options}
     if "schedule" in options:
         changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)
     if "loss" in options:
@@ -103,17 +103,19 @@ def make_settings(options: Options) -> Settings:
     return replace(settings, **changes)
 
 
-def _make_optimizer(default: Optimizer, options: Options) -> Optimizer:
+def _make_optimizer(default: Optimizer, options: Values) -> Optimizer:
     optimizer = default
     if "optimizer" in options:
         kind = _named("optimizer", options["optimizer"], OPTIMIZERS)
-        usual = (default, default_optimizer())  # sgd means the default recipe's, momentum and all
+        usual = (default, default_optimizer())  # "sgd" has the momentum of the default recipe
         optimizer = next((known for known in usual if type(known) is kind), kind())
     changes = {
         name: options[name] for name in ("lr", "momentum", "weight_decay") if name in options
     }
     if "momentum" in changes and not hasattr(optimizer, "momentum"):
-        raise SettingError(f"{type(optimizer).__name__} has no momentum setting")
+        raise SettingError(
+            f"{type(optimizer).__name__} has no momentum: use --optimizer sgd, or omit --momentum"
+        )
     return replace(optimizer, **changes)  # type: ignore[type-var]
 
 
@@ -123,31 +125,31 @@ def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
     return known[name]
 
 
-# --- while it runs ------------------------------------------------------------------------------
+# --- during the run -----------------------------------------------------------------------------
 
 
 class StopRequest:
-    """SIGINT and SIGTERM: the first asks the run to save and stop, a second leaves at once."""
+    """Handles SIGINT and SIGTERM: the first stops the run after a checkpoint, a second at once."""
 
     def __init__(self) -> None:
         self.status = 0
 
     def requested(self) -> bool:
-        """Return whether the run has been asked to stop."""
+        """Return whether the run should stop."""
         return self.status != 0
 
     def ask(self, status: int) -> None:
-        """Ask the run to stop; the command then exits with ``status``."""
+        """Have the run stop and the command exit with ``status``."""
         self.status = status
 
     def withdraw(self) -> None:
-        """Forget a signal that came when the run was at its end anyway."""
+        """Discard a signal that arrived when the run had finished."""
         if self.status > 128 and self.status != 141:
             self.status = 0
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen to the two signals within the block."""
+    def handling(self) -> Iterator[None]:
+        """Handle the two signals within the block."""
         before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
         try:
             yield
@@ -168,7 +170,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def _follow(
     events: Iterable[Event], folder: Path, title: str, note: str, stop: StopRequest, log: Log
 ) -> None:
-    """Show and log all events of a run, and how it ended."""
+    """Show and log all events of a run, then print the table of results."""
     console = make_console()
     display = make_display(console, title, note)
     with log, display:
@@ -185,11 +187,11 @@ def _follow(
 
 @contextmanager
 def _stopping_quietly(stop: StopRequest) -> Iterator[None]:
-    """Have the run save and stop when standard output can no longer be written."""
+    """Have the run stop after a checkpoint if standard output cannot be written."""
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more
+    except BrokenPipeError:  # the reader has closed the pipe
         silence_stdout()
         stop.ask(141)
     except OSError as error:

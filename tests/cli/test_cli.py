@@ -87,7 +87,7 @@ def test_train_saves_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     output = capsys.readouterr().out
     lines = output.splitlines()
     assert lines[0].startswith("mlp on small: 8,836 parameters, 70 images, ")
-    assert "backend (auto, " in lines[0]  # and why
+    assert "backend (auto" in lines[0]
     assert [line.split()[:2] for line in lines[1:3]] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert "r/" in lines[-2]
     assert output.isascii()
@@ -205,9 +205,11 @@ def test_resume_of_a_finished_run_and_what_may_not_change(
     assert [e["epoch"] for e in events("r") if e["event"] == "epoch"] == [1, 2]
     capsys.readouterr()
     assert run(["train", "--resume", "r", "--epochs", "9"]) == 2
-    assert "--epochs was 2 when r began, now 9" in capsys.readouterr().err
+    assert "--epochs must be as in the run that is resumed: 2, got 9" in capsys.readouterr().err
     assert run(["train", "--resume", "r", "--lr", "0.5"]) == 2
-    assert "--lr was left to the recipe" in capsys.readouterr().err
+    assert (
+        "--lr must be as in the run that is resumed: not given, got 0.5" in capsys.readouterr().err
+    )
 
 
 def test_a_resumed_log_forgets_what_its_checkpoint_does_not_know(folder: Path) -> None:
@@ -232,25 +234,27 @@ def test_resume_works_from_another_directory(folder: Path, monkeypatch: pytest.M
     assert run(["train", "--resume", "../r"]) == 0
 
 
-def test_resume_without_a_run_begins_anew(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resume_without_a_run_starts_a_new_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train("--out", "r", "--resume") == 0
-    assert "no run in r yet: beginning anew" in capsys.readouterr().err
+    assert "r holds no run: starting a new one" in capsys.readouterr().err
     assert run(["train", "--resume"]) == 2
-    assert "--resume needs the run's folder" in capsys.readouterr().err
+    assert "--resume needs the folder of the run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--resume typo", "there is no run in typo to resume"),
-        ("--resume typo.npz", "takes a run's folder or its checkpoint.npz"),
-        ("--resume r/backup.npz", "takes a run's folder or its checkpoint.npz"),
-        ("--out elsewhere --resume r", "are two folders: give one"),
+        ("--resume typo", "typo holds no run to resume"),
+        ("--resume typo.npz", "must be the folder of a run or its checkpoint.npz, got"),
+        ("--resume r/backup.npz", "must be the folder of a run or its checkpoint.npz, got"),
+        ("--out elsewhere --resume r", "are different folders: give only one"),
         ("--out small.npz", "--out small.npz: File exists"),
         ("--out small.npz/x", "--out small.npz/x: Not a directory"),
     ],
 )
-def test_places_that_are_no_run(
+def test_folders_that_hold_no_run(
     folder: Path, capsys: pytest.CaptureFixture[str], words: str, message: str
 ) -> None:
     assert train("--out", "r") == 0
@@ -284,7 +288,7 @@ def test_one_folder_holds_one_run_at_a_time(
     with open_folder("r") as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         assert run(["train", "--resume", "r"]) == 2
-        assert "another run is at work in r" in capsys.readouterr().err
+        assert "another process is training in r" in capsys.readouterr().err
     assert run(["train", "--resume", "r"]) == 0
 
 
@@ -338,7 +342,10 @@ def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixt
     np.savez("more.npz", **content)
     capsys.readouterr()
     assert run(["evaluate", "r", "--data", "more.npz"]) == 2
-    assert "has the classes 0, 1, 2, 3, 4; the network knows 0, 1, 2, 3" in capsys.readouterr().err
+    assert (
+        "the classes of more are 0, 1, 2, 3, 4; those of the network are 0, 1, 2, 3"
+        in capsys.readouterr().err
+    )
 
 
 def test_weights_that_a_model_file_loads_are_kept(folder: Path) -> None:
@@ -395,10 +402,10 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["evaluate", "r/checkpoint.npz", "--data", "small.npz"]) == 0
     assert "of 40 images of small" in capsys.readouterr().out
     assert run(["evaluate", "r"]) == 2
-    assert "trained on 'small': give its place as --data" in capsys.readouterr().err
+    assert "trained on 'small': give test data with --data PATH" in capsys.readouterr().err
     assert run(["evaluate", "r", "--data", "mnist"]) == 2
     assert (
-        "mnist has the classes 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; the network knows 0, 1, 2, 3"
+        "the classes of mnist are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; those of the network are 0, 1, 2, 3"
         in capsys.readouterr().err
     )
 

@@ -247,7 +247,7 @@ def test_a_first_start_says_that_kernels_are_compiled(data: Path, tmp_path: Path
         )
         for name in ("first", "again")
     )
-    assert first.stderr == b"compiling kernels, once on this machine\n"
+    assert first.stderr == b"compiling the kernels; later starts use the compiled ones\n"
     assert again.stderr == b""
 
 

@@ -202,7 +202,7 @@ def test_auto_is_numpy_then_and_says_why(fault: str, machine: Machine) -> None:
     backend, reason = choose_backend()
     assert backend.name == "numpy"
     assert get_backend("auto").name == "numpy"
-    assert reason.startswith("no CUDA: ")
+    assert reason.startswith("CUDA is not available: ")
     assert "\n" not in reason
     with pytest.raises(BackendError) as raised:
         get_backend("cuda")
