@@ -1,4 +1,4 @@
-"""``python -m bench``: list the benches, or run some."""
+"""``python -m bench``: list the benches or run some of them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench import machine
+from bench import machine, peers
 from bench.harness import BenchError, Options, Report
-from bench.peers import HAS_TORCH
 from bench.show import MISSING, as_data, table
 
 BENCHES = (
@@ -34,8 +33,16 @@ GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the named benches and return the exit status."""
-    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
-    parser.add_argument("bench", nargs="*", choices=[*BENCHES, *GPU_BENCHES, []], metavar="BENCH")
+    parser = argparse.ArgumentParser(
+        "python -m bench", description="Run benches; without a name, list them."
+    )
+    parser.add_argument(
+        "bench",
+        nargs="*",
+        choices=[*BENCHES, *GPU_BENCHES, []],
+        metavar="BENCH",
+        help="which to run",
+    )
     parser.add_argument(
         "--json", metavar="FILE", help="write the machine, versions and all figures to FILE"
     )
@@ -80,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         console.print(table(report))
         for note in report.notes:
             console.print(note, markup=False, highlight=False)
-        if report.compares_pytorch and not HAS_TORCH:
+        if report.compares_pytorch and not peers.HAS_TORCH:
             console.print(MISSING, markup=False, highlight=False)
         if arguments.json:  # after each bench, so that an interrupted run keeps its figures
             Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")

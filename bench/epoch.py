@@ -1,4 +1,4 @@
-"""A whole process: import, an epoch of 60,000 images, evaluation on 10,000; time and memory."""
+"""A whole process: import, an epoch of 60,000 images, evaluation of 10,000; time and memory."""
 
 from __future__ import annotations
 

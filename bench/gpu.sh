@@ -53,10 +53,10 @@ bench() {
 
 stage_tests() {
     step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 -k cuda \
-        tests/training/test_steps.py tests/backends/cuda/test_launches.py tests/backends/cuda/test_lenet5.py \
-        tests/backends/test_consistency.py tests/backends/test_gradients.py tests/backends/cuda/test_tiles.py \
-        tests/backends/cuda/test_tf32.py tests/backends/test_ops.py \
-        tests/backends/test_contract.py
+        tests/training/test_steps.py tests/backends/cuda/test_launches.py \
+        tests/backends/cuda/test_lenet5.py tests/backends/test_consistency.py \
+        tests/backends/test_gradients.py tests/backends/cuda/test_tiles.py \
+        tests/backends/cuda/test_tf32.py tests/backends/test_ops.py tests/backends/test_contract.py
     step check 60 python3 -m gpucnn check --backend cuda
     step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
     step check-tf32 60 python3 -m gpucnn check --backend cuda --precision tf32

@@ -1,4 +1,4 @@
-"""A training step of LeNet-5 on MNIST through gpucnn.fit, at batch 64, 128 and 512."""
+"""A training step of LeNet-5 on MNIST at batch 64, 128 and 512."""
 
 from __future__ import annotations
 

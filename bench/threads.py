@@ -1,4 +1,4 @@
-"""The Python API next to ``gpucnn train``: the same weights and the same time, also on busy cores.
+"""The Python API next to gpucnn train: the same weights and the same time, also on busy cores.
 
 Neither has OPENBLAS_NUM_THREADS set. Each process trains on 6,000 digits for two epochs.
 """

@@ -83,6 +83,12 @@ def test_of_an_unpacked_and_a_packed_file_the_unpacked_is_read(tmp_path):
     np.testing.assert_array_equal(load(folder).train.images[:, 0], PIXELS)
 
 
+def test_the_longest_side(tmp_path):
+    line = np.zeros((1, 16384, 1), np.uint8)
+    (tmp_path / "f").write_bytes(pack(line))
+    np.testing.assert_array_equal(read_idx(tmp_path / "f", 3), line)
+
+
 def test_gzip_of_two_members_is_one_file(tmp_path):
     data = pack(PIXELS)
     (tmp_path / "f").write_bytes(gzip.compress(data[:30]) + gzip.compress(data[30:]))
@@ -159,6 +165,13 @@ def test_a_web_page_saved_as_gz(tmp_path):
     )
 
 
+def test_a_little_endian_header_has_axes(tmp_path):
+    content = b"\0\x08" + bytes(14)
+    assert refusal(tmp_path / "f", content) == (
+        f"FILE is neither gzip data nor an IDX file: it begins with {content!r}"
+    )
+
+
 def test_a_web_page_packed_by_gzip(tmp_path):
     assert refusal(tmp_path / "f.gz", gzip.compress(b"<!DOCTYPE html><html>")) == (
         "FILE is not an IDX file: it begins with b'<!DOCTYPE html><'"
@@ -210,6 +223,7 @@ def test_a_web_page_packed_by_gzip(tmp_path):
             "FILE holds 32-bit floats (type 0x0d), expected unsigned bytes (type 0x08)",
         ),
     ],
+    ids=lambda value: None if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("squeeze", [False, True])
 def test_a_wrong_header_or_size(tmp_path, content, message, squeeze):

@@ -103,7 +103,7 @@ def test_faint_edges_belong_to_the_component_next_to_them():
 
 def test_a_bar_along_one_side_is_not_a_stroke():
     # A quarter of the border is no longer of the one level of a drawing on a screen.
-    found = find_strokes(bars(BAR, (slice(0, 100), slice(92, 100), 200)))
+    found = find_strokes(bars(BAR, (slice(0, 100), slice(97, 100), 200)))
     np.testing.assert_array_equal(found > 0.5, np.ones((40, 20)))
 
 
