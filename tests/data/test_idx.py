@@ -395,6 +395,18 @@ def test_a_missing_file_of_the_four(tmp_path, lost, wanted):
     assert str(caught.value) == f"{folder} lacks {wanted}; found: {names}"
 
 
+def test_no_file_of_the_test_split(tmp_path):
+    folder = write_set(tmp_path / "set")
+    for path in folder.glob("t10k-*"):
+        path.unlink()
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    assert str(caught.value) == (
+        f"{folder} lacks t10k-images-idx3-ubyte (or .gz, or test-...); found:"
+        " train-images-idx3-ubyte, train-labels-idx1-ubyte"
+    )
+
+
 def test_a_folder_in_place_of_a_file(tmp_path):
     folder = write_set(tmp_path / "set")
     (folder / "train-labels-idx1-ubyte").unlink()

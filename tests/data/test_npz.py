@@ -1,5 +1,6 @@
 """The .npz reader: every accepted layout, and the message for every fault."""
 
+import io
 import struct
 import zipfile
 
@@ -60,6 +61,24 @@ def test_every_layout_of_the_images(tmp_path, save, stored, wanted):
     assert data.train.images.flags.c_contiguous
     assert data.train.labels.dtype == np.int64
     assert (data.name, data.classes) == ("shapes", ("0", "1", "2"))
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_versions_of_the_array_format(tmp_path, version):
+    path = saved(tmp_path)
+
+    def write_again(_):
+        file = io.BytesIO()
+        np.lib.format.write_array(file, GREY, version)
+        return file.getvalue()
+
+    rewrite(path, "x_train.npy", write_again)
+    if version == (3, 0):
+        assert refusal(path) == (
+            "FILE: x_train is of .npy version (3, 0), expected (1, 0) or (2, 0)"
+        )
+    else:
+        np.testing.assert_array_equal(load(path).train.images, GREY)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", ">i2", "u4", "i8", "u8"])
