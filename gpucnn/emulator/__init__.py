@@ -1,23 +1,23 @@
-"""Runs CUDA C sources on the CPU, behind CuPy's names.
+"""Runs CUDA C sources on the CPU, with CuPy's interface.
 
-A launch written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, args)``) runs with
-this package in its place: g++ compiles the same ``.cu`` text, and the threads of a block take
-turns on one thread of the host. Nothing is compiled at import.
+Code written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, args)``) runs with this
+package instead: g++ compiles the same ``.cu`` text, and the threads of a block run in turns on one
+host thread. Nothing is compiled at import.
 
-Two modes (GPUCNN_EMULATOR=fast|check, ``configure``, ``checking``): *fast* computes; *check* also
-finds accesses out of bounds, uninitialised reads, races, divergent barriers and more, and raises
-``EmulatorError`` with kernel, thread, block, file and line.
+There are two modes (GPUCNN_EMULATOR=fast|check, ``configure``, ``checking``): *fast* computes;
+*check* also finds out-of-bounds accesses, uninitialised reads, races, divergent barriers and more,
+and raises ``EmulatorError`` with kernel, thread, block, file and line.
 
-It needs Linux on x86-64 and g++; elsewhere the first use raises BackendError.
+The emulator requires Linux on x86-64 and g++; elsewhere the first use raises BackendError.
 
-Streams record launches, and graphs repeat them, by CuPy's names; what CUDA refuses meanwhile is
-refused. What it does not know: inline PTX, cooperative launches, half precision, how fast a GPU
-would be. ``__CUDA_ARCH__`` is 750. A thread that waits for another one in a loop of its own, not
-at a barrier, waits for ever.
+Streams capture launches and graphs replay them, as in CuPy; operations that CUDA refuses during a
+capture raise CaptureError. Not supported are inline PTX, cooperative launches and half precision.
+``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. A thread that waits for another one in a loop
+instead of at a barrier never ends.
 
-What check mode takes for a fault although a GPU runs it: a thread that ends before a barrier that
-others of its block reach; memory whose pointer comes in a struct or an array, not as an argument;
-a struct copied whole with padding that nothing wrote. What it does not find: faults inside a
+Check mode reports some code that a GPU runs: a thread that exits before a barrier that other
+threads of its block reach; memory whose pointer is passed in a struct or an array instead of as an
+argument; a copy of a whole struct whose padding was never written. It does not find faults within a
 thread's local arrays, except an index out of range; an array overrun that ends in another argument,
 or in another part of the dynamic shared memory; one barrier reached by two calls of a function.
 """

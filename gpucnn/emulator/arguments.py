@@ -14,40 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.emulator import abi
 from gpucnn.emulator.array import ndarray
 from gpucnn.emulator.errors import ArgumentError
 
-
-class ParameterDescription(ctypes.Structure):
-    """``struct GpuParameter`` of runtime/abi.h."""
-
-    _fields_ = (
-        ("kind", ctypes.c_char),
-        ("pointee", ctypes.c_char),
-        ("read_only", ctypes.c_uint8),
-        ("size", ctypes.c_uint32),
-        ("pointee_size", ctypes.c_uint32),
-        ("offset", ctypes.c_uint32),
-    )
-
-
-class KernelDescription(ctypes.Structure):
-    """``struct GpuKernel`` of runtime/abi.h."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("run", ctypes.c_void_p),
-        ("parameters", ctypes.POINTER(ParameterDescription)),
-        ("names", ctypes.POINTER(ctypes.c_char_p)),
-        ("count", ctypes.c_int),
-        ("max_threads", ctypes.c_int),
-    )
-
-
-# struct Request of runtime/runtime.h: kernel, module, seed, grid, block, dynamic shared bytes,
-# check, order, threads, the number of ranges.
-_REQUEST = "<QQQ3I3IIIIII4x"
-_RANGE = "4Q"  # struct Range: the allocation's handle, first and last address, index, writable
+_REQUEST = "<" + abi.pack_format("Request")
+# A struct Range in words of 8 bytes: the allocation's handle, the first and the last address, and
+# the index and ``writable`` together.
+_RANGE = f"{ctypes.sizeof(abi.structure('Range')) // 8}Q"
 _CODES = {"f4": "f4x", "f8": "d", "i1": "b7x", "i2": "h6x", "i4": "i4x", "i8": "q",
           "u1": "B7x", "u2": "H6x", "u4": "I4x", "u8": "Q", "b1": "?7x"}  # fmt: skip
 
@@ -130,24 +104,23 @@ class Parameter:
 class Packer:
     """Checks and packs the arguments of one kernel."""
 
-    def __init__(self, name: str, description: KernelDescription, restrict: Sequence[bool]) -> None:
+    def __init__(self, name: str, description: Any, restrict: Sequence[bool]) -> None:
         self.name = name
         self.parameters = tuple(
-            self._parameter(description, index, restrict) for index in range(description.count)
+            self._parameter(description, index, restrict)
+            for index in range(description.parameter_count)
         )
         self._pointers = sum(parameter.pointer for parameter in self.parameters)
         codes = "".join(parameter.code for parameter in self.parameters)
         self._format = struct.Struct(_REQUEST + _RANGE * self._pointers + codes)
 
-    def _parameter(
-        self, description: KernelDescription, index: int, restrict: Sequence[bool]
-    ) -> Parameter:
+    def _parameter(self, description: Any, index: int, restrict: Sequence[bool]) -> Parameter:
         found = description.parameters[index]
         pointer = found.kind == b"p"
         kind, size = (found.pointee, found.pointee_size) if pointer else (found.kind, found.size)
         return Parameter(
             self.name,
-            description.names[index].decode(),
+            description.parameter_names[index].decode(),
             pointer,
             not found.read_only,
             restrict[index],

@@ -27,14 +27,14 @@ _DEVICE = _Device()
 class ndarray:
     """An array on the emulated device, with the attributes of CuPy's class of this name.
 
-    It is no numpy.ndarray, converts to none by itself, and has no arithmetic: work on it is done
-    by kernels. Basic slices, ``T`` and ``reshape`` are views of the same memory.
+    It is not a numpy.ndarray, is not converted to one implicitly, and has no arithmetic: kernels
+    compute. Basic slices, ``T`` and ``reshape`` are views of the same memory.
     """
 
     __slots__ = (
         "_host", "_memory", "base", "data", "dtype", "flags", "ndim", "shape", "size", "strides",
     )  # fmt: skip
-    __array_ufunc__ = None  # NumPy's arithmetic is refused, not tried element by element
+    __array_ufunc__ = None  # NumPy's operators raise TypeError instead of converting
 
     def __init__(
         self, data: MemoryPointer, host: np.ndarray[Any, Any], base: ndarray | None = None
@@ -62,7 +62,7 @@ class ndarray:
 
     @property
     def device(self) -> _Device:
-        """The one device; its ``id`` is 0."""
+        """The only device; its ``id`` is 0."""
         return _DEVICE
 
     @property
@@ -71,7 +71,7 @@ class ndarray:
         return self._view(self._host.T)
 
     def reshape(self, *shape: Any) -> ndarray:
-        """Return a view in another shape; one length may be -1. ShapeError if it does not fit."""
+        """Return a view of another shape; one length may be -1. ShapeError if there is none."""
         wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         try:
             view = self._host.reshape(wanted)
@@ -93,9 +93,9 @@ class ndarray:
     def set(self, values: np.ndarray[Any, Any]) -> None:
         """Copy from an array of the host of the same shape and dtype."""
         if not isinstance(values, np.ndarray) or values.dtype != self.dtype:
-            raise ArrayError(f"set() takes a numpy.ndarray of {self.dtype}")
+            raise ArrayError(f"set() requires a numpy.ndarray of {self.dtype}")
         if values.shape != self.shape:
-            raise ShapeError(f"set() takes shape {self.shape}, not {values.shape}")
+            raise ShapeError(f"set() requires shape {self.shape}, got {values.shape}")
         graphs.refuse("a copy from the host")
         self._assign(self._host, values)
 
@@ -129,7 +129,7 @@ class ndarray:
             self._assign(view, value)
         else:
             raise ArrayError(
-                f"cannot assign {type(value).__name__}: take asarray() or set() for host arrays"
+                f"cannot assign {type(value).__name__}: use asarray() or set() for host arrays"
             )
 
     def _assign(self, view: np.ndarray[Any, Any], value: Any, *sources: Memory) -> None:
@@ -149,7 +149,7 @@ class ndarray:
         return int(self.item())
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
-        raise ArrayError("an array of the emulated device is no NumPy array: use asnumpy()")
+        raise ArrayError("an array of the emulator is not a NumPy array: use asnumpy()")
 
     def __repr__(self) -> str:
         return f"emulator.{self._host!r}"
@@ -158,33 +158,33 @@ class ndarray:
 def _write(
     name: str, memory: Memory, view: np.ndarray[Any, Any], value: Any, *sources: Memory
 ) -> None:
-    """Set the elements of a view of a memory, now or, where the stream records, at each replay."""
-    place = weakref.ref(memory)  # a graph keeps no array alive
+    """Set the elements of a view: now, or at each replay if the stream captures."""
+    reference = weakref.ref(memory)  # a graph keeps no array alive
 
     def run() -> None:
         view[...] = value
-        there = place()
-        assert there is not None
-        there.mark_written(view)
+        owner = reference()
+        assert owner is not None
+        owner.mark_written(view)
 
     graphs.do(name, (memory, *sources), run)
 
 
 def _basic(key: Any) -> tuple[Any, ...]:
-    """Return a key of basic indexing, which gives views; refuse any other."""
+    """Return a key of basic indexing, which gives views; ArrayError for any other."""
     keys = key if isinstance(key, tuple) else (key,)
     for part in keys:
         index = isinstance(part, int | np.integer) and not isinstance(part, bool)
         if not (index or part is None or part is Ellipsis or isinstance(part, slice)):
-            raise ArrayError("arrays of the emulator take integers and slices as indices only")
-    return keys if Ellipsis in keys else (*keys, Ellipsis)  # so that one element is an array
+            raise ArrayError("arrays of the emulator accept only integers and slices as indices")
+    return keys if Ellipsis in keys else (*keys, Ellipsis)  # so that a single element is an array
 
 
 def _allocate(shape: Shape, dtype: DTypeLike, poison: bool) -> ndarray:
     lengths = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     kind = np.dtype(dtype)
     if kind.hasobject:
-        raise ArrayError("the device holds no Python objects")
+        raise ArrayError("arrays of the emulator cannot hold Python objects")
     nbytes = math.prod(int(length) for length in lengths) * kind.itemsize
     allocate = get_allocator()
     data = alloc_unpooled(nbytes, poison) if allocate is alloc_unpooled else allocate(nbytes)
@@ -192,9 +192,9 @@ def _allocate(shape: Shape, dtype: DTypeLike, poison: bool) -> ndarray:
 
 
 def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
-    """Return an array whose elements are not written: they read as NaN or -1.
+    """Return an array with unset contents, which read as NaN or -1.
 
-    Check mode finds kernels that read them. Raises MemoryError where there is no room.
+    Check mode finds kernels that read them. Raises MemoryError if the arena is full.
     """
     return _allocate(shape, dtype, poison=True)
 
@@ -208,7 +208,7 @@ def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:
 
 
 def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndarray:
-    """Return ``values`` on the device, C-contiguous; a device array of that dtype as it is."""
+    """Return ``values`` on the device, C-contiguous; a device array of that dtype unchanged."""
     if isinstance(values, ndarray):
         if dtype is None or np.dtype(dtype) == values.dtype:
             return values
@@ -224,5 +224,5 @@ def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndar
 def asnumpy(array: ndarray) -> np.ndarray[Any, Any]:
     """Return a copy on the host."""
     if not isinstance(array, ndarray):
-        raise ArrayError(f"asnumpy() takes an array of the emulator, not {type(array).__name__}")
+        raise ArrayError(f"asnumpy() requires an array of the emulator, got {type(array).__name__}")
     return array.get()

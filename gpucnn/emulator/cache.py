@@ -1,4 +1,4 @@
-"""Where compiled code is kept: a folder that processes may share, written to in one step."""
+"""The cache of compiled code: a folder that processes share; entries appear complete or not."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ KEPT_DAYS = 30  # since the last use
 
 
 def folder() -> Path:
-    """Return the folder of compiled code, made if need be.
+    """Return the folder of compiled code; create it if necessary.
 
-    It is $GPUCNN_CACHE_DIR, else gpucnn in the user's cache folder; one that cannot be written to
-    gives way to a temporary folder of this user's own.
+    It is in $GPUCNN_CACHE_DIR, by default in the user's cache folder. If that is not writable, it
+    is a temporary folder that belongs to this user.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -45,7 +45,7 @@ def _usable(wanted: Path) -> Path:
 
 def _temporary() -> Path:
     """Return a folder that only this user can write to: code is loaded from it."""
-    if not hasattr(os, "getuid"):  # no place to run kernels, but to be asked about
+    if not hasattr(os, "getuid"):  # the emulator does not run there, but may be asked
         return Path(tempfile.gettempdir())
     own = Path(tempfile.gettempdir()) / f"gpucnn-emulator-{os.getuid()}"
     with suppress(OSError):
@@ -58,7 +58,7 @@ def _temporary() -> Path:
 
 
 def key(*parts: str) -> str:
-    """Return a name for what is made from these texts and no others."""
+    """Return a name that identifies these texts."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -67,12 +67,11 @@ def key(*parts: str) -> str:
 
 
 def cached(name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder ``name`` of the cache; ``build`` fills it first if there is none.
+    """Return the folder ``name`` of the cache; if it does not exist, ``build`` fills it first.
 
-    Processes that want the same folder wait for the first one. Other folders are complete or
-    absent: an interrupted build leaves nothing that would be taken for one. Each build removes
-    what nobody has used for long. Raises BackendError where the folder cannot be filled, as on a
-    full disk.
+    Processes that need the same folder wait for the first. A folder is complete or absent, also
+    after an interrupted build. Each build removes folders that have not been used for KEPT_DAYS.
+    Raises BackendError if the folder cannot be written, for example on a full disk.
     """
     base = folder()
     wanted = base / name
@@ -85,8 +84,8 @@ def cached(name: str, build: Callable[[Path], None]) -> Path:
                 _remove_unused(base)
     except OSError as error:
         raise BackendError(
-            f"cannot keep compiled kernels in {base}: {error.strerror or error};"
-            f" {VARIABLE} names another folder"
+            f"cannot store compiled kernels in {base}: {error.strerror or error};"
+            f" set {VARIABLE} to another folder"
         ) from error
     return wanted
 
@@ -104,17 +103,17 @@ def _make(wanted: Path, build: Callable[[Path], None]) -> None:
 
 
 def _touch(wanted: Path) -> bool:
-    """Note that a folder is in use; return whether it is there."""
-    with suppress(OSError):  # one that only others may write to is used all the same
+    """Set the time of a folder's last use; return whether it exists."""
+    with suppress(OSError):  # a folder of another user may be read all the same
         os.utime(wanted)
     return wanted.is_dir()
 
 
 def _remove_unused(base: Path) -> None:
-    """Remove what has not been used for KEPT_DAYS, and what killed builds left as long ago.
+    """Remove entries not used for KEPT_DAYS, and files of killed builds that are as old.
 
-    A folder is renamed first: another process finds all of it or none. One that is in use there
-    stays loaded, as its files stay until they are closed.
+    A folder is renamed first, so that another process finds all of it or nothing. A process that
+    uses it keeps its open files.
     """
     oldest = time.time() - KEPT_DAYS * 86400
     for path in base.iterdir():
@@ -133,7 +132,7 @@ def _remove_unused(base: Path) -> None:
 
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    """Hold a lock on a file while inside; without one where the file system has none."""
+    """Hold a lock on a file inside the ``with``, if the file system supports locks."""
     import fcntl  # not on every system; the emulator as a whole is for Linux
 
     with open(path, "a") as file:

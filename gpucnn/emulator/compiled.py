@@ -1,4 +1,4 @@
-"""A source compiled for one mode: made by g++ once, kept in the cache, loaded."""
+"""A source compiled for one mode: by g++ once, then loaded from the cache."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
-from gpucnn.emulator import cache, source, toolchain
-from gpucnn.emulator.arguments import KernelDescription
+from gpucnn.emulator import abi, cache, source, toolchain
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
 
@@ -18,12 +17,12 @@ _LIBRARY, _NOTES = "module.so", "module.json"
 
 
 class Compiled:
-    """A source compiled for one mode, loaded."""
+    """A source that was compiled for one mode and loaded."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / _LIBRARY
         self.notes: dict[str, Any] = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
-        native = runtime()  # loaded first: the library refers to it by name
+        native = runtime()  # loaded first, as the library refers to it by name
         self.library = ctypes.CDLL(str(self.path))
         shared = self.notes["shared"]
         base = ctypes.cast(self.library["gpu_shared_base"], ctypes.c_void_p)
@@ -34,13 +33,13 @@ class Compiled:
             is_dynamic = name == source.DYNAMIC
             native.add_shared(self.module, offset, size, name.encode(), is_dynamic)
 
-    def describe(self, name: str) -> tuple[int, KernelDescription]:
-        """Return a kernel's description and its address."""
-        found = KernelDescription.in_dll(self.library, f"gpu_export_{name}")
+    def describe(self, name: str) -> tuple[int, Any]:
+        """Return the address of a kernel's description, struct GpuKernel, and the description."""
+        found = abi.structure("GpuKernel").in_dll(self.library, f"gpu_export_{name}")
         return ctypes.addressof(found), found
 
     def static_shared_bytes(self, name: str) -> int:
-        """Return the bytes of the ``__shared__`` arrays of a kernel and of what it calls."""
+        """Return the bytes of the ``__shared__`` arrays of a kernel and the functions it calls."""
         return int(self.notes["kernels"][name]["shared_bytes"])
 
 
@@ -56,22 +55,22 @@ def _shared_variables(library: str, folder: Path) -> list[tuple[int, int, str]]:
 
 
 def _build(folder: Path, compiler: str, flags: list[str], code: str, options: str) -> None:
-    """Compile a source into a folder: its library, and notes on what is in it."""
+    """Compile a source to a library in a folder, with notes on its kernels and shared memory."""
     unit, assembler = "kernels.cpp", "kernels.s"
     (folder / unit).write_text(options + code, encoding="utf-8")
-    # Without the emulator's header CUDA's words stay readable, and what #if leaves out is gone.
+    # Without the emulator's header CUDA's keywords are kept, and code excluded by #if is gone.
     plain = toolchain.run([compiler, "-E", "-P", *source.PREDEFINED, unit], folder)
     kernels, dynamic = source.find_kernels(plain), source.find_dynamic_shared(plain)
     exports = source.exports(kernels, MAX_SHARED_BYTES)
     (folder / unit).write_text(options + code + exports, encoding="utf-8")
-    # The folder's own name must not get into what is shared.
+    # The cached files must not contain the name of the temporary folder.
     here = f"-ffile-prefix-map={folder}=."
     toolchain.compile_code([compiler, *flags, here, unit, "-o", assembler], folder)
     text = (folder / assembler).read_text(encoding="utf-8")
     (folder / assembler).write_text(source.widen_shared(text, dynamic), encoding="utf-8")
     link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
     toolchain.run(link, folder)
-    # Dynamic arrays are further names of one variable: see source.widen_shared.
+    # Dynamic arrays are aliases of one variable: see source.widen_shared.
     shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
     sizes = {symbol: size for _, size, symbol in shared if symbol != source.DYNAMIC}
     names = [kernel.name for kernel in kernels]
@@ -95,9 +94,9 @@ def _load(folder: Path) -> Compiled:
 
 
 def compiled(code: str, options: source.Options, mode: str) -> Compiled:
-    """Return a source compiled for a mode, from the cache if it is there.
+    """Return a source compiled for a mode, from the cache if possible.
 
-    Raises CompileError with file and line, or BackendError where there is no compiler.
+    Raises CompileError with file and line, or BackendError without a compiler.
     """
     compiler = toolchain.find_compiler()
     flags = toolchain.kernel_flags(mode, options.contract)

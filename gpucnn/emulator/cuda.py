@@ -1,6 +1,6 @@
-"""Streams, graphs and the device, as far as the emulator has them.
+"""The emulator's part of ``cupy.cuda``: streams, graphs, memory pools and the device.
 
-Every launch that is not recorded runs to its end at once.
+Every launch that is not captured finishes before it returns.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Device:
         self.id = 0
 
     def synchronize(self) -> None:
-        """Return at once, unless the current stream records, which is refused."""
+        """Return at once; CaptureError while the current stream captures."""
         graphs.refuse("a wait for the device")
 
     @property
     def attributes(self) -> dict[str, int]:
-        """The limits that launches are held to, by CuPy's names; sizes in bytes."""
+        """The limits of launches by CuPy's names; sizes in bytes."""
         return {
             "MaxThreadsPerBlock": limits.MAX_BLOCK_THREADS,
             "MaxSharedMemoryPerBlock": limits.DEFAULT_SHARED_BYTES,

@@ -1,4 +1,4 @@
-"""The faults that the emulator finds, as exceptions that say which thread and which line."""
+"""The faults that the emulator finds, as exceptions with the thread and the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Index = tuple[int, int, int]
 
 
 class Kind(StrEnum):
-    """What is wrong. The first twelve are in the order of ``enum Kind`` in runtime/runtime.h."""
+    """What is wrong: the members of ``enum Kind`` in runtime/runtime.h, and those of Python."""
 
     OUT_OF_BOUNDS = "out of bounds"
     UNINITIALISED = "uninitialised read"
@@ -31,11 +31,11 @@ class Kind(StrEnum):
 
 
 class EmulatorError(GpucnnError, RuntimeError):
-    """Something that a kernel, a launch or a source does wrong.
+    """A fault of a kernel, a launch or a source.
 
-    ``kernel`` is its name; ``file`` and ``line`` say where in the source, as its #line names it;
-    ``block`` and ``thread`` are the (x, y, z) of the thread that met the fault. Each is None where
-    it does not apply. ``more`` holds the further faults of the same launch.
+    ``kernel`` is its name; ``file`` and ``line`` are the position in the source, as #line
+    directives name it; ``block`` and ``thread`` are the (x, y, z) indices of the thread with the
+    fault. Each is None where it does not apply. ``more`` holds further faults of the same launch.
     """
 
     status = 1
@@ -63,21 +63,21 @@ class EmulatorError(GpucnnError, RuntimeError):
 
 
 class LaunchError(EmulatorError):
-    """A launch that a GPU would refuse: sizes of the grid, of blocks, of shared memory."""
+    """A launch that a GPU would refuse: the size of the grid, of blocks, or of shared memory."""
 
     def __init__(self, kernel: str, message: str) -> None:
         super().__init__(f"{kernel}: {message}", kind=Kind.LAUNCH, kernel=kernel)
 
 
 class ArgumentError(EmulatorError, TypeError):
-    """Arguments of another number or type than the kernel's parameters."""
+    """Arguments that do not match the kernel's parameters in number or type."""
 
     def __init__(self, kernel: str, message: str) -> None:
         super().__init__(f"{kernel}: {message}", kind=Kind.ARGUMENT, kernel=kernel)
 
 
 class CompileError(EmulatorError):
-    """A source that g++ does not take."""
+    """A source that g++ does not compile."""
 
     def __init__(self, message: str, file: str | None = None, line: int | None = None) -> None:
         super().__init__(message, kind=Kind.COMPILE, file=file, line=line)

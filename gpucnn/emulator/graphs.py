@@ -1,8 +1,8 @@
-"""Streams that record launches, and graphs that repeat them, as CUDA's do.
+"""Streams that capture launches, and graphs that replay them, as CUDA's do.
 
-A launch is recorded with its arguments' values: addresses and numbers. What changes from replay to
-replay must be in the device's memory. A graph keeps no array alive, and a GPU replays into memory
-that meanwhile may be another array's; here a replay says so.
+A launch is captured with the values of its arguments: addresses and numbers. What changes between
+replays must be in device memory. A graph keeps no array alive. On a GPU a replay then writes to
+memory that may belong to another array; here it raises CaptureError.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpucnn.emulator.errors import EmulatorError, Kind
 
 
 class CaptureError(EmulatorError):
-    """What CUDA refuses while a stream records, or when a graph is replayed."""
+    """An operation that CUDA refuses while a stream captures, or when a graph is replayed."""
 
     def __init__(self, message: str, kernel: str | None = None) -> None:
         super().__init__(message, kind=Kind.CAPTURE, kernel=kernel)
@@ -26,7 +26,7 @@ class CaptureError(EmulatorError):
 
 @dataclass(frozen=True)
 class _Node:
-    """A launch or a memory operation: ``run`` does it again with what ``memories`` still hold."""
+    """A launch or a memory operation: ``run`` repeats it, if all ``memories`` still exist."""
 
     name: str
     memories: list[weakref.ref[Any]]
@@ -34,59 +34,59 @@ class _Node:
 
 
 class Graph:
-    """What a stream has recorded."""
+    """The operations that a stream has captured."""
 
     def __init__(self, nodes: list[_Node]) -> None:
         self._nodes = nodes
 
     def launch(self, stream: Stream | None = None) -> None:
-        """Do everything again, in its order; CaptureError where an array is no longer there."""
+        """Replay all operations in order; CaptureError if an array of one was freed."""
         if (stream or get_current_stream()).is_capturing():
-            raise CaptureError("a graph cannot be launched in a stream that records")
+            raise CaptureError("a graph cannot be launched in a stream that captures")
         for node in self._nodes:
             if any(memory() is None for memory in node.memories):
                 raise CaptureError(
-                    f"{node.name}: an array was freed after its launch was recorded", node.name
+                    f"{node.name}: an array was freed after its launch was captured", node.name
                 )
             node.run()
 
     def upload(self, stream: Stream | None = None) -> None:
-        """Return at once: there is nowhere to upload to."""
+        """Do nothing: there is no device to upload to."""
 
 
 class Stream:
-    """A stream: nothing is ever under way in it, but it can record."""
+    """A stream. Operations finish before they return, unless the stream captures them."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.is_null = null
         self.is_non_blocking = non_blocking
         self._nodes: list[_Node] | None = None
-        self._spoilt = ""
+        self._invalid = ""
         self._before: list[Stream] = []
 
     def begin_capture(self, mode: int | None = None) -> None:
-        """Record launches instead of running them, until ``end_capture``."""
+        """Capture launches instead of running them, until ``end_capture``."""
         if self.is_null:
-            raise CaptureError("the null stream cannot record: make a Stream(non_blocking=True)")
+            raise CaptureError("the null stream cannot capture: use a Stream(non_blocking=True)")
         if self._nodes is not None:
-            raise CaptureError("the stream is recording already")
-        self._nodes, self._spoilt = [], ""
+            raise CaptureError("the stream is capturing already")
+        self._nodes, self._invalid = [], ""
 
     def end_capture(self) -> Graph:
-        """Return what was recorded; CaptureError where something could not be."""
+        """Return the graph of what was captured; CaptureError if the capture is invalid."""
         if self._nodes is None:
-            raise CaptureError("the stream is not recording")
+            raise CaptureError("the stream is not capturing")
         nodes, self._nodes = self._nodes, None
-        if self._spoilt:
-            raise CaptureError(f"the recording was spoilt: {self._spoilt}")
+        if self._invalid:
+            raise CaptureError(f"the capture was invalidated by {self._invalid}")
         return Graph(nodes)
 
     def is_capturing(self) -> bool:
-        """Return whether the stream is recording."""
+        """Return whether the stream captures."""
         return self._nodes is not None
 
     def synchronize(self) -> None:
-        """Return at once, unless the stream records, which is refused."""
+        """Return at once; CaptureError while the stream captures."""
         self._refuse("a wait for a stream")
 
     def use(self) -> Stream:
@@ -108,24 +108,24 @@ class Stream:
 
     def _refuse(self, what: str) -> None:
         if self._nodes is not None:
-            self._spoilt = self._spoilt or what
-            raise CaptureError(f"{what} while the stream records: CUDA refuses that")
+            self._invalid = self._invalid or what
+            raise CaptureError(f"{what} is not allowed while the stream captures")
 
 
 class Event:
-    """A point in a stream: it has always been passed, unless it is one of a recording."""
+    """A point in a stream, already reached unless it was captured."""
 
     def __init__(self) -> None:
-        self._recorded = False
+        self._captured = False
 
     def record(self, stream: Stream | None = None) -> None:
-        """Be the point where the stream, by default the current one, is now."""
-        self._recorded = (stream or get_current_stream()).is_capturing()
+        """Set the event to this point of the stream, by default the current one."""
+        self._captured = (stream or get_current_stream()).is_capturing()
 
     def synchronize(self) -> None:
-        """Return at once; CaptureError for a point of a recording, which no time has."""
-        if self._recorded:
-            raise CaptureError("a wait for an event that a stream recorded: CUDA refuses that")
+        """Return at once; CaptureError if the event was captured."""
+        if self._captured:
+            raise CaptureError("a captured event cannot be waited for")
 
 
 _NULL = Stream(null=True)
@@ -139,14 +139,14 @@ _thread = _Thread()
 
 
 def get_current_stream() -> Stream:
-    """Return the stream that launches of this thread go to unless they name one."""
+    """Return the stream of this thread's launches that name none."""
     return _thread.current
 
 
 def do(
     name: str, memories: Iterable[Any], run: Callable[[], None], stream: Stream | None = None
 ) -> None:
-    """Do ``run``, or record it where the stream records."""
+    """Call ``run``, or add it to the graph that the stream captures."""
     nodes = (stream or _thread.current)._nodes
     if nodes is None:
         run()
@@ -155,5 +155,5 @@ def do(
 
 
 def refuse(what: str) -> None:
-    """Raise CaptureError if the current stream records, which ``what`` spoils."""
+    """Raise CaptureError if the current stream captures, and invalidate the capture."""
     _thread.current._refuse(what)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.emulator import graphs
+from gpucnn.emulator import abi, graphs
 from gpucnn.emulator.native import runtime
 
-ALIGNMENT = 16
-"""Bytes that every address is a multiple of: what float4 and double2 need."""
+ALIGNMENT = abi.constant("alignment")
+"""The addresses of arrays are multiples of so many bytes."""
 
 
 class Memory:

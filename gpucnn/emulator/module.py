@@ -1,4 +1,4 @@
-"""RawModule and its kernels, as CuPy has them."""
+"""RawModule and RawKernel, with CuPy's interface."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from gpucnn.errors import SettingError, unknown
 
 
 class RawModule:
-    """CUDA C as text, compiled at the first need, once for each mode.
+    """CUDA C source, compiled when it is first needed, once for each mode.
 
-    code: the source. Where it has ``#line`` directives, faults name the files that these name.
-    path: the file that ``code`` came from, or that it is read from when ``code`` is None; without
-    a ``#line`` at the start of the code, faults name it. Errors: CompileError with file and line,
-    SettingError for an option that the emulator cannot honour, BackendError without g++.
+    code: the source. Faults name the files of its ``#line`` directives.
+    path: the file of the source; it is read if ``code`` is None. Faults name it if the code does
+    not begin with ``#line``.
+
+    Raises CompileError with file and line, SettingError for an option that the emulator does not
+    support, BackendError without g++.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class RawModule:
             raise unknown("compiler of RawModule", backend, ["nvrtc"])
         if code is None:
             if path is None:
-                raise TypeError("RawModule takes code or path")
+                raise TypeError("RawModule requires code or path")
             code = Path(path).read_text(encoding="utf-8")
         if not code.lstrip().startswith("#line"):
             name = json.dumps(str(path or "<code>"), ensure_ascii=False)
@@ -55,27 +57,29 @@ class RawModule:
         self._compiled: dict[str, Compiled] = {}
 
     def compile(self, mode: str | None = None) -> Compiled:
-        """Compile for a mode, by default the current one, unless that has been done."""
+        """Return the code compiled for a mode, by default the current one."""
         mode = mode or settings.current().mode
         if mode not in self._compiled:
             self._compiled[mode] = compiled(self.code, self._options, mode)
         return self._compiled[mode]
 
     def get_function(self, name: str) -> RawKernel:
-        """Return a kernel; SettingError with the nearest name if the source has none such.
+        """Return a kernel; SettingError with the closest name if the source does not have it.
 
-        One that is not extern "C" is refused, too: its name on a GPU is another one.
+        A kernel that is not extern "C" is refused as well: on a GPU its name is mangled.
         """
         notes = self.compile().notes
         if name not in notes["kernels"]:
             raise unknown("kernel", name, notes["kernels"])
         if name in notes["mangled"]:
-            raise SettingError(f'kernel {name} is not extern "C": a GPU would not find its name')
+            raise SettingError(
+                f'kernel {name} is not extern "C": CuPy would not find its mangled name'
+            )
         return RawKernel(self, name)
 
 
 class _Entry:
-    """A kernel of a module in one mode: what a launch needs."""
+    """A kernel of a module in one mode, with what a launch needs."""
 
     def __init__(self, made: Compiled, name: str) -> None:
         self.address, description = made.describe(name)
@@ -83,14 +87,14 @@ class _Entry:
         self.packer = Packer(name, description, made.notes["kernels"][name]["restrict"])
         self.max_threads = description.max_threads or MAX_BLOCK_THREADS
         self.static_shared_bytes = made.static_shared_bytes(name)
-        # Launches found in order before: grid, block and shared memory as given, and as numbers.
+        # Validated launches: grid, block and shared memory as given, and as seven numbers.
         self.accepted: dict[tuple[tuple[int, ...], tuple[int, ...], int], tuple[int, ...]] = {}
 
 
 class RawKernel:
-    """A kernel: ``kernel(grid, block, args, shared_mem=0)`` runs it to its end.
+    """A kernel: ``kernel(grid, block, args, shared_mem=0)`` launches it and waits for it.
 
-    It runs in the mode that is current at the call, whichever that was when it was got.
+    The mode is the one that is current at the launch.
     """
 
     def __init__(self, module: RawModule, name: str) -> None:
@@ -107,17 +111,17 @@ class RawKernel:
 
     @property
     def max_threads_per_block(self) -> int:
-        """What __launch_bounds__ allows, else 1024."""
+        """The limit of __launch_bounds__, by default 1024."""
         return self._entry(settings.current().mode).max_threads
 
     @property
     def shared_size_bytes(self) -> int:
-        """Bytes of the shared arrays whose size the source fixes."""
+        """Bytes of statically sized shared arrays."""
         return self._entry(settings.current().mode).static_shared_bytes
 
     @property
     def max_dynamic_shared_size_bytes(self) -> int:
-        """The most bytes of dynamic shared memory that a launch may ask for; may be raised."""
+        """The limit of a launch's dynamic shared memory, in bytes; may be raised."""
         if self._max_dynamic is not None:
             return self._max_dynamic
         return max(0, DEFAULT_SHARED_BYTES - self.shared_size_bytes)
@@ -127,7 +131,7 @@ class RawKernel:
         most = MAX_SHARED_BYTES - self.shared_size_bytes
         if not 0 <= size <= most:
             raise LaunchError(
-                self.name, f"{size} bytes of dynamic shared memory; a GPU has at most {most}"
+                self.name, f"{size} bytes of dynamic shared memory; the maximum is {most}"
             )
         self._max_dynamic = size
         for entry in self._entries.values():
@@ -142,11 +146,11 @@ class RawKernel:
         shared_mem: int = 0,
         stream: graphs.Stream | None = None,
     ) -> None:
-        """Run the kernel to its end, or record it if ``stream``, or the current one, does.
+        """Run the kernel, or capture the launch if ``stream``, or the current stream, captures.
 
         grid: blocks in x, y, z; block: threads in x, y, z; args: arrays of this package and NumPy
         scalars; shared_mem: bytes of dynamic shared memory. Raises LaunchError, ArgumentError, or
-        EmulatorError for what the kernel does wrong.
+        EmulatorError for a fault of the kernel.
         """
         now = settings.current()
         entry = self._entries.get(now.mode) or self._entry(now.mode)
@@ -171,32 +175,32 @@ class RawKernel:
     def _sizes(
         self, entry: _Entry, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int
     ) -> tuple[int, ...]:
-        """Return grid, block and shared memory as seven numbers, checked as a GPU does."""
-        # An empty grid becomes one block, as in CuPy: kernels must check their bounds.
+        """Return grid, block and shared memory as seven numbers; LaunchError as on a GPU."""
+        # A size of 0 in the grid becomes 1, as in CuPy: kernels must check their bounds.
         grid = tuple(max(1, int(size)) for size in grid) + (1,) * (3 - len(grid))
         block = tuple(int(size) for size in block) + (1,) * (3 - len(block))
         if len(grid) != 3 or any(size > most for size, most in zip(grid, MAX_GRID, strict=True)):
-            raise LaunchError(self.name, f"grid {grid}; a GPU takes at most {MAX_GRID}")
+            raise LaunchError(self.name, f"grid {grid}; the maximum is {MAX_GRID}")
         threads = block[0] * block[1] * block[2]
         if len(block) != 3 or min(block) < 1 or threads > MAX_BLOCK_THREADS or block[2] > 64:
             raise LaunchError(
                 self.name,
-                f"block {block}; a GPU takes at most {MAX_BLOCK}, {MAX_BLOCK_THREADS} in all",
+                f"block {block}; the maximum is {MAX_BLOCK}, and {MAX_BLOCK_THREADS} threads",
             )
         if threads > entry.max_threads:
             raise LaunchError(
-                self.name, f"block {block}; its __launch_bounds__ allow {entry.max_threads}"
+                self.name, f"block {block}; its __launch_bounds__ allow {entry.max_threads} threads"
             )
         if entry.static_shared_bytes > DEFAULT_SHARED_BYTES:
             raise LaunchError(
                 self.name,
-                f"declares {entry.static_shared_bytes} bytes of shared arrays; the most is"
+                f"declares {entry.static_shared_bytes} bytes of shared arrays; the maximum is"
                 f" {DEFAULT_SHARED_BYTES}",
             )
         if not 0 <= shared_mem <= self.max_dynamic_shared_size_bytes:
             raise LaunchError(
                 self.name,
-                f"{shared_mem} bytes of dynamic shared memory; set max_dynamic_shared_size_bytes,"
+                f"{shared_mem} bytes of dynamic shared memory; raise max_dynamic_shared_size_bytes,"
                 f" now {self.max_dynamic_shared_size_bytes}",
             )
         return (*grid, *block, shared_mem)

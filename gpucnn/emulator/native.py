@@ -1,4 +1,4 @@
-"""The runtime library: compiled once, loaded at the first use, and called through ctypes."""
+"""The runtime library: compiled once, loaded when it is first needed, called through ctypes."""
 
 from __future__ import annotations
 
@@ -6,37 +6,15 @@ import ctypes
 import threading
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from gpucnn.emulator import cache, toolchain
+from gpucnn.emulator import abi, cache, toolchain
 
 _NAME = "runtime.so"
-MAX_FAULTS = 8  # as max_faults in runtime/runtime.h
 
-
-class Where(ctypes.Structure):
-    """``struct Where`` of runtime/runtime.h."""
-
-    _fields_ = (
-        ("block", ctypes.c_uint * 3),
-        ("thread", ctypes.c_uint * 3),
-        ("pc", ctypes.c_size_t),
-        ("file", ctypes.c_char * 256),
-        ("line", ctypes.c_int),
-    )
-
-
-class Fault(ctypes.Structure):
-    """``struct Fault`` of runtime/runtime.h."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int),
-        ("has_other", ctypes.c_int),
-        ("here", Where),
-        ("other", Where),
-        ("text", ctypes.c_char * 512),
-    )
-
-
+MAX_FAULTS = abi.constant("max_faults")
+Where = abi.structure("Where")
+Fault = abi.structure("Fault")
 Faults = Fault * MAX_FAULTS
 
 
@@ -66,11 +44,12 @@ class Runtime:
         self.open_module = function("gpu_open_module", pointer, pointer, size, size)
         self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
         self._launch = function("gpu_launch", number, text, ctypes.POINTER(Fault))
+        abi.verify((ctypes.c_size_t * len(abi.SHARED)).in_dll(library, "gpu_struct_sizes"))
         self._faults = Faults()
         self._lock = threading.Lock()
 
-    def launch(self, request: bytes) -> list[Fault]:
-        """Run a launch to its end and return its faults. ``request``: see arguments.py."""
+    def launch(self, request: bytes) -> list[Any]:
+        """Run a launch until it ends and return its faults. ``request``: see arguments.py."""
         with self._lock:
             count = self._launch(request, self._faults)
             return [Fault.from_buffer_copy(self._faults[index]) for index in range(count)]
@@ -86,7 +65,7 @@ def runtime() -> Runtime:
     flags = [
         *("-std=c++17", "-O2", "-g1", "-w", "-fPIC", "-shared", "-pthread"),
         *("-fvisibility=hidden", "-fno-exceptions"),
-        "-U_FORTIFY_SOURCE",  # its longjmp refuses to leave a fiber
+        "-U_FORTIFY_SOURCE",  # its longjmp does not leave a fiber
     ]
     name = cache.key(toolchain.compiler_version(compiler), " ".join(flags), toolchain.own_sources())
 

@@ -1,4 +1,4 @@
-"""From what the runtime records of a fault to an exception that names a line."""
+"""Turns the faults that the runtime records into exceptions with file and line."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from gpucnn.emulator import abi
 from gpucnn.emulator.errors import EmulatorError, Kind
-from gpucnn.emulator.native import Fault, Where
 from gpucnn.emulator.toolchain import OWN_CODE
 
-_KINDS = tuple(Kind)
+_KINDS = tuple(Kind[name] for name in abi.enumerators("Kind"))
 
 
 def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
     """Return file and line of the call that returns to ``pc`` (bytes into the library).
 
-    Of functions inlined into each other it is the innermost one that is not the emulator's own.
-    Without addr2line, which comes with the compiler, both are None.
+    Of functions inlined into each other it is the innermost one outside the emulator's own files.
+    Both are None without addr2line, which comes with the compiler.
     """
     tool = shutil.which("addr2line")
     if tool is None:
@@ -36,7 +36,7 @@ def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _place(library: Path, where: Where) -> tuple[str | None, int | None]:
+def _location(library: Path, where: Any) -> tuple[str | None, int | None]:
     found = find_line(library, where.pc) if where.pc else (None, None)
     if where.line and not found[0]:
         return where.file.decode(errors="replace"), where.line
@@ -44,22 +44,22 @@ def _place(library: Path, where: Where) -> tuple[str | None, int | None]:
 
 
 def _index(index: Any) -> tuple[int, int, int]:
-    return index[0], index[1], index[2]
+    return index.x, index.y, index.z
 
 
-def _sentence(where: Where, file: str | None, line: int | None) -> str:
+def _sentence(where: Any, file: str | None, line: int | None) -> str:
     block, thread = _index(where.block), _index(where.thread)
     at = f" at {file}:{line}" if file else ""
     return f"thread {thread} of block {block}{at}"
 
 
-def _error(kernel: str, library: Path, fault: Fault) -> EmulatorError:
+def _error(kernel: str, library: Path, fault: Any) -> EmulatorError:
     kind = _KINDS[fault.kind]
-    file, line = _place(library, fault.here)
+    file, line = _location(library, fault.here)
     text = fault.text.decode(errors="replace")
     message = f"{kernel}: {kind}: {text}, by {_sentence(fault.here, file, line)}"
     if fault.has_other:
-        message += ", and " + _sentence(fault.other, *_place(library, fault.other))
+        message += ", and " + _sentence(fault.other, *_location(library, fault.other))
     return EmulatorError(
         message,
         kind=kind,
@@ -71,8 +71,8 @@ def _error(kernel: str, library: Path, fault: Fault) -> EmulatorError:
     )
 
 
-def error(kernel: str, library: Path, faults: list[Fault]) -> EmulatorError:
-    """Return the exception for the faults of one launch: the first one, with the others in it."""
+def error(kernel: str, library: Path, faults: list[Any]) -> EmulatorError:
+    """Return the exception for the first fault of a launch, with the others in ``more``."""
     first, *more = (_error(kernel, library, fault) for fault in faults)
     first.more = tuple(more)
     if more:

@@ -1,4 +1,4 @@
-"""How kernels are run: fast or checked, and in which order of threads."""
+"""How kernels run: fast or checked, and in which order of threads."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from gpucnn.emulator import abi
 from gpucnn.errors import SettingError, unknown
 
 VARIABLE = "GPUCNN_EMULATOR"
 MODES = ("fast", "check")
-ORDERS = ("forward", "reverse", "random")  # in the order of enum Order in runtime/runtime.h
-MAX_THREADS = 8  # of the host; each has address space for the stacks of a whole block
+ORDERS = tuple(order.lower() for order in abi.enumerators("Order"))
+MAX_THREADS = 8  # of the host; each reserves address space for the stacks of a block
 
 
 @dataclass(frozen=True)
 class Settings:
     """One way to run kernels.
 
-    mode: "fast", or "check", which finds faults and runs on one thread of the host.
-    order: in which the threads of a block and the blocks of a grid get their turns.
-    seed: of the order "random".
-    threads: of the host, used in fast mode.
+    mode: "fast", or "check", which finds faults and runs on one host thread.
+    order: the order of a grid's blocks and of a block's threads.
+    seed: the seed of the order "random".
+    threads: the number of host threads in fast mode.
     """
 
     mode: str
@@ -36,19 +37,19 @@ class Settings:
         if self.order not in ORDERS:
             raise unknown("order of threads", self.order, ORDERS)
         if not 0 <= self.seed < 2**63:
-            raise SettingError(f"seed must be from 0 to 2**63 - 1, and is {self.seed}")
+            raise SettingError(f"seed must be from 0 to 2**63 - 1, got {self.seed}")
         if self.threads < 1:
-            raise SettingError(f"threads must be at least 1, and is {self.threads}")
+            raise SettingError(f"threads must be at least 1, got {self.threads}")
 
 
 _settings: Settings | None = None
 
 
 def current() -> Settings:
-    """Return the settings in force; at first they come from the environment."""
+    """Return the current settings, initially those of the environment."""
     global _settings
     if _settings is None:
-        usable = getattr(os, "sched_getaffinity", None)  # not everywhere, and import must work
+        usable = getattr(os, "sched_getaffinity", None)  # not on every system
         threads = min(len(usable(0)) if usable else 1, MAX_THREADS)
         _settings = Settings(os.environ.get(VARIABLE) or "fast", threads=threads)
     return _settings
@@ -60,9 +61,9 @@ def configure(
     seed: int | None = None,
     threads: int | None = None,
 ) -> Settings:
-    """Change settings for all launches that follow; what is None stays. Returns the new ones.
+    """Change the settings of all later launches, except those that are None; return the new ones.
 
-    Raises SettingError for an unknown mode or order, or for a number out of range.
+    Raises SettingError for an unknown mode or order, or a number out of range.
     """
     global _settings
     changes = {"mode": mode, "order": order, "seed": seed, "threads": threads}
@@ -73,7 +74,7 @@ def configure(
 
 @contextmanager
 def checking(order: str = "forward", seed: int = 0) -> Iterator[None]:
-    """Run the launches inside the ``with`` in check mode; kernels got before are checked too."""
+    """Run the launches inside the ``with`` in check mode, also of kernels obtained before."""
     global _settings
     before = current()
     configure("check", order, seed)

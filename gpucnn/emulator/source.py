@@ -1,4 +1,4 @@
-"""What the emulator reads from a CUDA source: its options, its kernels, its shared memory."""
+"""Reads a CUDA source: compiler options, kernels, and shared memory."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from gpucnn.emulator import abi
 from gpucnn.emulator.errors import CompileError
 from gpucnn.emulator.toolchain import OWN_CODE
 from gpucnn.errors import SettingError
 
-# Options of NVRTC that change nothing here: speed on a GPU, its kind, and how it rounds.
+# Options of NVRTC without effect here: a GPU's speed, architecture and rounding.
 _HARMLESS = re.compile(
     r"--?(use_fast_math|ftz|prec-div|prec-sqrt|gpu-architecture|arch|maxrregcount|restrict"
     r"|extra-device-vectorization|generate-line-info|lineinfo|device-debug|G|disable-warnings|w"
     r"|default-device|device-as-default-execution-space|ptxas-options|Xptxas|split-compile"
     r"|extra-opts|minimal|no-source-include)(=.*)?"
 )
-# What runtime/language.h defines that sources may ask for.
-PREDEFINED = (
-    "-D__CUDA_ARCH__=750", "-D__CUDACC_RTC__=1", "-DGPUCNN_EMULATOR=1",
-)  # fmt: skip
-DYNAMIC = "gpu_dynamic_shared"  # the memory that every `extern __shared__` array begins at
-RED_ZONE = 1024  # bytes after each shared array: running past one must not reach the next
+PREDEFINED = tuple(f"-D{name}={value}" for name, value in abi.macros("language.h").items())
+"""The macros that sources may test, as options of g++."""
+DYNAMIC = "gpu_dynamic_shared"  # the memory of all `extern __shared__` arrays
+RED_ZONE = 1024  # bytes between shared arrays, so that overruns do not reach the next one
 
 _DEFINE = re.compile(r"(?:-D|--define-macro=)\s*(\w+)(?:=(.*))?")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of RawModule: macros by name, and whether products and sums may be joined."""
+    """Options of RawModule: macros by name, and whether a * b + c may become one fma."""
 
     defines: dict[str, str] = field(default_factory=dict)
     contract: bool = True
@@ -41,7 +40,7 @@ class Options:
 
 
 def parse_options(options: Iterable[str]) -> Options:
-    """Read NVRTC's options; raise SettingError for one that the emulator cannot honour."""
+    """Parse NVRTC's options; SettingError for one that the emulator does not support."""
     defines: dict[str, str] = {}
     contract = True
     for option in options:
@@ -53,8 +52,8 @@ def parse_options(options: Iterable[str]) -> Options:
             contract = not option.endswith("=false")
         elif option not in ("--std=c++17", "-std=c++17") and not _HARMLESS.fullmatch(option):
             raise SettingError(
-                f"the emulator does not know the compiler option {option!r}; it takes -Dname=value,"
-                " --std=c++17 and --fmad=false"
+                f"the emulator does not support the compiler option {option!r}; use -Dname=value,"
+                " --std=c++17 or --fmad=false"
             )
     return Options(defines, contract)
 
@@ -66,7 +65,7 @@ class Signature:
     name: str
     parameters: tuple[str, ...]  # their names
     restrict: tuple[bool, ...]  # which are declared __restrict__
-    bounds: str  # what __launch_bounds__ says, as C++; may be empty
+    bounds: str  # the arguments of __launch_bounds__ as C++; may be empty
 
 
 def _matching(text: str, start: int, where: str) -> int:
@@ -76,11 +75,11 @@ def _matching(text: str, start: int, where: str) -> int:
         depth += (text[position] == "(") - (text[position] == ")")
         if depth == 0:
             return position + 1
-    raise CompileError(f"a parenthesis that is not closed after {where}")
+    raise CompileError(f"a parenthesis after {where} is not closed")
 
 
 def _split_parameters(text: str) -> list[str]:
-    """Split at the commas that are in no bracket."""
+    """Split at the commas outside brackets."""
     parts, depth = [""], 0
     for character in text:
         depth += (character in "(<[{") - (character in ")>]}")
@@ -92,7 +91,7 @@ def _split_parameters(text: str) -> list[str]:
 
 
 def _name_of(parameter: str, index: int) -> str:
-    """Return the name in ``const float* __restrict__ x = 0``; a nameless one gets a number."""
+    """Return the name in ``const float* __restrict__ x = 0``; without a name, a numbered one."""
     words = re.findall(r"[A-Za-z_]\w*", parameter.split("=")[0].split("[")[0])
     types = {"int", "unsigned", "float", "double", "char", "short", "long", "bool", "__restrict__"}
     if len(words) < 2 or words[-1] in types:
@@ -101,7 +100,7 @@ def _name_of(parameter: str, index: int) -> str:
 
 
 def find_kernels(code: str) -> list[Signature]:
-    """Return the kernels of a preprocessed source, without templates, which have no one name."""
+    """Return the kernels of a preprocessed source, except templates, which have several names."""
     found: dict[str, Signature] = {}
     for match in re.finditer(r"\b__global__\b", code):
         before = re.split(r"[;{}]", code[: match.start()])[-1]
@@ -128,15 +127,15 @@ def find_kernels(code: str) -> list[Signature]:
 
 
 def find_dynamic_shared(code: str) -> list[str]:
-    """Return the names declared as ``extern __shared__ T name[]``, the words in any order."""
+    """Return the names declared as ``extern __shared__ T name[]``, with keywords in any order."""
     extern = r"\b(?:extern\b[^;{}]*?\b__shared__|__shared__\s+extern)\b"
     declared = re.findall(extern + r"[^;{}]*?(\w+)\s*\[\s*\]", code)
     return sorted(set(declared))
 
 
 def exports(kernels: list[Signature], dynamic_bytes: int) -> str:
-    """Return the C++ that follows the source: the kernels' descriptions (runtime/export.h), and
-    the memory that every ``extern __shared__`` array begins at.
+    """Return the C++ code that is appended to the source: descriptions of the kernels
+    (runtime/export.h), and the memory of the ``extern __shared__`` arrays.
     """
     lines = [
         "",
@@ -152,7 +151,7 @@ def exports(kernels: list[Signature], dynamic_bytes: int) -> str:
 
 
 def array_name(symbol: str) -> str:
-    """Return a shared array's own name: ``_ZZ4kernE4tile`` is ``tile`` in ``kern``."""
+    """Return the name of a shared array from its symbol: ``tile`` from ``_ZZ4kernE4tile``."""
     for match in re.finditer(r"E(\d+)", symbol):
         start, end = match.end(), match.end() + int(match.group(1))
         if end <= len(symbol) and re.fullmatch(r"(_\d+)?", symbol[end:]):
@@ -166,15 +165,15 @@ _SYMBOL = re.compile(r"[A-Za-z_$][\w.$]*")
 
 
 def functions(assembler: str) -> set[str]:
-    """Return the symbols of the functions in the compiler's output."""
+    """Return the symbols of the functions in assembler text."""
     return set(_FUNCTION.findall(assembler))
 
 
 def shared_use(assembler: str, kernels: list[str], sizes: dict[str, int]) -> dict[str, int]:
-    """Return the bytes of the shared arrays that each kernel, or what it calls, mentions.
+    """Return the bytes of the shared arrays that each kernel, or a function it calls, uses.
 
-    sizes: of the arrays by symbol. The compiler's own output is read for this: a name in the
-    source says little, as arrays may sit in templates that several kernels share.
+    sizes: bytes by symbol. The assembler text shows the use; the source does not, because arrays
+    may be declared in templates that several kernels instantiate.
     """
     mentions: dict[str, set[str]] = {name: set() for name in functions(assembler)}
     inside: set[str] | None = None
@@ -199,7 +198,7 @@ _SECTION = re.compile(r"\t\.(section|text|data|bss)\b(.*)")
 
 
 def widen_shared(assembler: str, dynamic: list[str]) -> str:
-    """Edit g++'s assembler text: room after each shared array, names for the dynamic ones."""
+    """Insert red zones after the shared arrays of assembler text, and define the dynamic ones."""
     lines, shared = [], False
     for line in assembler.splitlines():
         section = _SECTION.match(line)

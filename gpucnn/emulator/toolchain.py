@@ -15,12 +15,13 @@ from gpucnn.emulator.errors import CompileError
 from gpucnn.errors import BackendError
 
 VARIABLE = "CXX"
+COMPILING = ("compiled.py", "limits.py", "source.py", "toolchain.py")  # what they do is cached
 RUNTIME = Path(__file__).parent / "runtime"
-OWN_CODE = "<emulator>"  # what line tables call the emulator's own files, wherever it is installed
+OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 
-# Both modes keep line tables (version 5 of DWARF confuses addr2line about the first file).
-# Function-local thread_local variables need no wrapper function, and what two modules define must
-# not be merged.
+# Both modes write line tables (with version 5 of DWARF addr2line confuses the first file).
+# thread_local variables of functions need no wrapper, and the linker must not merge equal names of
+# two modules.
 _COMMON = [
     *("-x", "c++", "-std=c++17", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-fno-extern-tls-init", "-fno-exceptions"),
@@ -28,8 +29,8 @@ _COMMON = [
 ]
 _MODES = {
     "fast": ["-O3"],
-    # -fsanitize=thread puts a call before each load and store. Its library is not linked: the
-    # runtime has these functions. The same holds for the other checks and theirs.
+    # -fsanitize=thread inserts a call before each load and store. Its library is not linked: the
+    # runtime defines these functions, and those of the other checks.
     "check": [
         "-O1",
         "-DGPU_CHECK",
@@ -38,35 +39,34 @@ _MODES = {
     ],
 }
 
-# What g++ and the linker say where the machine is at fault, not the source.
+# Messages of g++ and the linker when the machine is short of memory or disk.
 _SHORT = (
     "No space left on device|Killed signal terminated|virtual memory exhausted"
     "|out of memory allocating"
 )
 
-compilations = 0  # how often this process has run the compiler to make code
+compilations = 0  # how often this process has compiled code
 
 
 def find_compiler() -> str:
     """Return the path of g++, or of the g++ that $CXX names.
 
-    Raises BackendError where the emulator cannot run, and where CXX names another compiler: g++
-    would then be one that the user did not mean.
+    Raises BackendError where the emulator cannot run, and if CXX names a compiler other than g++.
     """
     system, machine = platform.system(), platform.machine()
     if system != "Linux" or machine.lower() not in ("x86_64", "amd64"):
-        raise BackendError(f"the emulator needs Linux on x86-64; this is {system} on {machine}")
+        raise BackendError(f"the emulator requires Linux on x86-64; this is {system} on {machine}")
     named = os.environ.get(VARIABLE, "").strip()
     path = shutil.which(named or "g++")
     if named and (path is None or not _is_gcc(path)):
-        lacks = "is no g++" if path else "is not here"
+        lacks = "is not g++" if path else "was not found"
         raise BackendError(
             f"the emulator compiles kernels with g++; {VARIABLE} names {named!r}, which {lacks}:"
-            " unset it, or name one program"
+            f" unset {VARIABLE}, or set it to the path of g++"
         )
     if path is None:
         raise BackendError(
-            "the emulator compiles kernels with g++, which is not here: apt install g++"
+            "the emulator compiles kernels with g++, which was not found: apt install g++"
         )
     return path
 
@@ -77,7 +77,7 @@ def _is_gcc(compiler: str) -> bool:
 
 @lru_cache
 def compiler_version(compiler: str) -> str:
-    """Return what a compiler says of itself, a part of every cache key."""
+    """Return the compiler's version text, a part of every cache key."""
     done = subprocess.run(
         [compiler, "--version"],
         capture_output=True,
@@ -90,14 +90,15 @@ def compiler_version(compiler: str) -> str:
 
 @lru_cache
 def own_sources() -> str:
-    """Return the emulator's own sources, Python and C++, a part of every cache key."""
-    files = sorted([*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *RUNTIME.parent.glob("*.py")])
+    """Return the emulator's sources that compiled code depends on, a part of every cache key."""
+    python = [RUNTIME.with_name(name) for name in COMPILING]
+    files = sorted([*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *python])
     return "\0".join(f"{file.name}\0{file.read_text(encoding='utf-8')}" for file in files)
 
 
 @lru_cache
 def _vector_flags() -> list[str]:
-    """Return the flags for the vector instructions that this machine has."""
+    """Return the flags for the vector instructions of this machine."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -119,14 +120,14 @@ def kernel_flags(mode: str, contract: bool) -> list[str]:
 
 
 def key_of_flags(flags: list[str]) -> str:
-    """Return flags as text for a cache key, without where this package is installed."""
+    """Return flags as text for a cache key, without the path of this installation."""
     return " ".join(flags).replace(str(RUNTIME), "")
 
 
 def run(command: list[str], folder: Path) -> str:
     """Run a compiler's tool in a folder and return its output.
 
-    Raises CompileError for what is wrong in the source, BackendError where the machine is at fault.
+    Raises CompileError for an error in the source, BackendError for a problem of the machine.
     """
     environment = {**os.environ, "LC_ALL": "C"}  # messages are read below
     try:
@@ -150,7 +151,7 @@ def run(command: list[str], folder: Path) -> str:
 
 
 def compile_code(command: list[str], folder: Path) -> None:
-    """Run the compiler proper, and count it."""
+    """Run the compiler, and count the compilation."""
     global compilations
     compilations += 1
     run(command, folder)
@@ -158,15 +159,15 @@ def compile_code(command: list[str], folder: Path) -> None:
 
 def _failure(text: str, command: list[str]) -> CompileError | BackendError:
     """Return the first error of g++'s output as one line that begins with file and line."""
-    # g++ lives on where a program that it runs is killed, and says so.
+    # If a program that g++ runs is killed, g++ reports it and exits normally.
     short = re.search(rf"^.*(?:{_SHORT}).*$", text, re.MULTILINE)
     if short:
         return BackendError(
-            f"{command[0]} failed, as memory or the disk is full: {short.group().strip()}"
+            f"{command[0]} failed: memory or the disk is full: {short.group().strip()}"
         )
     found = re.search(r"^(.+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", text, re.MULTILINE)
     if found:
         file, line, what = found.group(1), int(found.group(2)), found.group(3)
         return CompileError(f"{file}:{line}: error: {what}", file, line)
     lines = text.strip().splitlines()
-    return CompileError(f"{command[0]} failed: {lines[-1] if lines else 'it says nothing'}")
+    return CompileError(f"{command[0]} failed: {lines[-1] if lines else 'no message'}")

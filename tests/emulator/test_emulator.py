@@ -1,7 +1,8 @@
-"""The emulator: planted faults are found, correct kernels pass, results are right."""
+"""The emulator: planted faults are found, correct kernels pass, results are correct."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import os
@@ -26,6 +27,7 @@ from gpucnn.emulator import (
     Kind,
     LaunchError,
     RawModule,
+    abi,
     cache,
     settings,
     toolchain,
@@ -273,7 +275,7 @@ def test_what_fast_mode_and_the_host_wrote_counts_as_written() -> None:
 @pytest.mark.parametrize(
     ("name", "grid", "block", "shared", "says"),
     [
-        ("add", (1,), (2048,), 0, "1024 in all"),
+        ("add", (1,), (2048,), 0, "1024 threads"),
         ("add", (1,), (1, 1, 128), 0, "block"),
         ("add", (1,), (0,), 0, "block"),
         ("add", (1, 70000), (32,), 0, "grid"),
@@ -303,7 +305,7 @@ def test_more_dynamic_shared_memory_must_be_asked_for(mode: str) -> None:
     y = blank(1)
     run((1,), (32,), (floats(32), y, int32(32)), shared_mem=96 << 10)
     expect(y, [496])
-    with pytest.raises(LaunchError, match="at most 101376"):
+    with pytest.raises(LaunchError, match="the maximum is 101376"):
         run.max_dynamic_shared_size_bytes = 100 << 10
 
 
@@ -434,6 +436,38 @@ def test_host_and_device_do_not_mix_unnoticed() -> None:
         emulator.empty(1 << 50, np.uint8)
 
 
+# ------------------------------------------------------------------- the runtime's interface
+def test_structures_are_those_of_the_headers() -> None:
+    where, fault = abi.structure("Where"), abi.structure("Fault")
+    assert [field[0] for field in where._fields_] == ["block", "thread", "pc", "file", "line"]
+    assert (where.file.size, where.pc.offset, fault.text.size) == (256, 24, 512)
+    assert abi.structure("Range").parameter.size >> 16 == 31, "a field of 31 bits"
+    assert abi.pack_format("Request").endswith("4x"), "an unused field is padding"
+    assert abi.enumerators("Order") == ("FORWARD", "REVERSE", "RANDOM")
+    assert abi.constant("max_faults") == 8
+    assert abi.macros("language.h")["__CUDA_ARCH__"] == "750"
+
+
+@pytest.mark.parametrize("read", [abi.structure, abi.enumerators, abi.constant])
+def test_what_the_headers_do_not_declare_is_named(read: Callable[[str], Any]) -> None:
+    with pytest.raises(BackendError, match=r"abi\.h and runtime\.h declare no .*Nothing"):
+        read("Nothing")
+
+
+def test_a_structure_of_another_size_is_named() -> None:
+    sizes = [ctypes.sizeof(abi.structure(name)) for name in abi.SHARED]
+    abi.verify(sizes)
+    sizes[2] += 8
+    with pytest.raises(BackendError, match="struct Request has 80 bytes in the compiled runtime"):
+        abi.verify(sizes)
+
+
+def test_a_form_that_is_not_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(abi, "_header", lambda: "struct Odd {\n int a, (*b)[3];\n};")
+    with pytest.raises(BackendError, match=r"cannot read the declaration int \(\*b\)\[3\]"):
+        abi.structure("Odd")
+
+
 # --------------------------------------------------------- settings, options and the compiler
 def test_settings_and_options_that_are_not_known() -> None:
     with pytest.raises(SettingError, match="did you mean 'check'"):
@@ -506,26 +540,20 @@ def run_child(
 
 
 @needs_compiler
-def test_a_second_process_compiles_nothing_and_one_that_differs_does(tmp_path: Path) -> None:
-    environment = {"GPUCNN_CACHE_DIR": str(tmp_path), "GPUCNN_EMULATOR": "fast"}
-    first, second = run_child(CHILD, **environment), run_child(CHILD, **environment)
-    assert (first.stdout, second.stdout) == ("2\n", "0\n"), first.stderr + second.stderr
-    other = run_child(CHILD, **{**environment, "GPUCNN_EMULATOR": "check"})
-    assert other.stdout == "1\n", other.stderr
-    assert not list(tmp_path.rglob("*.lock"))
-
-
-@needs_compiler
-def test_what_one_installation_compiled_names_the_same_lines_in_another(tmp_path: Path) -> None:
-    """Inlined code of the emulator's own is passed over, wherever it was compiled."""
-    environment = {"GPUCNN_CACHE_DIR": str(tmp_path / "cache"), "GPUCNN_EMULATOR": "check"}
-    package = Path(gpucnn.__file__).parent
+def test_processes_and_installations_share_compiled_code(tmp_path: Path) -> None:
+    """Faults name the same lines there: inlined code of the emulator is skipped wherever it is."""
+    package, cached = Path(gpucnn.__file__).parent, tmp_path / "cache"
     for name, compilations in (("first", 2), ("second", 0)):
         without = shutil.ignore_patterns("data", "__pycache__")
         shutil.copytree(package, tmp_path / name / "gpucnn", ignore=without)
-        done = run_child(ELSEWHERE, tmp_path / name, PYTHONPATH=str(tmp_path / name), **environment)
-        said = f"{tmp_path / name}/gpucnn/emulator/__init__.py {compilations} 2 "
-        assert done.stdout.startswith(said), done.stdout + done.stderr
+        environment = {"GPUCNN_CACHE_DIR": str(cached), "PYTHONPATH": str(tmp_path / name)}
+        done = run_child(ELSEWHERE, tmp_path / name, GPUCNN_EMULATOR="check", **environment)
+        found = f"{tmp_path / name}/gpucnn/emulator/__init__.py {compilations} 2 "
+        assert done.stdout.startswith(found), done.stdout + done.stderr
+    for compilations in (1, 0):  # another source and mode, and the runtime as before
+        done = run_child(CHILD, GPUCNN_CACHE_DIR=str(cached), GPUCNN_EMULATOR="fast")
+        assert done.stdout == f"{compilations}\n", done.stderr
+    assert not list(cached.rglob("*.lock"))
 
 
 @needs_compiler
@@ -557,7 +585,7 @@ def test_the_compiler_that_cxx_names_is_used_or_refused(
     other.chmod(0o755)
     monkeypatch.setenv("CXX", str(own))
     assert toolchain.find_compiler() == str(own)
-    for name, says in ((str(other), "is no g"), ("no-such-g++", "is not here")):
+    for name, says in ((str(other), "is not g"), ("no-such-g++", "was not found")):
         monkeypatch.setenv("CXX", name)
         with pytest.raises(BackendError, match=f"CXX names '{re.escape(name)}', which {says}"):
             toolchain.find_compiler()
@@ -602,7 +630,7 @@ def test_the_cache_drops_what_nobody_used_for_long(
     def fill_disk(folder: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(BackendError, match=r"No space left on device; GPUCNN_CACHE_DIR names"):
+    with pytest.raises(BackendError, match=r"No space left on device; set GPUCNN_CACHE_DIR"):
         cache.cached(second, fill_disk)
     assert {path.name for path in base.iterdir()} == {first, third, "notes.txt"}
 
@@ -613,7 +641,7 @@ def test_other_machines_are_refused(
 ) -> None:
     monkeypatch.setattr("platform.system", lambda: system)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    with pytest.raises(BackendError, match=f"needs Linux on x86-64; this is {system} on {machine}"):
+    with pytest.raises(BackendError, match=f"requires Linux on x86-64; .* {system} on {machine}"):
         emulator.require()
 
 

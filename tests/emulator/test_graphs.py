@@ -1,7 +1,8 @@
-"""Graphs in the emulator: what is recorded is repeated, and what CUDA refuses is refused."""
+"""Graphs in the emulator: captured launches are replayed, and what CUDA refuses is refused."""
 
 from __future__ import annotations
 
+import functools
 import gc
 import inspect
 import threading
@@ -31,6 +32,7 @@ extern "C" __global__ void beyond(float* x, const int* at) { x[at[0]] = 1; }
 """
 
 
+@functools.cache
 def kernel(name: str) -> emulator.RawKernel:
     return emulator.RawModule(code=SOURCE).get_function(name)
 
@@ -40,8 +42,8 @@ def floats(*values: float) -> emulator.ndarray:
 
 
 @contextmanager
-def recording() -> Iterator[tuple[Stream, list[Graph]]]:
-    """Record what happens in the block; the graph is in the list after it."""
+def capturing() -> Iterator[tuple[Stream, list[Graph]]]:
+    """Capture the launches in the ``with``; the graph is in the list after it."""
     stream, graphs = Stream(non_blocking=True), list[Graph]()
     with stream:
         stream.begin_capture()
@@ -53,23 +55,23 @@ def add(x: emulator.ndarray, y: emulator.ndarray, **options: Any) -> None:
     kernel("add")((1,), (x.size,), (x, y, np.int32(x.size)), **options)
 
 
-def test_what_is_recorded_runs_at_each_replay_and_not_before() -> None:
+def test_captured_launches_run_at_each_replay_and_not_before() -> None:
     x, y, steps = floats(1, 2, 3), floats(1, 1, 1), emulator.zeros((1,), np.int32)
-    with recording() as (_, graphs):
+    with capturing() as (_, graphs):
         add(x, y)
         add(y, x)
         kernel("count")((1,), (1,), (steps,))
     assert x.get().tolist() == [1, 2, 3]
     for _ in range(2):
         graphs[0].launch()
-    assert x.get().tolist() == [5, 7, 9]  # y is 3, 4, 5 behind the first replay
+    assert x.get().tolist() == [5, 7, 9]  # y is 3, 4, 5 after the first replay
     assert y.get().tolist() == [8, 11, 14]
     assert steps.item() == 2
 
 
-def test_zeroing_and_copying_are_recorded_too() -> None:
+def test_zeroing_and_copying_are_captured_too() -> None:
     x, y = floats(1, 2), floats(5, 6)
-    with recording() as (_, graphs):
+    with capturing() as (_, graphs):
         fresh = emulator.zeros((2,), np.float32)
         add(fresh, x)
         x[...] = y
@@ -82,7 +84,7 @@ def test_zeroing_and_copying_are_recorded_too() -> None:
 
 def test_an_array_that_was_freed_is_named_by_the_kernel_that_used_it() -> None:
     x, y = floats(1), floats(2)
-    with recording() as (_, graphs):
+    with capturing() as (_, graphs):
         add(x, y)
     del y
     gc.collect()
@@ -105,15 +107,15 @@ def test_an_array_that_was_freed_is_named_by_the_kernel_that_used_it() -> None:
         lambda stream, x: emulator.asarray(np.zeros(1)),
     ],
 )
-def test_waits_and_host_copies_are_refused_and_spoil_the_recording(
+def test_waits_and_host_copies_are_refused_and_invalidate_the_capture(
     deed: Callable[[Stream, Any], object],
 ) -> None:
     x, stream = floats(1), Stream(non_blocking=True)
     with stream:
         stream.begin_capture()
-        with pytest.raises(emulator.CaptureError, match="while the stream records"):
+        with pytest.raises(emulator.CaptureError, match="not allowed while the stream captures"):
             deed(stream, x)
-        with pytest.raises(emulator.CaptureError, match="spoilt"):
+        with pytest.raises(emulator.CaptureError, match="invalidated by a"):
             stream.end_capture()
     assert get_current_stream().is_null
     deed(stream, x)
@@ -123,7 +125,7 @@ def test_streams_begin_and_end_in_order() -> None:
     with pytest.raises(emulator.CaptureError, match="null stream"):
         get_current_stream().begin_capture()
     stream = Stream(non_blocking=True)
-    with pytest.raises(emulator.CaptureError, match="not recording"):
+    with pytest.raises(emulator.CaptureError, match="not capturing"):
         stream.end_capture()
     stream.begin_capture()
     assert stream.is_capturing()
@@ -131,20 +133,20 @@ def test_streams_begin_and_end_in_order() -> None:
         stream.begin_capture()
     graph = stream.end_capture()
     stream.begin_capture()
-    with pytest.raises(emulator.CaptureError, match="stream that records"):
+    with pytest.raises(emulator.CaptureError, match="stream that captures"):
         graph.launch(stream)
     stream.end_capture()
     graph.launch(stream)
     graph.upload()
 
 
-def test_an_event_of_a_recording_cannot_be_waited_for() -> None:
+def test_a_captured_event_cannot_be_waited_for() -> None:
     event, other = Event(), Event()
     event.synchronize()
-    with recording():
+    with capturing():
         event.record()
         other.record(Stream(non_blocking=True))
-        with pytest.raises(emulator.CaptureError, match="a wait for an event"):
+        with pytest.raises(emulator.CaptureError, match="a captured event"):
             event.synchronize()
         other.synchronize()
     event.record()
@@ -153,11 +155,11 @@ def test_an_event_of_a_recording_cannot_be_waited_for() -> None:
 
 def test_a_launch_goes_to_the_stream_it_names() -> None:
     x, y, other = floats(1), floats(1), Stream(non_blocking=True)
-    with recording() as (_, graphs):
+    with capturing() as (_, graphs):
         add(x, y, stream=other)
     assert x.item() == 2
     graphs[0].launch()
-    assert x.item() == 2, "nothing was recorded"
+    assert x.item() == 2, "nothing was captured"
     other.begin_capture()
     add(x, y)
     add(x, y, stream=other)
@@ -169,7 +171,7 @@ def test_a_launch_goes_to_the_stream_it_names() -> None:
 
 def test_threads_have_current_streams_of_their_own() -> None:
     x, y = floats(1), floats(1)
-    with recording():
+    with capturing():
         thread = threading.Thread(target=add, args=(x, y))
         thread.start()
         thread.join()
@@ -178,7 +180,7 @@ def test_threads_have_current_streams_of_their_own() -> None:
 
 def test_faults_are_found_at_the_replay() -> None:
     x, at = floats(1, 2), emulator.asarray(np.array([0], np.int32))
-    with emulator.checking(), recording() as (_, graphs):
+    with emulator.checking(), capturing() as (_, graphs):
         kernel("beyond")((1,), (1,), (x, at))
     graphs[0].launch()
     at[...] = 7
@@ -187,7 +189,19 @@ def test_faults_are_found_at_the_replay() -> None:
     assert caught.value.kind == emulator.Kind.OUT_OF_BOUNDS
 
 
-@pytest.mark.parametrize("name", ["Stream", "Graph", "Event", "Device", "get_current_stream"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Device",
+        "Event",
+        "Graph",
+        "MemoryPool",
+        "Stream",
+        "get_allocator",
+        "get_current_stream",
+        "using_allocator",
+    ],
+)
 def test_every_name_is_one_of_cupys(name: str) -> None:
     """What is written against the emulator finds the same methods and parameters in CuPy."""
     cupy = pytest.importorskip("cupy")

@@ -99,7 +99,7 @@ MEMORY = [
         "wild_pointer", OUT, lambda: (asarray(np.full(1, 1 << 40, np.uint64)),), threads=1,
         says="wild pointer",
     ),
-    _memory("writes_const", Kind.READ_ONLY, lambda: (floats(64),), says="x, whose parameter"),
+    _memory("writes_const", Kind.READ_ONLY, lambda: (floats(64),), says="x, which is a pointer"),
     _memory(
         "copy_past", OUT, lambda: (half_view(), blank(64), int32(33)), threads=1,
         says="past the end of x",
@@ -148,20 +148,20 @@ RACES = [
 
 BARRIER, WARP, OVERFLOW = Kind.BARRIER, Kind.WARP, Kind.OVERFLOW
 THREADS = [
-    _threads("barrier_in_branch", BARRIER, lambda: (blank(64),), says="threads 32-63 have ended"),
+    _threads("barrier_in_branch", BARRIER, lambda: (blank(64),), says="threads 32-63 have exited"),
     _threads(
         "barrier_after_return", BARRIER, lambda: (blank(200), int32(200)), grid=4, block=3,
-        says="threads 8-63 have ended",
+        says="threads 8-63 have exited",
     ),
     _threads("two_barriers", BARRIER, lambda: (blank(64),), says="threads 32-63 wait at"),
-    _threads("barrier_in_loop", BARRIER, lambda: (blank(64),), says="threads 0-31 have ended"),
+    _threads("barrier_in_loop", BARRIER, lambda: (blank(64),), says="threads 0-31 have exited"),
     _threads(
         "shuffle_from_exited", WARP, lambda: (floats(32), int32(20)), threads=32, thread=4,
         says="lane 4 reads lane 20",
     ),
     _threads("shuffle_in_branch", WARP, lambda: (floats(32),), threads=32, says="not all"),
     _threads(
-        "mask_without_itself", WARP, lambda: (empty(32, np.uint32),), threads=32, says="leaves"
+        "mask_without_itself", WARP, lambda: (empty(32, np.uint32),), threads=32, says="excludes"
     ),
     _threads("different_operations", WARP, lambda: (ints(32),), threads=32, says="differ"),
     _threads("product_overflows", OVERFLOW, lambda: (ints(1), int32(70000)), threads=1, says="*"),

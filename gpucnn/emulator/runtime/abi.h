@@ -1,6 +1,7 @@
-// What compiled kernels, the runtime and Python say to each other: plain C data and functions.
+// The interface between compiled kernels, the runtime and Python: plain C data and functions.
 //
-// Python mirrors these structures in gpucnn/emulator/arguments.py; change them together.
+// Python reads the structures, enumerations and constants of this file and of runtime.h from their
+// text (gpucnn/emulator/abi.py), in the forms that occur here.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -9,13 +10,13 @@ struct uint3 {
     unsigned x, y, z;
 };
 
-// One parameter of a kernel. Kinds: 'p' pointer, 'f' floating point, 'i' and 'u' signed and
-// unsigned integer, 'b' bool, 'v' void (only what a pointer points to), 's' anything else.
+// One parameter of a kernel. Kinds: 'p' pointer, 'f' floating point, 'i' signed and 'u' unsigned
+// integer, 'b' bool, 'v' void (only of a pointee), 's' anything else, such as a struct.
 struct GpuParameter {
-    char kind, pointee;            // pointee: the kind of what a pointer points to
+    char kind, pointee;            // pointee: the kind of the type that a pointer points to
     uint8_t read_only;             // a pointer to const
     uint32_t size, pointee_size;   // bytes
-    uint32_t offset;               // where the argument lies in the packed arguments, bytes
+    uint32_t offset;               // of the argument in the packed arguments, in bytes
 };
 
 struct GpuKernel {
@@ -32,8 +33,8 @@ enum GpuWarpOperation { GPU_SYNC, GPU_SHUFFLE, GPU_BALLOT };
 
 #pragma GCC visibility push(default)
 extern "C" {
-// Where the running thread stands. The scheduler sets them before it resumes a thread; to kernels,
-// as on a GPU, they are constants, which also spares them the checks of other variables.
+// The built-in variables of the running thread. The scheduler sets them before it resumes a thread.
+// For kernels they are constants, as on a GPU, so that accesses to them are not checked.
 #ifdef GPU_RUNTIME
 #define GPU_CONSTANT
 #else
@@ -44,8 +45,8 @@ extern GPU_CONSTANT __thread uint3 threadIdx GPU_FIXED_TLS;
 extern GPU_CONSTANT __thread uint3 blockIdx GPU_FIXED_TLS;
 extern GPU_CONSTANT uint3 blockDim, gridDim;
 
-// Called by kernels. `file` and `line` say where: barriers are told apart by their line, since
-// the compiler may copy one call to several places.
+// Called by kernels. Barriers are identified by `file` and `line`, since the compiler may duplicate
+// a call.
 int gpu_barrier(int vote, int predicate, const char *file, int line);
 uint64_t gpu_warp(int operation, unsigned mask, uint64_t value, int source, const char *file,
                   int line);

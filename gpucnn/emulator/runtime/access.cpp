@@ -1,14 +1,14 @@
-// Checks every load and store of a kernel in check mode. g++ -fsanitize=thread puts a call before
-// each of them; the functions it calls are defined here instead of taken from its library.
+// Checks every load and store of a kernel in check mode. g++ -fsanitize=thread inserts a call
+// before each of them; the called functions are defined here, and its library is not linked.
 
 static Worker *checking;   // the worker, while a launch in check mode runs
 static Address shared_low;
 static size_t shared_bytes;
-static const Range *last_range;             // what the last access was in
+static const Range *last_range;             // the range of the last access
 static const SharedVariable *last_shared;
-static std::vector<const Range *> tracked;   // ranges that some argument lets the kernel write
+static std::vector<const Range *> tracked;   // ranges that overlap a writable argument
 static std::vector<SharedCell> shared_cells;
-static std::unordered_map<Address, GlobalCell> variable_cells;   // of __device__ variables' words
+static std::unordered_map<Address, GlobalCell> variable_cells;   // of __device__ variables, by word
 
 static void check_begin_launch(Worker &w)
 {
@@ -25,7 +25,7 @@ static void check_begin_launch(Worker &w)
     history.reported.clear();
     shared_low = (Address)request.module->shared_base() - request.module->dynamic_offset;
     shared_bytes = request.module->shared_bytes;
-    // Cells of earlier launches may stay: their epochs are over.
+    // Cells of earlier launches may remain: their epochs have passed.
     if (shared_cells.size() <= shared_bytes / 4) shared_cells.resize(shared_bytes / 4 + 1);
     last_range = nullptr;
     last_shared = nullptr;
@@ -50,7 +50,8 @@ static void check_begin_launch(Worker &w)
 
 static void check_end_launch() { checking = nullptr; }
 
-// The bits of a word's bytes that an access from `address` to `end` touches; moves `address` on.
+// Returns a bit for each byte of the word at `address` that an access up to `end` touches, and
+// advances `address` to the next word.
 static uint8_t take_word(Address &address, Address end)
 {
     unsigned first = address & 3, count = (unsigned)std::min<Address>(4 - first, end - address);
@@ -61,7 +62,7 @@ static uint8_t take_word(Address &address, Address end)
 // ------------------------------------------------------------------------- global memory
 static const char *verb(Use use)
 {
-    return use == READ ? "reads" : use == WRITE ? "writes" : "changes";
+    return use == READ ? "reads" : use == WRITE ? "writes" : "updates";
 }
 
 static void __attribute__((noinline))
@@ -82,7 +83,7 @@ outside_arguments(Worker &w, Address address, size_t size, Use use, void *pc)
         after = !before;
     }
     if (!nearest)
-        return stop(w, OUT_OF_BOUNDS, here(w, pc), "%s %zu bytes of no argument's memory",
+        return stop(w, OUT_OF_BOUNDS, here(w, pc), "%s %zu bytes that belong to no argument",
                     verb(use), size);
     stop(w, OUT_OF_BOUNDS, here(w, pc), "%s %zu bytes, %zu bytes %s %s of %zu bytes", verb(use),
          size, (size_t)distance, after ? "past the end of" : "before",
@@ -123,13 +124,13 @@ static void global_access(Worker &w, Address address, size_t size, Use use, void
     if (!range) return outside_arguments(w, address, size, use, pc);
     const char *name = w.launch->request->kernel->parameter_names[range->parameter];
     if (use != READ && !range->writable)
-        return stop(w, READ_ONLY, here(w, pc), "writes to %s, whose parameter is const", name);
+        return stop(w, READ_ONLY, here(w, pc), "writes to %s, which is a pointer to const", name);
     Allocation &memory = *range->memory;
     if (!memory.written) {
         char *map = written_map(address);
         if (use != WRITE && memchr(map, 0, size))
             return stop(w, UNINITIALISED, here(w, pc),
-                        "%s %zu bytes of %s that nothing has written", verb(use), size, name);
+                        "%s %zu bytes of %s that were never written", verb(use), size, name);
         memset(map, 1, size);
     }
     if (!memory.cells || !is_tracked(range)) return;
@@ -154,7 +155,7 @@ static bool holds(const Request &request, const SharedVariable &variable, size_t
            offset + size <= variable.offset + size_of(request, variable);
 }
 
-// The last variable that begins at or before an offset.
+// The last variable that starts at or before an offset.
 static const SharedVariable *nearest_shared(const Module &module, size_t offset)
 {
     const SharedVariable *nearest = &module.shared.front();
@@ -186,7 +187,7 @@ static void shared_access(Worker &w, Address address, size_t size, Use use, void
         }
         if (use != WRITE && (bytes & ~cell.written))
             return stop(w, UNINITIALISED, here(w, pc),
-                        "%s %zu bytes of shared memory that nothing has written", verb(use), size);
+                        "%s %zu bytes of shared memory that were never written", verb(use), size);
         cell.written |= bytes;
         within_block(w, cell, bytes, use, pc, "shared");
     }
@@ -198,7 +199,7 @@ static bool within(Address address, const void *start, size_t bytes)
     return address - (Address)start < bytes;
 }
 
-// __device__ variables: all blocks share them, and they begin as zeros or as the source says.
+// __device__ variables: shared by all blocks, and initialised.
 static void variable_access(Worker &w, Address address, size_t size, Use use, void *pc)
 {
     for (Address next = address, end = address + size; next < end;) {
@@ -238,13 +239,14 @@ GPU_API void gpu_check_atomic(void *address, size_t size, void *caller)
 {
     Worker *w = checking;
     if (w && w->inside && (Address)address % size)
-        stop(*w, MISALIGNED, here(*w, caller), "atomic operation on %zu bytes at no multiple of %zu",
-             size, size);
+        stop(*w, MISALIGNED, here(*w, caller),
+             "atomic operation on %zu bytes at an address that is not a multiple of %zu", size,
+             size);
     check_access(address, size, ATOMIC, caller);
     if (w && w->inside) publish_and_acquire(*w, (Address)address);
 }
 
-// ---------------------------------------------------------------- what the compiler calls
+// ------------------------------------------------------------ functions the compiler calls
 #define GPU_CALLER __builtin_return_address(0)
 #define GPU_HOOKS(size)                                                                       \
     GPU_API void __tsan_read##size(void *p) { check_access(p, size, READ, GPU_CALLER); }      \

@@ -1,5 +1,5 @@
-// CUDA's arithmetic functions that the C library does not have, and its fast variants, which are
-// as exact here as the ordinary ones.
+// CUDA's arithmetic functions that the C library does not have, and its fast variants, which are as
+// accurate here as the ordinary ones.
 #pragma once
 
 #define GPU_MIN_MAX(T)                                        \
@@ -16,7 +16,7 @@ GPU_INLINE float max(float a, float b) { return fmaxf(a, b); }
 GPU_INLINE double min(double a, double b) { return fmin(a, b); }
 GPU_INLINE double max(double a, double b) { return fmax(a, b); }
 
-// The C library declares functions of these names for itself: kernels get ours by macro.
+// The C library reserves these names, so macros replace them in kernels.
 #define __expf gpu_expf
 #define __exp10f gpu_exp10f
 #define __logf gpu_logf
@@ -60,7 +60,7 @@ GPU_INLINE double __fma_rn(double a, double b, double c) { return fma(a, b, c); 
 template <class To, class From>
 GPU_INLINE To gpu_bits(From from)
 {
-    static_assert(sizeof(To) == sizeof(From), "bits are kept, so sizes must be equal");
+    static_assert(sizeof(To) == sizeof(From), "the sizes must be equal");
     To to;
     __builtin_memcpy(&to, &from, sizeof to);
     return to;

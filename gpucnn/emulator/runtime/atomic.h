@@ -5,12 +5,12 @@ template <int size> struct gpu_word;
 template <> struct gpu_word<4> { typedef uint32_t type; };
 template <> struct gpu_word<8> { typedef uint64_t type; };
 
-// So that atomicAdd(&count, 1) takes its type from the pointer alone.
+// Lets atomicAdd(&count, 1) deduce its type from the pointer alone.
 template <class T> struct gpu_same { typedef T type; };
 
 #ifdef GPU_CHECK
-// In check mode the blocks run one after another: the plain operation is atomic. It must stay a
-// function of its own: inlined, its load and store would count as ordinary accesses.
+// In check mode the blocks run one after another, so that the plain operation is atomic. It must
+// not be inlined: its load and store would be checked as ordinary accesses.
 template <class T, class Change>
 GPU_UNCHECKED __noinline__ T gpu_update(T *address, Change change)
 {

@@ -1,4 +1,4 @@
-// Runs one block: begins its threads, lets them take turns, and ends them.
+// Runs one block: starts its threads, runs them in turns, and ends them.
 
 static void end_thread(Worker &w)
 {
@@ -7,17 +7,17 @@ static void end_thread(Worker &w)
     w.threads[self].state = EXITED;
     ++w.exited;
     warp.alive &= ~(1u << self % 32);
-    // Lanes that waited for this one may go on.
+    // Lanes that waited for this one may be complete now.
     for (int lane = 0; lane < 32 && warp.waiting; ++lane)
         if (warp.waiting >> lane & 1) finish_warp(w, index, warp.mask[lane], -1);
 }
 
-// Called by a thread that has ended. Its fiber will go on with some other thread.
+// Called by a thread that has ended. Its fiber is reused for another thread.
 static void leave_fiber(Worker &w)
 {
     if (!w.ready_count || w.aborted) return to_scheduler(w);
     Thread &ended = w.threads[w.current];
-    Fiber *mine = ended.fiber, *next = begin_next(w);   // first, or it might get this very fiber
+    Fiber *mine = ended.fiber, *next = begin_next(w);   // before `mine` is released
     ended.fiber = nullptr;
     w.free_fibers.push_back(mine);
     gpu_switch(&mine->stack_pointer, next->stack_pointer);
@@ -27,13 +27,13 @@ static void fiber_main()
 {
     Worker &w = *worker;
     for (;;) {
-        const Request *request = w.launch->request;   // another one each time round
+        const Request *request = w.launch->request;   // differs from launch to launch
         request->kernel->run(request->arguments());
         int self = w.current;
         w.inside = false;   // a fault found in end_thread returns instead of switching
         end_thread(w);
         w.inside = true;
-        // A thread that has not begun can have this stack at once, without a switch.
+        // A thread that has not started can use this stack at once, without a switch.
         if (!w.aborted && w.ready_count && w.launch->request->order != RANDOM &&
             w.threads[w.ready[w.ready_first]].state == FRESH) {
             int next = pop_ready(w);
@@ -84,7 +84,7 @@ static void run_block(Worker &w, uint64_t number)
         w.inside = true;
         gpu_switch(&w.scheduler, next->stack_pointer);
         w.inside = false;
-        Thread &stopped = w.threads[w.current];   // it may well be another by now
+        Thread &stopped = w.threads[w.current];   // possibly another thread than `next`
         if (stopped.state == EXITED && !w.aborted) {
             w.free_fibers.push_back(stopped.fiber);
             stopped.fiber = nullptr;
@@ -92,7 +92,7 @@ static void run_block(Worker &w, uint64_t number)
     }
 }
 
-// After a fault: the threads that were under way are dropped where they stood.
+// After a fault: abandons the threads that have not ended.
 static void drop_threads(Worker &w)
 {
     for (int i = 0; i < w.count; ++i) {

@@ -1,6 +1,6 @@
-// Lets g++ compile CUDA C: included before the kernels' text (g++ -include), which stays as it is.
+// Lets g++ compile CUDA C: included before the unchanged source of the kernels (g++ -include).
 //
-// The system's headers come first: some of CUDA's words below would break them.
+// The system's headers come first, since some of CUDA's macros below would break them.
 #pragma once
 #include <float.h>
 #include <limits.h>

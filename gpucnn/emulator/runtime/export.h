@@ -1,6 +1,6 @@
-// GPU_EXPORT(kernel, (bounds), names..., nullptr) makes one kernel callable from the runtime: a
-// description of its parameters, taken from its C++ type, and a function that unpacks the arguments
-// and calls it.
+// GPU_EXPORT(kernel, (bounds), names..., nullptr) makes a kernel callable by the runtime: it
+// defines a description of its parameters, deduced from its C++ type, and a function that unpacks
+// the arguments and calls it.
 #pragma once
 
 template <class T> struct gpu_kind { static constexpr char value = 's'; };
@@ -20,8 +20,8 @@ template <> struct gpu_kind<unsigned> { static constexpr char value = 'u'; };
 template <> struct gpu_kind<unsigned long> { static constexpr char value = 'u'; };
 template <> struct gpu_kind<unsigned long long> { static constexpr char value = 'u'; };
 
-// What a parameter is, told apart from what a pointer points to. Top-level const is not part of
-// a function's type, so only the pointee's needs care.
+// Describes a parameter and, for a pointer, its pointee. Top-level const is not part of a
+// function's type, so only that of the pointee matters.
 template <class T> struct gpu_type {
     static constexpr GpuParameter describe(uint32_t offset)
     {
@@ -54,7 +54,7 @@ template <> struct gpu_type<const void *> {
     }
 };
 
-// Every argument begins at a multiple of 8 bytes in the packed arguments.
+// Every packed argument starts at a multiple of 8 bytes.
 template <class... Args> struct gpu_packing {
     template <int index> static constexpr uint32_t offset()
     {

@@ -1,4 +1,4 @@
-// Faults: how they are recorded, and how signals and the compiler's own checks become faults.
+// Records faults, and turns signals and the compiler's checks into faults.
 
 static Where here(Worker &w, void *pc)
 {
@@ -33,7 +33,7 @@ static void record(Worker &w, int kind, const Where &where, const Where *other, 
     vsnprintf(fault.text, sizeof fault.text, format, values);
 }
 
-// Records a fault and goes on: a race hides none of the others.
+// Records a fault and continues: the results after a race are still worth checking.
 static void note(Worker &w, int kind, const Where &where, const Where *other, const char *format,
                  ...)
 {
@@ -43,7 +43,7 @@ static void note(Worker &w, int kind, const Where &where, const Where *other, co
     va_end(values);
 }
 
-// Records a fault and ends the launch. Called in a GPU thread it does not return.
+// Records a fault and ends the launch. Does not return if called in a GPU thread.
 static void stop(Worker &w, int kind, const Where &where, const char *format, ...)
 {
     va_list values;
@@ -62,15 +62,15 @@ GPU_API void gpu_stop(const char *what, const char *file, int line)
     abort();   // not reached
 }
 
-// ------------------------------------------------------------- the compiler's own checks
-// g++ -fsanitize=... calls these by name; no library of the compiler is linked.
+// ---------------------------------------------------------------- the compiler's checks
+// g++ -fsanitize=... calls these functions; the compiler's libraries are not linked.
 
 struct SourceLine {
     const char *file;
     uint32_t line, column;
 };
 
-// `at` may lie in a function of the emulator that the kernel calls: then `pc` leads to the kernel.
+// `at` may be in a function of the emulator that the kernel calls; `pc` is in the kernel then.
 static void undefined(int kind, const char *what, const SourceLine *at, void *pc)
 {
     Worker *w = worker;
@@ -122,9 +122,9 @@ struct BadPointer {
 };
 GPU_API void __ubsan_handle_type_mismatch_v1(BadPointer *data, Address pointer)
 {
-    if (!pointer) return;   // the access itself is found out of bounds
+    if (!pointer) return;   // the access itself is reported as out of bounds
     char what[200];
-    snprintf(what, sizeof what, "address is no multiple of %u, the alignment of %.100s",
+    snprintf(what, sizeof what, "address is not a multiple of %u, the alignment of %.100s",
              1u << data->log2_alignment, data->type->name);
     undefined(MISALIGNED, what, &data->at, __builtin_return_address(0));
 }
@@ -140,20 +140,20 @@ static const char *describe_segv(Worker &w, Address address, char *text, size_t 
         *kind = STACK;
         return "the thread's stack is full";
     }
-    if (address - arena.low >= arena.size) return "touches memory that is not the device's";
+    if (address - arena.low >= arena.size) return "accesses memory that is not on the device";
     Allocation *before = arena.neighbour(address, -1), *after = arena.neighbour(address, 0);
     bool near_after = after && after->live &&
                       (!before || !before->live || after->low - address < address - before->high);
     Allocation *memory = near_after ? after : before;
-    if (!memory || !memory->live) return "touches device memory that is not allocated";
-    snprintf(text, size, "touches memory %zu bytes %s an array of %zu bytes",
+    if (!memory || !memory->live) return "accesses device memory that is not allocated";
+    snprintf(text, size, "accesses memory %zu bytes %s an array of %zu bytes",
              (size_t)(near_after ? after->low - address : address - before->high),
              near_after ? "before" : "past the end of", (size_t)(memory->high - memory->low));
     return text;
 }
 
-// The address after the instruction of the kernel that a signal came from. Where the signal came
-// from a function that the kernel called, the stack holds where that was to return to.
+// Returns the address after the kernel's instruction that caused a signal. If a function that the
+// kernel called caused it, the stack holds its return address.
 static Address kernel_pc(Worker &w, ucontext_t *context)
 {
     const Module &module = *w.launch->request->module;
@@ -171,7 +171,7 @@ static Address kernel_pc(Worker &w, ucontext_t *context)
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     Worker *w = worker;
-    if (!w || !w->inside) {   // not ours: whoever was there before meets it at the next attempt
+    if (!w || !w->inside) {   // not ours: the instruction is retried with the earlier handler
         struct sigaction *earlier = number == SIGSEGV   ? &earlier_segv
                                     : number == SIGBUS ? &earlier_bus
                                                        : &earlier_fpe;
@@ -182,7 +182,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
     char text[160];
     int kind = DIVISION;
     const char *what = "integer division by zero";
-    if (number == SIGSEGV && info->si_code == SI_KERNEL) {   // the processor names no address
+    if (number == SIGSEGV && info->si_code == SI_KERNEL) {   // the processor reports no address
         kind = MISALIGNED;
         what = "vector access at a misaligned address, or an address that no memory can have";
     } else if (number != SIGFPE)
@@ -191,7 +191,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
     siglongjmp(w->escape, 1);
 }
 
-// Takes the signals of faulty kernels; again at each launch, since others may have taken them.
+// Installs the signal handlers, at each launch, since others may have replaced them.
 static void catch_signals()
 {
     struct sigaction now;
@@ -206,7 +206,7 @@ static void catch_signals()
     sigaction(SIGFPE, &action, &earlier_fpe);
 }
 
-// A thread whose own stack is full needs another one to handle the signal on.
+// A signal handler needs its own stack when that of the thread is full.
 static void provide_signal_stack()
 {
     static __thread bool done;

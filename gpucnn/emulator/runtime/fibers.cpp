@@ -1,8 +1,8 @@
-// The threads of a block are fibers of one host thread: each has a stack of its own, and goes on
-// until it waits for others or ends. Here is how they are switched, and whose turn it is.
+// The threads of a block are fibers of one host thread. Each has its own stack, and runs until it
+// waits for other threads or ends. This file switches between them and chooses the next one.
 
-// Saves the callee's registers and the stack pointer, and goes on where `to` was saved. It jumps
-// rather than returns: the processor would predict the return to be to the caller.
+// Saves the callee-saved registers and the stack pointer to `save`, and resumes at `to`. It jumps
+// instead of returning: the processor would predict a return to the caller.
 extern "C" void gpu_switch(void **save, void *to);
 asm(".text\n"
     ".type gpu_switch, @function\n"
@@ -17,10 +17,10 @@ asm(".text\n"
 
 static void fiber_main();
 
-// Makes a fiber begin (again) with fiber_main at the top of its stack.
+// Resets a fiber to the start of fiber_main, at the top of its stack.
 static void rewind_fiber(Fiber *fiber)
 {
-    // Tops at different distances from a page's end, or all would share a few cache lines.
+    // At different distances from the end of a page, or all stacks would share a few cache lines.
     Address top = (Address)fiber->low + stack_bytes - page - (fiber->index % 32) * 128;
     void **stack = (void **)(top & ~(Address)15);
     *--stack = nullptr;   // fiber_main's return address: it never returns
@@ -63,7 +63,7 @@ static void abandon_thread(Worker &w)
 {
     w.inside = false;
     to_scheduler(w);
-    abort();   // not reached: the scheduler rewinds the fiber
+    abort();   // not reached: the scheduler resets the fiber
 }
 
 static uint64_t random_below(Worker &w, uint64_t bound)
@@ -96,7 +96,7 @@ static void become(Worker &w, int thread)
     threadIdx = w.threads[thread].index;
 }
 
-// Takes the next thread that can run and makes it the current one; it has a fiber afterwards.
+// Makes the next thread that can run the current one, and returns its fiber.
 static Fiber *begin_next(Worker &w)
 {
     int next = pop_ready(w);
@@ -107,7 +107,7 @@ static Fiber *begin_next(Worker &w)
     return thread.fiber;
 }
 
-// Called by a thread that waits: goes on with another one, or with the scheduler if none can run.
+// Called by a thread that waits: switches to another one, or to the scheduler if none can run.
 static void give_way(Worker &w)
 {
     if (!w.ready_count || w.aborted) return to_scheduler(w);

@@ -1,13 +1,13 @@
 // CUDA's keywords, built-in variables and vector types.
 #pragma once
 
-// Sources can ask where they are: the emulator is no GPU of the newest kind, so a path of inline
-// PTX behind `#if __CUDA_ARCH__ >= 800` gives way to the plain path beside it.
+// Macros that sources may test. The architecture is an old one, so that code with inline PTX inside
+// `#if __CUDA_ARCH__ >= 800` is replaced by its plain alternative.
 #define GPUCNN_EMULATOR 1
 #define __CUDACC_RTC__ 1
 #define __CUDA_ARCH__ 750
 
-// A kernel inlined into the function that calls it would lose its checks (see export.h).
+// If a kernel were inlined into its caller (export.h), its accesses would not be checked.
 #define __global__ __attribute__((noinline, noclone))
 #define __device__
 #define __host__
@@ -20,9 +20,9 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __builtin_align__(bytes) __attribute__((aligned(bytes)))
 
-// One block runs on one thread of the host at a time, so "shared by the block" is "local to the
-// host's thread". In a function thread_local implies static; `extern __shared__ T name[]` becomes
-// a declaration whose definition source.py adds to the assembler text.
+// A host thread runs one block at a time, so memory that a block shares is local to the thread. In
+// a function thread_local implies static; `extern __shared__ T name[]` becomes a declaration, which
+// source.py defines in the assembler text.
 #define __shared__ thread_local
 
 #define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
@@ -31,7 +31,7 @@
 static constexpr int warpSize = 32;
 
 #ifdef GPU_CHECK
-// The C library's functions are not compiled with checks: kernels get ours by macro.
+// The C library's functions are not checked, so macros replace them in kernels.
 extern "C" void __tsan_read_range(void *, size_t);
 extern "C" void __tsan_write_range(void *, size_t);
 GPU_INLINE void *gpu_memset(void *to, int value, size_t bytes)
@@ -56,7 +56,7 @@ struct dim3 {
     constexpr dim3(uint3 other) : x(other.x), y(other.y), z(other.z) {}
 };
 
-// As on a GPU, vectors of two and four are aligned as a whole (to 16 bytes at most).
+// As on a GPU, vectors of two and four elements are aligned to their size, at most 16 bytes.
 #define GPU_VECTOR1(T, name)                                         \
     struct name##1 { T x; };                                         \
     GPU_INLINE name##1 make_##name##1(T x) { return name##1{x}; }

@@ -1,4 +1,4 @@
-// Modules and launches: what Python calls. Blocks are handed out to the workers one by one.
+// Modules and launches: the functions that Python calls. Workers take blocks one by one.
 
 static void work(Worker &w, Launch &launch)
 {
@@ -25,13 +25,13 @@ static void work(Worker &w, Launch &launch)
     worker = nullptr;
 }
 
-// Host threads beside the calling one. They wait for launches and never end.
+// Host threads in addition to the calling one. They wait for launches and never end.
 struct Pool {
     std::mutex mutex;
     std::condition_variable begin, end;
     Launch *launch = nullptr;
     uint64_t turn = 0;
-    unsigned wanted = 0, busy = 0, made = 0;
+    unsigned wanted = 0, active = 0, made = 0;
 
     void serve(unsigned number)
     {
@@ -46,7 +46,7 @@ struct Pool {
             lock.unlock();
             work(*mine, *now);
             lock.lock();
-            if (--busy == 0) end.notify_all();
+            if (--active == 0) end.notify_all();
         }
     }
 
@@ -55,7 +55,7 @@ struct Pool {
         std::lock_guard<std::mutex> lock(mutex);
         for (; made < helpers; ++made) std::thread(&Pool::serve, this, made).detach();
         launch = &next;
-        wanted = busy = helpers;
+        wanted = active = helpers;
         ++turn;
         begin.notify_all();
     }
@@ -63,8 +63,8 @@ struct Pool {
     void finish()
     {
         std::unique_lock<std::mutex> lock(mutex);
-        end.wait(lock, [&] { return busy == 0; });
-        wanted = 0;   // for those that wake up late
+        end.wait(lock, [&] { return active == 0; });
+        wanted = 0;   // for threads that wake up late
     }
 };
 
@@ -88,11 +88,16 @@ static void order_blocks(Launch &launch)
     }
 }
 
-// Runs a launch to its end. Returns the number of faults, and fills in `faults` (max_faults).
+// The sizes of the structures that Python reads from the headers; SHARED in abi.py has their order.
+extern "C" __attribute__((visibility("default"))) const size_t gpu_struct_sizes[] = {
+    sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range), sizeof(GpuKernel),
+    sizeof(GpuParameter)};
+
+// Runs a launch until it ends. Returns the number of faults, and fills in `faults` (max_faults).
 GPU_API int gpu_launch(const Request *request, Fault *faults)
 {
     std::lock_guard<std::mutex> guard(launching);
-    if (pool_process != getpid()) {   // at first, and after a fork, which leaves threads behind
+    if (pool_process != getpid()) {   // the first launch, or a fork copied no threads
         pool_process = getpid();
         pool = new Pool;
         if (!first_worker) first_worker = new Worker;
@@ -111,13 +116,13 @@ GPU_API int gpu_launch(const Request *request, Fault *faults)
     if (helpers) pool->start(launch, helpers);
     work(*first_worker, launch);
     if (helpers) pool->finish();
-    if (!request->check)   // nobody watched what was written: all of it, for all that is known
+    if (!request->check)   // writes were not observed: assume that all was written
         for (uint32_t i = 0; i < request->range_count; ++i)
             if (request->ranges()[i].writable) request->ranges()[i].memory->written = true;
     return launch.fault_count;
 }
 
-// Called for each loaded library: finds the one that holds the module's functions.
+// Called for each loaded library; finds the one with the module's functions.
 static int find_image(dl_phdr_info *info, size_t, void *wanted)
 {
     Module &module = *(Module *)wanted;

@@ -1,13 +1,13 @@
-// Device memory: an arena of address space in which every allocation ends just before a page that
-// cannot be touched, so that running past an array stops a kernel even in fast mode.
+// Device memory: an arena of address space in which every allocation ends just before a guard page,
+// so that a kernel that runs past an array stops even in fast mode.
 //
-// A second region of the same size, the written-map, has one byte for each byte of the arena: 1
-// where something has been written. Check mode reads it to find uninitialised reads.
+// A second region of the same size, the written-map, has one byte for each byte of the arena: 1 if
+// it was written. Check mode uses it to find uninitialised reads.
 
 struct Arena {
     Address low = 0, size = 0, top = 0;
-    std::vector<Allocation *> all;                          // in the order of their addresses
-    std::map<size_t, std::vector<Allocation *>> released;   // by the bytes of their pages
+    std::vector<Allocation *> all;                          // in order of address
+    std::map<size_t, std::vector<Allocation *>> released;   // by size in whole pages
     std::mutex mutex;
 
     bool reserve();
@@ -18,9 +18,8 @@ struct Arena {
 
 static Arena arena;
 
-static const size_t alignment = 16;        // bytes: what float4 and double2 need
 static const size_t kept_bytes = 1 << 20;   // allocations up to this size keep their pages
-static const size_t kept_cells = 1 << 16;   // and up to this one the cells of check mode
+static const size_t kept_cells = 1 << 16;   // and up to this size the cells of check mode
 
 static char *written_map(Address address) { return (char *)(address + arena.size); }
 
@@ -91,13 +90,13 @@ void Arena::release(Allocation *memory)
     }
     released[pages].push_back(memory);
     if (pages <= kept_bytes) return;
-    // Given back to the system: the next allocation here begins as zeros, and so does its map.
+    // Return the pages to the system: the next allocation here, and its map, start as zeros.
     madvise((void *)memory->map_low, pages, MADV_DONTNEED);
     madvise(written_map(memory->map_low), pages, MADV_DONTNEED);
     mprotect((void *)memory->map_low, pages, PROT_NONE);
 }
 
-// The allocation that begins after an address (which = 0), or the one before that (which = -1).
+// Returns the allocation that starts after an address (which = 0), or the one before (-1).
 Allocation *Arena::neighbour(Address address, int which)
 {
     size_t first = 0, last = all.size();
@@ -119,7 +118,7 @@ GPU_API void gpu_poison(Allocation *memory)
     memory->written = false;
 }
 
-// Returns null where memory is short. The contents are zeros, or unset.
+// Returns null if the arena is full. The contents are zeros, or unset.
 GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
 {
     Allocation *memory = arena.allocate(bytes);
@@ -132,7 +131,7 @@ GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
 
 GPU_API void gpu_release(Allocation *memory) { arena.release(memory); }
 
-// The host has written to part of an allocation: bytes from `offset` on, or all of it.
+// Records that the host has written `bytes` bytes of an allocation from `offset`.
 GPU_API void gpu_mark_written(Allocation *memory, size_t offset, size_t bytes)
 {
     if (memory->written) return;
@@ -142,5 +141,5 @@ GPU_API void gpu_mark_written(Allocation *memory, size_t offset, size_t bytes)
 
 GPU_API int gpu_all_written(Allocation *memory) { return memory->written; }
 
-// From an address of the arena to its byte of the written-map.
+// The distance of an address of the arena to its byte in the written-map.
 GPU_API size_t gpu_written_map_distance() { return arena.size; }

@@ -1,17 +1,17 @@
-// Finds races. Time is cut into epochs: one number, counted up at the start of every block and at
-// every barrier. Blocks run one after another in check mode, so an epoch tells the launch, the
-// block and the stretch between two barriers of any access:
+// Finds races. Time is divided into epochs, numbered in order: a new one starts with every block
+// and at every barrier. As blocks run one after another in check mode, the epoch of an earlier
+// access shows how it is ordered with the current one:
 //
-//   the same epoch          unordered, unless by one thread or with __syncwarp between;
-//   an earlier epoch of this block          ordered by a barrier;
-//   an earlier block of this launch         unordered, unless published (see Publication);
-//   an earlier launch       ordered.
+//   the same epoch                    unordered, except by one thread or with __syncwarp between;
+//   an earlier epoch of this block    ordered by a barrier;
+//   an earlier block of this launch   unordered, unless published (see Publication);
+//   an earlier launch                 ordered.
 
-struct Access {   // those of some lanes of one warp to one word, within the current epoch
-    uint32_t next;         // index of the next in the word's list; 0 ends it
+struct Access {   // by lanes of one warp to one word, within the current epoch
+    uint32_t next;         // index of the next access of the word, or 0
     uint32_t pc;
     uint32_t lanes;
-    uint32_t step;         // how many __syncwarp the lanes had passed
+    uint32_t step;         // the number of __syncwarp that the lanes had passed
     uint8_t warp, use, bytes;   // bytes: a bit for each byte of the word
 };
 enum Use : uint8_t { READ, WRITE, ATOMIC };
@@ -19,37 +19,38 @@ enum Use : uint8_t { READ, WRITE, ATOMIC };
 struct Last {   // the last read or write of a word, for comparison with later blocks
     uint32_t epoch, pc;
     uint16_t thread : 10, bytes : 4, use : 2;
-    uint16_t fences;   // how many the thread had passed
+    uint16_t fences;   // the number that the thread had passed
 };
 
-struct Cell {   // what is known of one word (4 bytes)
-    uint32_t epoch, list;   // the accesses of this epoch
+struct Cell {   // the accesses of one word (4 bytes)
+    uint32_t epoch, list;   // the epoch, and its first access
     uint32_t changed;       // one of them is a write or an atomic operation
 };
 
 struct GlobalCell : Cell {
     Last write, read;
-    Last earlier_write, earlier_read;   // the last ones by a block before those of the two above
+    Last earlier_write, earlier_read;   // the last ones of an earlier block
 };
 
 struct SharedCell : Cell {
-    uint32_t block;       // the first epoch of the block that `written` speaks of
+    uint32_t block;       // the first epoch of the block to which `written` refers
     uint8_t written;      // a bit for each byte
 };
 
-// A thread that passes __threadfence and then an atomic operation publishes what its block did
-// before the fence; a block that later uses an atomic operation on the same address may touch that.
+// A thread that executes __threadfence and then an atomic operation publishes what its block wrote
+// before the fence. A block that later executes an atomic operation on the same address may access
+// it.
 struct Publication {
     uint32_t first, fence, last;   // epochs: the block's first, of the fence, of the operation
-    uint16_t thread, fences;       // who published, and how many fences it had passed
+    uint16_t thread, fences;       // the publishing thread, and the number of its fences
 };
 
 struct History {
-    uint32_t epoch = 1, launch = 1, block = 1;   // now; the first of this launch, of this block
+    uint32_t epoch = 1, launch = 1, block = 1;   // current; first of the launch, of the block
     std::vector<std::pair<uint32_t, uint64_t>> blocks;   // first epoch and number, in order
     std::vector<Access> accesses;                // of this epoch; entry 0 is unused
     uint32_t step[max_threads];
-    uint32_t known[max_threads][32];   // by each thread of the lanes of its warp: steps passed
+    uint32_t known[max_threads][32];   // by thread: the steps of its warp's lanes before it
     uint32_t fence[max_threads];       // the epoch of each thread's last fence, or 0
     uint16_t fences[max_threads];
     std::unordered_map<Address, std::vector<Publication>> published;
@@ -70,7 +71,7 @@ static size_t cell_bytes(const Allocation *memory)
     return (memory->map_high - memory->map_low) / 4 * sizeof(GlobalCell);
 }
 
-// Before epochs run out of numbers, everything is forgotten and they begin again.
+// Before the numbers of epochs overflow, all accesses are forgotten and the numbers restart.
 static void forget_epochs()
 {
     for (Allocation *memory : arena.all)
@@ -104,7 +105,7 @@ static void check_begin_block(Worker &w, uint64_t number)
 
 static void check_barrier(Worker &) { next_epoch(); }
 
-// __syncwarp: what each of the lanes had done or knew of, all of them know now.
+// __syncwarp: the steps ordered before any of the lanes are now ordered before all of them.
 static void check_syncwarp(Worker &, int warp, unsigned lanes)
 {
     uint32_t together[32] = {};
@@ -152,11 +153,12 @@ static bool acquired(const Last &last)
     auto found = history.acquired.find(block_of(last.epoch, &number));
     if (found == history.acquired.end()) return false;
     const Publication &p = found->second;
-    // The atomic operation that published: the other block may reset what it counted in.
+    // The publishing operation itself: the other block may reset the counter.
     if (last.use == ATOMIC && last.thread == p.thread && last.epoch == p.last) return true;
     if (last.epoch != p.fence) return last.epoch < p.fence;
-    // In the epoch of the fence: what its own thread did before it; and what others did before a
-    // fence of their own, if a barrier follows. Theirs are taken to be as many as the publisher's.
+    // In the epoch of the fence: accesses of its own thread before the fence, and those of other
+    // threads before their fences, if a barrier follows. Every thread of the block is assumed to
+    // have passed as many fences as the publishing one.
     return last.fences < p.fences && (last.thread == p.thread || p.fence < p.last);
 }
 
@@ -203,7 +205,7 @@ static bool conflict(uint8_t one, uint8_t other)
     return (one != READ || other != READ) && !(one == ATOMIC && other == ATOMIC);
 }
 
-// Compares an access with those of the same epoch, and adds it to the word's list.
+// Compares an access with those of the same epoch, and adds it to the list of the word.
 static void within_block(Worker &w, Cell &cell, uint8_t bytes, Use use, void *pc,
                          const char *space)
 {
@@ -226,7 +228,7 @@ static void within_block(Worker &w, Cell &cell, uint8_t bytes, Use use, void *pc
         if (access.warp == warp && access.step == history.step[t] && access.use == use &&
             access.bytes == bytes) {
             same = &access;
-            if (!cell.changed) break;   // only reads: nothing to compare with
+            if (!cell.changed) break;   // only reads: no conflict is possible
         }
     }
     if (same) {

@@ -1,5 +1,5 @@
-// The whole runtime as one translation unit: it compiles in a second or two, and the checks of an
-// access are inlined into the functions that the compiler calls.
+// The runtime as one translation unit: it compiles in a second or two, and the checks of an access
+// are inlined into the functions that the compiler calls.
 #include "runtime.h"
 
 __thread uint3 threadIdx, blockIdx;

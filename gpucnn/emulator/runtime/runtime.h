@@ -1,5 +1,5 @@
-// The runtime's own structures. One launch runs at a time; each host thread that runs blocks of
-// it has a Worker. In check mode there is one worker, and the blocks run one after another.
+// The structures of the runtime. One launch runs at a time; each host thread that runs blocks of it
+// has a Worker. In check mode there is one worker, and the blocks run one after another.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -25,27 +25,28 @@
 #define GPU_RUNTIME
 #include "abi.h"
 
-// Declared in abi.h, or called by Python or by code that the compiler writes.
+// Declared in abi.h, or called by Python or by code that the compiler inserts.
 #define GPU_API extern "C" __attribute__((visibility("default")))
 
 typedef uintptr_t Address;
 
 static const int max_threads = 1024, max_warps = 32;
 static const size_t page = 4096;
-// Of the stack of one GPU thread, whose lowest page is a guard. Not a power of two, or all stacks
-// would compete for the same lines of the caches.
+static const size_t alignment = 16;   // of arrays, in bytes: that of float4 and double2
+// Of the stack of one GPU thread, whose lowest page is a guard page. Not a power of two, or all
+// stacks would compete for the same cache lines.
 static const size_t stack_bytes = 33 * page;
 
 // ------------------------------------------------------------------------------ faults.cpp
-// The order is that of Kind in gpucnn/emulator/errors.py.
+// Python gives each kind its name in messages: Kind in gpucnn/emulator/errors.py.
 enum Kind {
     OUT_OF_BOUNDS, UNINITIALISED, RACE, BARRIER, WARP, MISALIGNED, OVERFLOW, DIVISION, BAD_SHIFT,
     READ_ONLY, STACK, ASSERTION,
 };
 
-struct Where {   // an access or a wait: by which thread, and from which line or instruction
+struct Where {   // the thread of an access or a wait, and its line or instruction
     uint3 block, thread;
-    Address pc;   // relative to the module; 0, or of no line of the kernel's own: see line
+    Address pc;   // relative to the module; see `line` if it is 0 or outside the kernel's source
     char file[256];
     int line;
 };
@@ -53,25 +54,25 @@ struct Where {   // an access or a wait: by which thread, and from which line or
 struct Fault {
     int kind;
     int has_other;
-    Where here, other;   // other: the second party of a race
+    Where here, other;   // other: the second access of a race
     char text[512];
 };
 
-static const int max_faults = 8;   // reported of one launch
+static const int max_faults = 8;   // reported for one launch
 
 // ------------------------------------------------------------------------------ memory.cpp
 struct GlobalCell;
 
 struct Allocation {
-    Address low, high;           // what was asked for
-    Address map_low, map_high;   // the pages that hold it; a page that cannot be touched follows
+    Address low, high;           // the requested bytes
+    Address map_low, map_high;   // its pages, before a guard page
     bool live;
-    bool used;                   // has been given out before
-    bool written;                // every byte has been: else the written-map tells which have
-    GlobalCell *cells;           // check mode: the last accesses to each word, made at need
+    bool used;                   // was allocated before
+    bool written;                // all of it; otherwise see the written-map
+    GlobalCell *cells;           // check mode: the last accesses to each word, or null
 };
 
-struct Range {   // an array that is an argument of a launch
+struct Range {   // the array that is an argument of a launch
     Allocation *memory;
     Address low, high;
     uint32_t writable : 1, parameter : 31;
@@ -82,12 +83,12 @@ struct Range {   // an array that is an argument of a launch
 struct SharedVariable {
     size_t offset, size;   // from the start of the module's thread-local storage
     const char *name;
-    int dynamic;           // the launch decides its size
+    int dynamic;           // its size is set by the launch
 };
 
 struct Module {
-    void *(*shared_base)();   // this host thread's copy of the dynamic shared memory
-    size_t dynamic_offset, shared_bytes;   // where that begins; of all shared memory
+    void *(*shared_base)();   // returns this host thread's dynamic shared memory
+    size_t dynamic_offset, shared_bytes;   // its offset, and the size of all shared memory
     std::vector<SharedVariable> shared;
     Address base, end;        // the loaded library
     Address code, code_end;   // its instructions
@@ -96,7 +97,7 @@ struct Module {
 
 enum Order { FORWARD, REVERSE, RANDOM };
 
-struct Request {   // what Python passes for a launch: this, then the ranges, then the arguments
+struct Request {   // a launch: Python passes this, then the ranges, then the arguments
     const GpuKernel *kernel;
     Module *module;
     uint64_t seed;
@@ -114,7 +115,7 @@ struct Launch {
     const Request *request;
     unsigned block_threads;
     uint64_t blocks;
-    std::vector<uint32_t> block_order;   // empty: as numbered
+    std::vector<uint32_t> block_order;   // empty: in order
     std::atomic<uint64_t> next_block{0};
     std::atomic<bool> stopped{false};
     std::mutex mutex;                    // guards the faults
@@ -134,7 +135,7 @@ struct Fiber {
 struct Thread {
     Fiber *fiber;
     State state;
-    int vote;           // the kind of barrier it waits at
+    int vote;           // enum GpuVote: the kind of barrier at which it waits
     int line;           // where it waits
     const char *file;
     uint3 index;
@@ -144,13 +145,13 @@ struct Warp {
     unsigned alive, waiting;   // lanes
     int operation[32], source[32];
     unsigned mask[32];
-    uint64_t value[32];        // deposited by each lane, then what each lane gets
+    uint64_t value[32];        // passed by each lane, then the result of each lane
 };
 
 struct Worker {
     Launch *launch = nullptr;
     void *scheduler = nullptr;      // its saved stack pointer
-    sigjmp_buf escape;              // back to the scheduler from a signal
+    sigjmp_buf escape;              // returns to the scheduler from a signal handler
     volatile bool inside = false;   // a GPU thread is running
     bool aborted = false;
 

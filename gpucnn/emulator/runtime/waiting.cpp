@@ -1,4 +1,4 @@
-// Where threads wait for each other: the operations of a warp, and the barriers of a block.
+// Threads that wait for each other: warp operations and the barriers of a block.
 
 static Where waiting_place(const Thread &thread)
 {
@@ -11,7 +11,7 @@ static bool same_line(const Thread &one, const Thread &other)
 }
 
 // ----------------------------------------------------------------------- warp operations
-// Do the lanes wait with the same mask, for the same operation?
+// Returns whether the lanes wait with the same mask for the same operation.
 static bool lanes_agree(Worker &w, int index, unsigned lanes)
 {
     const Warp &warp = w.warps[index];
@@ -20,7 +20,7 @@ static bool lanes_agree(Worker &w, int index, unsigned lanes)
     for (unsigned rest = lanes; rest; rest &= rest - 1) {
         int lane = __builtin_ctz(rest);
         const Thread &thread = w.threads[index * 32 + lane];
-        if (warp.mask[lane] != warp.mask[first]) return false;   // more lanes are to come
+        if (warp.mask[lane] != warp.mask[first]) return false;   // more lanes will arrive
         if (warp.operation[lane] == warp.operation[first] && same_line(thread, leader)) continue;
         stop(w, WARP, waiting_place(thread),
              "warp operations differ: lane %d is here, lane %d at %s:%d", lane, first, leader.file,
@@ -30,7 +30,7 @@ static bool lanes_agree(Worker &w, int index, unsigned lanes)
     return true;
 }
 
-// Turns the values that lanes have deposited into what each of them gets.
+// Replaces the value that each lane passed with the result that it receives.
 static bool exchange(Worker &w, int index, unsigned lanes)
 {
     Warp &warp = w.warps[index];
@@ -50,7 +50,7 @@ static bool exchange(Worker &w, int index, unsigned lanes)
         bool reachable = source >= 0 && source < 32 && (lanes >> source & 1);
         if (operation == GPU_SHUFFLE && !reachable) {
             stop(w, WARP, waiting_place(w.threads[index * 32 + lane]),
-                 "shuffle: lane %d reads lane %d, which takes no part", lane, source);
+                 "shuffle: lane %d reads lane %d, which does not participate", lane, source);
             return false;
         }
         warp.value[lane] = operation == GPU_BALLOT ? votes : given[source];
@@ -58,8 +58,8 @@ static bool exchange(Worker &w, int index, unsigned lanes)
     return true;
 }
 
-// If all living lanes of `mask` are there, carries their operation out and makes them ready, except
-// `self`, which goes on without a switch.
+// If all active lanes of `mask` have arrived, executes their operation and makes them ready, except
+// `self`, which continues without a switch.
 static bool finish_warp(Worker &w, int index, unsigned mask, int self)
 {
     Warp &warp = w.warps[index];
@@ -86,7 +86,7 @@ GPU_API uint64_t gpu_warp(int operation, unsigned mask, uint64_t value, int sour
     Thread &thread = w.threads[self];
     if (!(mask >> lane & 1))
         stop(w, WARP, at_line(blockIdx, thread.index, file, line),
-             "lane %d calls a warp operation whose mask %#x leaves it out", lane, mask);
+             "lane %d calls a warp operation whose mask %#x excludes it", lane, mask);
     warp.waiting |= 1u << lane;
     warp.operation[lane] = operation;
     warp.mask[lane] = mask;
@@ -118,7 +118,7 @@ GPU_API int gpu_barrier(int vote, int predicate, const char *file, int line)
     return vote == GPU_AND ? w.vote_result == w.count : w.vote_result != 0;
 }
 
-// "threads 0-31 wait at relu.cu:12; threads 32-63 have ended"
+// "threads 0-31 wait at the barrier relu.cu:12; threads 32-63 have exited"
 static std::string whereabouts(Worker &w)
 {
     std::string text;
@@ -131,7 +131,7 @@ static std::string whereabouts(Worker &w)
         char part[400];
         snprintf(part, sizeof part, "%sthreads %d-%d ", runs ? "; " : "", first, last);
         text += part;
-        if (thread.state == EXITED) text += "have ended";
+        if (thread.state == EXITED) text += "have exited";
         else {
             snprintf(part, sizeof part, "wait at %s %s:%d",
                      thread.state == AT_WARP ? "the warp operation" : "the barrier", thread.file,
@@ -152,7 +152,7 @@ static void report_stall(Worker &w, int kind, State waiting, const char *what)
     stop(w, kind, waiting_place(thread), "%s: %s", what, all.c_str());
 }
 
-// No thread can run: the barrier is complete, or something is wrong.
+// No thread can run: the barrier is complete, or there is a fault.
 static void release_barrier(Worker &w)
 {
     if (w.at_barrier + w.exited < w.count)

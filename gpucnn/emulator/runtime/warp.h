@@ -1,4 +1,4 @@
-// Barriers, fences and the operations of a warp. The runtime gathers those who wait (waiting.cpp).
+// Barriers, fences and warp operations. The runtime waits for the threads (waiting.cpp).
 #pragma once
 
 #define GPU_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
@@ -38,8 +38,8 @@ GPU_INLINE T gpu_shuffle(unsigned mask, T value, unsigned source, const char *fi
     return value;
 }
 
-// `width` cuts the warp into sections of a power of two lanes; a lane whose source would lie
-// outside its section keeps its own value.
+// `width` divides the warp into sections of a power of two lanes; a lane whose source is outside
+// its section keeps its own value.
 template <class T>
 GPU_INLINE T __shfl_sync(unsigned mask, T value, int source, int width = 32, GPU_HERE)
 {
@@ -64,7 +64,7 @@ template <class T>
 GPU_INLINE T __shfl_xor_sync(unsigned mask, T value, int with, int width = 32, GPU_HERE)
 {
     unsigned inside = (unsigned)width - 1, lane = gpu_lane(), source = lane ^ (unsigned)with;
-    bool leaves = source > (lane | inside);   // an earlier section may be read, a later one not
+    bool leaves = source > (lane | inside);   // an earlier section may be read, but not a later one
     return gpu_shuffle(mask, value, leaves ? lane : source, file, line);
 }
 
