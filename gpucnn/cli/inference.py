@@ -17,10 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, plain_json
-from gpucnn.cli.sources import build_model, read_data, read_model, shape_for
+from gpucnn.cli.sources import build_model, loss_for, read_data, read_model, shape_for
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
-from gpucnn.nn.losses import from_description
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
@@ -38,18 +37,19 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print the loss and accuracy of a saved network on the test images."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    trained_on, seed = saved.metadata["data"], saved.metadata["settings"]["seed"]
-    if arguments.data is None and not trained_on["builtin"]:
-        raise SettingError(
-            f"the network was trained on {trained_on['name']!r}: give test data with --data PATH"
-        )
-    data = read_data(arguments.data or "mnist", arguments.resize, seed)
-    if data.classes != model.classes:
+    trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
+    if arguments.data is None and not (trained_on and trained_on["builtin"]):
+        name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
+        raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
+    data = read_data(
+        arguments.data or "mnist", arguments.resize, settings["seed"] if settings else 0
+    )
+    if model.classes is not None and data.classes != model.classes:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
-            f"{', '.join(model.classes or ())}"
+            f"{', '.join(model.classes)}"
         )
-    result = evaluate(model, data.test, loss=from_description(saved.metadata["settings"]["loss"]))
+    result = evaluate(model, data.test, loss=loss_for(saved, model))
     if not math.isfinite(result.loss):
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     if arguments.json:
@@ -76,9 +76,14 @@ def predict_command(arguments: argparse.Namespace) -> int:
         raise unknown("--prepare", arguments.prepare, PREPARATIONS)
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    as_digits = arguments.prepare == "digit" or (
-        arguments.prepare == "auto" and saved.metadata["data"]["builtin"]
-    )
+    as_digits = arguments.prepare == "digit"
+    if arguments.prepare == "auto":
+        if "data" not in saved.metadata:
+            raise SettingError(
+                f"{arguments.checkpoint} does not name the data that the network was trained on: "
+                "give --prepare digit or --prepare plain"
+            )
+        as_digits = saved.metadata["data"]["builtin"]
     inputs = _read_inputs(arguments.images, model.input_shape, as_digits)
     with np.errstate(all="ignore"):
         probabilities = model.predict(np.stack(inputs))

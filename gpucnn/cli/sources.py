@@ -15,6 +15,7 @@ from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
+from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint, differences
 from gpucnn.training.imports import import_file
@@ -93,10 +94,18 @@ def read_model(
     """
     if source is not None:
         channels, *size = saved.metadata["model"]["input_shape"]
-        classes = len(saved.metadata["classes"])
-        shape = {"channels": channels, "size": tuple(size), "classes": classes}
+        shape = {"channels": channels, "size": tuple(size)}
+        if saved.metadata["classes"] is not None:
+            shape["classes"] = len(saved.metadata["classes"])
         built = json.loads(json.dumps(build_model(source, shape).config()))
         faults = list(differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
     return load_model(saved, make_backend(backend, precision=precision)[0])
+
+
+def loss_for(saved: Checkpoint, model: Sequential) -> Loss:
+    """Return the loss that the model was trained with, or that fits its output if unknown."""
+    if "settings" in saved.metadata:
+        return from_description(saved.metadata["settings"]["loss"])
+    return next(loss() for loss in LOSSES.values() if loss.output == model.output)

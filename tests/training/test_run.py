@@ -18,7 +18,7 @@ from gpucnn.nn import losses
 from gpucnn.optim import SGD, Adam
 from gpucnn.optim.schedules import ConstantLR, CosineAnnealingLR
 from gpucnn.rng import epoch_order
-from gpucnn.training import RunStarted, Stopped
+from gpucnn.training import RunStarted, StepEnded, Stopped
 
 
 def test_events_come_in_order() -> None:
@@ -53,13 +53,12 @@ def test_a_model_learns_and_evaluate_agrees() -> None:
 
 def test_metrics_are_means_over_the_epoch_so_far() -> None:
     """With a learning rate of 0 they are those of the images seen so far."""
-    model, data = small_model(p=0.0), small_data()
-    order = epoch_order(0, 0, 70)
-    for event in start(model, data, epochs=1, optimizer=SGD(lr=0.0)):
-        if event.name == "step":
-            seen = order[: event.images]
+    model, data, loss = small_model(p=0.0), small_data(), losses.MSELoss()
+    for event in start(model, data, optimizer=SGD(lr=0.0), loss=loss):
+        if isinstance(event, StepEnded):
+            seen = epoch_order(0, event.epoch - 1, 70)[: event.images]
             split = gpucnn.Split(data.train.images[seen], data.train.labels[seen])
-            expected = gpucnn.evaluate(model, split)
+            expected = gpucnn.evaluate(model, split, loss=loss)
             assert event.metrics() == pytest.approx((expected.loss, expected.accuracy), rel=1e-5)
 
 
@@ -196,8 +195,21 @@ def test_normalization_is_that_of_the_images_trained_on() -> None:
     assert model.normalization == small_data().hold_out(10, 0)[0].statistics()
 
 
+def noisy_data() -> Data:
+    """Data of which a third has random labels: no model classifies all of it correctly."""
+    data, rng = small_data(200), np.random.default_rng(0)
+
+    def noisy(split: gpucnn.Split) -> gpucnn.Split:
+        random = rng.integers(0, 4, len(split))
+        return gpucnn.Split(
+            split.images, np.where(rng.random(len(split)) < 1 / 3, random, split.labels)
+        )
+
+    return Data(noisy(data.train), noisy(data.test), data.classes, data.name)
+
+
 def test_early_stopping_and_keep_best_depend_on_validation_images_only() -> None:
-    data = small_data(200)
+    data = noisy_data()
     wrong = Data(
         data.train, gpucnn.Split(data.test.images, 3 - data.test.labels), data.classes, data.name
     )
@@ -215,9 +227,11 @@ def test_early_stopping_and_keep_best_depend_on_validation_images_only() -> None
         chosen = epochs[stop.best_epoch - 1]
         assert (chosen.validation_accuracy, -chosen.validation_loss) == best
         _, held_out = given.hold_out(60, 0)
-        assert gpucnn.evaluate(model, held_out).accuracy == best[0]
-        assert stop.test_accuracy == chosen.test_accuracy
-        assert gpucnn.evaluate(model, given.test).accuracy == stop.test_accuracy
+        result, tested = (gpucnn.evaluate(model, split) for split in (held_out, given.test))
+        assert (result.accuracy, -result.loss) == best
+        assert chosen.test_loss != epochs[-1].test_loss
+        assert (stop.test_loss, stop.test_accuracy) == (chosen.test_loss, chosen.test_accuracy)
+        assert (tested.loss, tested.accuracy) == (stop.test_loss, stop.test_accuracy)
         outcomes.append((stop.best_epoch, accuracies, model.state_dict()))
     assert outcomes[0][:2] == outcomes[1][:2]
     for key, value in outcomes[0][2].items():
@@ -225,7 +239,7 @@ def test_early_stopping_and_keep_best_depend_on_validation_images_only() -> None
 
 
 def test_without_keep_best_the_last_weights_stay() -> None:
-    data = small_data(200)
+    data = noisy_data()
     options: dict[str, Any] = {"validation": 60, "early_stopping": 2}
     model, events = train(data=data, epochs=30, optimizer=SGD(lr=0.2, momentum=0.9), **options)
     stop, last = events[-1], epochs_of(events)[-1]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from runs import train
@@ -9,22 +12,25 @@ from small import small_data, small_model
 
 import gpucnn
 from gpucnn import optim, training
-from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
+from gpucnn.nn.losses import CrossEntropyLoss, Loss, MSELoss
 from gpucnn.optim.schedules import ConstantLR
 
 
 @pytest.mark.parametrize(
-    "make",
+    ("make", "loss"),
     [
-        lambda: optim.SGD(lr=0.05, momentum=0.9, nesterov=True),
-        lambda: optim.AdamW(lr=0.01, weight_decay=0.1),
+        (lambda: optim.SGD(lr=0.05, momentum=0.9, nesterov=True), MSELoss()),
+        (lambda: optim.AdamW(lr=0.01, weight_decay=0.1), None),
     ],
     ids=["SGD", "AdamW"],
 )
-def test_a_loop_of_six_lines_does_what_fit_does(make) -> None:
+def test_a_loop_of_six_lines_does_what_fit_does(
+    make: Callable[[], optim.Optimizer], loss: Loss | None
+) -> None:
     """To the bit: the order of the images, the short last batch, dropout, and Adam's steps."""
     data, wanted = small_data(), small_model(seed=4)
-    train(wanted, data=data, seed=4, epochs=3, optimizer=make(), schedule=ConstantLR())
+    options: dict[str, Any] = {"schedule": ConstantLR()} | ({"loss": loss} if loss else {})
+    train(wanted, data=data, seed=4, epochs=3, optimizer=make(), **options)
 
     model = small_model(seed=4)
     model.normalization = data.statistics()
@@ -32,11 +38,11 @@ def test_a_loop_of_six_lines_does_what_fit_does(make) -> None:
     optimizer = make()
     for epoch in range(3):
         for x, target in batches.shuffled(epoch, seed=4):
-            loss, grads = training.loss_and_grads(model, x, target)
+            value, grads = training.loss_and_grads(model, x, target, loss)
             optimizer.update(model)
     np.testing.assert_array_equal(model.flat_parameters, wanted.flat_parameters)
     assert grads is model.flat_grads
-    assert loss.shape == ()
+    assert value.shape == ()
 
 
 def test_update_takes_a_learning_rate() -> None:

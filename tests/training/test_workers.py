@@ -89,6 +89,14 @@ def test_every_process_has_its_own_dropout_masks() -> None:
     np.testing.assert_array_equal(same, wanted)
 
 
+def test_dropout_counts_passes_as_one_process_does() -> None:
+    for count in (1, 2):
+        model = small_model()
+        for event in start(count, model=model):
+            if isinstance(event, StepEnded):
+                assert model.layers["dropout"].passes == event.step
+
+
 def test_a_killed_worker_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     path, straight = tmp_path / "checkpoint.npz", tmp_path / "straight.npz"
     list(start(3, checkpoint=straight))
