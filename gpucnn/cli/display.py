@@ -1,4 +1,4 @@
-"""How a run looks: a live display on a terminal, plain lines everywhere else."""
+"""The output of a run: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
-from gpucnn.training.progress import epoch_line, percent, start_lines
-
-REFRESH_SECONDS = 0.1
+from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, percent, start_lines
 
 
 class PipeConsole(Console):
-    """A console that leaves it to its user what a closed pipe means."""
+    """A console that raises an exception when the pipe that it writes to is closed."""
 
     def on_broken_pipe(self) -> None:
-        """Raise BrokenPipeError, where rich would end the process."""
+        """Raise BrokenPipeError; rich would end the process."""
         raise BrokenPipeError
 
 
@@ -33,7 +31,7 @@ def make_console() -> Console:
 
 
 def is_fancy(console: Console) -> bool:
-    """Return whether the console is a terminal that can redraw, show colours and any character."""
+    """Return whether the console is a terminal with cursor movement, colours and Unicode."""
     return (
         console.is_terminal
         and not console.is_dumb_terminal
@@ -43,7 +41,7 @@ def is_fancy(console: Console) -> bool:
 
 
 class PlainDisplay:
-    """One line at the start, one an epoch: readable in a log file."""
+    """Prints a line at the start and one for each epoch, which are readable in a log file."""
 
     def __init__(self, console: Console, title: str, note: str = "") -> None:
         self.console = console
@@ -60,7 +58,7 @@ class PlainDisplay:
         pass
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Print the line of an event, if it has one."""
         if isinstance(event, RunStarted):
             self.epochs = int(event.settings["epochs"])
             for line in start_lines(event, self.title, self.note):
@@ -69,28 +67,26 @@ class PlainDisplay:
             self.seconds += event.seconds
             self.images += event.images_per_second * event.seconds
             self.console.print(epoch_line(event, self.epochs))
-        elif isinstance(event, Stopped) and event.reason == "interrupted":
-            self.console.print(f"stopped at step {event.step:,}; --resume goes on from there")
 
     def table(self, stopped: Stopped, folder: str) -> Table:
-        """Return the table that a run ends with."""
+        """Return the table of results."""
         table = Table(box=box.ASCII, show_header=False)
         if stopped.test_accuracy is not None and stopped.test_loss is not None:
             table.add_row("test accuracy", percent(stopped.test_accuracy))
             table.add_row("test error", percent(1 - stopped.test_accuracy))
             table.add_row("test loss", f"{stopped.test_loss:.4f}")
         if stopped.best_epoch is not None:
-            table.add_row("best epoch", f"{stopped.best_epoch} (on the validation images)")
+            table.add_row("best epoch", f"{stopped.best_epoch}, by validation accuracy")
         table.add_row("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}")
         if self.seconds:
             rate = self.images / self.seconds
             table.add_row("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s")
-        table.add_row("saved in", folder)
+        table.add_row("saved to", folder)
         return table
 
 
 class LiveDisplay(PlainDisplay):
-    """The same with a progress bar that is redrawn in place."""
+    """Shows a progress bar as well, which is redrawn in place."""
 
     def __init__(self, console: Console, title: str, note: str = "") -> None:
         super().__init__(console, title, note)
@@ -120,7 +116,7 @@ class LiveDisplay(PlainDisplay):
         self.progress.stop()
 
     def show(self, event: Event) -> None:
-        """Show one event."""
+        """Print the line of an event, if it has one, and redraw the progress bar."""
         super().show(event)
         if isinstance(event, RunStarted):
             total = self.epochs * event.steps_per_epoch
@@ -141,20 +137,20 @@ class LiveDisplay(PlainDisplay):
             self.progress.refresh()
 
     def table(self, stopped: Stopped, folder: str) -> Table:
-        """Return the table that a run ends with, drawn with lines."""
+        """Return the table of results, with a border of Unicode lines."""
         table = super().table(stopped, folder)
         table.box = box.ROUNDED
         return table
 
 
 def make_display(console: Console, title: str, note: str = "") -> PlainDisplay:
-    """Return the display that fits the console; ``note`` says why this backend."""
+    """Return the display for the console. The first line has ``title`` and ``note``."""
     kind = LiveDisplay if is_fancy(console) else PlainDisplay
     return kind(console, title, note)
 
 
 def plain_json(value: Any) -> Any:
-    """Return ``value`` with what JSON has no word for, NaN and infinities, as None."""
+    """Return ``value`` with NaN and infinity, which JSON cannot represent, replaced by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -163,6 +159,6 @@ def plain_json(value: Any) -> Any:
 
 
 def show_cursor() -> None:
-    """Undo what a live display does to a terminal, from within a signal handler."""
+    """Show the cursor, which a live display hides. For use in a signal handler."""
     if sys.stdout.isatty():
         os.write(sys.stdout.fileno(), b"\x1b[?25h\n")

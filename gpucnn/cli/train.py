@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -183,6 +184,9 @@ def _follow(
             stop.withdraw()
         with _stopping_quietly(stop):
             console.print(display.table(event, f"{folder}{os.sep}"))
+            if event.reason == "interrupted":
+                command = f"gpucnn train --resume {shlex.quote(str(folder))}"
+                console.print(f"stopped at step {event.step:,}. Continue with: {command}")
 
 
 @contextmanager
