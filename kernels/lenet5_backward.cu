@@ -39,7 +39,7 @@ lenet5_backward(const uint8* __restrict__ images, const int64* __restrict__ indi
             layer = {fc2_grad, fc1, net.features2, net.features1, net.features2,
                      net.fc2_weight, net.fc2_bias};
         }
-        if (layer.grads == fc2_grad && tile >= layer.tiles()) {
+        if (tile >= layer.tiles()) {
             tile -= layer.tiles();
             layer = {fc3_grad, fc2, net.classes, net.features2, net.fc3_pitch,
                      net.fc3_weight, net.fc3_bias};
