@@ -33,5 +33,6 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_entry_points_have_examples() -> None:
     entry_points = [gpucnn.fit, gpucnn.evaluate, gpucnn.save_model, gpucnn.load_model]
     entry_points += [gpucnn.data.mnist, gpucnn.data.load, gpucnn.Data.limit, gpucnn.Data.hold_out]
+    entry_points += [gpucnn.Sequential, gpucnn.nn.Layer]
     for entry in (*entry_points, gpucnn, gpucnn.training, gpucnn.training.events):
         assert ">>> " in str(entry.__doc__), entry

@@ -27,7 +27,7 @@ def check_images(images: Any, input_shape: Shape) -> NDArray[np.uint8]:
     pixels = np.asarray(images)
     if pixels.dtype != np.uint8:
         raise DataError(f"images must be uint8, from 0 to 255, got {pixels.dtype}")
-    if pixels.ndim == 3 and input_shape[0] == 1:
+    if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.shape[1:] != input_shape or not len(pixels):
         shape = batch_shape(input_shape)

@@ -26,11 +26,32 @@ Saved = list[tuple[Block, Any]]
 
 
 class Sequential(FlatParameters):
-    """A network of ``layers``, one after the other, for images of ``input_shape`` (C, H, W).
+    """A network of layers, one after the other, on a backend.
 
-    ``layers`` is a mapping of names to layers, or a sequence, whose layers are named "0", "1", …
-    as in PyTorch. The weights are drawn from ``seed`` and are on ``backend``. Layers that do not
-    fit together raise ShapeError with the layer's name. Parameters: see ``FlatParameters``.
+    Args:
+        layers: a mapping of names to layers, or a sequence; its layers are named "0", "1", … as
+            in PyTorch.
+        input_shape: the shape (C, H, W) of an image.
+        seed: what the weights are drawn from.
+        backend: a name or a backend: where the parameters are, and who computes.
+
+    Raises:
+        SettingError: there is no layer, or the same one twice.
+        ShapeError: layers do not fit together; the message names the layer and both shapes.
+
+    >>> from gpucnn import nn
+    >>> layers = [nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 6 * 6, 10)]
+    >>> model = nn.Sequential(layers, (1, 8, 8))
+    >>> model
+    Sequential(input_shape=(1, 8, 8), 1,490 parameters)
+      (0): Conv2d(1, 4, 3)
+      (1): ReLU()
+      (2): Flatten()
+      (3): Linear(144, 10)
+    >>> model(numpy.zeros((2, 1, 8, 8), "float32")).shape
+    (2, 10)
+
+    ``gpucnn.fit`` trains it, ``predict`` takes images, ``FlatParameters`` has its parameters.
     """
 
     normalization: Normalization | None = None
@@ -111,8 +132,8 @@ class Sequential(FlatParameters):
         """Write the parameters' gradients, given ``grad``, that of the outputs.
 
         ``saved`` is what ``forward(x, training=True)`` returned. It is used up, so that each
-        layer's memory is free as soon as its gradients are written. Return the gradient of the
-        input, or None unless ``input_grad``.
+        layer's memory is free as soon as its gradients are written; SettingError if it has been
+        used or is None. Return the gradient of the input, or None unless ``input_grad``.
         """
         if not saved:
             raise SettingError(
@@ -128,8 +149,8 @@ class Sequential(FlatParameters):
         """Return the class probabilities of each image, a NumPy array (N, classes).
 
         ``images`` are uint8, (N, C, H, W), or (N, H, W) for models of one channel, as in the data
-        that the model was trained on. A model trained by a squared error has no probabilities;
-        its scores are returned as they are.
+        that the model was trained on; others raise DataError. A model trained by a squared error
+        has no probabilities: its scores are returned.
         """
         check_integer("batch_size", batch_size, 1)
         be, pixels = self.backend, check_images(images, self.input_shape)

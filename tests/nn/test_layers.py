@@ -153,3 +153,4 @@ def test_only_gpucnns_own_layers_describe_themselves_to_backends() -> None:
     linear = layers.Linear(4, 3, bias=False).spec((4,))
     assert linear == LayerSpec("linear", (4,), (3,))
     assert layers.Dropout().spec((4,)) is None
+    assert layers.LeakyReLU(0.1).spec((4,)) is None, "LayerSpec has no slope"

@@ -34,16 +34,14 @@ class _Activation(Layer):
 
 @dataclass(eq=False, repr=False)
 class ReLU(_Activation):
-    """max(x, 0)."""
+    """max(x, 0), element by element."""
 
     op = "relu"
 
 
 @dataclass(eq=False, repr=False)
-class LeakyReLU(_Activation):
-    """x where x > 0, and negative_slope * x elsewhere."""
-
-    op = "leaky_relu"
+class LeakyReLU(Layer):
+    """x where x > 0, and negative_slope * x elsewhere, as ``torch.nn.LeakyReLU``."""
 
     negative_slope: float = 0.01
 
@@ -63,21 +61,21 @@ class LeakyReLU(_Activation):
 
 @dataclass(eq=False, repr=False)
 class Sigmoid(_Activation):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)), element by element."""
 
     op = "sigmoid"
 
 
 @dataclass(eq=False, repr=False)
 class Tanh(_Activation):
-    """The hyperbolic tangent."""
+    """The hyperbolic tangent, element by element."""
 
     op = "tanh"
 
 
 @dataclass(eq=False, repr=False)
 class Softmax(_Activation):
-    """exp(x) / sum of exp(x) over the classes, axis 1."""
+    """exp(x) / sum of exp(x), over axis 1 of the batch: classes, or channels."""
 
     op = "softmax"
 

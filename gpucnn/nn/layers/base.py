@@ -65,7 +65,25 @@ class Layer:
     """Base of all layers. A subclass is a dataclass whose fields are its arguments.
 
     A layer stores nothing from one call to the next: ``forward`` returns what ``backward`` needs,
-    and the caller passes it on. So one model can serve several threads.
+    and the caller passes it on. So one model can serve several threads. A custom layer defines
+    the two, and ``output_shape`` if it changes the shape:
+
+    >>> from dataclasses import dataclass
+    >>> from gpucnn import nn
+    >>> @dataclass(eq=False)
+    ... class Swish(nn.Layer):
+    ...     def forward(self, be, x, training=None):
+    ...         gate = be.sigmoid(x)
+    ...         return x * gate, (x, gate)  # the output, and what backward needs
+    ...
+    ...     def backward(self, be, grad, saved, input_grad=True):
+    ...         x, gate = saved
+    ...         return grad * (gate + x * gate * (1 - gate))
+
+    >>> model = nn.Sequential([Swish()], (1, 1, 1))
+    >>> y, saved = model.forward(numpy.zeros((1, 1, 1, 1), "float32"), training=True)
+    >>> model.backward(numpy.ones_like(y), saved, input_grad=True).tolist()
+    [[[[0.5]]]]
     """
 
     types: ClassVar[dict[str, type]] = {}

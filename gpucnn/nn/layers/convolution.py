@@ -83,7 +83,21 @@ class _Convolution(_Weighted):
 
 @dataclass(eq=False, repr=False)
 class Conv2d(_Convolution):
-    """Cross-correlation plus bias: (in_channels, H, W) to (out_channels, H', W')."""
+    """2-D cross-correlation plus bias, as ``torch.nn.Conv2d``: (C, H, W) to (K, P, Q).
+
+    Args:
+        in_channels: C, a multiple of ``groups``.
+        out_channels: K, a multiple of ``groups``.
+        kernel_size: (R, S), or one integer for both. So are stride and dilation.
+        stride: the distance of adjacent windows.
+        padding: rows and columns of zeros on each side, "same" or "valid".
+        dilation: the distance of adjacent kernel elements.
+        groups: each output channel sees C / groups input channels.
+        bias: whether to add a bias (K,).
+        init: an initializer of ``gpucnn.rng.INITIALIZERS``.
+
+    The weight is (K, C / groups, R, S); P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1.
+    """
 
     in_channels: int
     out_channels: int
@@ -135,7 +149,17 @@ class Conv2d(_Convolution):
 
 @dataclass(eq=False, repr=False)
 class ConvTranspose2d(_Convolution):
-    """Transposed convolution, the input gradient of a Conv2d with these arguments, plus bias."""
+    """Transposed convolution plus bias, as ``torch.nn.ConvTranspose2d``: (C, H, W) to (K, P, Q).
+
+    It is the input gradient of a convolution with the same arguments, from K to C channels. The
+    weight is (C, K / groups, R, S), and P = (H - 1) stride - 2 padding + dilation (R - 1) +
+    output_padding + 1. Arguments are those of ``Conv2d``, but for:
+
+    Args:
+        padding: rows and columns that are cut off each side of the output.
+        output_padding: rows and columns added at the bottom and right, less than the stride or the
+            dilation: which of the shapes that a convolution maps to (H, W) the output has.
+    """
 
     in_channels: int
     out_channels: int

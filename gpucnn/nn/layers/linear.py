@@ -15,7 +15,11 @@ from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass, _Weighted
 
 @dataclass(eq=False, repr=False)
 class Linear(_Weighted):
-    """x Wᵀ + b: (in_features,) to (out_features,)."""
+    """x Wᵀ + b, as ``torch.nn.Linear``: (in_features,) to (out_features,).
+
+    The weight W is (out_features, in_features); ``init`` is an initializer of
+    ``gpucnn.rng.INITIALIZERS``.
+    """
 
     in_features: int
     out_features: int

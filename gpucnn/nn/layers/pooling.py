@@ -42,7 +42,18 @@ class _Pool(Layer):
 
 @dataclass(eq=False, repr=False)
 class MaxPool2d(_Pool):
-    """The maximum of each window: (C, H, W) to (C, H', W')."""
+    """The maximum of each window, as ``torch.nn.MaxPool2d``: (C, H, W) to (C, P, Q).
+
+    Args:
+        kernel_size: (R, S), or one integer for both. So are the next three.
+        stride: the distance of adjacent windows; the kernel size if None.
+        padding: rows and columns on each side, which no maximum comes from.
+        dilation: the distance of adjacent window elements.
+        ceil_mode: whether P and Q are rounded up, so that the last window may leave the input.
+
+    P = (H + 2 padding - dilation (R - 1) - 1) // stride + 1. NaN is greater than every number, and
+    of equal maxima the gradient goes to the first.
+    """
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
@@ -94,7 +105,14 @@ class _LinearPool(_Pool):
 
 @dataclass(eq=False, repr=False)
 class AvgPool2d(_LinearPool):
-    """The mean of each window: (C, H, W) to (C, H', W')."""
+    """The mean of each window, as ``torch.nn.AvgPool2d``: (C, H, W) to (C, P, Q).
+
+    Arguments are those of ``MaxPool2d``, and:
+
+    Args:
+        count_include_pad: whether padding counts in the number of elements.
+        divisor_override: what to divide the sum by in place of that number.
+    """
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
@@ -108,7 +126,7 @@ class AvgPool2d(_LinearPool):
 
 @dataclass(eq=False, repr=False)
 class SumPool2d(_LinearPool):
-    """The sum of each window: (C, H, W) to (C, H', W')."""
+    """The sum of each window: (C, H, W) to (C, P, Q). Arguments are those of ``MaxPool2d``."""
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
@@ -120,7 +138,10 @@ class SumPool2d(_LinearPool):
 
 @dataclass(eq=False, repr=False)
 class LPPool2d(_Pool):
-    """(sum of x^p)^(1/p) of each window, with p = norm_type of 1 or 2: (C, H, W) to (C, H', W')."""
+    """(sum of x^p)^(1/p) of each window, as ``torch.nn.LPPool2d``: (C, H, W) to (C, P, Q).
+
+    p is ``norm_type``, 1 or 2; the other arguments are those of ``MaxPool2d``.
+    """
 
     norm_type: float
     kernel_size: IntOrPair
