@@ -122,7 +122,14 @@ class MemoryPool:
         else:
             block = self._allocate(size)
             self._total += size
-        graphs.do("an allocation", [block.mem], block.mem.poison)
+        mem = weakref.ref(block.mem)  # a graph keeps no memory alive
+
+        def poison() -> None:
+            owner = mem()
+            assert owner is not None
+            owner.poison()
+
+        graphs.do("an allocation", [block.mem], poison)
         start = (block.mem.ptr + block.mem.nbytes - size) // ALIGNMENT * ALIGNMENT
         return MemoryPointer(block.mem, start, _Loan(self, block))
 

@@ -7,14 +7,23 @@ import gc
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gpucnn import emulator
-from gpucnn.emulator.cuda import Device, Event, Graph, Stream, get_current_stream
+from gpucnn.emulator.cuda import (
+    Device,
+    Event,
+    Graph,
+    MemoryPool,
+    Stream,
+    get_allocator,
+    get_current_stream,
+    using_allocator,
+)
 from gpucnn.errors import BackendError
 
 try:
@@ -187,6 +196,133 @@ def test_faults_are_found_at_the_replay() -> None:
     with pytest.raises(emulator.EmulatorError, match="beyond") as caught:
         graphs[0].launch()
     assert caught.value.kind == emulator.Kind.OUT_OF_BOUNDS
+
+
+# --- memory pools -------------------------------------------------------------------------------
+
+
+def test_a_pool_reuses_the_smallest_block_that_is_large_enough() -> None:
+    pool = MemoryPool()
+    with using_allocator(pool.malloc):
+        small, large = emulator.empty(10, np.float32), emulator.empty(100, np.float32)
+        start = small.data.ptr
+        assert (pool.total_bytes(), pool.used_bytes(), pool.free_bytes()) == (440, 440, 0)
+        view = large[2:][1:]
+        del large
+        gc.collect()
+        assert pool.free_bytes() == 0, "a view keeps the block"
+        del small, view
+        assert (pool.used_bytes(), pool.free_bytes()) == (0, 440)
+        again = emulator.empty(9, np.float32)
+        assert again.data.ptr == start + 4 // 16 * 16
+        other = emulator.empty(11, np.float32)
+        assert pool.total_bytes() == 440
+        assert other.data.ptr % 16 == 0
+        more = emulator.empty(11, np.float32)
+        assert pool.total_bytes() == 484
+    del again, other, more
+    pool.free_all_blocks()
+    assert pool.total_bytes() == 0
+
+
+def test_an_array_lies_at_the_end_of_its_block() -> None:
+    """So that running past it stops a kernel in fast mode, too."""
+    pool = MemoryPool()
+    with using_allocator(pool.malloc):
+        large = emulator.empty(10_000, np.float32)
+        end = large.data.ptr + large.nbytes
+        del large
+        small = emulator.empty(8, np.float32)
+    assert small.data.ptr + small.nbytes == end
+    at = emulator.asarray(np.array([8], np.int32))
+    with pytest.raises(emulator.EmulatorError, match="0 bytes past the end of an array"):
+        kernel("beyond")((1,), (1,), (small, at))
+
+
+def test_reused_memory_is_unset_and_zeros_are_zero() -> None:
+    pool = MemoryPool()
+    with emulator.checking(), using_allocator(pool.malloc):
+        for mark in ("host", "kernel"):  # who wrote to it before
+            x = emulator.asarray(np.ones(4, np.float32))
+            if mark == "kernel":
+                add(x, x)
+            del x
+            x = emulator.empty(4, np.float32)
+            assert np.isnan(x.get()).all()
+            with pytest.raises(emulator.EmulatorError, match="never written"):
+                add(x, x)
+            del x
+        x = emulator.zeros(4, np.float32)
+        assert pool.total_bytes() == 16
+        add(x, x)
+        assert x.get().tolist() == [0] * 4
+
+
+def test_what_a_kernel_wrote_to_part_of_reused_memory_is_unset_again() -> None:
+    pool, at = MemoryPool(), emulator.asarray(np.array([1], np.int32))
+    with emulator.checking(), using_allocator(pool.malloc):
+        x, y = emulator.empty(2, np.float32), emulator.asarray(np.ones(2, np.float32))
+        kernel("beyond")((1,), (1,), (x, at))  # writes x[1]
+        del x
+        x = emulator.empty(2, np.float32)
+        with pytest.raises(emulator.EmulatorError, match="never written"):
+            add(y[1:], x[1:])
+
+
+def test_memory_is_unset_at_each_replay() -> None:
+    """A kernel that reads what an earlier replay left is found."""
+    pool, y = MemoryPool(), floats(1, 1)
+    x = None
+    with emulator.checking():
+        with using_allocator(pool.malloc), capturing() as (_, graphs):
+            x = emulator.empty(2, np.float32)
+            add(y, x)
+        x.fill(0)
+        with pytest.raises(emulator.EmulatorError, match="never written"):
+            graphs[0].launch()
+
+
+def test_graphs_are_valid_as_long_as_their_pool() -> None:
+    pool, y = MemoryPool(), floats(1, 1)
+    with using_allocator(pool.malloc), capturing() as (_, graphs):
+        x = emulator.zeros((2,), np.float32)
+        add(x, y)
+        del x
+    gc.collect()
+    graphs[0].launch()
+    pool.free_all_blocks()
+    with pytest.raises(emulator.CaptureError, match="an array was freed"):
+        graphs[0].launch()
+
+
+def test_allocators_belong_to_a_thread_and_to_a_with() -> None:
+    pool, inner = MemoryPool(), MemoryPool()
+    with suppress(KeyError), using_allocator(pool.malloc):
+        thread = threading.Thread(target=emulator.empty, args=(5,))
+        thread.start()
+        thread.join()
+        with using_allocator(inner.malloc):
+            kept = [emulator.empty(3, np.float32)]
+        assert get_allocator() == pool.malloc
+        with using_allocator():
+            kept.append(emulator.empty(3, np.float32))
+        kept.append(emulator.empty(2, np.float32))
+        raise KeyError
+    kept.append(emulator.empty(3, np.float32))
+    assert (inner.total_bytes(), pool.total_bytes()) == (12, 8)
+
+
+def test_a_pool_takes_its_blocks_from_its_allocator_and_has_no_limit() -> None:
+    outer = MemoryPool()
+    inner = MemoryPool(outer.malloc)
+    block = inner.malloc(100)
+    assert outer.used_bytes() == 100
+    del block
+    inner.set_limit()
+    inner.free_all_blocks()
+    assert (outer.used_bytes(), outer.free_bytes()) == (0, 100)
+    with pytest.raises(ValueError, match="size must be 0"):
+        inner.set_limit(size=1)
 
 
 @pytest.mark.parametrize(
