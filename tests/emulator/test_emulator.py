@@ -78,7 +78,7 @@ def test_a_planted_fault_is_found(planted: Planted) -> None:
     assert (fault.file, fault.line) == (f"planted/{planted.file}", planted.line), fault
     assert f"{planted.kernel}: {planted.kind}: " in str(fault)
     assert f"planted/{planted.file}:{planted.line}" in str(fault)
-    assert planted.says in str(fault)
+    assert planted.text in str(fault)
     assert fault.thread is not None
     assert fault.block is not None
     if planted.thread is not None:
@@ -106,7 +106,7 @@ def test_both_sides_of_a_race_are_named() -> None:
 
 
 @needs_compiler
-def test_barriers_on_equal_lines_of_two_files_are_told_apart() -> None:
+def test_barriers_on_equal_lines_of_two_files_are_distinct() -> None:
     code = """#line 1 "a.cuh"
 __device__ void wait() { __syncthreads(); }
 #line 1 "b.cu"
@@ -118,8 +118,8 @@ extern "C" __global__ void f() { if (threadIdx.x) wait(); else __syncthreads(); 
 
 
 @needs_compiler
-def test_a_fault_in_fast_mode_ends_the_launch_and_nothing_else() -> None:
-    """Only what the hardware notices, or what keeps a block from ending, is found there."""
+def test_a_fault_in_fast_mode_ends_only_the_launch() -> None:
+    """Fast mode finds faults of the hardware, and those that keep a block from ending."""
     emulator.configure("fast")
     for _ in range(3):
         for name in ("far_outside", "two_barriers", "recurses", "divides_by_zero"):
@@ -248,13 +248,13 @@ def test_fast_mode_computes_what_numpy_does(run: Callable[[str, str], None], rea
 @needs_compiler
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])
 @pytest.mark.parametrize("run", RUNS)
-def test_correct_kernels_raise_no_alarm(run: Callable[[str, str], None], order: str) -> None:
+def test_correct_kernels_have_no_faults(run: Callable[[str, str], None], order: str) -> None:
     with emulator.checking(order=order, seed=2):
         run("float", "float32")
 
 
 @needs_compiler
-def test_what_fast_mode_and_the_host_wrote_counts_as_written() -> None:
+def test_writes_of_fast_mode_and_the_host_count_as_written() -> None:
     x, y = blank(64), blank(64)
     emulator.configure("fast")
     kernel("bounded", "threads.cu")((1,), (64,), (x,))
@@ -273,7 +273,7 @@ def test_what_fast_mode_and_the_host_wrote_counts_as_written() -> None:
 # ------------------------------------------------------------------- launches and arguments
 @needs_compiler
 @pytest.mark.parametrize(
-    ("name", "grid", "block", "shared", "says"),
+    ("name", "grid", "block", "shared", "message"),
     [
         ("add", (1,), (2048,), 0, "1024 threads"),
         ("add", (1,), (1, 1, 128), 0, "block"),
@@ -285,9 +285,9 @@ def test_what_fast_mode_and_the_host_wrote_counts_as_written() -> None:
     ],
 )
 def test_sizes_that_a_gpu_refuses(
-    name: str, grid: tuple[int, ...], block: tuple[int, ...], shared: int, says: str
+    name: str, grid: tuple[int, ...], block: tuple[int, ...], shared: int, message: str
 ) -> None:
-    with pytest.raises(LaunchError, match=says) as caught:
+    with pytest.raises(LaunchError, match=message) as caught:
         kernel(name, "correct.cu" if name == "add" else "threads.cu")(
             grid, block, (), shared_mem=shared
         )
@@ -297,7 +297,7 @@ def test_sizes_that_a_gpu_refuses(
 
 @needs_compiler
 @pytest.mark.parametrize("mode", ["fast", "check"])
-def test_more_dynamic_shared_memory_must_be_asked_for(mode: str) -> None:
+def test_more_dynamic_shared_memory_must_be_requested(mode: str) -> None:
     emulator.configure(mode)
     run = module("threads.cu").get_function("dynamic_sum")
     assert run.max_dynamic_shared_size_bytes == 48 << 10
@@ -322,7 +322,7 @@ X, Y, N = 0, 1, 2
 @needs_compiler
 @pytest.mark.parametrize("mode", ["fast", "check"])
 @pytest.mark.parametrize(
-    ("place", "wrong", "says"),
+    ("parameter", "wrong", "message"),
     [
         (X, lambda: np.zeros(32, np.float32), "argument x: is a NumPy array on the host"),
         (X, lambda: emulator.zeros(32, np.float64), "array of float64; the kernel takes float32"),
@@ -336,12 +336,12 @@ X, Y, N = 0, 1, 2
         (N, lambda: emulator.zeros(1, np.int32), "not ndarray of int32"),
     ],
 )
-def test_wrong_arguments(mode: str, place: int, wrong: Callable[[], Any], says: str) -> None:
+def test_wrong_arguments(mode: str, parameter: int, wrong: Callable[[], Any], message: str) -> None:
     emulator.configure(mode)
     run = kernel("dynamic_sum", "threads.cu")
     arguments: list[Any] = [floats(32), blank(1), int32(32)]
-    arguments[place] = wrong()
-    with pytest.raises(ArgumentError, match=says) as caught:
+    arguments[parameter] = wrong()
+    with pytest.raises(ArgumentError, match=message) as caught:
         run((1,), (32,), arguments, shared_mem=128)
     assert isinstance(caught.value, TypeError)
     assert caught.value.kind == Kind.ARGUMENT
@@ -368,7 +368,7 @@ def test_a_struct_is_an_array_of_one_element(wrong: Any, found: str) -> None:
 
 
 @needs_compiler
-def test_the_number_of_arguments_and_what_restrict_promises() -> None:
+def test_the_number_of_arguments_and_restrict() -> None:
     run, x = kernel("dynamic_sum", "threads.cu"), floats(32)
     for arguments in ((x, x), (x, x, int32(1), int32(1))):
         with pytest.raises(ArgumentError, match=r"takes 3 arguments \(x, y, n\), not"):
@@ -379,7 +379,7 @@ def test_the_number_of_arguments_and_what_restrict_promises() -> None:
 
 # ---------------------------------------------------------------------------------- arrays
 @needs_compiler
-def test_arrays_have_what_launches_and_checks_ask_for() -> None:
+def test_arrays_have_cupys_attributes() -> None:
     host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     array = emulator.asarray(host)
     host[...] = 0  # a copy was taken
@@ -410,7 +410,7 @@ def test_arrays_have_what_launches_and_checks_ask_for() -> None:
 
 
 @needs_compiler
-def test_host_and_device_do_not_mix_unnoticed() -> None:
+def test_host_and_device_arrays_do_not_mix_silently() -> None:
     array, host = floats(4), np.ones(4, np.float32)
     mixes: list[tuple[type[Exception], Callable[[], Any]]] = [
         (ArrayError, lambda: np.asarray(array)),
@@ -469,7 +469,7 @@ def test_a_form_that_is_not_read_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 # --------------------------------------------------------- settings, options and the compiler
-def test_settings_and_options_that_are_not_known() -> None:
+def test_unknown_settings_and_options() -> None:
     with pytest.raises(SettingError, match="did you mean 'check'"):
         emulator.configure("chekc")
     with pytest.raises(SettingError, match="order of threads"):
@@ -480,7 +480,7 @@ def test_settings_and_options_that_are_not_known() -> None:
 
 
 @needs_compiler
-def test_an_unknown_kernel_is_named_with_its_neighbour() -> None:
+def test_an_unknown_kernel_is_named_with_the_closest_name() -> None:
     with pytest.raises(SettingError, match="did you mean 'transpose'"):
         kernel("transpoze")
     with pytest.raises(SettingError, match="unknown kernel"):
@@ -557,7 +557,7 @@ def test_processes_and_installations_share_compiled_code(tmp_path: Path) -> None
 
 
 @needs_compiler
-def test_a_cache_that_cannot_be_written_gives_way_to_a_temporary_one(tmp_path: Path) -> None:
+def test_without_a_writable_cache_a_temporary_one_is_used(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     show = "from gpucnn import emulator; print(emulator.cache_folder())"
@@ -567,8 +567,8 @@ def test_a_cache_that_cannot_be_written_gives_way_to_a_temporary_one(tmp_path: P
     assert done.stdout == f"{tmp_path}/own/gpucnn/emulator\n"
 
 
-def test_without_a_compiler_the_first_use_says_what_to_install(tmp_path: Path) -> None:
-    """Importing works everywhere; on other machines the first use says so, too."""
+def test_without_a_compiler_the_error_names_what_to_install(tmp_path: Path) -> None:
+    """Importing works everywhere; the first use raises, also on other machines."""
     done = run_child(CHILD, PATH=str(tmp_path), GPUCNN_CACHE_DIR=str(tmp_path))
     last = done.stderr.splitlines()[-1]
     assert last.startswith("gpucnn.errors.BackendError: the emulator ")
@@ -585,30 +585,30 @@ def test_the_compiler_that_cxx_names_is_used_or_refused(
     other.chmod(0o755)
     monkeypatch.setenv("CXX", str(own))
     assert toolchain.find_compiler() == str(own)
-    for name, says in ((str(other), "is not g"), ("no-such-g++", "was not found")):
+    for name, message in ((str(other), "is not g"), ("no-such-g++", "was not found")):
         monkeypatch.setenv("CXX", name)
-        with pytest.raises(BackendError, match=f"CXX names '{re.escape(name)}', which {says}"):
+        with pytest.raises(BackendError, match=f"CXX names '{re.escape(name)}', which {message}"):
             toolchain.find_compiler()
 
 
 @pytest.mark.parametrize(
-    ("script", "says"),
+    ("script", "message"),
     [
         ("kill -9 $$", "was killed by SIGKILL"),
         ("echo 'g++: fatal error: Killed signal terminated program cc1plus' >&2; exit 1", "memory"),
         ("echo 'ld: final link failed: No space left on device' >&2; exit 1", "disk is full: ld"),
     ],
 )
-def test_a_machine_that_is_short_of_something_is_no_fault_of_the_source(
-    tmp_path: Path, script: str, says: str
+def test_a_lack_of_memory_or_disk_is_not_a_compile_error(
+    tmp_path: Path, script: str, message: str
 ) -> None:
-    with pytest.raises(BackendError, match=says):
+    with pytest.raises(BackendError, match=message):
         toolchain.run(["sh", "-c", script], tmp_path)
     with pytest.raises(BackendError, match="cannot run no-such-tool"):
         toolchain.run(["no-such-tool"], tmp_path)
 
 
-def test_the_cache_drops_what_nobody_used_for_long(
+def test_the_cache_removes_entries_not_used_for_long(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(tmp_path))

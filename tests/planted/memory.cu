@@ -1,4 +1,4 @@
-// Planted faults of access to memory. The line that must be found ends with "// fault".
+// Planted faults of memory accesses. The line to be found ends with "// fault".
 
 extern "C" __global__ void read_past(const float *x, float *y, int n)
 {

@@ -1,4 +1,4 @@
-// Planted races. The line whose access is found second ends with "// fault".
+// Planted races. The line of the second access ends with "// fault".
 
 extern "C" __global__ void missing_barrier(const float *x, float *y)
 {
@@ -84,7 +84,7 @@ extern "C" __global__ void same_byte(unsigned char *flags)
     flags[threadIdx.x / 2] = 1;  // fault
 }
 
-extern "C" __global__ void plain_beside_atomic(int *count, int *y)
+extern "C" __global__ void plain_and_atomic(int *count, int *y)
 {
     atomicAdd(count, 1);  // fault
     y[threadIdx.x] = *count;

@@ -1,4 +1,4 @@
-"""The planted faults: how each kernel is launched, and what must be found."""
+"""The planted faults: the launch of each kernel and the fault to be found."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ints(n: int, value: int = 0) -> ndarray:
 
 
 def half_view() -> ndarray:
-    """Return the first half of a larger array: reading on is no fault of the hardware."""
+    """Return the first half of a larger array: the hardware does not notice reads past it."""
     return floats(64)[:32]
 
 
@@ -38,7 +38,7 @@ def int32(value: int) -> np.int32:
 
 @dataclass(frozen=True)
 class Planted:
-    """One fault; ``thread`` and ``block`` are those that must be named, where they are certain."""
+    """One fault; ``thread`` and ``block`` are None if they depend on the order."""
 
     file: str
     kernel: str
@@ -49,11 +49,11 @@ class Planted:
     shared: int = 0
     thread: int | None = None
     block: int | None = None
-    says: str = ""
+    text: str = ""
 
     @property
     def line(self) -> int:
-        """The line of the kernel, or of a function right before it, that is marked."""
+        """The marked line of the kernel, or of the function before it."""
         lines = (FOLDER / self.file).read_text().splitlines()
         start = next(n for n, line in enumerate(lines) if f" {self.kernel}(" in line)
         marked = [n for n, line in enumerate(lines) if line.endswith("// fault")]
@@ -80,98 +80,98 @@ UNINITIALISED = Kind.UNINITIALISED
 MEMORY = [
     _memory(
         "read_past", OUT, lambda: (floats(200), blank(200), int32(200)),
-        grid=4, thread=7, block=3, says="0 bytes past the end of x of 800 bytes",
+        grid=4, thread=7, block=3, text="0 bytes past the end of x of 800 bytes",
     ),
     _memory(
         "read_before", OUT, lambda: (floats(64), blank(64), int32(64)),
-        thread=0, says="4 bytes before x of 256 bytes",
+        thread=0, text="4 bytes before x of 256 bytes",
     ),
-    _memory("write_past", OUT, lambda: (blank(63), int32(63)), thread=63, says="past the end of y"),
-    _memory("far_outside", OUT, lambda: (blank(64),), thread=1, says="past the end of y"),
+    _memory("write_past", OUT, lambda: (blank(63), int32(63)), thread=63, text="past the end of y"),
+    _memory("far_outside", OUT, lambda: (blank(64),), thread=1, text="past the end of y"),
     _memory(
         "past_view", OUT, lambda: (half_view(), blank(64), int32(64)),
-        thread=32, says="past the end of x of 128 bytes",
+        thread=32, text="past the end of x of 128 bytes",
     ),
-    _memory("uninitialised", UNINITIALISED, lambda: (blank(64), blank(64)), says=" of x "),
-    _memory("misaligned", Kind.MISALIGNED, lambda: (floats(260), blank(256)), says="16"),
-    _memory("null_pointer", OUT, lambda: (np.uintp(0), blank(64)), says="null pointer"),
+    _memory("uninitialised", UNINITIALISED, lambda: (blank(64), blank(64)), text=" of x "),
+    _memory("misaligned", Kind.MISALIGNED, lambda: (floats(260), blank(256)), text="16"),
+    _memory("null_pointer", OUT, lambda: (np.uintp(0), blank(64)), text="null pointer"),
     _memory(
         "wild_pointer", OUT, lambda: (asarray(np.full(1, 1 << 40, np.uint64)),), threads=1,
-        says="wild pointer",
+        text="wild pointer",
     ),
-    _memory("writes_const", Kind.READ_ONLY, lambda: (floats(64),), says="x, which is a pointer"),
+    _memory("writes_const", Kind.READ_ONLY, lambda: (floats(64),), text="x, which is a pointer"),
     _memory(
         "copy_past", OUT, lambda: (half_view(), blank(64), int32(33)), threads=1,
-        says="past the end of x",
+        text="past the end of x",
     ),
     _memory("misaligned_load", Kind.MISALIGNED, lambda: (floats(8), blank(4)), threads=1),
-    _memory("misaligned_atomic", Kind.MISALIGNED, lambda: (ints(4),), threads=1, says="of 8"),
+    _memory("misaligned_atomic", Kind.MISALIGNED, lambda: (ints(4),), threads=1, text="of 8"),
     _memory(
-        "long_index", OUT, lambda: (ints(1), np.int64(2**32 + 1)), threads=1, says="4294967297"
+        "long_index", OUT, lambda: (ints(1), np.int64(2**32 + 1)), threads=1, text="4294967297"
     ),
-    _memory("local_index", OUT, lambda: (ints(1), int32(4)), threads=1, says="index 4"),
-    _memory("shared_column", OUT, lambda: (blank(8), int32(3)), threads=8, thread=6, says="index"),
+    _memory("local_index", OUT, lambda: (ints(1), int32(4)), threads=1, text="index 4"),
+    _memory("shared_column", OUT, lambda: (blank(8), int32(3)), threads=8, thread=6, text="index"),
     _memory(
         "shared_past", OUT, lambda: (blank(64), int32(4)), thread=60,
-        says="offset 256 of shared first, 256 bytes",
+        text="offset 256 of shared first, 256 bytes",
     ),
     _memory(
         "dynamic_past", OUT, lambda: (blank(64),), shared=252, thread=63,
-        says="offset 252 of the dynamic shared memory, 252 bytes",
+        text="offset 252 of the dynamic shared memory, 252 bytes",
     ),
     _memory("uninitialised_shared", UNINITIALISED, lambda: (blank(32),), threads=32, thread=16),
     _memory(
         "left_by_another_block", UNINITIALISED, lambda: (blank(64),), grid=2, threads=32,
-        shared=128, block=1, says="shared",
+        shared=128, block=1, text="shared",
     ),
 ]  # fmt: skip
 
 RACES = [
-    _race("last_block_reads", lambda: (ints(1), ints(1)), grid=4, threads=32, says="atomic"),
+    _race("last_block_reads", lambda: (ints(1), ints(1)), grid=4, threads=32, text="atomic"),
     _race("bytes_of_a_word", lambda: (zeros(4, np.uint8), ints(1)), grid=2, threads=1),
     _race("fence_too_early", lambda: (blank(128), blank(1), ints(1)), grid=4, threads=32),
-    _race("device_variable", lambda: (ints(64),), says="global"),
-    _race("cleared_by_all", lambda: (blank(32), int32(9)), says="global"),
-    _race("missing_barrier", lambda: (floats(64), blank(64)), says="shared"),
-    _race("missing_second_barrier", lambda: (floats(128), blank(64), int32(2)), says="shared"),
-    _race("one_buffer_of_two", lambda: (floats(256), blank(64), int32(4)), says="shared"),
-    _race("no_syncwarp", lambda: (blank(32),), threads=32, says="shared"),
-    _race("between_blocks", lambda: (zeros(1, np.float32),), grid=2, thread=0, says="global"),
-    _race("neighbour_block", lambda: (floats(256), int32(256)), grid=4, says="global"),
-    _race("write_after_read", lambda: (floats(256), int32(256)), grid=4, says="global"),
-    _race("within_block", lambda: (floats(64), blank(64)), says="global"),
-    _race("same_byte", lambda: (zeros(64, np.uint8),), says="global"),
-    _race("plain_beside_atomic", lambda: (ints(1), ints(64)), says="atomic"),
+    _race("device_variable", lambda: (ints(64),), text="global"),
+    _race("cleared_by_all", lambda: (blank(32), int32(9)), text="global"),
+    _race("missing_barrier", lambda: (floats(64), blank(64)), text="shared"),
+    _race("missing_second_barrier", lambda: (floats(128), blank(64), int32(2)), text="shared"),
+    _race("one_buffer_of_two", lambda: (floats(256), blank(64), int32(4)), text="shared"),
+    _race("no_syncwarp", lambda: (blank(32),), threads=32, text="shared"),
+    _race("between_blocks", lambda: (zeros(1, np.float32),), grid=2, thread=0, text="global"),
+    _race("neighbour_block", lambda: (floats(256), int32(256)), grid=4, text="global"),
+    _race("write_after_read", lambda: (floats(256), int32(256)), grid=4, text="global"),
+    _race("within_block", lambda: (floats(64), blank(64)), text="global"),
+    _race("same_byte", lambda: (zeros(64, np.uint8),), text="global"),
+    _race("plain_and_atomic", lambda: (ints(1), ints(64)), text="atomic"),
     _race("ticket_without_fence", lambda: (blank(4), blank(1), ints(1)), grid=4, threads=1),
     _race("ticket_without_barrier", lambda: (blank(128), blank(1), ints(1)), grid=4, threads=32),
 ]
 
 BARRIER, WARP, OVERFLOW = Kind.BARRIER, Kind.WARP, Kind.OVERFLOW
 THREADS = [
-    _threads("barrier_in_branch", BARRIER, lambda: (blank(64),), says="threads 32-63 have exited"),
+    _threads("barrier_in_branch", BARRIER, lambda: (blank(64),), text="threads 32-63 have exited"),
     _threads(
         "barrier_after_return", BARRIER, lambda: (blank(200), int32(200)), grid=4, block=3,
-        says="threads 8-63 have exited",
+        text="threads 8-63 have exited",
     ),
-    _threads("two_barriers", BARRIER, lambda: (blank(64),), says="threads 32-63 wait at"),
-    _threads("barrier_in_loop", BARRIER, lambda: (blank(64),), says="threads 0-31 have exited"),
+    _threads("two_barriers", BARRIER, lambda: (blank(64),), text="threads 32-63 wait at"),
+    _threads("barrier_in_loop", BARRIER, lambda: (blank(64),), text="threads 0-31 have exited"),
     _threads(
         "shuffle_from_exited", WARP, lambda: (floats(32), int32(20)), threads=32, thread=4,
-        says="lane 4 reads lane 20",
+        text="lane 4 reads lane 20",
     ),
-    _threads("shuffle_in_branch", WARP, lambda: (floats(32),), threads=32, says="not all"),
+    _threads("shuffle_in_branch", WARP, lambda: (floats(32),), threads=32, text="not all"),
     _threads(
-        "mask_without_itself", WARP, lambda: (empty(32, np.uint32),), threads=32, says="excludes"
+        "mask_without_itself", WARP, lambda: (empty(32, np.uint32),), threads=32, text="excludes"
     ),
-    _threads("different_operations", WARP, lambda: (ints(32),), threads=32, says="differ"),
-    _threads("product_overflows", OVERFLOW, lambda: (ints(1), int32(70000)), threads=1, says="*"),
+    _threads("different_operations", WARP, lambda: (ints(32),), threads=32, text="differ"),
+    _threads("product_overflows", OVERFLOW, lambda: (ints(1), int32(70000)), threads=1, text="*"),
     _threads("index_overflows", OVERFLOW, lambda: (blank(1), int32(2**31 - 1)), threads=1),
     _threads("divides_by_zero", Kind.DIVISION, lambda: (ints(1), int32(0)), threads=1),
     _threads(
-        "quotient_overflows", OVERFLOW, lambda: (ints(1), int32(-(2**31))), threads=1, says="/"
+        "quotient_overflows", OVERFLOW, lambda: (ints(1), int32(-(2**31))), threads=1, text="/"
     ),
     _threads("shifts_too_far", Kind.BAD_SHIFT, lambda: (ints(1), int32(32)), threads=1),
-    _threads("asserts", Kind.ASSERTION, lambda: (ints(1), int32(0)), threads=1, says="n > 0"),
+    _threads("asserts", Kind.ASSERTION, lambda: (ints(1), int32(0)), threads=1, text="n > 0"),
     _threads("recurses", Kind.STACK, lambda: (ints(1), int32(10**6)), threads=1),
 ]  # fmt: skip
 

@@ -87,6 +87,11 @@ def test_work_runs_as_often_as_asked(device: Backend, times: list[int]) -> None:
             assert float(backend.to_numpy(number)[0]) == 2.0**done
 
 
+def test_the_runs_of_a_launch_depend_on_their_work(device: Backend) -> None:
+    most: float = device.max_launch_work  # type: ignore[attr-defined]
+    assert [device.steps_per_launch(work) for work in (1, most / 10, most * 2)] == [32, 10, 1]
+
+
 def test_arrays_of_zeros_are_zero_each_time(device: Backend) -> None:
     total, one = device.asarray([0.0]), device.asarray([1.0])
 

@@ -1,7 +1,6 @@
-"""Where CUDA is not to be had: what is missing, in one line with the line that mends it.
+"""Machines without CUDA: the error names what is missing and the command that installs it.
 
-A pretended CuPy stands for each machine. The last tests look at the real one, where it is
-installed.
+CuPy is simulated, except in the last tests.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ Machine = Callable[..., Any]
 
 
 class CUDARuntimeError(RuntimeError):
-    """Named as CuPy's."""
+    """Has the name of CuPy's class."""
 
 
 class DynamicLibNotFoundError(RuntimeError):
-    """Named as that of cuda-pathfinder, which CuPy finds NVRTC by."""
+    """Has the name of the error of cuda-pathfinder, with which CuPy finds NVRTC."""
 
 
 class CompileException(Exception):
-    """Named as CuPy's."""
+    """Has the name of CuPy's class."""
 
 
 class OutOfMemoryError(MemoryError):
-    """Named as CuPy's; it is a MemoryError there too."""
+    """Has the name of CuPy's class, which is a MemoryError, too."""
 
 
 def fail(error: BaseException) -> Callable[..., Any]:
@@ -49,7 +48,7 @@ def fail(error: BaseException) -> Callable[..., Any]:
 
 
 class Cupy(SimpleNamespace):
-    """A CuPy on a machine where everything is well, but for what is given by name."""
+    """A CuPy on a machine where everything works, except for what the arguments change."""
 
     ndarray = np.ndarray
 
@@ -81,7 +80,7 @@ class Cupy(SimpleNamespace):
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
-    """Pretend a machine: its CuPy, or the error of importing it, its wheels and its driver."""
+    """Simulate a machine: CuPy or the error of its import, the installed wheels, the driver."""
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernel_cache"))
 
     def pretend(
@@ -183,7 +182,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_missing_is_told_in_one_line(fault: str, machine: Machine) -> None:
+def test_the_error_names_what_is_missing_in_one_line(fault: str, machine: Machine) -> None:
     pretended, says, ends = FAULTS[fault]
     machine(**pretended)
     with pytest.raises(BackendError) as raised:
@@ -196,7 +195,7 @@ def test_what_is_missing_is_told_in_one_line(fault: str, machine: Machine) -> No
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_auto_is_numpy_then_and_says_why(fault: str, machine: Machine) -> None:
+def test_auto_is_numpy_with_the_reason(fault: str, machine: Machine) -> None:
     pretended, _, _ = FAULTS[fault]
     machine(**pretended)
     backend, reason = choose_backend()
@@ -209,7 +208,7 @@ def test_auto_is_numpy_then_and_says_why(fault: str, machine: Machine) -> None:
     assert str(raised.value) in reason
 
 
-def test_where_all_is_well_auto_is_cuda(machine: Machine) -> None:
+def test_auto_is_cuda_if_a_kernel_runs(machine: Machine) -> None:
     cupy = machine(Cupy())
     assert probe.import_cupy() is cupy
     backend, reason = choose_backend("float64")
@@ -226,7 +225,7 @@ def test_wheels_of_cupy_by_any_name(name: str, machine: Machine) -> None:
 # --- the cache of compiled kernels --------------------------------------------------------------
 
 
-def test_a_cache_that_can_be_written_is_left_alone(
+def test_a_writable_cache_is_kept(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine(Cupy())
@@ -241,10 +240,10 @@ def test_a_cache_that_can_be_written_is_left_alone(
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_a_cache_that_cannot_be_written_becomes_a_temporary_one(
+def test_without_a_writable_cache_a_temporary_one_is_used(
     named: bool, machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A file where the folder should be stops root too, whom no mode of a folder stops."""
+    """A file in place of the folder: permissions would not stop root."""
     (tmp_path / "home").touch()
     if named:
         monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "home" / "cache"))
@@ -265,7 +264,7 @@ def test_a_cache_that_cannot_be_written_becomes_a_temporary_one(
 # --- memory -------------------------------------------------------------------------------------
 
 
-def test_out_of_memory_says_what_was_asked_for_and_what_is_free() -> None:
+def test_out_of_memory_names_requested_and_free_memory() -> None:
     full = Cupy(allocate=fail(OutOfMemoryError("Out of memory allocating 5 bytes")))
     backend = CudaBackend(full)
     for allocate in (backend.empty, backend.zeros):
@@ -281,7 +280,7 @@ def test_out_of_memory_says_what_was_asked_for_and_what_is_free() -> None:
 
 
 def test_outputs_that_do_not_fit() -> None:
-    """An operation's own allocations as well."""
+    """In allocations of an operation as well."""
     roomy = Cupy()
     backend = CudaBackend(roomy)
     x, w = backend.zeros((4, 3, 256, 256)), backend.zeros((8, 3, 1, 1))
@@ -310,6 +309,13 @@ NAMES = [
     "ndarray.reshape",
     "zeros",
     "cuda.Device",
+    "cuda.Event",
+    "cuda.MemoryPool.free_all_blocks",
+    "cuda.MemoryPool.malloc",
+    "cuda.MemoryPool.set_limit",
+    "cuda.Stream.begin_capture",
+    "cuda.get_allocator",
+    "cuda.using_allocator",
     "cuda.get_current_stream",
     "cuda.nvrtc.getVersion",
     "cuda.runtime.CUDARuntimeError",
@@ -339,12 +345,12 @@ def test_the_emulator_has_what_the_backend_uses() -> None:
             found = getattr(found, part)
 
 
-def test_running_out_of_memory_is_a_memory_error_in_cupy(cupy: Any) -> None:
+def test_cupys_out_of_memory_error_is_a_memory_error(cupy: Any) -> None:
     assert issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
 
 
 def test_without_a_gpu_the_real_cupy_is_refused(cupy: Any) -> None:
-    """Importing it works without a driver, and so does much else: that is why it is probed."""
+    """CuPy can be imported without a driver, so that only a kernel shows whether it works."""
     if probe.driver_version() is not None:
         pytest.skip("there is a driver")
     assert cupy.cuda.is_available() is False
