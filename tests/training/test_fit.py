@@ -6,7 +6,6 @@ import gc
 import io
 import re
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from small import small_data, small_model
 import gpucnn
 from gpucnn.errors import DivergedError
 from gpucnn.optim import SGD
-from gpucnn.training import EpochEnded, Event, History, RunStarted, Stopped
+from gpucnn.training import EpochEnded, Event, History, RunStarted, StepEnded, Stopped
 from gpucnn.training import progress as display
 
 
@@ -231,16 +230,21 @@ def test_lines_do_not_wrap(every_step: None, monkeypatch: pytest.MonkeyPatch) ->
 def test_progress_of_a_run_that_is_resumed_or_stopped(
     every_step: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The remaining time is that of this process's steps."""
     options: dict[str, Any] = {"checkpoint": tmp_path / "c.npz"}
     answers = iter([False, False, True])
     stopped = shown(monkeypatch, Terminal(), should_stop=lambda: next(answers), **options)
     assert on_screen(stopped)[-2:] == ["interrupted: stopped after step 3", ""]
-    now = iter(range(100, 900, 7))
-    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
     resumed = shown(monkeypatch, Terminal(), resume=tmp_path / "c.npz", **options)
     assert on_screen(resumed)[1] == "resuming from step 3"
     assert "40%" in redrawn(resumed)[0]
+
+
+def test_the_time_left_is_estimated_from_this_process_alone() -> None:
+    progress = display.Progress(io.StringIO(), redraw=True)
+    progress.epochs, progress.steps, progress.first_step = 2, 10, 3
+    event = StepEnded(5, 1, 80, 1e3, 0.1, lambda: (0.5, 0.25))
+    line = progress._step_line(event, seconds=8.0)  # of two steps
+    assert line.endswith("] " + " 50%  loss 0.5000  accuracy 25.00 %  0:20 left")
 
 
 def test_an_error_leaves_no_half_line(every_step: None, monkeypatch: pytest.MonkeyPatch) -> None:

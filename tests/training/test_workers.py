@@ -89,12 +89,18 @@ def test_every_process_has_its_own_dropout_masks() -> None:
     np.testing.assert_array_equal(same, wanted)
 
 
-def test_dropout_counts_passes_as_one_process_does() -> None:
-    for count in (1, 2):
-        model = small_model()
-        for event in start(count, model=model):
-            if isinstance(event, StepEnded):
-                assert model.layers["dropout"].passes == event.step
+def test_every_step_has_its_own_dropout_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes count from 0, as with one process."""
+    calls: list[tuple[int, ...]] = []
+    seed_dropout = gpucnn.Sequential.seed_dropout
+
+    def recorded(model: gpucnn.Sequential, *key: int) -> None:
+        calls.append(key)
+        seed_dropout(model, *key)
+
+    monkeypatch.setattr(gpucnn.Sequential, "seed_dropout", recorded)
+    list(start(2))
+    assert calls[-10:] == [(1, passes, 0) for passes in range(10)]
 
 
 def test_a_killed_worker_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:
@@ -170,6 +176,18 @@ def test_too_little_shared_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX")
+def test_a_callback_that_fails_ends_the_workers() -> None:
+    """Though the error, while it is handled, keeps what the run refers to."""
+
+    def fail(event: Event) -> None:
+        if event.step:
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough") as caught:
+        gpucnn.fit(small_model(), small_data(), workers=2, on_event=fail)
+    assert not children(), caught
+
+
 def test_workers_where_child_signals_are_ignored() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
