@@ -285,6 +285,15 @@ def test_other_invalid_settings(setting: str, values: list[Any], numpy32: Backen
                 call(numpy32, **{setting: value})
 
 
+@pytest.mark.parametrize("dim", [2, -3])
+def test_the_first_axes_that_do_not_exist(dim: int, numpy32: Backend) -> None:
+    scores = numpy32.zeros((2, 3))
+    with pytest.raises(SettingError, match=f"^softmax: dim {dim} is not an axis of a 2-dim"):
+        numpy32.softmax(scores, dim)
+    with pytest.raises(SettingError, match=f"^softmax_backward: dim {dim} is not an axis"):
+        numpy32.softmax_backward(scores, scores, dim)
+
+
 # --- labels and orders --------------------------------------------------------------------------
 
 
