@@ -157,7 +157,7 @@ def _read(items: _Items, channels: int, size: tuple[int, int]) -> Split:
     shape = (len(items), channels, *size)
     try:
         images: Bytes = np.empty(shape, dtype=np.uint8)
-    except MemoryError:
+    except (MemoryError, ValueError):  # NumPy raises ValueError beyond 2**63 bytes
         raise DataError(
             f"{format_sides(shape)} bytes of pixels do not fit in memory: choose a smaller size"
             " with resize=(H, W) or --resize HxW"

@@ -148,6 +148,15 @@ def test_an_image_rotated_by_exif(tmp_path):
     assert load(tmp_path).size == (5, 6)
 
 
+@pytest.mark.parametrize("side", [10**9, 10**10])
+def test_images_that_do_not_fit_in_memory(tmp_path, side):
+    write_set(tmp_path, {"a": 2})
+    assert refusal(tmp_path, resize=(side, side)) == (
+        f"1x1x{side}x{side} bytes of pixels do not fit in memory: choose a smaller size with"
+        " resize=(H, W) or --resize HxW"
+    )
+
+
 @pytest.mark.parametrize("resize", [(0, 5), (5, -1)])
 def test_a_bad_resize(tmp_path, resize):
     write_set(tmp_path, {"a": 2})
@@ -243,6 +252,17 @@ def test_an_unreadable_folder(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert refusal(tmp_path) == "DIR/a cannot be read: Permission denied"
+
+
+def test_a_folder_whose_entries_cannot_be_examined(tmp_path, monkeypatch):
+    write_set(tmp_path, {"a": 4})
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.is_dir", refuse)
+        assert refusal(tmp_path) == "DIR cannot be read: Permission denied"
 
 
 def test_without_pillow(tmp_path, monkeypatch):

@@ -82,6 +82,14 @@ def test_exif_rotates_an_image(tmp_path, name):
     assert pixels[-2:].max() < 15
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientations_from_5_on_swap_the_sides(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = read_back(tmp_path, Image.new("L", (6, 4)), exif=exif)
+    assert pixels.shape == ((6, 4) if orientation >= 5 else (4, 6))
+
+
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"no\.png cannot be read: No such file or directory"):
         read_image(tmp_path / "no.png")
