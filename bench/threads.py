@@ -37,6 +37,9 @@ def run(options: Options) -> Report:
         state = f"{busy} busy processes" if busy else "idle"
         if not options.selects(state):
             continue
+        if options.out_of_time():
+            report.notes.append(f"{state}: left out, no time left")
+            continue
         epochs = Row(f"epochs, {state}")
         with spinning(busy), tempfile.TemporaryDirectory() as folder:
             peers = [process(name, Path(folder), epochs) for name in ("api", "command")]

@@ -54,6 +54,11 @@ def test_a_jpeg_in_cmyk_and_a_pgm_of_16_bits(tmp_path):
     assert read_image(tmp_path / "deep.pgm").tolist() == [[0x12, 0xFF]]
 
 
+@pytest.mark.parametrize(("value", "expected"), [(-300, 0), (0x4D12, 0x4D), (1 << 20, 255)])
+def test_integers_beyond_16_bits_are_clipped(tmp_path, value, expected):
+    assert (read_back(tmp_path, Image.new("I", (3, 2), value), "image.tif") == expected).all()
+
+
 def test_a_palette_with_a_transparent_colour(tmp_path):
     image = Image.new("P", (3, 2), 0)
     image.putpalette([10, 20, 30])
