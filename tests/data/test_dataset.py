@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpucnn.data import Data, Split
+from gpucnn.data.dataset import assemble
 from gpucnn.errors import DataError, SettingError
 
 
@@ -116,6 +117,28 @@ def test_a_label_outside_the_classes(name, wrong):
     with pytest.raises(DataError) as caught:
         Data(*((bad, split()) if name == "training" else (split(), bad)), tuple("abcd"), "toy")
     assert str(caught.value) == f"{name} label 2 is {wrong}, expected 0 to 3 (4 classes)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([0, 1], 2),
+        ([0, 9], 10),  # of ten classes any may be empty
+        ([0, 10], None),
+        ([0, 1, 2, 3, 4, 11], 12),  # of more, half must have images
+        ([0, 1, 2, 3, 4, 12], None),
+    ],
+)
+def test_labels_that_leave_classes_empty(labels, classes):
+    images = np.zeros((len(labels), 1, 2, 2), np.uint8)
+    both = [(images, np.array(labels))] * 2
+    if classes is not None:
+        assert len(assemble("set", "set", *both).classes) == classes
+    else:
+        with pytest.raises(
+            DataError, match=f"set: training label {len(labels) - 1} is {labels[-1]}"
+        ):
+            assemble("set", "set", *both)
 
 
 # --- repr ---------------------------------------------------------------------------------------

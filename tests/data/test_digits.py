@@ -134,6 +134,21 @@ def test_proportions_are_kept():
     assert 5 <= height <= 7
 
 
+def test_a_stroke_of_less_than_a_pixel_stays_visible():
+    image = np.full((60, 60), 255, np.uint8)
+    image[10:46, 30] = 0
+    assert sides(as_digit(image, 8)) == [6, 1]
+
+
+def test_a_digit_with_all_its_mass_at_one_end_is_not_cut():
+    image = np.full((240, 240), 255, np.uint8)
+    image[20:60, 100:140] = 0
+    image[60:220, 115:125] = 170  # a pale stroke: most of the mass is in the block on top
+    prepared = as_digit(image)
+    assert sides(prepared)[0] == 20
+    assert prepared[-1].any()
+
+
 def test_colour_is_read_as_grey():
     grey = render(draw("two"))
     np.testing.assert_array_equal(as_digit(np.stack([grey] * 3, axis=-1)), as_digit(grey))

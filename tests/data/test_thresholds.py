@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpucnn.data.digits import find_strokes
+from gpucnn.data.digits import _fit_surface, find_strokes
 from gpucnn.errors import DataError
 
 
@@ -134,6 +134,15 @@ def test_one_level_on_less_of_the_border_may_be_the_background(level):
     ]
     image = bars((*BAR[:2], level), *frame, background=150)
     assert find_strokes(image).shape == (40, 20)
+
+
+def test_the_background_is_a_quadratic_surface_through_the_border():
+    y, x = np.mgrid[0:1:80j, 0:1:120j]
+    surface = 200 - 90 * y + 40 * y**2 - 60 * x + 30 * x**2 + 50 * x * y
+    grey = surface.astype(np.float32)
+    grey[20:60, 30:90] = 0  # inside: not seen
+    grey[:30, 50:55] = 0  # a stroke that crosses the border: an outlier
+    np.testing.assert_allclose(_fit_surface(grey), surface, atol=0.1)
 
 
 # --- paper --------------------------------------------------------------------------------------
