@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,7 +111,7 @@ class Sequential(FlatParameters):
         saved: Saved = []
         for index, block in self.plans.get(self.backend, x.shape[0], training).items():
             result = block.forward(
-                self.backend, x, replace(self._next_pass, layer=index) if training else None
+                self.backend, x, self._next_pass._replace(layer=index) if training else None
             )
             if not isinstance(result, tuple):
                 raise SettingError(
@@ -125,7 +124,7 @@ class Sequential(FlatParameters):
             del result, kept  # in inference, their memory is free before the next block allocates
         if not training:
             return x, None
-        self._next_pass = replace(self._next_pass, number=self._next_pass.number + 1)
+        self._next_pass = self._next_pass._replace(number=self._next_pass.number + 1)
         return x, saved
 
     def backward(self, grad: Array, saved: Saved | None, input_grad: bool = False) -> Array | None:

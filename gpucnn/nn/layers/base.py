@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from typing import Any, ClassVar
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any, ClassVar, NamedTuple
 
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
@@ -41,8 +41,7 @@ class Parameter:
         return math.prod(self.shape)
 
 
-@dataclass(frozen=True)
-class TrainingPass:
+class TrainingPass(NamedTuple):
     """Identifies one forward pass in training: random layers draw from a generator seeded by it."""
 
     seed: int
