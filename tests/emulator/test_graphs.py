@@ -213,6 +213,9 @@ def test_a_pool_reuses_the_smallest_block_that_is_large_enough() -> None:
         assert pool.free_bytes() == 0, "a view keeps the block"
         del small, view
         assert (pool.used_bytes(), pool.free_bytes()) == (0, 440)
+        other = emulator.empty(11, np.float32)
+        assert (pool.used_bytes(), pool.total_bytes()) == (400, 440), "40 bytes are not enough"
+        del other
         again = emulator.empty(9, np.float32)
         assert again.data.ptr == start + 4 // 16 * 16
         other = emulator.empty(11, np.float32)
