@@ -83,6 +83,7 @@ def test_limit_takes_the_first():
     limited = whole.limit(3)
     np.testing.assert_array_equal(limited.train.images, whole.train.images[:3])
     np.testing.assert_array_equal(limited.train.labels, whole.train.labels[:3])
+    assert np.shares_memory(limited.train.images, whole.train.images)
     assert limited.test is whole.test
     assert (limited.classes, limited.name) == (whole.classes, whole.name)
     assert len(whole.limit(10).train) == 10
@@ -127,10 +128,12 @@ def test_a_label_outside_the_classes(name, wrong):
         ([0, 10], None),
         ([0, 1, 2, 3, 4, 11], 12),  # of more, half must have images
         ([0, 1, 2, 3, 4, 12], None),
+        (range(1 << 16), 1 << 16),
+        (range((1 << 16) + 1), None),
     ],
 )
 def test_labels_that_leave_classes_empty(labels, classes):
-    images = np.zeros((len(labels), 1, 2, 2), np.uint8)
+    images = np.zeros((len(labels), 1, 1, 1), np.uint8)
     both = [(images, np.array(labels))] * 2
     if classes is not None:
         assert len(assemble("set", "set", *both).classes) == classes
@@ -184,6 +187,16 @@ def test_hold_out_is_a_function_of_the_seed():
     assert rows(whole.hold_out(30, 5)[1]) != rows(whole.hold_out(30, 6)[1])
     # A smaller set drawn with the same seed is a subset.
     assert set(rows(whole.hold_out(10, 5)[1])) < set(rows(whole.hold_out(30, 5)[1]))
+
+
+def ten():
+    """Ten images with the pixels and labels 0 to 9."""
+    split = Split(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10))
+    return Data(split, split, tuple("0123456789"), "ten")
+
+
+def test_hold_out_is_the_same_in_every_version():
+    assert ten().hold_out(4, seed=3)[1].labels.tolist() == [0, 1, 5, 9]
 
 
 @pytest.mark.parametrize("n", [0, -2, 10, 11])
@@ -244,6 +257,12 @@ def test_the_fingerprint_is_of_the_training_split():
     labels[-1] = (labels[-1] + 1) % 4
     for train in (Split(images, whole.train.labels), Split(whole.train.images, labels)):
         assert Data(train, whole.test, whole.classes, "toy").fingerprint() != whole.fingerprint()
+
+
+def test_the_fingerprint_is_the_same_in_every_version():
+    assert ten().fingerprint() == (
+        "f890e96ed07127ef7acaf05ce675eab72e4483966c08d6a6c14be4a3b8e0e5de"
+    )
 
 
 def test_importing_it_reads_nothing_else():

@@ -150,6 +150,7 @@ def test_mnist_is_mnist():
     data = mnist()
     assert (len(data.train), len(data.test), data.name) == (60_000, 10_000, "mnist")
     assert data.input_shape == (1, 28, 28)
+    assert data.builtin
     assert data.train.labels[:8].tolist() == [5, 0, 4, 1, 9, 2, 1, 3]
     # The usual figures, for example in PyTorch's MNIST example.
     assert [round(value[0], 4) for value in data.statistics()] == [0.1307, 0.3081]

@@ -335,6 +335,12 @@ def test_an_absurd_shape_takes_no_memory(tmp_path):
     )
 
 
+def test_a_name_in_capitals(tmp_path):
+    path = saved(tmp_path).rename(tmp_path / "SHAPES.NPZ")
+    data = load(path)
+    assert (data.name, data.builtin) == ("SHAPES", False)
+
+
 def test_an_unreadable_file(tmp_path, monkeypatch):
     path = saved(tmp_path)
 
