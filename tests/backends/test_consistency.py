@@ -178,7 +178,7 @@ def test_the_check_of_a_wrong_kernel(
     monkeypatch.setattr(loader, "kernel_folder", lambda: folder)
     monkeypatch.setattr(check, "operations", lambda: {op: operation(op)})
     assert command(["check", "--backend", "emulated"]) == 1
-    verdict = capsys.readouterr().out.split("beyond the tolerance: ")[1]
+    verdict = capsys.readouterr().out.split("errors above their tolerance, 1: ")[1]
     assert op in verdict.replace(",", " ").split()
 
 

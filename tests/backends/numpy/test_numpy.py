@@ -74,3 +74,16 @@ def test_a_label_outside_the_classes_is_named(numpy_backend: Backend, label: int
     target = numpy_backend.asarray([0, 3, label, -1])
     with pytest.raises(DataError, match=rf"target\[2\] is {label}, outside the 4 classes"):
         numpy_backend.cross_entropy(numpy_backend.zeros((4, 4)), target)
+
+
+def test_states_of_optimisers_do_not_become_subnormal(numpy_backend: Backend) -> None:
+    """Processors compute slowly with subnormal numbers, towards which unused states decay."""
+    be = numpy_backend
+    start = 1000 * np.finfo(be.dtype).tiny
+    param, grad, squares = (be.zeros((4,)) for _ in range(3))
+    velocity, average = (be.asarray(np.full(4, start, be.dtype)) for _ in range(2))
+    for _ in range(150):
+        be.sgd_step(param, grad, velocity, be.asarray([0.1]), momentum=0.9)
+        be.adam_step(param, grad, average, squares, be.asarray([0.1, 1.0, 1.0]))
+    assert not velocity.any()
+    assert not average.any()
