@@ -19,7 +19,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.window import conv_window
 from gpucnn.backends.cuda import CudaBackend
 from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH
-from gpucnn.backends.cuda.grids import conv_sizes
+from gpucnn.backends.cuda.grids import conv2d_struct
 from gpucnn.backends.cuda.tiles import FILE, IEEE, PRODUCTS, Tiles, dump
 from gpucnn.errors import BackendError, SettingError
 
@@ -84,8 +84,8 @@ class Layer:
         b = backend.asarray(rng.standard_normal(self.outputs))
         y = backend.asarray(rng.standard_normal((self.batch, self.outputs, *planes[1])))
         window = conv_window((self.side, self.side), kernel or (1, 1), 1, self.padding)
-        sizes = (
-            conv_sizes(self.batch, self.inputs, self.outputs, 1, window)
+        sizes: tuple[Any, ...] = (
+            (conv2d_struct(self.batch, self.inputs, self.outputs, 1, window),)
             if self.kernel
             else (self.batch, self.inputs, self.outputs)
         )

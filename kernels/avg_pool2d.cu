@@ -1,16 +1,19 @@
 // Average pooling: y is the sum under the window over a divisor, and dx the sum of dy / divisor
-// over the windows that reach over x. The divisor is `divisor` unless that is 0; else it counts the
-// window's elements inside the plane and, with count_pad, its padding (a window that ceil_mode lets
-// hang over the padding's end is not counted there). A divisor of 1 makes it sum pooling.
+// over the windows over x. The divisor is `divisor` unless that is 0; else it is the number of
+// the window's elements inside the plane and, with count_pad, in its padding (not beyond the
+// padding's end, where ceil_mode lets a window reach). A divisor of 1 makes it sum pooling.
 //
-// Shapes: input and input_grad (planes, height, width), output and grad (planes, out_h, out_w), a
-// plane being a sample's channel; `bottom` and `right` are the padding at the far ends. Forward: a
-// thread owns an output and adds its taps in row-major order. Backward: a thread owns an input
-// element and gathers from the windows in row-major order, so that nothing is added by two threads.
+// Shapes: input and input_grad (planes, H, W), output and grad (planes, P, Q). A plane is a
+// sample's channel. pad_bottom and pad_right are the padding at the far ends. Forward: a thread
+// owns an output element and adds its window in row-major order. Backward: a thread owns an input
+// element and gathers from the windows over it in row-major order, so that no two threads add to
+// one element.
 
-// The elements that a stop counts along an axis, `after` being the padding at its far end.
-__device__ inline int counted(const Axis& axis, int after, int stop, int count_pad) {
-    int begin = axis.pixel(stop, 0), end = min(begin + axis.taps, axis.size + after);
+#include "window.cuh"
+
+// The elements that count along an axis at output position p; pad_end is the far padding.
+__device__ inline int counted(const Axis& axis, int pad_end, int p, int count_pad) {
+    int begin = axis.input(p, 0), end = min(begin + axis.kernel, axis.size + pad_end);
     if (!count_pad) {
         begin = max(begin, 0);
         end = min(end, axis.size);
@@ -18,44 +21,39 @@ __device__ inline int counted(const Axis& axis, int after, int stop, int count_p
     return end - begin;
 }
 
-__device__ inline int64 counted(const PoolWindow& window, int bottom, int right, int oy, int ox,
+__device__ inline int64 counted(const Window& window, int pad_bottom, int pad_right, int p, int q,
                                 int count_pad) {
-    return (int64)counted(window.rows, bottom, oy, count_pad) *
-           counted(window.columns, right, ox, count_pad);
+    return (int64)counted(window.rows(), pad_bottom, p, count_pad) *
+           counted(window.columns(), pad_right, q, count_pad);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-avg_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, int64 planes,
-                   int count_pad, int divisor, int bottom, int right, int kernel_h, int kernel_w,
-                   int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                   int height, int width, int out_h, int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.stops()) return;
-    const Division part = divide(at, window.stops());
-    const int oy = (int)part.rest / out_w, ox = (int)part.rest % out_w;
-    const real* plane = input + part.quotient * window.area();
+avg_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, const Window window,
+                   int64 planes, int count_pad, int divisor, int pad_bottom, int pad_right) {
+    const int64 i = thread_index();
+    if (i >= planes * window.output_size()) return;
+    const Division at = divide(i, window.output_size());
+    const int p = (int)at.remainder / window.Q, q = (int)at.remainder % window.Q;
+    const real* plane = input + at.quotient * window.input_size();
     real sum = 0;
-    window.each_tap(oy, ox, [&](int pixel) { sum += plane[pixel]; });
-    output[at] = sum / (divisor ? divisor : counted(window, bottom, right, oy, ox, count_pad));
+    window.each_input(p, q, [&](int index) { sum += plane[index]; });
+    output[i] = sum / (divisor ? divisor
+                               : counted(window, pad_bottom, pad_right, p, q, count_pad));
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-avg_pool2d_backward(const real* __restrict__ grad, real* __restrict__ input_grad, int64 planes,
-                    int count_pad, int divisor, int bottom, int right, int kernel_h, int kernel_w,
-                    int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                    int height, int width, int out_h, int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.area()) return;
-    const Division part = divide(at, window.area());
-    const real* stops = grad + part.quotient * window.stops();
+avg_pool2d_backward(const real* __restrict__ grad, real* __restrict__ input_grad,
+                    const Window window, int64 planes, int count_pad, int divisor, int pad_bottom,
+                    int pad_right) {
+    const int64 i = thread_index();
+    if (i >= planes * window.input_size()) return;
+    const Division at = divide(i, window.input_size());
+    const int h = (int)at.remainder / window.W, w = (int)at.remainder % window.W;
+    const real* outputs = grad + at.quotient * window.output_size();
     real sum = 0;
-    window.each_stop(part.rest, [&](int oy, int ox) {
-        sum += stops[oy * out_w + ox] /
-               (divisor ? divisor : counted(window, bottom, right, oy, ox, count_pad));
+    window.each_output(h, w, [&](int p, int q) {
+        sum += outputs[p * window.Q + q] /
+               (divisor ? divisor : counted(window, pad_bottom, pad_right, p, q, count_pad));
     });
-    input_grad[at] = sum;
+    input_grad[i] = sum;
 }

@@ -1,166 +1,158 @@
-// Convolution (a cross-correlation, as in PyTorch):
-//   y[n, o, oy, ox] = b[o] + sum of x[n, c, oy s - p + i d, ox s - p + j d] w[o, c, i, j]
-// over the channels c of o's group and the taps (i, j) whose pixel lies inside the plane, through
-// ReLU if `relu` is not 0. Backward:
-// dx gathers, for each pixel, dy w over the outputs of its group and the stops that have a tap on
-// it; dw adds dy x over samples and stops; db adds dy over samples and stops.
+// Convolution: formulas and letters as in conv2d.cuh, which has the matrix products.
 //
-// Shapes: input and input_grad (batch, channels, height, width), weight and weight_grad (outputs,
-// channels / groups, kernel_h, kernel_w), bias and bias_grad (outputs), output and grad (batch,
-// outputs, out_h, out_w).
+// Shapes: input and input_grad (N, C, H, W), weight and weight_grad (K, C / groups, R, S), bias and
+// bias_grad (K), output and grad (N, K, P, Q).
 //
-// A transposed convolution is dx as an operation of its own (with a bias), its dx is y, and its dw
-// is dw with the two arrays exchanged: these kernels serve both. db is made with dw, as if a pixel
-// of each window were 1; a transposed convolution's is sum_channels (sum.cu).
+// Variants, from slow to fast:
+//   *_naive   a thread owns an element of the result and adds its products in index order;
+//   *_block   (weight's gradient) a block owns an element: for groups of few outputs, which would
+//             leave most of a tile empty;
+//   *_16x128  and so on: implicit matrix products, a block owns a tile of the result, BM by BN. The
+//             weight's gradient is a long sum with few results, so it is divided into `splits`
+//             parts, which sum_splits (sum.cu) adds.
+// Larger tiles are in conv2d_large.cu, and those that round their operands to TF32 in
+// conv2d_tf32.cu: a file is compiled when one of its kernels is first launched, and small networks
+// need only this one.
 //
-// Variants, slow to fast:
-//   *_naive     a thread owns an element of the result and adds its products in index order;
-//   *_block     (dw) a block owns an element: for groups of few outputs, which would leave most of
-//               a tile empty;
-//   *_16x128 .. implicit matrix products: a block owns a tile of the result (conv2d.cuh). dx goes,
-//               for each pixel, through the taps alone that the stride lets stop on it. dw adds
-//               over samples and stops, a long sum with few results, so that it is split in
-//               `splits` parts; sum_splits (sum.cu) adds them.
-// Tiles of many rows are in conv2d_large.cu, and in conv2d_tf32.cu those that round their operands:
-// a file is compiled when one of its kernels is first launched, and small networks need but this.
+// The bias's gradient is computed with the weight's, as if one input were 1 everywhere. The same
+// kernels serve transposed convolutions: y is the input's gradient with a bias, dx is forward, and
+// the weight's gradient has the two arrays exchanged; the bias's gradient is sum_channels (sum.cu).
 //
-// Every element is added by one thread in order, by a fixed tree, or in parts that the shapes fix.
+// Every element is added by one thread in order, by a fixed tree, or in parts that follow from the
+// shapes, so results do not depend on the device.
+
+#include "conv2d.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_forward_naive(const real* __restrict__ input, const real* __restrict__ weight,
-                     const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                     int channels, int outputs, int groups, int kernel_h, int kernel_w,
-                     int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                     int height, int width, int out_h, int out_w, int relu) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int64 at = thread_index(), stops = (int64)out_h * out_w;
-    if (at >= batch * (outputs * stops)) return;
-    const Division part = divide(at, stops), channel = divide(part.quotient, outputs);
-    const int stop = part.rest, oy = stop / out_w, ox = stop % out_w;
-    const int o = channel.rest;
-    const int64 n = channel.quotient;
-    const int each = channels / groups, first = o / (outputs / groups) * each;
-    const real* taps = weight + (int64)o * each * kernel_h * kernel_w;
+                     const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                     const Conv2d conv, int with_relu) {
+    const Axis rows = conv.rows(), columns = conv.columns();
+    const int64 i = thread_index();
+    if (i >= conv.N * (conv.K * conv.output_size())) return;
+    const Division nk_pq = divide(i, conv.output_size()), n_k = divide(nk_pq.quotient, conv.K);
+    const int p = (int)nk_pq.remainder / conv.Q, q = (int)nk_pq.remainder % conv.Q;
+    const int64 n = n_k.quotient;
+    const int k = (int)n_k.remainder, channels = conv.group_channels();
+    const int first_c = k / conv.group_outputs() * channels;
+    const real* filter = weight + (int64)k * channels * conv.R * conv.S;
     real sum = 0;
-    for (int c = 0; c < each; ++c) {
-        const real* plane = input + (n * channels + first + c) * height * width;
-        for (int i = 0; i < kernel_h; ++i) {
-            const int y = rows.pixel(oy, i);
-            for (int j = 0; j < kernel_w; ++j, ++taps) {
-                const int x = columns.pixel(ox, j);
-                if (rows.inside(y) && columns.inside(x)) {
-                    sum += plane[(int64)y * width + x] * *taps;
+    for (int c = 0; c < channels; ++c) {
+        const real* plane = input + (n * conv.C + first_c + c) * conv.input_size();
+        for (int r = 0; r < conv.R; ++r) {
+            const int h = rows.input(p, r);
+            for (int s = 0; s < conv.S; ++s, ++filter) {
+                const int w = columns.input(q, s);
+                if (rows.contains(h) && columns.contains(w)) {
+                    sum += plane[(int64)h * conv.W + w] * *filter;
                 }
             }
         }
     }
-    output[at] = finish(sum, bias, o, relu);
+    output[i] = finish(sum, bias, k, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 conv2d_backward_input_naive(const real* __restrict__ grad, const real* __restrict__ weight,
                             const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
-                            int batch, int channels, int outputs, int groups, int kernel_h,
-                            int kernel_w, int stride_h, int stride_w, int top, int left,
-                            int dilation_h, int dilation_w, int height, int width, int out_h,
-                            int out_w) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int64 at = thread_index(), area = (int64)height * width;
-    if (at >= batch * (channels * area)) return;
-    const Division part = divide(at, area), channel = divide(part.quotient, channels);
-    const int pixel = part.rest, y = pixel / width, x = pixel % width;
-    const int c = channel.rest;
-    const int64 n = channel.quotient;
-    const int each = channels / groups, outs = outputs / groups, first = c / each * outs;
+                            const Conv2d conv) {
+    const Axis rows = conv.rows(), columns = conv.columns();
+    const int64 i = thread_index();
+    if (i >= conv.N * (conv.C * conv.input_size())) return;
+    const Division nc_hw = divide(i, conv.input_size()), n_c = divide(nc_hw.quotient, conv.C);
+    const int h = (int)nc_hw.remainder / conv.W, w = (int)nc_hw.remainder % conv.W;
+    const int64 n = n_c.quotient;
+    const int c = (int)n_c.remainder, channels = conv.group_channels();
+    const int outputs = conv.group_outputs(), first_k = c / channels * outputs;
     real sum = 0;
-    for (int o = first; o < first + outs; ++o) {
-        const real* stops = grad + (n * outputs + o) * out_h * out_w;
-        const real* taps = weight + ((int64)o * each + c % each) * kernel_h * kernel_w;
-        for (int i = 0; i < kernel_h; ++i) {
-            const int oy = rows.stop(y, i);
-            for (int j = 0; j < kernel_w; ++j, ++taps) {
-                const int ox = columns.stop(x, j);
-                if (oy >= 0 && ox >= 0) sum += stops[(int64)oy * out_w + ox] * *taps;
+    for (int k = first_k; k < first_k + outputs; ++k) {
+        const real* plane = grad + (n * conv.K + k) * conv.output_size();
+        const real* filter = weight + ((int64)k * channels + c % channels) * conv.R * conv.S;
+        for (int r = 0; r < conv.R; ++r) {
+            const int p = rows.output(h, r);
+            for (int s = 0; s < conv.S; ++s, ++filter) {
+                const int q = columns.output(w, s);
+                if (p >= 0 && q >= 0) sum += plane[(int64)p * conv.Q + q] * *filter;
             }
         }
     }
-    input_grad[at] = finish(sum, bias, c, 0);
+    input_grad[i] = finish(sum, bias, c, 0);
 }
+
+// An element of the weight's gradient, or of the bias's if `ones`: output k and, of the weight,
+// input channel c and element (r, s) of the filter. `index` counts the elements of k's filter, and
+// after them is k's bias.
+struct WeightElement {
+    int k, c, r, s;
+    bool ones;
+
+    __device__ WeightElement(const Conv2d& conv, int k, int index) : k(k) {
+        const int channels = conv.group_channels(), filter = conv.R * conv.S;
+        ones = index == channels * filter;
+        c = k / conv.group_outputs() * channels + (ones ? 0 : index / filter);
+        r = index % filter / conv.S;
+        s = index % conv.S;
+    }
+};
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 conv2d_backward_weight_naive(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ weight_grad, real* __restrict__ NULLABLE bias_grad,
-                             int batch, int channels, int outputs, int groups, int kernel_h,
-                             int kernel_w, int stride_h, int stride_w, int top, int left,
-                             int dilation_h, int dilation_w, int height, int width, int out_h,
-                             int out_w) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int each = channels / groups, taps = kernel_h * kernel_w, length = each * taps;
-    const int64 at = thread_index(), line = length + (bias_grad ? 1 : 0);
-    if (at >= (int64)outputs * line) return;
-    const Division element = divide(at, line);
-    const int o = (int)element.quotient, k = (int)element.rest;
-    const bool ones = k == length;  // the bias's: as if the pixel were 1
-    const int i = k % taps / kernel_w, j = k % kernel_w;
-    const int c = o / (outputs / groups) * each + (ones ? 0 : k / taps);
+                             const Conv2d conv) {
+    const Axis rows = conv.rows(), columns = conv.columns();
+    const int filter = conv.group_channels() * conv.R * conv.S;
+    const int64 i = thread_index(), elements = (int64)filter + (bias_grad ? 1 : 0);
+    if (i >= conv.K * elements) return;
+    const Division at = divide(i, elements);
+    const int index = (int)at.remainder;
+    const WeightElement e(conv, (int)at.quotient, index);
     real sum = 0;
-    for (int64 n = 0; n < batch; ++n) {
-        const real* stops = grad + (n * outputs + o) * out_h * out_w;
-        const real* plane = input + (n * channels + c) * height * width;
-        for (int oy = 0; oy < out_h; ++oy) {
-            const int y = rows.pixel(oy, i);
-            if (!ones && !rows.inside(y)) continue;
-            for (int ox = 0; ox < out_w; ++ox) {
-                const int x = columns.pixel(ox, j);
-                if (!ones && !columns.inside(x)) continue;
-                sum += stops[(int64)oy * out_w + ox] * (ones ? 1 : plane[(int64)y * width + x]);
+    for (int64 n = 0; n < conv.N; ++n) {
+        const real* outputs = grad + (n * conv.K + e.k) * conv.output_size();
+        const real* plane = input + (n * conv.C + e.c) * conv.input_size();
+        for (int p = 0; p < conv.P; ++p) {
+            const int h = rows.input(p, e.r);
+            if (!e.ones && !rows.contains(h)) continue;
+            for (int q = 0; q < conv.Q; ++q) {
+                const int w = columns.input(q, e.s);
+                if (!e.ones && !columns.contains(w)) continue;
+                const real x = e.ones ? 1 : plane[(int64)h * conv.W + w];
+                sum += outputs[(int64)p * conv.Q + q] * x;
             }
         }
     }
-    *(ones ? bias_grad + o : weight_grad + (int64)o * length + k) = sum;
+    *(e.ones ? bias_grad + e.k : weight_grad + (int64)e.k * filter + index) = sum;
 }
 
-// A block owns an element: its threads go through samples and stops, 256 apart, and a fixed tree
-// adds them. For few outputs a group, which would leave most of a tile empty.
+// A block owns an element: its threads go through (n, p, q), 256 apart, and a fixed tree adds them.
 extern "C" __global__ void __launch_bounds__(256)
 conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ weight_grad, real* __restrict__ NULLABLE bias_grad,
-                             int batch, int channels, int outputs, int groups, int kernel_h,
-                             int kernel_w, int stride_h, int stride_w, int top, int left,
-                             int dilation_h, int dilation_w, int height, int width, int out_h,
-                             int out_w) {
-    const Axis rows = {kernel_h, stride_h, top, dilation_h, height, out_h};
-    const Axis columns = {kernel_w, stride_w, left, dilation_w, width, out_w};
-    const int each = channels / groups, taps = kernel_h * kernel_w, length = each * taps;
-    const int line = length + (bias_grad ? 1 : 0);
-    const int o = blockIdx.x / line, at = blockIdx.x % line;
-    const bool ones = at == length;  // the bias's: as if the pixel were 1
-    const int i = at % taps / kernel_w, j = at % kernel_w;
-    const int c = o / (outputs / groups) * each + (ones ? 0 : at / taps);
-    const int64 stops = (int64)out_h * out_w;
+                             const Conv2d conv) {
+    const Axis rows = conv.rows(), columns = conv.columns();
+    const int filter = conv.group_channels() * conv.R * conv.S;
+    const int elements = filter + (bias_grad ? 1 : 0), index = blockIdx.x % elements;
+    const WeightElement e(conv, blockIdx.x / elements, index);
     real sum = 0;
-    for (int64 k = threadIdx.x; k < batch * stops; k += blockDim.x) {
-        const Division part = divide(k, stops);
-        const int64 n = part.quotient;
-        const int stop = part.rest, y = rows.pixel(stop / out_w, i);
-        const int x = columns.pixel(stop % out_w, j);
-        const real share = grad[(n * outputs + o) * stops + stop];
-        if (ones) {
-            sum += share;
-        } else if (rows.inside(y) && columns.inside(x)) {
-            sum += share * input[((n * channels + c) * height + y) * width + x];
+    for (int64 i = threadIdx.x; i < conv.N * conv.output_size(); i += blockDim.x) {
+        const Division n_pq = divide(i, conv.output_size());
+        const int64 n = n_pq.quotient;
+        const int pq = (int)n_pq.remainder;
+        const int h = rows.input(pq / conv.Q, e.r), w = columns.input(pq % conv.Q, e.s);
+        const real dy = grad[(n * conv.K + e.k) * conv.output_size() + pq];
+        if (e.ones) {
+            sum += dy;
+        } else if (rows.contains(h) && columns.contains(w)) {
+            sum += dy * input[((n * conv.C + e.c) * conv.H + h) * conv.W + w];
         }
     }
     sum = block_sum(sum);
-    if (threadIdx.x == 0) *(ones ? bias_grad + o : weight_grad + (int64)o * length + at) = sum;
+    if (threadIdx.x == 0) {
+        *(e.ones ? bias_grad + e.k : weight_grad + (int64)e.k * filter + index) = sum;
+    }
 }
 
 // --- tiled: implicit matrix products -------------------------------------------------------------
-
-#include "conv2d.cuh"
 
 using Narrow = Tile<16, 128, 8, 4, 4>;
 using NarrowWeight = Tile<16, 64, 16, 2, 4>;
@@ -170,38 +162,21 @@ constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 5 : 4, WEIGHT_BLOCKS = sizeof(r
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ weight,
-                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                      int channels, int outputs, int groups, int kernel_h, int kernel_w,
-                      int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                      int height, int width, int out_h, int out_w, int relu) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Narrow>(conv, input, weight, bias, output, relu);
+                      const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                      const Conv2d conv, int with_relu) {
+    forward<Narrow>(conv, input, weight, bias, output, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128, INPUT_BLOCKS)
 conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restrict__ weight,
                              const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
-                             int batch, int channels, int outputs, int groups, int kernel_h,
-                             int kernel_w, int stride_h, int stride_w, int top, int left,
-                             int dilation_h, int dilation_w, int height, int width, int out_h,
-                             int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                             const Conv2d conv) {
     backward_input<Narrow>(conv, grad, weight, bias, input_grad);
 }
 
 extern "C" __global__ void __launch_bounds__(128, WEIGHT_BLOCKS)
 conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                             int splits, int batch, int channels, int outputs, int groups,
-                             int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                             int left, int dilation_h, int dilation_w, int height, int width,
-                             int out_h, int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                             const Conv2d conv, int splits) {
     backward_weight<NarrowWeight>(conv, grad, input, partials, bias_grad, splits);
 }

@@ -1,365 +1,414 @@
-// Convolutions as implicit matrix products (Chellapilla et al., 2006), in tiles of any kind T that
-// has Tile's members (common.cuh): the matrix of windows is never written down, but gathered slab
-// by slab from the planes. The shapes and the sums are those of conv2d.cu.
-
-struct Conv {
-    int batch, channels, outputs, groups;
-    Axis rows, columns;
-    int each = channels / groups;  // channels of a group
-    int outs = outputs / groups;   // outputs of a group
-    int taps = rows.taps * columns.taps;
-    int64 area = (int64)rows.size * columns.size, stops = (int64)rows.stops * columns.stops;
-};
-
-// --- operands ------------------------------------------------------------------------------------
+// 2-D convolution (cross-correlation, as in PyTorch) by implicit matrix products (Chellapilla et
+// al., 2006). With x the input, f the filter and y the output,
 //
-// In each of the three products k has three digits: a tap of a channel (or of an output), or a stop
-// of a sample. What a digit is worth is the same for all lines of an operand. So a thread divides
-// once for each k, not once for each element (Walk), and leaves here what k is worth:
+//   y[n, k, p, q]  = b[k] + sum over c, r, s of  x[n, c, h, w] * f[k, c, r, s],  then ReLU
+//   dx[n, c, h, w] = sum over k, r, s of  dy[n, k, p, q] * f[k, c, r, s]
+//   df[k, c, r, s] = sum over n, p, q of  dy[n, k, p, q] * x[n, c, h, w]
+//   db[k]          = sum over n, p, q of  dy[n, k, p, q]
+//
+// where  h = p * stride_h - pad_h + r * dilation_h  and  w = q * stride_w - pad_w + s * dilation_w.
+// Inputs outside the image count as zero. Of g groups, each has C/g input channels and K/g outputs,
+// and c and k are always of the same group. Each is one matrix product (gemm.cuh) a group:
+//
+//                   | GEMM M | GEMM N          | GEMM K          | A  | B          | epilogue
+//   forward         | K/g    | n, p, q         | c, r, s         | f  | x or 0     | bias, ReLU
+//   input gradient  | C/g    | n, h, w of one  | k, r, s of that | f  | dy or 0    | bias
+//                   |        | stride class    | stride class    |    |            |
+//   weight gradient | K/g    | c, r, s; ones   | n, p, q, split  | dy | x or 0; 1  | partial sums
+//
+// The matrix B (im2col) is never written: its elements are loaded from the images, slab by slab. A
+// column of ones after the last makes db. A transposed convolution is dx as an operation of its
+// own, hence the bias there. A stride s > 1 divides the input elements of an axis into s classes:
+// those with equal (h + pad_h) % stride_h meet the same elements r of the filter, and no others.
+//
+// In this file: index arithmetic along GEMM K, the operands A and B, the columns of C, and the
+// three products in the order of the table. T is a kind of tile with the members of Tile.
 
-constexpr unsigned OUTSIDE = 1u << 31;  // so far down that no pixel is there: see grids.py
+#include "window.cuh"
+#include "gemm.cuh"
 
-// Of the slabs being fetched and of those to come, by k modulo their number.
-struct Terms {
-    static constexpr int COUNT = 2 * AHEAD;
-    // For B: the bytes to an element from the place that belongs to its column, as two halves, and
-    // how far down and across from there its pixel is. Four ints, as they come in one load.
-    int4 of_b[COUNT];
-    int64 of_a[COUNT];  // bytes to an element of A from the start of its row; -1: no such k
-};
+// Passed to kernels by value, and filled by gpucnn/backends/cuda/grids.py.
+struct Conv2d : Window {
+    int N, C, K, groups;
 
-// An element so many bytes behind another: an index would have to be scaled each time.
-__device__ inline const real* behind(const real* element, int64 bytes) {
-    return (const real*)((const char*)element + bytes);
-}
-
-// The plan of a product over `count` values of k, from `first` on. The digits of k are a column, a
-// row and a third of any size; a step of each is worth so many elements of A, and in B's planes so
-// many elements (high), or pixels down or across. K is int64 where k may pass 2^31.
-template <class K>
-struct Walk {
-    static constexpr bool NEEDED = true;
-    Terms& terms;
-    int64 first, count;
-    int rows, columns;
-    int64 a_high;
-    int a_row, a_column;
-    int64 b_high;
-    int down, across, width;  // in B's planes, which are `width` wide
-
-    __device__ void operator()(int64 from) const {
-        const int64 at = from + threadIdx.x % AHEAD;
-        const int slot = (int)(at % Terms::COUNT);
-        const Division line = digit(first + at, columns), plane = digit(line.quotient, rows);
-        const int64 high = plane.quotient;
-        const int row = (int)plane.rest, column = (int)line.rest;
-        const int y = row * down, x = column * across;
-        const int64 a = high * a_high + (int64)row * a_row + (int64)column * a_column;
-        const int64 b = (high * b_high + (int64)y * width + x) * (int)sizeof(real);
-        const bool known = at < count;
-        terms.of_a[slot] = known ? a * (int)sizeof(real) : -1;
-        terms.of_b[slot] = make_int4((int)b, (int)(b >> 32), known ? y : (int)OUTSIDE, x);
+    __device__ int group_channels() const {
+        return C / groups;
     }
 
-    __device__ static Division digit(int64 k, int base) {
-        if (sizeof(K) == 8) return divide(k, base);
+    __device__ int group_outputs() const {
+        return K / groups;
+    }
+};
+
+// --- index arithmetic along GEMM K ---------------------------------------------------------------
+//
+// A value of GEMM K has three digits, such as (c, r, s): an outer one of any size, a row and a
+// column. One step of a digit moves every row of A by the same number of elements, and every column
+// of B by the same number of planes, or of rows or columns within a plane. So one warp divides once
+// for each k, and leaves in shared memory how far it is from k = 0:
+
+constexpr unsigned OUTSIDE = 1u << 31;  // a distance beyond every plane (grids.py checks sizes)
+
+// For the values of k that are being loaded and the next K_GROUP, at k % COUNT.
+struct KOffsets {
+    static constexpr int COUNT = 2 * K_GROUP;
+    int4 b[COUNT];   // x, y: bytes, low and high half; z, w: rows and columns of the plane
+    int64 a[COUNT];  // bytes, or -1 beyond the last k
+};
+
+// Writes the offsets of `count` values of k from `begin` on. Index is int64 where k may pass 2^31.
+template <class Index>
+struct KDigits {
+    static constexpr bool NEEDED = true;
+    struct Steps {
+        int64 outer;
+        int row, column;
+    };
+    KOffsets& offsets;
+    int64 begin, count;
+    int rows, columns;  // sizes of the two lower digits
+    Steps a;            // in elements of A
+    Steps b;            // in elements of B for the outer digit, in rows and in columns of a plane
+    int width_b;        // columns of a plane of B
+
+    __device__ void operator()(int64 from) const {
+        const int64 i = from + threadIdx.x % K_GROUP;
+        const int slot = (int)(i % KOffsets::COUNT);
+        const Division low = split(begin + i, columns), high = split(low.quotient, rows);
+        const int64 outer = high.quotient;
+        const int row = (int)high.remainder, column = (int)low.remainder;
+        const int down = row * b.row, across = column * b.column;
+        const int64 to_a = outer * a.outer + (int64)row * a.row + (int64)column * a.column;
+        const int64 to_b = (outer * b.outer + (int64)down * width_b + across) * (int)sizeof(real);
+        const bool exists = i < count;
+        offsets.a[slot] = exists ? to_a * (int)sizeof(real) : -1;
+        offsets.b[slot] = make_int4((int)to_b, (int)(to_b >> 32), exists ? down : (int)OUTSIDE,
+                                    across);
+    }
+
+    __device__ static Division split(int64 k, int base) {
+        if (sizeof(Index) == 8) return divide(k, base);
         return {(unsigned)k / (unsigned)base, (unsigned)k % (unsigned)base};
     }
 };
 
-// A: element (line, k) is data[line * stride], and so far behind it as k is worth.
-template <class F>
-struct Rows {
-    using Place = F;
-    const Terms& terms;
-    const real* at[F::LINES];
+// In bytes, because an index would have to be multiplied for each element.
+__device__ inline const real* advance_bytes(const real* element, int64 bytes) {
+    return (const real*)((const char*)element + bytes);
+}
 
-    __device__ Rows(const Terms& terms, const real* data, int64 stride, int first, int lines)
-        : terms(terms) {
-        static_assert(F::along_k, "a thread has one k");
+// --- operands ------------------------------------------------------------------------------------
+
+// A: row m of M begins at data[m * row_stride], and its element k lies at the offset of k.
+template <class Share_>
+struct OperandA {
+    using Share = Share_;
+    const KOffsets& offsets;
+    const real* at[Share::ROW_COUNT];
+
+    __device__ OperandA(const KOffsets& offsets, const real* data, int64 row_stride, int first_row,
+                        int M)
+        : offsets(offsets) {
+        static_assert(Share::along_k, "a thread has one k");
 #pragma unroll
-        for (int r = 0; r < F::LINES; ++r) {  // lines beyond the last are that one once more
-            at[r] = data + min(first + F::line(r), lines - 1) * stride;
+        for (int i = 0; i < Share::ROW_COUNT; ++i) {  // beyond the last row, the last row again
+            at[i] = data + min(first_row + Share::row(i), M - 1) * row_stride;
         }
     }
 
-    // Beyond the last k it reads the row's start rather than branch around each load.
-    __device__ void load(unsigned slab, real (&values)[F::COUNT]) const {
-        const int64 bytes = terms.of_a[slab * F::depth % Terms::COUNT + F::k(0)];
+    // Beyond the last k it reads the row's first element rather than branch around each load.
+    __device__ void load(unsigned slab, real (&values)[Share::COUNT]) const {
+        const int64 bytes = offsets.a[slab * Share::BK % KOffsets::COUNT + Share::k(0)];
 #pragma unroll
-        for (int r = 0; r < F::COUNT; ++r) {
-            const real value = *behind(at[r], bytes < 0 ? 0 : bytes);
+        for (int r = 0; r < Share::COUNT; ++r) {
+            const real value = *advance_bytes(at[r], bytes < 0 ? 0 : bytes);
             values[r] = bytes < 0 ? 0 : value;
         }
     }
 };
 
-// B: a column has a place in a plane, and element (column, k) is as far from there as k is worth,
-// or zero where no pixel is. All but one column of the weight's gradient, which is one of ones.
-template <class F>
-struct Pixels {
-    using Place = F;
+// B: each column of C has an origin in a plane, and its element k is at the offset of k from there,
+// or zero where that is outside the plane. One column may be all ones instead.
+template <class Share_>
+struct OperandB {
+    using Share = Share_;
     static constexpr int NONE = -1;
-    const Terms& terms;
-    const real* at[F::LINES];  // the place's element; it may lie outside, and is not read then
-    unsigned y[F::LINES], x[F::LINES];
+    const KOffsets& offsets;
+    const real* at[Share::ROW_COUNT];  // the origin, which may itself be outside
+    unsigned h[Share::ROW_COUNT], w[Share::ROW_COUNT];
     unsigned height, width;
     int ones;  // the column of ones, counted from the tile's first, or NONE
 
-    __device__ Pixels(const Terms& terms, int height, int width)
-        : terms(terms), height(height), width(width), ones(NONE) {}
+    __device__ OperandB(const KOffsets& offsets, int height, int width)
+        : offsets(offsets), height(height), width(width), ones(NONE) {}
 
-    // Columns without a place are OUTSIDE sideways: that and being so downwards do not cancel.
-    __device__ void set(int r, const real* plane, int row, int column, bool within) {
-        at[r] = plane + (int64)row * (int)width + column;
-        y[r] = row;
-        x[r] = within ? column : OUTSIDE;
+    // Sets the origin of a thread's column. One that does not exist is OUTSIDE in w, so that it
+    // cannot cancel with the OUTSIDE in h of a k that does not exist.
+    __device__ void set_origin(int i, const real* plane, int row, int column, bool exists) {
+        at[i] = plane + (int64)row * (int)width + column;
+        h[i] = row;
+        w[i] = exists ? column : OUTSIDE;
     }
 
-    __device__ void load(unsigned slab, real (&values)[F::COUNT]) const {
-        const int first = slab * F::depth % Terms::COUNT + F::k(0);
+    __device__ void load(unsigned slab, real (&values)[Share::COUNT]) const {
+        const int first = slab * Share::BK % KOffsets::COUNT + Share::k(0);
 #pragma unroll
-        for (int r = 0; r < F::COUNT; ++r) {
-            const int line = F::along_k ? r : 0;
-            const int4 term = terms.of_b[F::along_k ? first : first + r];
-            const bool inside = (y[line] + term.z < height) & (x[line] + term.w < width);
-            const int64 bytes = ((int64)term.y << 32) | (unsigned)term.x;
+        for (int r = 0; r < Share::COUNT; ++r) {
+            const int i = Share::along_k ? r : 0;
+            const int4 offset = offsets.b[Share::along_k ? first : first + r];
+            // Unsigned, so that one comparison finds both sides of the plane.
+            const bool inside = (h[i] + offset.z < height) & (w[i] + offset.w < width);
+            const int64 bytes = ((int64)offset.y << 32) | (unsigned)offset.x;
             values[r] = 0;
-            if (inside) values[r] = *behind(at[line], bytes);
+            if (inside) values[r] = *advance_bytes(at[i], bytes);
         }
-        if constexpr (F::along_k) {  // as only the weight's gradient is
+        if constexpr (Share::along_k) {  // as only the weight's gradient is
             if (ones == NONE) return;
 #pragma unroll
-            for (int r = 0; r < F::COUNT; ++r) {
-                if (F::line(r) == ones) values[r] = terms.of_a[first] < 0 ? 0 : 1;
+            for (int r = 0; r < Share::COUNT; ++r) {
+                if (Share::row(r) == ones) values[r] = offsets.a[first] < 0 ? 0 : 1;
             }
         }
     }
 };
 
-// --- results -------------------------------------------------------------------------------------
+// --- columns of C that are positions of images ---------------------------------------------------
 
-// A column of the tile as (sample, place), where a sample has `places`, from the tile's first one.
-// 32 bits do, as a tile has few columns.
-__device__ inline Division moved(const Division& first, int column, unsigned places) {
-    const unsigned place = (unsigned)first.rest + column;
-    return {first.quotient + place / places, place % places};
+// Image n, and a position in it: of `positions` that each image has.
+struct Column {
+    int64 n;
+    unsigned position;
+};
+
+__device__ inline Column column_at(int64 index, int64 positions) {
+    const Division at = divide(index, positions);
+    return {at.quotient, (unsigned)at.remainder};
 }
 
-// Writes the tile's rows, channels of a group, and columns, (sample, place) from `corner` on, to
-// result (batch, channels, area). A sample has `places` columns, and pixel_of(place) is negative
-// where there is none. `first` is the group's first channel.
-template <class T, class PixelOf>
-__device__ void write(const T& tile, real* result, const real* bias, int relu, int batch,
-                      int channels, int first, int each, int64 area, const Division& corner,
-                      unsigned places, PixelOf pixel_of) {
+// The column that many after `first`. 32 bits suffice, as a tile has few columns.
+__device__ inline Column advance(const Column& first, int columns, unsigned positions) {
+    const unsigned position = first.position + columns;
+    return {first.n + position / positions, position % positions};
+}
+
+// The epilogue of forward and of the input's gradient: adds the bias, applies ReLU, and writes M
+// channels of result (N, channels, area), from `first_channel` on, for the columns from `first` on.
+// element_of(position) is the element in a plane, or negative where there is none.
+template <class T, class ElementOf>
+__device__ void write(const T& tile, real* result, const real* bias, int with_relu, int N,
+                      int channels, int first_channel, int M, int64 area, const Column& first,
+                      unsigned positions, ElementOf element_of) {
 #pragma unroll
-    for (int j = 0; j < T::wide; j += T::B_PACK) {
-        Division at = moved(corner, T::column(j), places);
+    for (int j = 0; j < T::TN; j += T::VECTOR_N) {
+        Column at = advance(first, T::column(j), positions);
 #pragma unroll
-        for (int pack = 0; pack < T::B_PACK; ++pack) {
-            const int pixel = pixel_of((int)at.rest);
-            if (at.quotient < batch && pixel >= 0) {
-                real* sample = result + (at.quotient * channels + first) * area + pixel;
+        for (int v = 0; v < T::VECTOR_N; ++v) {
+            const int element = element_of((int)at.position);
+            if (at.n < N && element >= 0) {
+                real* image = result + (at.n * channels + first_channel) * area + element;
 #pragma unroll
-                for (int i = 0; i < T::high; ++i) {
-                    const int row = blockIdx.y * T::rows + T::row(i);
-                    if (row >= each) break;
-                    sample[row * area] = finish(tile.sum[i][j + pack], bias, first + row, relu);
+                for (int i = 0; i < T::TM; ++i) {
+                    const int m = blockIdx.y * T::BM + T::row(i);
+                    if (m >= M) break;
+                    const real sum = tile.sum[i][j + v];
+                    image[m * area] = finish(sum, bias, first_channel + m, with_relu);
                 }
             }
-            if (++at.rest == places) at = {at.quotient + 1, 0};
+            if (++at.position == positions) at = {at.n + 1, 0};
         }
     }
 }
 
 // --- forward -------------------------------------------------------------------------------------
 
-// A: row = output, k = (channel, tap): the weight. B: column = (sample, stop): the pixel under the
-// tap. Grid: x tiles of columns, y tiles of a group's outputs, z groups.
+// Grid: x tiles of GEMM N, y tiles of GEMM M, z groups.
 template <class T>
-__device__ void forward(const Conv& conv, const real* input, const real* weight, const real* bias,
-                        real* output, int relu) {
-    using A = Rows<typename T::template RowFetch<true>>;
-    using B = Pixels<typename T::template ColumnFetch<false>>;
-    __shared__ Terms terms;
-    const int group = blockIdx.z, length = conv.each * conv.taps;
-    const Division corner = divide((int64)blockIdx.x * T::columns, conv.stops);
-    const Division place = moved(corner, B::Place::line(0), conv.stops);
-    B b(terms, conv.rows.size, conv.columns.size);
-    b.set(0, input + (place.quotient * conv.channels + group * conv.each) * conv.area,
-          conv.rows.pixel((int)place.rest / conv.columns.stops, 0),
-          conv.columns.pixel((int)place.rest % conv.columns.stops, 0),
-          place.quotient < conv.batch);
-    const Walk<unsigned> walk = {
-        terms, 0, length, conv.rows.taps, conv.columns.taps,
-        conv.taps, conv.columns.taps, 1,
-        conv.area, conv.rows.dilation, conv.columns.dilation, conv.columns.size};
+__device__ void forward(const Conv2d& conv, const real* input, const real* weight, const real* bias,
+                        real* output, int with_relu) {
+    using B = OperandB<typename T::template ShareB<false>>;
+    const int group = blockIdx.z, channels = conv.group_channels(), M = conv.group_outputs();
+    const int K = channels * conv.R * conv.S, positions = conv.P * conv.Q;
+
+    __shared__ KOffsets offsets;
+    KDigits<unsigned> k = {offsets, 0, K};  // (c, r, s)
+    k.rows = conv.R, k.columns = conv.S;
+    k.a = {conv.R * conv.S, conv.S, 1};                           // in weight[k, c, r, s]
+    k.b = {conv.input_size(), conv.dilation_h, conv.dilation_w};  // in input[n, c, h, w]
+    k.width_b = conv.W;
+
+    const OperandA<typename T::template ShareA<true>> a(
+        offsets, weight + (int64)group * M * K, K, blockIdx.y * T::BM, M);
+    const Column first = column_at((int64)blockIdx.x * T::BN, positions);  // (n, (p, q))
+    const Column at = advance(first, B::Share::row(0), positions);
+    B b(offsets, conv.H, conv.W);
+    b.set_origin(0, input + (at.n * conv.C + group * channels) * conv.input_size(),
+                 conv.rows().input(at.position / conv.Q, 0),
+                 conv.columns().input(at.position % conv.Q, 0), at.n < conv.N);
     T tile;
-    multiply(tile, A(terms, weight + (int64)group * conv.outs * length, length,
-                    blockIdx.y * T::rows, conv.outs),
-                  b, length, walk);
-    write(tile, output, bias, relu, conv.batch, conv.outputs, group * conv.outs, conv.outs,
-          conv.stops, corner, conv.stops, [](int stop) { return stop; });
+    multiply(tile, a, b, K, k);
+    write(tile, output, bias, with_relu, conv.N, conv.K, group * M, M, positions, first, positions,
+          [](int position) { return position; });
 }
 
 // --- input's gradient ----------------------------------------------------------------------------
 
-// A stride of s parts the pixels along an axis in phases, each of every s-th pixel, and the taps as
-// well: on a pixel only the taps of its phase ever stop. So a block owns pixels of one phase and
-// goes through their taps alone.
-struct Phase {
-    int first, stride, most;  // its pixels: first, first + stride, ..; no phase has more than most
-    int tap, step, taps;      // its taps: tap, tap + step, .., as many as taps
-    int back;                 // by how many stops a tap is behind the one before
+// One axis of a stride class: its input elements, and the elements of the filter that meet them.
+struct AxisClass {
+    int first, stride, count;  // input elements first, first + stride, ..; no class has more
+    int kernel, step, kernels;  // elements of the filter: kernel, kernel + step, .., so many
+    int back;                   // outputs from one element of the filter back to the next
 
-    __device__ void set(const Axis& axis, int pixel) {
-        first = pixel;
+    __device__ void set(const Axis& axis, int first_element) {
+        first = first_element;
         stride = axis.stride;
-        most = (axis.size - 1) / stride + 1;
-        tap = taps = 0;
-        step = axis.taps;
-        const int ahead = (first + axis.before) % stride;
-        for (int i = 0; i < axis.taps; ++i) {
-            if (i * axis.dilation % stride != ahead) continue;
-            if (taps == 1) {
-                step = i - tap;
+        count = (axis.size - 1) / stride + 1;
+        kernel = kernels = 0;
+        step = axis.kernel;
+        const int phase = (first + axis.pad) % stride;
+        for (int r = 0; r < axis.kernel; ++r) {
+            if (r * axis.dilation % stride != phase) continue;
+            if (kernels == 1) {
+                step = r - kernel;
                 break;
             }
-            tap = i;
-            taps = 1;
+            kernel = r;
+            kernels = 1;
         }
-        if (taps) taps = (axis.taps - 1 - tap) / step + 1;
+        if (kernels) kernels = (axis.kernel - 1 - kernel) / step + 1;
         back = step * axis.dilation / stride;
     }
 
-    // The stop that has the first tap on the pixel; it may lie outside.
-    __device__ int stop(const Axis& axis, int pixel) const {
-        return (pixel + axis.before - tap * axis.dilation) / stride;
+    // The output position at which the class's first element of the filter lies on input element
+    // h; it may be outside.
+    __device__ int output(const Axis& axis, int h) const {
+        return (h + axis.pad - kernel * axis.dilation) / stride;
     }
 };
 
-// The columns that a block owns in the product of the input's gradient: (sample, pixel), the pixels
-// being of one phase down and one across.
-struct Phases {
-    Phase rows, columns;
-    Division corner;  // the block's first column, as (sample, place)
+// The input elements of a block's columns: of one class of rows and one of columns.
+struct StrideClass {
+    AxisClass rows, columns;
+    Column first;  // the block's first column
 
-    // The phases follow one another along the grid's x, each with blocks for `most` pixels.
-    __device__ void set(const Conv& conv, int tile) {
-        const int across = min(conv.columns.stride, conv.columns.size);
-        const int64 most = ((conv.rows.size - 1) / conv.rows.stride + 1) *
-                           (int64)((conv.columns.size - 1) / conv.columns.stride + 1);
-        const int64 tiles = divide(conv.batch * most + tile - 1, tile).quotient;
-        const Division part = divide(blockIdx.x, tiles);
-        rows.set(conv.rows, (int)part.quotient / across);
-        columns.set(conv.columns, (int)part.quotient % across);
-        corner = divide(part.rest * tile, places());
+    // Classes follow one another along the grid's x, each with as many tiles as the largest needs.
+    __device__ void set(const Conv2d& conv, int BN) {
+        const int across = min(conv.stride_w, conv.W);
+        const unsigned tiles = gridDim.x / (min(conv.stride_h, conv.H) * across);
+        const int number = blockIdx.x / tiles;
+        rows.set(conv.rows(), number / across);
+        columns.set(conv.columns(), number % across);
+        first = column_at((int64)(blockIdx.x % tiles) * BN, positions());
     }
 
-    __device__ int taps() const { return rows.taps * columns.taps; }
-
-    // The most pixels that a phase has.
-    __device__ int places() const { return rows.most * columns.most; }
-
-    __device__ int row(int place) const { return rows.first + place / columns.most * rows.stride; }
-
-    __device__ int column(int place) const {
-        return columns.first + place % columns.most * columns.stride;
+    __device__ int kernels() const {
+        return rows.kernels * columns.kernels;
     }
 
-    // The pixel at a place; one beyond the plane is -1.
-    __device__ int pixel(const Conv& conv, int place) const {
-        const int y = row(place), x = column(place);
-        return conv.rows.inside(y) && conv.columns.inside(x) ? y * conv.columns.size + x : -1;
+    __device__ int positions() const {
+        return rows.count * columns.count;
+    }
+
+    __device__ int h(int position) const {
+        return rows.first + position / columns.count * rows.stride;
+    }
+
+    __device__ int w(int position) const {
+        return columns.first + position % columns.count * columns.stride;
+    }
+
+    // The input element at a position, or -1 if that is beyond the plane.
+    __device__ int element(const Conv2d& conv, int position) const {
+        const int y = h(position), x = w(position);
+        return conv.rows().contains(y) && conv.columns().contains(x) ? y * conv.W + x : -1;
     }
 };
 
-// A: row = channel, k = (output, tap of the phase): the weight. B: column = (sample, pixel): the
-// gradient at the stop that has the tap on the pixel. Grid: x, for each phase, tiles of columns, as
-// many as the largest phase has; y tiles of a group's channels, z groups.
+// Grid: x tiles of GEMM N for each stride class, y tiles of GEMM M, z groups.
 template <class T>
-__device__ void backward_input(const Conv& conv, const real* grad, const real* weight,
+__device__ void backward_input(const Conv2d& conv, const real* grad, const real* weight,
                                const real* bias, real* input_grad) {
-    using A = Rows<typename T::template RowFetch<true>>;
-    using B = Pixels<typename T::template ColumnFetch<false>>;
-    __shared__ Terms terms;
-    __shared__ Phases phases;  // the same for the block, and registers are few
-    if (threadIdx.x == 0) phases.set(conv, T::columns);
+    using B = OperandB<typename T::template ShareB<false>>;
+    __shared__ StrideClass part;  // the same for the block, and registers are few
+    if (threadIdx.x == 0) part.set(conv, T::BN);
     __syncthreads();
-    const int group = blockIdx.z;
-    const Division place = moved(phases.corner, B::Place::line(0), phases.places());
-    B b(terms, conv.rows.stops, conv.columns.stops);
-    b.set(0, grad + (place.quotient * conv.outputs + group * conv.outs) * conv.stops,
-          phases.rows.stop(conv.rows, phases.row((int)place.rest)),
-          phases.columns.stop(conv.columns, phases.column((int)place.rest)),
-          place.quotient < conv.batch && phases.pixel(conv, (int)place.rest) >= 0);
-    const int64 length = (int64)conv.outs * phases.taps(), filter = (int64)conv.each * conv.taps;
-    // A phase without a tap has a length of zero, and its pixels a gradient of zero.
-    const Walk<unsigned> walk = {
-        terms, 0, length, max(phases.rows.taps, 1), max(phases.columns.taps, 1),
-        filter, phases.rows.step * conv.columns.taps, phases.columns.step,
-        conv.stops, -phases.rows.back, -phases.columns.back, conv.columns.stops};
-    const real* taps = weight + group * conv.outs * filter +
-                       phases.rows.tap * conv.columns.taps + phases.columns.tap;
+    const int group = blockIdx.z, outputs = conv.group_outputs(), M = conv.group_channels();
+    const int64 K = (int64)outputs * part.kernels(), filter = (int64)M * (conv.R * conv.S);
+
+    __shared__ KOffsets offsets;
+    KDigits<unsigned> k = {offsets, 0, K};  // (k, r, s); none for a class that no element meets
+    k.rows = max(part.rows.kernels, 1), k.columns = max(part.columns.kernels, 1);
+    k.a = {filter, part.rows.step * conv.S, part.columns.step};       // in weight[k, c, r, s]
+    k.b = {conv.output_size(), -part.rows.back, -part.columns.back};  // in grad[n, k, p, q]
+    k.width_b = conv.Q;
+
+    const real* first_filter = weight + group * outputs * filter +
+                               part.rows.kernel * conv.S + part.columns.kernel;
+    const OperandA<typename T::template ShareA<true>> a(
+        offsets, first_filter, conv.R * conv.S, blockIdx.y * T::BM, M);
+    const Column at = advance(part.first, B::Share::row(0), part.positions());  // (n, (h, w))
+    B b(offsets, conv.P, conv.Q);
+    b.set_origin(0, grad + (at.n * conv.K + group * outputs) * conv.output_size(),
+                 part.rows.output(conv.rows(), part.h(at.position)),
+                 part.columns.output(conv.columns(), part.w(at.position)),
+                 at.n < conv.N && part.element(conv, at.position) >= 0);
     T tile;
-    multiply(tile, A(terms, taps, conv.taps, blockIdx.y * T::rows, conv.each), b, length, walk);
-    write(tile, input_grad, bias, 0, conv.batch, conv.channels, group * conv.each, conv.each,
-          conv.area, phases.corner, phases.places(),
-          [&](int place) { return phases.pixel(conv, place); });
+    multiply(tile, a, b, K, k);
+    write(tile, input_grad, bias, 0, conv.N, conv.C, group * M, M, conv.input_size(), part.first,
+          part.positions(), [&](int position) { return part.element(conv, position); });
 }
 
 // --- weight's gradient ---------------------------------------------------------------------------
 
-// A: row = output, k = (sample, stop): the gradient there. B: column = (channel, tap): the pixel
-// under the tap; the column behind the last is one of ones, which makes the bias's gradient. Grid:
-// x tiles of columns, that of ones among them if there is a bias, y tiles of a group's outputs, z
-// groups times splits. A split owns whole slabs of k and writes to its own part of partials
-// (splits, weight and bias); a single one writes to the results.
+// Grid: x tiles of GEMM N, with the column of ones if there is a bias, y tiles of GEMM M, z groups
+// times splits. Each split sums a part of GEMM K, complete slabs, and writes its own part of
+// partials (splits, weight and bias); a single split writes to the results.
 template <class T>
-__device__ void backward_weight(const Conv& conv, const real* grad, const real* input,
+__device__ void backward_weight(const Conv2d& conv, const real* grad, const real* input,
                                 real* partials, real* bias_grad, int splits) {
-    using A = Rows<typename T::template RowFetch<true>>;
-    using B = Pixels<typename T::template ColumnFetch<true>>;
-    __shared__ Terms terms;
+    using B = OperandB<typename T::template ShareB<true>>;
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
-    const int first_row = blockIdx.y * T::rows, first_column = blockIdx.x * T::columns;
-    const int columns = conv.each * conv.taps, first_output = group * conv.outs;
-    const int64 length = conv.batch * conv.stops;
-    const int64 slabs = ceil_divide(length, T::depth);
-    const int64 share = divide(slabs + splits - 1, splits).quotient * T::depth;
-    const int64 begin = min(split * share, length), end = min(begin + share, length);
-    B b(terms, conv.rows.size, conv.columns.size);
+    const int channels = conv.group_channels(), M = conv.group_outputs();
+    const int filter = conv.R * conv.S, N = channels * filter;
+    const int first_m = blockIdx.y * T::BM, first_n = blockIdx.x * T::BN, first_k = group * M;
+    const int64 K = conv.N * conv.output_size(), slabs = ceil_divide(K, T::BK);
+    const int64 length = divide(slabs + splits - 1, splits).quotient * T::BK;
+    const int64 begin = min(split * length, K), end = min(begin + length, K);
+
+    __shared__ KOffsets offsets;
+    KDigits<int64> k = {offsets, begin, end - begin};  // (n, p, q)
+    k.rows = conv.P, k.columns = conv.Q;
+    k.a = {conv.K * conv.output_size(), conv.Q, 1};                    // in grad[n, k, p, q]
+    k.b = {conv.C * conv.input_size(), conv.stride_h, conv.stride_w};  // in input[n, c, h, w]
+    k.width_b = conv.W;
+
+    const OperandA<typename T::template ShareA<true>> a(
+        offsets, grad + first_k * conv.output_size(), conv.output_size(), first_m, M);
+    B b(offsets, conv.H, conv.W);
 #pragma unroll
-    for (int r = 0; r < B::Place::LINES; ++r) {
-        const int column = first_column + B::Place::line(r), tap = column % conv.taps;
-        b.set(r, input + (group * conv.each + column / conv.taps) * conv.area,
-              conv.rows.pixel(0, tap / conv.columns.taps),
-              conv.columns.pixel(0, tap % conv.columns.taps), column < columns);
+    for (int i = 0; i < B::Share::ROW_COUNT; ++i) {
+        const int n = first_n + B::Share::row(i), element = n % filter;  // n = (c, r, s)
+        b.set_origin(i, input + (group * channels + n / filter) * conv.input_size(),
+                     conv.rows().input(0, element / conv.S),
+                     conv.columns().input(0, element % conv.S), n < N);
     }
-    if (bias_grad && columns >= first_column) b.ones = columns - first_column;
-    if (b.ones >= T::columns) b.ones = B::NONE;
-    const Walk<int64> walk = {
-        terms, begin, end - begin, conv.rows.stops, conv.columns.stops,
-        conv.outputs * conv.stops, conv.columns.stops, 1,
-        conv.channels * conv.area, conv.rows.stride, conv.columns.stride, conv.columns.size};
+    if (bias_grad && first_n <= N && N - first_n < T::BN) b.ones = N - first_n;
     T tile;
-    multiply(tile, A(terms, grad + first_output * conv.stops, conv.stops, first_row, conv.outs),
-                  b, end - begin, walk);
-    const int64 weights = (int64)conv.outputs * columns;
-    real* part = partials + split * (weights + (bias_grad ? conv.outputs : 0));
-    real* beside = bias_grad && splits > 1 ? part + weights : bias_grad;
+    multiply(tile, a, b, end - begin, k);
+
+    const int64 weights = (int64)conv.K * N;
+    real* part = partials + split * (weights + (bias_grad ? conv.K : 0));
+    real* bias_part = bias_grad && splits > 1 ? part + weights : bias_grad;
 #pragma unroll
-    for (int i = 0; i < T::high; ++i) {
-        const int row = first_row + T::row(i);
-        if (row >= conv.outs) break;
+    for (int i = 0; i < T::TM; ++i) {
+        const int m = first_m + T::row(i);
+        if (m >= M) break;
 #pragma unroll
-        for (int j = 0; j < T::wide; ++j) {
-            const int column = first_column + T::column(j);
-            if (column < columns) {
-                part[(int64)(first_output + row) * columns + column] = tile.sum[i][j];
-            } else if (column == columns && beside) {
-                beside[first_output + row] = tile.sum[i][j];
+        for (int j = 0; j < T::TN; ++j) {
+            const int n = first_n + T::column(j);
+            if (n < N) {
+                part[(int64)(first_k + m) * N + n] = tile.sum[i][j];
+            } else if (n == N && bias_part) {
+                bias_part[first_k + m] = tile.sum[i][j];
             }
         }
     }

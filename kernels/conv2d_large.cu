@@ -1,4 +1,4 @@
-// Convolution in tiles of many rows: see conv2d.cu for what it computes and conv2d.cuh for how.
+// Convolution in tiles of many rows: conv2d.cu has the shapes, conv2d.cuh the products.
 
 #include "conv2d.cuh"
 
@@ -12,76 +12,42 @@ static_assert(MiddleWeight::THREADS == 128 && LargeWeight::THREADS == 128, "like
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_64x64(const real* __restrict__ input, const real* __restrict__ weight,
-                     const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                     int channels, int outputs, int groups, int kernel_h, int kernel_w,
-                     int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                     int height, int width, int out_h, int out_w, int relu) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Middle>(conv, input, weight, bias, output, relu);
+                     const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                     const Conv2d conv, int with_relu) {
+    forward<Middle>(conv, input, weight, bias, output, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_64x128(const real* __restrict__ input, const real* __restrict__ weight,
-                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
-                      int channels, int outputs, int groups, int kernel_h, int kernel_w,
-                      int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                      int height, int width, int out_h, int out_w, int relu) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    forward<Large>(conv, input, weight, bias, output, relu);
+                      const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                      const Conv2d conv, int with_relu) {
+    forward<Large>(conv, input, weight, bias, output, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_input_64x64(const real* __restrict__ grad, const real* __restrict__ weight,
                             const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
-                            int batch, int channels, int outputs, int groups, int kernel_h,
-                            int kernel_w, int stride_h, int stride_w, int top, int left,
-                            int dilation_h, int dilation_w, int height, int width, int out_h,
-                            int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                            const Conv2d conv) {
     backward_input<Middle>(conv, grad, weight, bias, input_grad);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_input_64x128(const real* __restrict__ grad, const real* __restrict__ weight,
                              const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
-                             int batch, int channels, int outputs, int groups, int kernel_h,
-                             int kernel_w, int stride_h, int stride_w, int top, int left,
-                             int dilation_h, int dilation_w, int height, int width, int out_h,
-                             int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                             const Conv2d conv) {
     backward_input<Large>(conv, grad, weight, bias, input_grad);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_64x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                             int splits, int batch, int channels, int outputs, int groups,
-                             int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                             int left, int dilation_h, int dilation_w, int height, int width,
-                             int out_h, int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                             const Conv2d conv, int splits) {
     backward_weight<MiddleWeight>(conv, grad, input, partials, bias_grad, splits);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_64x128(const real* __restrict__ grad, const real* __restrict__ input,
                               real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                              int splits, int batch, int channels, int outputs, int groups,
-                              int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                              int left, int dilation_h, int dilation_w, int height, int width,
-                              int out_h, int out_w) {
-    const Conv conv = {batch, channels, outputs, groups,
-                       {kernel_h, stride_h, top, dilation_h, height, out_h},
-                       {kernel_w, stride_w, left, dilation_w, width, out_w}};
+                              const Conv2d conv, int splits) {
     backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits);
 }

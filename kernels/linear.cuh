@@ -1,26 +1,30 @@
-// The linear layer's matrix products, in tiles of any kind T that has Tile's members (common.cuh).
-// The shapes and the sums are those of linear.cu.
+// The three matrix products of a linear layer (gemm.cuh), each C (M, N) = A (M, K) B (N, K)^T:
+//
+//                   | M       | N              | K        | A    | B        | epilogue
+//   forward         | batch   | outputs        | features | x    | w        | bias, ReLU
+//   input gradient  | batch   | features       | outputs  | dy   | w^T      |
+//   weight gradient | outputs | features; ones | batch    | dy^T | x^T; 1   | column of ones to db
+//
+// A column of ones after the last of x makes the bias's gradient. T is a kind of tile with the
+// members of Tile; the block owns the tile at blockIdx.y and blockIdx.x. Shapes as in linear.cu.
 
-// The tile of the result that the block owns: rows by the grid's y, columns by its x.
-template <class T>
-struct Corner {
-    int row = blockIdx.y * T::rows, column = blockIdx.x * T::columns;
-};
+#include "gemm.cuh"
 
+// Writes the tile to result (M, N), and a column after the last to extra (M), if there is one.
 template <class T>
-__device__ void write(const T& tile, const Corner<T>& first, real* result, const real* bias,
-                      int relu, int rows, int columns, real* beside = nullptr) {
+__device__ void write(const T& tile, real* result, const real* bias, int with_relu, int M, int N,
+                      real* extra = nullptr) {
 #pragma unroll
-    for (int i = 0; i < T::high; ++i) {
-        const int64 row = first.row + T::row(i);
-        if (row >= rows) break;
+    for (int i = 0; i < T::TM; ++i) {
+        const int64 m = blockIdx.y * T::BM + T::row(i);
+        if (m >= M) break;
 #pragma unroll
-        for (int j = 0; j < T::wide; ++j) {
-            const int column = first.column + T::column(j);
-            if (column < columns) {
-                result[row * columns + column] = finish(tile.sum[i][j], bias, column, relu);
-            } else if (column == columns && beside) {
-                beside[row] = tile.sum[i][j];
+        for (int j = 0; j < T::TN; ++j) {
+            const int n = blockIdx.x * T::BN + T::column(j);
+            if (n < N) {
+                result[m * N + n] = finish(tile.sum[i][j], bias, n, with_relu);
+            } else if (n == N && extra) {
+                extra[m] = tile.sum[i][j];
             }
         }
     }
@@ -28,37 +32,36 @@ __device__ void write(const T& tile, const Corner<T>& first, real* result, const
 
 template <class T>
 __device__ void forward(const real* input, const real* weight, const real* bias, real* output,
-                        int batch, int features, int outputs, int relu) {
-    using A = Matrix<typename T::template RowFetch<true>>;
-    using B = Matrix<typename T::template ColumnFetch<true>>;
-    const Corner<T> first;
+                        int batch, int features, int outputs, int with_relu) {
+    using A = Matrix<typename T::template ShareA<true>>;
+    using B = Matrix<typename T::template ShareB<true>>;
+    const int first_m = blockIdx.y * T::BM, first_n = blockIdx.x * T::BN;
     T tile;
-    multiply(tile, A(input, features, 1, first.row, batch, features),
-                  B(weight, features, 1, first.column, outputs, features), features);
-    write(tile, first, output, bias, relu, batch, outputs);
+    multiply(tile, A(input, features, 1, first_m, batch, features),
+                   B(weight, features, 1, first_n, outputs, features), features);
+    write(tile, output, bias, with_relu, batch, outputs);
 }
 
 template <class T>
 __device__ void backward_input(const real* grad, const real* weight, real* input_grad, int batch,
                                int features, int outputs) {
-    using A = Matrix<typename T::template RowFetch<true>>;
-    using B = Matrix<typename T::template ColumnFetch<false>>;
-    const Corner<T> first;
+    using A = Matrix<typename T::template ShareA<true>>;
+    using B = Matrix<typename T::template ShareB<false>>;
+    const int first_m = blockIdx.y * T::BM, first_n = blockIdx.x * T::BN;
     T tile;
-    multiply(tile, A(grad, outputs, 1, first.row, batch, outputs),
-                  B(weight, 1, features, first.column, features, outputs), outputs);
-    write(tile, first, input_grad, nullptr, 0, batch, features);
+    multiply(tile, A(grad, outputs, 1, first_m, batch, outputs),
+                   B(weight, 1, features, first_n, features, outputs), outputs);
+    write(tile, input_grad, nullptr, 0, batch, features);
 }
 
-// A column of ones behind those of the input makes the bias's gradient.
 template <class T>
 __device__ void backward_weight(const real* grad, const real* input, real* weight_grad,
                                 real* bias_grad, int batch, int features, int outputs) {
-    using A = Matrix<typename T::template RowFetch<false>>;
-    using B = Matrix<typename T::template ColumnFetch<false>, true>;
-    const Corner<T> first;
+    using A = Matrix<typename T::template ShareA<false>>;
+    using B = Matrix<typename T::template ShareB<false>, true>;
+    const int first_m = blockIdx.y * T::BM, first_n = blockIdx.x * T::BN;
     T tile;
-    multiply(tile, A(grad, 1, outputs, first.row, outputs, batch),
-                  B(input, 1, features, first.column, features, batch), batch);
-    write(tile, first, weight_grad, nullptr, 0, outputs, features, bias_grad);
+    multiply(tile, A(grad, 1, outputs, first_m, outputs, batch),
+                   B(input, 1, features, first_n, features, batch), batch);
+    write(tile, weight_grad, nullptr, 0, outputs, features, bias_grad);
 }

@@ -1,8 +1,8 @@
-// The linear layer in TF32: see linear.cu for what it computes, linear.cuh for how, and tensor.cuh
-// for how exactly. float only.
+// The linear layer in TF32: linear.cu has the shapes, linear.cuh the products, and tensor.cuh the
+// tiles and how they round. float only.
 
-#include "tensor.cuh"
 #include "linear.cuh"
+#include "tensor.cuh"
 
 using Middle = TensorTile<64, 64, 32, 32>;
 static_assert(Middle::THREADS == 128, "as __launch_bounds__ below");
@@ -10,8 +10,8 @@ static_assert(Middle::THREADS == 128, "as __launch_bounds__ below");
 extern "C" __global__ void __launch_bounds__(128)
 linear_forward_tf32_64x64(const real* __restrict__ input, const real* __restrict__ weight,
                           const real* __restrict__ NULLABLE bias, real* __restrict__ output,
-                          int batch, int features, int outputs, int relu) {
-    forward<Middle>(input, weight, bias, output, batch, features, outputs, relu);
+                          int batch, int features, int outputs, int with_relu) {
+    forward<Middle>(input, weight, bias, output, batch, features, outputs, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)

@@ -1,63 +1,58 @@
-// Lp pooling, p = 1 or 2: y is the sum of x under the window (p = 1; signs are kept) or the root of
-// the sum of x^2 (p = 2). A window that ceil_mode lets hang over the edge counts as if its mean
-// went on outside: its sum is multiplied by taps / (taps inside).
-// Backward, f being that factor: dx is the sum over the windows that reach over x of dy f (p = 1),
-// or of dy f x / y where y is not zero (p = 2).
+// Lp pooling: y is the sum of x under the window (norm 1; signs are kept) or the root of the sum of
+// x^2 (norm 2). A window that ceil_mode lets reach beyond the plane counts as if its mean continued
+// outside: its sum is multiplied by a factor, its elements over its elements inside. Backward: dx
+// is the sum over the windows over x of dy * factor (norm 1), or of dy * factor * x / y where y is
+// not zero (norm 2).
 //
-// Shapes: input and input_grad (planes, height, width), output and grad (planes, out_h, out_w), a
-// plane being a sample's channel. Forward: a thread owns an output and adds its taps in row-major
-// order. Backward: a thread owns an input element and gathers from the windows in row-major order,
-// so that nothing is added by two threads.
+// Shapes: input and input_grad (planes, H, W), output and grad (planes, P, Q). A plane is a
+// sample's channel. Forward: a thread owns an output element and adds its window in row-major
+// order. Backward: a thread owns an input element and gathers from the windows over it in row-major
+// order, so that no two threads add to one element.
 
-// The window's taps over those inside, of which there is at least one; there is no padding.
-__device__ inline real outside_factor(const PoolWindow& window, int oy, int ox) {
-    const Axis &rows = window.rows, &columns = window.columns;
-    const int inside_h = min(rows.taps, rows.size - rows.pixel(oy, 0));
-    const int inside_w = min(columns.taps, columns.size - columns.pixel(ox, 0));
-    return (real)((int64)rows.taps * columns.taps) / (real)((int64)inside_h * inside_w);
+#include "window.cuh"
+
+// The window's elements over those inside, of which there is at least one; there is no padding.
+__device__ inline real outside_factor(const Window& window, int p, int q) {
+    const int inside_h = min(window.R, window.H - window.rows().input(p, 0));
+    const int inside_w = min(window.S, window.W - window.columns().input(q, 0));
+    return (real)((int64)window.R * window.S) / (real)((int64)inside_h * inside_w);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-lp_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, int64 planes, int norm,
-                  int kernel_h, int kernel_w, int stride_h, int stride_w, int top, int left,
-                  int dilation_h, int dilation_w, int height, int width, int out_h, int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.stops()) return;
-    const Division part = divide(at, window.stops());
-    const int oy = (int)part.rest / out_w, ox = (int)part.rest % out_w;
-    const real* plane = input + part.quotient * window.area();
+lp_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, const Window window,
+                  int64 planes, int norm) {
+    const int64 i = thread_index();
+    if (i >= planes * window.output_size()) return;
+    const Division at = divide(i, window.output_size());
+    const int p = (int)at.remainder / window.Q, q = (int)at.remainder % window.Q;
+    const real* plane = input + at.quotient * window.input_size();
     real sum = 0;
-    window.each_tap(oy, ox, [&](int pixel) {
-        const real value = plane[pixel];
-        sum += norm == 1 ? value : value * value;
+    window.each_input(p, q, [&](int index) {
+        const real x = plane[index];
+        sum += norm == 1 ? x : x * x;
     });
-    sum *= outside_factor(window, oy, ox);
-    output[at] = norm == 1 ? sum : sqrt(sum);
+    sum *= outside_factor(window, p, q);
+    output[i] = norm == 1 ? sum : sqrt(sum);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
 lp_pool2d_backward(const real* __restrict__ grad, const real* __restrict__ input,
-                   const real* __restrict__ output, real* __restrict__ input_grad, int64 planes,
-                   int norm, int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                   int left, int dilation_h, int dilation_w, int height, int width, int out_h,
-                   int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.area()) return;
-    const Division part = divide(at, window.area());
-    const int64 first = part.quotient * window.stops();
+                   const real* __restrict__ output, real* __restrict__ input_grad,
+                   const Window window, int64 planes, int norm) {
+    const int64 i = thread_index();
+    if (i >= planes * window.input_size()) return;
+    const Division at = divide(i, window.input_size());
+    const int h = (int)at.remainder / window.W, w = (int)at.remainder % window.W;
+    const int64 first = at.quotient * window.output_size();
     real sum = 0;
-    window.each_stop(part.rest, [&](int oy, int ox) {
-        const int64 stop = first + oy * out_w + ox;
-        const real share = grad[stop] * outside_factor(window, oy, ox);
+    window.each_output(h, w, [&](int p, int q) {
+        const int64 y = first + p * window.Q + q;
+        const real dy = grad[y] * outside_factor(window, p, q);
         if (norm == 1) {
-            sum += share;
-        } else if (output[stop] != 0) {
-            sum += share / output[stop];
+            sum += dy;
+        } else if (output[y] != 0) {
+            sum += dy / output[y];
         }
     });
-    input_grad[at] = norm == 1 ? sum : sum * input[at];
+    input_grad[i] = norm == 1 ? sum : sum * input[i];
 }

@@ -1,56 +1,50 @@
-// Max pooling: y is the greatest element under the window, the first of equal ones in row-major
-// order; a NaN beats every number, and the first NaN wins. Indices say where it lies in the
-// flattened plane; backward gives dy to that element, and where relu_output, y after a ReLU before
-// the pooling, is not positive, to none: what a backward of that ReLU would come to.
+// Max pooling: y is the maximum under the window, the first of equal elements in row-major order; a
+// NaN exceeds every number, and the first NaN stays. Indices are the positions of the maxima in the
+// flattened plane. Backward adds dy to the input element at the index, except where relu_output, y
+// after a ReLU before the pooling, is not positive: the result of that ReLU's backward.
 //
-// Shapes: input and input_grad (planes, height, width), output, indices, grad and relu_output
-// (planes, out_h, out_w), a plane being a sample's channel. Forward: a thread owns an output and
-// goes through its taps in order. Backward: a thread owns an input element and gathers, in
-// row-major order, from the windows that reach over it, so that nothing is added by two threads.
+// Shapes: input and input_grad (planes, H, W); output, indices, grad and relu_output (planes, P,
+// Q). A plane is a sample's channel. Forward: a thread owns an output element and goes through its
+// window in order. Backward: a thread owns an input element and gathers, in row-major order, from
+// the windows over it, so that no two threads add to one element.
+
+#include "window.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
 max_pool2d_forward(const real* __restrict__ input, real* __restrict__ output,
-                   int64* __restrict__ NULLABLE indices, int64 planes, int kernel_h, int kernel_w,
-                   int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w,
-                   int height, int width, int out_h, int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.stops()) return;
-    const Division part = divide(at, window.stops());
-    const int oy = (int)part.rest / out_w, ox = (int)part.rest % out_w;
-    const real* plane = input + part.quotient * window.area();
-    real best = 0;
-    int place = -1;
-    window.each_tap(oy, ox, [&](int pixel) {
-        const real value = plane[pixel];
-        if (place < 0 || value > best || (is_nan(value) && !is_nan(best))) {
-            best = value;
-            place = pixel;
+                   int64* __restrict__ NULLABLE indices, const Window window, int64 planes) {
+    const int64 i = thread_index();
+    if (i >= planes * window.output_size()) return;
+    const Division at = divide(i, window.output_size());
+    const int p = (int)at.remainder / window.Q, q = (int)at.remainder % window.Q;
+    const real* plane = input + at.quotient * window.input_size();
+    real maximum = 0;
+    int argmax = -1;
+    window.each_input(p, q, [&](int index) {
+        const real x = plane[index];
+        if (argmax < 0 || exceeds(x, maximum)) {
+            maximum = x;
+            argmax = index;
         }
     });
-    output[at] = best;
-    if (indices) indices[at] = place;
+    output[i] = maximum;
+    if (indices) indices[i] = argmax;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 max_pool2d_backward(const real* __restrict__ grad, const int64* __restrict__ indices,
                     const real* __restrict__ NULLABLE relu_output, real* __restrict__ input_grad,
-                    int64 planes, int kernel_h, int kernel_w, int stride_h, int stride_w, int top,
-                    int left, int dilation_h, int dilation_w, int height, int width, int out_h,
-                    int out_w) {
-    const PoolWindow window = {{kernel_h, stride_h, top, dilation_h, height, out_h},
-                               {kernel_w, stride_w, left, dilation_w, width, out_w}};
-    const int64 at = thread_index();
-    if (at >= planes * window.area()) return;
-    const Division part = divide(at, window.area());
-    const int pixel = part.rest;
-    const int64 first = part.quotient * window.stops();
+                    const Window window, int64 planes) {
+    const int64 i = thread_index();
+    if (i >= planes * window.input_size()) return;
+    const Division at = divide(i, window.input_size());
+    const int index = (int)at.remainder;
+    const int64 first = at.quotient * window.output_size();
     real sum = 0;
-    window.each_stop(pixel, [&](int oy, int ox) {
-        const int64 stop = first + oy * out_w + ox;
-        const bool passes = !relu_output || relu_output[stop] > 0;
-        if (passes && indices[stop] == pixel) sum += grad[stop];
+    window.each_output(index / window.W, index % window.W, [&](int p, int q) {
+        const int64 output = first + p * window.Q + q;
+        const bool passes = !relu_output || relu_output[output] > 0;
+        if (passes && indices[output] == index) sum += grad[output];
     });
-    input_grad[at] = sum;
+    input_grad[i] = sum;
 }

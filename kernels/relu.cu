@@ -1,15 +1,13 @@
-// ReLU: y = max(x, 0), and dx = dy where y > 0, else 0. NaN stays NaN forward and passes no
-// gradient; an infinite gradient stays out of the elements that were cut off, as nothing is
-// multiplied.
+// ReLU: y = max(x, 0), and dx = dy where y > 0, else 0. Forward, NaN stays NaN; backward, it passes
+// no gradient. Nothing is multiplied, so an infinite dy does not turn a zero gradient into NaN.
 //
-// Arrays of n elements, any shape. A thread owns one element, so there is no order to speak of.
+// Arrays of n elements, any shape. A thread owns one element.
 
 extern "C" __global__ void __launch_bounds__(256)
 relu_forward(const real* __restrict__ input, real* __restrict__ output, int64 n) {
     const int64 i = thread_index();
     if (i >= n) return;
-    const real x = input[i];
-    output[i] = x <= 0 ? 0 : x;
+    output[i] = relu(input[i]);
 }
 
 extern "C" __global__ void __launch_bounds__(256)

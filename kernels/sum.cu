@@ -32,8 +32,8 @@ sum_channels(const real* __restrict__ grad, real* __restrict__ output, int batch
     const int c = blockIdx.x;
     real sum = 0;
     for (int64 k = threadIdx.x; k < (int64)batch * area; k += blockDim.x) {
-        const Division part = divide(k, area);
-        sum += grad[(part.quotient * channels + c) * area + part.rest];
+        const Division at = divide(k, area);
+        sum += grad[(at.quotient * channels + c) * area + at.remainder];
     }
     sum = block_sum(sum);
     if (threadIdx.x == 0) output[c] = sum;

@@ -144,18 +144,18 @@ class CudaArrays(Arrays):
         columns: int,
         groups: int,
         *arguments: Any,
-        phases: int = 1,
+        classes: int = 1,
     ) -> None:
         """Launch a matrix product for each group, in the variant that fits the result's shape.
 
-        ``columns`` is counted per phase; no tile spans two phases.
+        ``columns`` is counted per stride class; no tile spans two classes.
         """
-        tile = self._tile(kernel, rows, columns * phases, groups)
+        tile = self._tile(kernel, rows, columns * classes, groups)
         if isinstance(tile, Untiled):
-            elements = rows * columns * phases * groups
+            elements = rows * columns * classes * groups
             self._kernels.launch_each(f"{kernel}_naive", elements, *arguments)
         else:
-            grid = (-(-columns // tile.columns) * phases, -(-rows // tile.rows), groups)
+            grid = (-(-columns // tile.columns) * classes, -(-rows // tile.rows), groups)
             self._kernels.launch(tile.kernel, grid, *arguments)
 
     def _tile(self, product: str, rows: int, columns: int, groups: int) -> Tile | Untiled:

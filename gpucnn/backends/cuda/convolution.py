@@ -8,11 +8,7 @@ from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.window import Window
 from gpucnn.backends.cuda.arrays import CudaArrays
-from gpucnn.backends.cuda.grids import (
-    conv_sizes,
-    count_phases,
-    count_splits,
-)
+from gpucnn.backends.cuda.grids import conv2d_struct, count_splits, stride_classes
 from gpucnn.backends.cuda.tiles import Untiled
 
 
@@ -30,27 +26,26 @@ class CudaConvolution(CudaArrays, Convolution):
     ) -> Array:
         batch, outputs = input.shape[0], weight.shape[0]
         output = self.empty((batch, outputs, *window.output))
-        places = batch * math.prod(window.output)
-        sizes = conv_sizes(batch, input.shape[1], outputs, groups, window)
+        conv = conv2d_struct(batch, input.shape[1], outputs, groups, window)
         self._product(
             "conv2d_forward",
-            outputs // groups, places, groups,
-            input, weight, bias, output, *sizes, relu,
+            outputs // groups, batch * math.prod(window.output), groups,
+            input, weight, bias, output, conv, relu,
         )  # fmt: skip
         return output
 
     def _conv2d_input(
         self, grad: Array, weight: Array, bias: Array | None, window: Window, groups: int
     ) -> Array:
-        """Return the gradient of a convolution's input, plus ``bias``: a convolution backwards."""
+        """Return the gradient of a convolution's input, plus ``bias`` if it is not None."""
         batch, each = grad.shape[0], weight.shape[1]
         output = self.empty((batch, each * groups, *window.plane))
-        phases, pixels = count_phases(window)
-        sizes = conv_sizes(batch, each * groups, weight.shape[0], groups, window)
+        classes, elements = stride_classes(window)
+        conv = conv2d_struct(batch, each * groups, weight.shape[0], groups, window)
         self._product(
             "conv2d_backward_input",
-            each, batch * pixels, groups,
-            grad, weight, bias, output, *sizes, phases=phases,
+            each, batch * elements, groups,
+            grad, weight, bias, output, conv, classes=classes,
         )  # fmt: skip
         return output
 
@@ -62,20 +57,20 @@ class CudaConvolution(CudaArrays, Convolution):
         batch, channels = input.shape[:2]
         outputs, biases = weight.shape[0], 0 if bias is None else 1
         rows, columns = outputs // groups, math.prod(weight.shape[1:]) + biases
-        sizes = conv_sizes(batch, channels, outputs, groups, window)
+        conv = conv2d_struct(batch, channels, outputs, groups, window)
         kernel, elements = "conv2d_backward_weight", outputs * columns
         tile = self._tile(kernel, rows, columns, groups)
         if tile is Untiled.NAIVE:
-            self._kernels.launch_each(f"{kernel}_naive", elements, grad, input, *out, *sizes)
+            self._kernels.launch_each(f"{kernel}_naive", elements, grad, input, *out, conv)
         elif tile is Untiled.FEW_ROWS:
-            self._kernels.launch(f"{kernel}_block", elements, grad, input, *out, *sizes)
+            self._kernels.launch(f"{kernel}_block", elements, grad, input, *out, conv)
         else:
             x, y = -(-columns // tile.columns), -(-rows // tile.rows)
             splits = count_splits(batch * math.prod(window.output), x * y * groups)
             partials = weight if splits == 1 else self.empty((splits, elements))
             self._kernels.launch(
                 tile.kernel,
-                (x, y, groups * splits), grad, input, partials, bias, splits, *sizes,
+                (x, y, groups * splits), grad, input, partials, bias, conv, splits,
             )  # fmt: skip
             if splits > 1:
                 self._kernels.launch_each(

@@ -10,10 +10,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.window import Window
 from gpucnn.backends.cuda.arrays import CudaArrays
-from gpucnn.backends.cuda.grids import (
-    average_sizes,
-    window_sizes,
-)
+from gpucnn.backends.cuda.grids import average_sizes, window_struct
 
 
 class CudaPooling(CudaArrays, Pooling):
@@ -25,7 +22,7 @@ class CudaPooling(CudaArrays, Pooling):
         output = self.empty((*inputs[0].shape[:2], *plane))
         planes = output.shape[0] * output.shape[1]
         self._kernels.launch_each(
-            kernel, output.size, *inputs, output, planes, *sizes, *window_sizes(window)
+            kernel, output.size, *inputs, output, window_struct(window), planes, *sizes
         )
         return output
 
@@ -37,7 +34,7 @@ class CudaPooling(CudaArrays, Pooling):
         indices = self.empty(shape, np.int64) if return_indices else None
         self._kernels.launch_each(
             "max_pool2d_forward",
-            output.size, input, output, indices, shape[0] * shape[1], *window_sizes(window),
+            output.size, input, output, indices, window_struct(window), shape[0] * shape[1],
         )  # fmt: skip
         return output, indices
 

@@ -74,8 +74,8 @@ _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 def source(file: Path) -> str:
     """Return a file as it is compiled: common.cuh, the file, and checks of its structs.
 
-    A line ``#include "name.cuh"`` is replaced by that file of the folder. As all is one text, the
-    compiler's errors name every file and line, and the key of the compiler's cache covers them all.
+    A line ``#include "name.cuh"`` is replaced by that file of the folder, the first time. As all is
+    one text, the compiler's errors name file and line, and the key of its cache covers all files.
     """
     text = _joined(file)
     structs: dict[str, Struct] = {}
@@ -85,16 +85,20 @@ def source(file: Path) -> str:
 
 
 def _joined(file: Path) -> str:
-    return "\n".join(_with_includes(path) for path in (file.parent / "common.cuh", file))
+    included: set[str] = set()
+    return "\n".join(_with_includes(path, included) for path in (file.parent / "common.cuh", file))
 
 
-def _with_includes(path: Path) -> str:
+def _with_includes(path: Path, included: set[str]) -> str:
     text = path.read_text(encoding="utf-8")
 
     def replacement(match: re.Match[str]) -> str:
+        if match[1] in included:
+            return ""
+        included.add(match[1])
         line = text.count("\n", 0, match.start()) + 2  # the line after the #include
-        included = _with_includes(path.parent / match[1])
-        return f'{included}\n#line {line} "kernels/{path.name}"'
+        header = _with_includes(path.parent / match[1], included)
+        return f'{header}\n#line {line} "kernels/{path.name}"'
 
     return f'#line 1 "kernels/{path.name}"\n{_INCLUDE.sub(replacement, text)}'
 

@@ -1,4 +1,4 @@
-"""What the CUDA backend tells its kernels about windows: exact in 32 bits, or refused."""
+"""How the CUDA backend describes windows to its kernels: exactly in 32 bits, or not at all."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from available import backend_or_skip
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.window import conv_window, pool_window
-from gpucnn.backends.cuda.grids import conv_sizes, count_phases, window_sizes
+from gpucnn.backends.cuda.grids import conv2d_struct, stride_classes, window_struct
 from gpucnn.errors import ShapeError
 
 INT_MAX = 2**31 - 1
 
 
-def test_sizes_come_in_the_order_of_the_kernels() -> None:
+def test_a_convolution_as_a_struct() -> None:
     window = conv_window((9, 11), (3, 2), (2, 1), (1, 0), (1, 3))
-    assert [*window_sizes(window)] == [3, 2, 2, 1, 1, 0, 1, 3, 9, 11, *window.output]
-    assert [*conv_sizes(5, 4, 6, 2, window)][:4] == [5, 4, 6, 2]
-    assert {type(size) for size in conv_sizes(5, 4, 6, 2, window)} == {np.int32}
+    wanted = (
+        "H=9, W=11, R=3, S=2, P=5, Q=8, pad_h=1, pad_w=0, stride_h=2, stride_w=1, dilation_h=1, "
+        "dilation_w=3"
+    )
+    assert window.output == (5, 8)
+    assert repr(window_struct(window)) == f"Window({wanted})"
+    conv = conv2d_struct(5, 4, 6, 2, window)
+    assert repr(conv) == f"Conv2d({wanted}, N=5, C=4, K=6, groups=2)"
+    assert conv.argument.nbytes == 16 * 4
 
 
 @pytest.mark.parametrize(
@@ -37,23 +43,23 @@ def test_a_window_beyond_32_bits_is_refused(
     plane: tuple[int, int], options: dict[str, Any]
 ) -> None:
     with pytest.raises(ShapeError, match=str(INT_MAX)):
-        window_sizes(conv_window(plane, (2, 2), **options))
+        window_struct(conv_window(plane, (2, 2), **options))
 
 
 def test_a_kernel_beyond_32_bits_is_refused() -> None:
     window = pool_window((2, 2), 2**16, padding=2**15)
     with pytest.raises(ShapeError, match=str(INT_MAX)):
-        window_sizes(window)
+        window_struct(window)
 
 
 def test_a_filter_beyond_32_bits_is_refused() -> None:
     window = conv_window((2**10, 2**10), (2**10, 2**10))
-    assert conv_sizes(1, 2**12, 1, 4, window)[1] == 2**12
+    assert conv2d_struct(1, 2**12, 1, 4, window)["C"] == 2**12
     with pytest.raises(ShapeError, match="group"):
-        conv_sizes(1, 2**12, 1, 1, window)
+        conv2d_struct(1, 2**12, 1, 1, window)
 
 
-def test_the_longest_stride_stops_once(backend: Backend) -> None:
+def test_the_longest_stride_has_one_output(backend: Backend) -> None:
     grad = backend.asarray(np.ones((1, 1, 1, 1), backend.dtype))
     result = backend.avg_pool2d_backward(grad, (1, 1, 8, 8), 2, stride=INT_MAX)
     expected = np.zeros((1, 1, 8, 8))
@@ -76,18 +82,18 @@ def test_an_array_that_stays_as_it_is_is_not_fetched(monkeypatch: pytest.MonkeyP
     assert backend.asarray(floats.T).flags.c_contiguous
 
 
-def test_a_stride_parts_a_plane_in_phases() -> None:
-    assert count_phases(conv_window((9, 11), (3, 3))) == (1, 99)
-    assert count_phases(conv_window((9, 11), (3, 3), (2, 4))) == (8, 5 * 3)
-    assert count_phases(conv_window((9, 11), (3, 3), (100, 1))) == (9, 11)
+def test_a_stride_divides_a_plane_into_classes() -> None:
+    assert stride_classes(conv_window((9, 11), (3, 3))) == (1, 99)
+    assert stride_classes(conv_window((9, 11), (3, 3), (2, 4))) == (8, 5 * 3)
+    assert stride_classes(conv_window((9, 11), (3, 3), (100, 1))) == (9, 11)
 
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3), (4, 2), (9, 5)], ids=str)
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 3), (1, 4)], ids=str)
-def test_tiles_leave_out_only_taps_that_add_nothing(
+def test_stride_classes_leave_out_only_kernel_elements_that_add_nothing(
     stride: tuple[int, int], dilation: tuple[int, int]
 ) -> None:
-    """Some of these phases have no tap at all: the gradient there is zero."""
+    """Some of these classes meet no kernel element at all: the gradient there is zero."""
     backend = backend_or_skip("emulated", "float64")
     rng = np.random.default_rng(0)
     weight = backend.asarray(rng.normal(size=(4, 3, 3, 2)))

@@ -34,7 +34,7 @@ from gpucnn.backends import get_backend
 from gpucnn.backends.contract import StepArrays
 from gpucnn.backends.contract.window import conv_window
 from gpucnn.backends.cuda import CudaBackend, arguments, loader, sources
-from gpucnn.backends.cuda.grids import count_parts, count_splits, window_sizes
+from gpucnn.backends.cuda.grids import count_parts, count_splits, window_struct
 from gpucnn.backends.cuda.lenet5 import LARGE_BATCH, LeNet5, LeNet5Sizes
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.sources import Parameter, kernel_folder, parse, signatures, source
@@ -164,6 +164,17 @@ def test_a_file_of_the_folder_can_be_included(folder: Path) -> None:
     assert source(folder / "user.cu") == (
         f'#line 1 "kernels/common.cuh"\n{HEADER}\n#line 1 "kernels/user.cu"\n// first\n'
         '#line 1 "kernels/twice.cuh"\nint twice;\n#line 3 "kernels/user.cu"\nint third;'
+    )
+
+
+def test_a_header_is_included_once(folder: Path) -> None:
+    (folder / "once.cuh").write_text("int once;")
+    (folder / "twice.cuh").write_text('#include "once.cuh"\nint twice;')
+    (folder / "user.cu").write_text('#include "once.cuh"\n#include "twice.cuh"\nint third;')
+    assert source(folder / "user.cu") == (
+        f'#line 1 "kernels/common.cuh"\n{HEADER}\n#line 1 "kernels/user.cu"\n'
+        '#line 1 "kernels/once.cuh"\nint once;\n#line 2 "kernels/user.cu"\n'
+        '#line 1 "kernels/twice.cuh"\n\nint twice;\n#line 3 "kernels/user.cu"\nint third;'
     )
 
 
@@ -677,10 +688,10 @@ def test_sums_are_split_by_shape() -> None:
     assert [count_splits(terms, 1) for terms in (1, 64, 128, 6400)] == [1, 1, 2, 100]
 
 
-def test_planes_are_numbered_in_32_bits() -> None:
-    assert window_sizes(conv_window((46340, 46340), (3, 3)))[8:] == (46340, 46340, 46338, 46338)
+def test_planes_are_indexed_in_32_bits() -> None:
+    assert window_struct(conv_window((46340, 46340), (3, 3)))["Q"] == 46338
     with pytest.raises(ShapeError, match=r"^a plane of \(46341, 46341\) has more than"):
-        window_sizes(conv_window((46341, 46341), (3, 3)))
+        window_struct(conv_window((46341, 46341), (3, 3)))
 
 
 # --- in the emulator ----------------------------------------------------------------------------
@@ -723,7 +734,7 @@ divide_all(const int64* __restrict__ a, const int64* __restrict__ b, int64* __re
     if ((int)threadIdx.x >= n) return;
     const Division result = divide(a[threadIdx.x], b[threadIdx.x]);
     quotient[threadIdx.x] = result.quotient;
-    rest[threadIdx.x] = result.rest;
+    rest[threadIdx.x] = result.remainder;
 }
 """
 
