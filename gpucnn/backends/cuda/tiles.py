@@ -6,7 +6,7 @@ bits on every device.
 
 The table has a list of entries for each product, such as ``{"rows": [33, null], "columns": [1,
 511], "tile": "64x64"}``: results with 33 rows or more and up to 511 columns are computed in tiles
-of 64 by 64. Columns are counted over all groups, and over all phases of a stride. At precision
+of 64 by 64. Columns are counted over all groups, and over all stride classes. At precision
 "tf32" the entries of the product with the suffix "_tf32" apply; its tile "ieee" refers to the entry
 of the product without the suffix. Entries cover every shape exactly once.
 """
