@@ -1,13 +1,14 @@
-"""Optimisers and schedules against their definitions, written out for one number."""
+"""Optimisers and schedules against their definitions, written out for one parameter."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gpucnn.backends import get_backend
+from gpucnn.backends import Backend, get_backend
 from gpucnn.config import build, describe
 from gpucnn.errors import SettingError
 from gpucnn.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
@@ -68,6 +69,19 @@ def test_adam_by_hand(decoupled: bool) -> None:
     assert trajectory(optimizer, 0.1) == pytest.approx(wanted, rel=1e-13)
 
 
+def test_adam_with_both_kinds_of_weight_decay(backend64: Backend) -> None:
+    """No optimiser uses both, but the operation accepts them; both are of the old parameter."""
+    p, g, m, s = 1.5, 0.5, 0.25, 0.75
+    arrays = [backend64.asarray([value]) for value in (p, g, m, s)]
+    rates = backend64.asarray([0.1, 0.8, 0.9])
+    backend64.adam_step(*arrays, rates, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.02)
+    g += 0.02 * p
+    m, s = 0.8 * m + 0.2 * g, 0.95 * s + 0.05 * g * g
+    p = 0.9 * p - 0.1 * m / (math.sqrt(s) / 0.8 + 1e-3)
+    found = [float(backend64.to_numpy(array)[0]) for array in arrays]
+    assert found == pytest.approx([p, 0.5, m, s], rel=1e-13)
+
+
 def test_defaults_are_pytorchs() -> None:
     assert describe(SGD()) == {
         "type": "SGD", "lr": 1e-3, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False,
@@ -75,10 +89,10 @@ def test_defaults_are_pytorchs() -> None:
     assert describe(AdamW()) == {
         "type": "AdamW", "lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-2,
     }  # fmt: skip
-    assert Adam().weight_decay == 0
+    assert describe(Adam()) == {**describe(AdamW()), "type": "Adam", "weight_decay": 0.0}
 
 
-def test_reset_begins_anew() -> None:
+def test_reset_sets_the_state_to_zeros() -> None:
     optimizer = SGD(momentum=0.9)
     assert trajectory(optimizer, 0.1) == trajectory(optimizer, 0.1)
     adam = Adam()
@@ -90,6 +104,28 @@ def test_reset_begins_anew() -> None:
 def test_a_bad_rate_is_refused(kind: type[Optimizer], value: float) -> None:
     with pytest.raises(SettingError, match="lr must be a finite number >= 0"):
         kind(lr=value)
+
+
+@pytest.mark.parametrize("values", [{"eps": -1e-9}, {"betas": (-0.1, 0.9)}, {"weight_decay": -1.0}])
+def test_adam_refuses_negative_settings(values: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match=f"Adam: {next(iter(values))} must be a finite number"):
+        Adam(**values)
+
+
+@pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (0.9, float("nan"))])
+def test_adam_refuses_a_beta_of_one(betas: tuple[float, float]) -> None:
+    with pytest.raises(SettingError, match="AdamW: betas must be a finite number >= 0 and < 1"):
+        AdamW(betas=betas)
+    Adam(betas=(0.0, 0.0))
+
+
+def test_sgd_refuses_negative_settings() -> None:
+    with pytest.raises(
+        SettingError, match=r"SGD: momentum must be a finite number >= 0, got -0\.5"
+    ):
+        SGD(momentum=-0.5)
+    with pytest.raises(SettingError, match="SGD: weight_decay"):
+        SGD(weight_decay=-1e-9)
 
 
 def test_constant_and_warmup() -> None:
@@ -114,6 +150,17 @@ def test_step() -> None:
     assert factors == pytest.approx([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01])
 
 
+@pytest.mark.parametrize("parts", [3, 5, 7, 10])
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_no_step_is_late_by_rounding(parts: int, warmup: float) -> None:
+    """0.6 / 0.2 is less than 3, and so are many others."""
+    step = StepLR(every=1 / parts, gamma=0.5, warmup=warmup)
+    factors = [step.factor(warmup + k / parts * (1 - warmup)) for k in range(parts)]
+    assert factors == [0.5**k for k in range(parts)]
+    just_before = [step.factor(warmup + (k - 1e-6) / parts * (1 - warmup)) for k in range(1, parts)]
+    assert just_before == factors[:-1]
+
+
 def test_one_cycle() -> None:
     cycle = OneCycleLR()
     assert cycle.factor(0) == pytest.approx(1 / 25)
@@ -125,8 +172,31 @@ def test_one_cycle() -> None:
     assert np.all(np.diff(falling) < 0)
 
 
+def test_one_cycle_without_a_rise() -> None:
+    cycle = OneCycleLR(pct_start=0)
+    assert cycle.factor(0) == 1
+    assert cycle.factor(0.5) == pytest.approx((1 + 1 / 25e4) / 2)
+    assert cycle.factor(1) == pytest.approx(1 / 25e4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (StepLR, {"every": 0.0}),
+        (StepLR, {"gamma": -0.1}),
+        (OneCycleLR, {"pct_start": 1.0}),
+        (OneCycleLR, {"pct_start": -0.1}),
+        (OneCycleLR, {"div_factor": 0.9}),
+        (OneCycleLR, {"final_div_factor": 0.9}),
+    ],
+)
+def test_schedules_refuse_bad_settings(kind: type[Schedule], values: dict[str, float]) -> None:
+    with pytest.raises(SettingError, match=f"{kind.__name__}: {next(iter(values))} must be"):
+        kind(**values)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_schedules_stay_between_0_and_1_and_survive_a_description(schedule: Schedule) -> None:
+def test_schedules_are_between_0_and_1_and_can_be_described(schedule: Schedule) -> None:
     factors = [schedule.factor(k / 100) for k in range(101)]
     assert all(0 <= factor <= 1 for factor in factors)
     assert max(factors) == pytest.approx(1)
@@ -141,7 +211,7 @@ def test_a_bad_warmup_is_refused(warmup: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_momentum_that_no_gradient_renews_does_not_become_denormal(dtype: str) -> None:
+def test_decaying_momentum_does_not_become_denormal(dtype: str) -> None:
     be = get_backend("numpy", dtype)
     param, none = be.zeros((3,)), be.zeros((3,))
     velocity, exp_avg = (be.asarray([1.0, -1.0, 1e-9]) for _ in range(2))
