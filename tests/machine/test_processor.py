@@ -1,4 +1,4 @@
-"""How many cores a process may use, from what Linux says in its files."""
+"""The number of cores that a process may use, from Linux's files."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ FOUR_CORES = {SIBLINGS.format(cpu): f"{cpu % 4},{cpu % 4 + 4}" for cpu in range(
         (range(8), {**FOUR_CORES, "/sys/fs/cgroup/cpu.max": "max 100000"}, 4),
         (range(8), {**FOUR_CORES, "/sys/fs/cgroup/cpu.max": "250000 100000"}, 2),
         (range(8), {**FOUR_CORES, "/sys/fs/cgroup/cpu.max": "50000 100000"}, 1),
+        (range(8), {**FOUR_CORES, "/sys/fs/cgroup/cpu.max": "270000 100000"}, 2),
         (range(8), {**FOUR_CORES, "/sys/fs/cgroup/cpu.max": "900000 100000"}, 4),
         (range(8), {**FOUR_CORES, QUOTA: "300000", PERIOD: "100000"}, 3),
         (range(8), {**FOUR_CORES, QUOTA: "-1", PERIOD: "100000"}, 4),
@@ -33,7 +34,7 @@ def test_cores(
     assert processor.cores() == cores
 
 
-def test_cores_where_no_system_file_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_where_the_system_reports_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 6)
     monkeypatch.setattr(processor, "_text", lambda path: "")
