@@ -107,6 +107,17 @@ def test_many_shapes_do_not_change_the_choice(
     assert first[0] != first[1]
 
 
+def test_groups_and_precision_are_part_of_the_cached_shape(kernels: set[str]) -> None:
+    table = load(kernels)
+    found = []
+    for groups in (1, 1024):
+        for precision in ("ieee", "tf32"):
+            tile = table.choose("conv2d_forward", 64, 14 * 14, groups, precision=precision)
+            assert isinstance(tile, Tile)
+            found.append(tile.kernel.removeprefix("conv2d_forward_"))
+    assert found == ["16x128", "16x128", "64x128", "tf32_64x128"]
+
+
 def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
     return lambda table: table[product][index].update(values)
 
