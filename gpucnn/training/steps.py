@@ -74,7 +74,7 @@ class Steps:
         self._last = self._make(last, self._full) if last else None
 
     def begin_epoch(self, plan: EpochPlan, index: int, done: int) -> None:
-        """Begin an epoch at batch ``index``, with ``done`` steps of the run behind it."""
+        """Begin an epoch at batch ``index``, after ``done`` steps of the run."""
         self.check_model()
         be = self.model.backend
         self.batches.set_order(plan.order)

@@ -82,7 +82,7 @@ def test_the_first_process_handles_signals_to_all(tmp_path: Path, number: int, s
         os.killpg(process.pid, number)
     output, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (status, "")
-    assert number == signal.SIGKILL or "--resume goes on from there" in output
+    assert number == signal.SIGKILL or "gpucnn train --resume" in output
     deadline = time.monotonic() + 30
     while running(process.pid):
         assert time.monotonic() < deadline, "a worker outlived its run"
@@ -90,17 +90,7 @@ def test_the_first_process_handles_signals_to_all(tmp_path: Path, number: int, s
     assert gpucnn.load_model(tmp_path / "out").input_shape == (1, 8, 8)
 
 
-def test_a_resumed_run_keeps_its_number_of_workers(tmp_path: Path) -> None:
-    words = command(tmp_path, "--epochs", "2")
-    shown = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    assert ", 2 processes\n" in shown
-    words.remove("--workers")
-    words.remove("2")
-    again = subprocess.run([*words, "--resume"], check=True, capture_output=True, text=True).stdout
-    assert ", 2 processes\n" in again
-
-
-def test_custom_layers_of_a_file_reach_the_workers(tmp_path: Path) -> None:
+def test_custom_layers_reach_the_workers_and_a_resume_keeps_their_number(tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(
         "from gpucnn import Sequential\n"
         "from gpucnn.nn import Flatten, Linear, ReLU\n"
@@ -112,10 +102,13 @@ def test_custom_layers_of_a_file_reach_the_workers(tmp_path: Path) -> None:
         "    rest = [CustomReLU(), Linear(channels * size[0] * size[1], classes)]\n"
         "    return Net([Flatten(), *rest], (channels, *size))\n"
     )
-    words = command(tmp_path, "--epochs", "1")
+    words = command(tmp_path, "--epochs", "1", "--limit", "20")
     words[words.index("mlp")] = f"{tmp_path}/mynet.py:build"
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    at = words.index("--workers")
+    for each in (words, [*words[:at], *words[at + 2 :], "--resume"]):
+        done = subprocess.run(each, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ", 2 processes\n" in done.stdout
 
 
 def test_a_script_without_a_guard_gets_a_hint(tmp_path: Path) -> None:
