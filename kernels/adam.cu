@@ -2,12 +2,12 @@
 // m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;
 // p -= step_size m / (sqrt(s) / correction + eps),
 // with step_size = lr / (1 - b1^t) and correction = sqrt(1 - b2^t). Adam adds weight_decay p to
-// g; AdamW multiplies p by shrink = 1 - lr weight_decay beforehand, which is 1 for Adam. What
-// depends on the step alone, and the complements of the betas, were worked out in double precision.
+// g; AdamW first multiplies p by shrink = 1 - lr weight_decay, which is 1 for Adam. The host
+// computes rates, which depend on the step alone, and rest1 = 1 - b1 and rest2 = 1 - b2, in double
+// precision.
 //
-// Arrays of n elements; rates (3): step_size, correction, shrink; failed (1), where not 0, says
-// that nothing is to change (finite.cu). A thread owns one element, so there is no order to speak
-// of.
+// Arrays of n elements; rates (3): step_size, correction, shrink; failed (1): if not 0, nothing
+// changes (finite.cu). A thread owns one element.
 
 extern "C" __global__ void __launch_bounds__(256)
 adam_step(real* __restrict__ param, const real* __restrict__ grad, real* __restrict__ exp_avg,

@@ -1,18 +1,18 @@
 // Binary cross-entropy of probabilities x and targets t: the loss of an element is
-// -t log x - (1 - t) log(1 - x), a logarithm counting as at least -100, and
-// dx = scale (x - t) / max(x (1 - x), 1e-12), where scale holds the gradient of the reduced loss
-// and, for a mean, the division by n.
+// -t log x - (1 - t) log(1 - x), with logarithms clamped to -100, and
+// dx = scale (x - t) / max(x (1 - x), 1e-12), where scale is the gradient of the reduced loss,
+// divided by n if that is a mean.
 //
 // Input and target are arrays of n elements, any shape. Forward writes each element's loss;
-// forward_sum is the first stage of their sum (common.cuh: fixed shares, a fixed tree).
+// forward_sum is the first stage of their sum (sum_terms).
 
-// The greater of x and -100; NaN, of which nothing is true, stays NaN.
-__device__ inline real at_least(real x) {
+// NaN stays NaN.
+__device__ inline real clamp_log(real x) {
     return x < -100 ? -100 : x;
 }
 
 __device__ inline real term(real x, real target) {
-    return -(target * at_least(log(x)) + (1 - target) * at_least(log1p(-x)));
+    return -(target * clamp_log(log(x)) + (1 - target) * clamp_log(log1p(-x)));
 }
 
 extern "C" __global__ void __launch_bounds__(256)

@@ -1,9 +1,9 @@
 // Binary cross-entropy of sigmoid(x) with targets t: the loss of an element is
-// max(x, 0) - x t + log(1 + exp(-|x|)), which overflows at no x, and dx = scale (sigmoid(x) - t),
-// where scale holds the gradient of the reduced loss and, for a mean, the division by n.
+// max(x, 0) - x t + log(1 + exp(-|x|)), which cannot overflow, and dx = scale (sigmoid(x) - t),
+// where scale is the gradient of the reduced loss, divided by n if that is a mean.
 //
 // Input and target are arrays of n elements, any shape. Forward writes each element's loss;
-// forward_sum is the first stage of their sum (common.cuh: fixed shares, a fixed tree).
+// forward_sum is the first stage of their sum (sum_terms).
 
 __device__ inline real term(real x, real target) {
     const real tail = log1p(exp(-fabs(x)));

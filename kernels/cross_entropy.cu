@@ -1,29 +1,33 @@
 // Cross-entropy of scores with classes: the loss of a row x with class t is
-// log(sum of exp(x)) - x[t], and dx = scale (softmax(x) - onehot(t)), where scale holds the
-// gradient of the reduced loss and, for a mean, the division by the number of rows. The greatest
-// score is taken off before the exponentials, so that nothing overflows.
+// log(sum of exp(x)) - x[t], and dx = scale (softmax(x) - onehot(t)), where scale is the gradient
+// of the reduced loss, divided by the number of rows if that is a mean. The maximum is subtracted
+// before the exponentials, so that nothing overflows.
 //
-// Shapes: input and input_grad (rows, classes), target (rows). A thread owns a row and goes through
-// it in order; forward writes each row's loss, forward_sum is the first stage of their sum
-// (common.cuh: fixed shares, a fixed tree). A class outside the row makes the row NaN, which stops
-// a training run; the host does not wait to look at labels.
+// Shapes: input and input_grad (rows, classes), target (rows). Forward writes each row's loss;
+// forward_sum is the first stage of their sum (sum_terms). The host does not wait to look at
+// labels: a class out of range makes its row NaN, and a training run stops.
 //
-// Variants: a thread a row; *_wide, a block a row, for rows of many classes.
+// Variants: a thread owns a row and adds in order; *_wide, for rows of many classes, a block owns a
+// row and adds by a fixed tree.
 
-__device__ inline real greatest_of(const real* row, int classes) {
-    real greatest = row[0];
+__device__ inline bool in_range(int64 target, int classes) {
+    return target >= 0 && target < classes;
+}
+
+__device__ inline real row_max(const real* row, int classes) {
+    real maximum = row[0];
     for (int c = 1; c < classes; ++c) {
-        if (row[c] > greatest || is_nan(row[c])) greatest = row[c];
+        if (exceeds(row[c], maximum)) maximum = row[c];
     }
-    return greatest;
+    return maximum;
 }
 
 __device__ inline real row_loss(const real* row, int64 target, int classes) {
-    if (target < 0 || target >= classes) return not_a_number();
-    const real greatest = greatest_of(row, classes);
+    if (!in_range(target, classes)) return not_a_number();
+    const real maximum = row_max(row, classes);
     real total = 0;
-    for (int c = 0; c < classes; ++c) total += exp(row[c] - greatest);
-    return log(total) + greatest - row[target];
+    for (int c = 0; c < classes; ++c) total += exp(row[c] - maximum);
+    return log(total) + maximum - row[target];
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -48,35 +52,32 @@ cross_entropy_backward(const real* __restrict__ input, const int64* __restrict__
     const int64 n = thread_index();
     if (n >= rows) return;
     const real* row = input + n * classes;
-    real* out = input_grad + n * classes;
-    const int64 right = target[n];
-    const bool known = right >= 0 && right < classes;
-    const real greatest = greatest_of(row, classes);
+    real* grad = input_grad + n * classes;
+    const int64 label = target[n];
+    const bool valid = in_range(label, classes);
+    const real maximum = row_max(row, classes);
     real total = 0;
-    for (int c = 0; c < classes; ++c) total += exp(row[c] - greatest);
+    for (int c = 0; c < classes; ++c) total += exp(row[c] - maximum);
     for (int c = 0; c < classes; ++c) {
-        const real share = exp(row[c] - greatest) / total;
-        out[c] = known ? scale * (share - (c == right ? 1 : 0)) : not_a_number();
+        const real probability = exp(row[c] - maximum) / total;
+        grad[c] = valid ? scale * (probability - (c == label ? 1 : 0)) : not_a_number();
     }
 }
 
-// The loss of the block's row, given to thread 0.
-__device__ inline real block_row_loss(const real* row, int64 target, int classes) {
-    const real greatest = block_max(row, classes, 1);
-    real total = 0;
-    for (int c = threadIdx.x; c < classes; c += blockDim.x) total += exp(row[c] - greatest);
-    total = block_sum(total);
-    if (target < 0 || target >= classes) return not_a_number();
-    return log(total) + greatest - row[target];
-}
-
-// A block owns a row: forward for any reduction, as sum_partials can add what this writes.
+// The caller adds the losses for the other reductions: sum_partials (sum.cu).
 extern "C" __global__ void __launch_bounds__(256)
 cross_entropy_forward_wide(const real* __restrict__ input, const int64* __restrict__ target,
                            real* __restrict__ output, int classes, real scale) {
     const int64 n = blockIdx.x;
-    const real loss = block_row_loss(input + n * classes, target[n], classes);
-    if (threadIdx.x == 0) output[n] = loss * scale;
+    const real* row = input + n * classes;
+    const real maximum = block_max(row, classes, 1);
+    real total = 0;
+    for (int c = threadIdx.x; c < classes; c += blockDim.x) total += exp(row[c] - maximum);
+    total = block_sum(total);
+    if (threadIdx.x > 0) return;
+    const bool valid = in_range(target[n], classes);
+    const real loss = valid ? log(total) + maximum - row[target[n]] : not_a_number();
+    output[n] = loss * scale;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -84,15 +85,15 @@ cross_entropy_backward_wide(const real* __restrict__ input, const int64* __restr
                             real* __restrict__ input_grad, int classes, real scale) {
     const int64 n = blockIdx.x;
     const real* row = input + n * classes;
-    const int64 right = target[n];
-    const bool known = right >= 0 && right < classes;
-    const real greatest = block_max(row, classes, 1);
+    const int64 label = target[n];
+    const bool valid = in_range(label, classes);
+    const real maximum = block_max(row, classes, 1);
     real total = 0;
-    for (int c = threadIdx.x; c < classes; c += blockDim.x) total += exp(row[c] - greatest);
+    for (int c = threadIdx.x; c < classes; c += blockDim.x) total += exp(row[c] - maximum);
     total = block_sum(total);
     for (int c = threadIdx.x; c < classes; c += blockDim.x) {
-        const real share = exp(row[c] - greatest) / total;
+        const real probability = exp(row[c] - maximum) / total;
         input_grad[n * classes + c] =
-            known ? scale * (share - (c == right ? 1 : 0)) : not_a_number();
+            valid ? scale * (probability - (c == label ? 1 : 0)) : not_a_number();
     }
 }

@@ -1,7 +1,8 @@
-// Dropout: y = x m, and dx = dy m by the same kernel, m being 0 or 1 / (1 - p) for each element.
+// Dropout: y = x m, where the mask m is 0 or 1 / (1 - p) for each element. dx = dy m is computed by
+// the same kernel.
 //
-// Arrays of n elements, any shape; the mask is drawn on the host, the same for every backend. A
-// thread owns one element, so there is no order to speak of.
+// Arrays of n elements, any shape. The mask is drawn on the host, the same for every backend. A
+// thread owns one element.
 
 extern "C" __global__ void __launch_bounds__(256)
 dropout_forward(const real* __restrict__ input, const real* __restrict__ mask,

@@ -1,9 +1,9 @@
-// A batch out of a data set that lies on the device: images[indices] as numbers, each channel times
-// its scale plus its shift, and the labels of the same images.
+// A batch of a data set in device memory: images[indices], each channel times its scale plus its
+// shift, and the labels of the same images.
 //
 // Shapes: images (items, channels, area) of bytes, indices (count), scale and shift (channels),
-// output (count, channels, area); labels (items). A thread owns one element of the batch. An index
-// outside the items reads nothing: its pixels are NaN and its label is -1.
+// output (count, channels, area); labels (items). A thread owns one element of the batch. For an
+// index out of range nothing is read: the pixels are NaN and the label is -1.
 
 extern "C" __global__ void __launch_bounds__(256)
 gather_images(const uint8* __restrict__ images, const int64* __restrict__ indices,
@@ -15,8 +15,8 @@ gather_images(const uint8* __restrict__ images, const int64* __restrict__ indice
     const int64 item = indices[i / pixels];
     const int64 pixel = i % pixels;
     const int channel = pixel / area;
-    const bool known = item >= 0 && item < items;
-    output[i] = known ? images[item * pixels + pixel] * scale[channel] + shift[channel]
+    const bool valid = item >= 0 && item < items;
+    output[i] = valid ? images[item * pixels + pixel] * scale[channel] + shift[channel]
                       : not_a_number();
 }
 

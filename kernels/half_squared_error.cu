@@ -1,8 +1,8 @@
 // Half the squared error: the loss of an element is (x - t)^2 / 2, and dx = scale times (x - t),
-// where scale holds the gradient of the reduced loss and, for a mean, the division by n.
+// where scale is the gradient of the reduced loss, divided by n if that is a mean.
 //
 // Input and target are arrays of n elements, any shape. Forward writes each element's loss;
-// forward_sum is the first stage of their sum (common.cuh: fixed shares, a fixed tree).
+// forward_sum is the first stage of their sum (sum_terms).
 
 __device__ inline real term(real x, real target) {
     const real d = x - target;

@@ -1,5 +1,5 @@
-// One-hot rows: 1 at each sample's class, else 0. A class outside the row makes the row NaN, as the
-// host does not wait to look at labels.
+// One-hot rows: 1 at each sample's class, else 0. The host does not wait to look at labels: a class
+// out of range makes its row NaN.
 //
 // Shapes: target (rows), output (rows, classes). A thread owns one element.
 
@@ -8,7 +8,7 @@ one_hot_forward(const int64* __restrict__ target, real* __restrict__ output, int
                 int classes) {
     const int64 i = thread_index();
     if (i >= rows * classes) return;
-    const int64 right = target[i / classes];
-    const bool known = right >= 0 && right < classes;
-    output[i] = !known ? not_a_number() : i % classes == right ? 1 : 0;
+    const int64 label = target[i / classes];
+    const bool valid = label >= 0 && label < classes;
+    output[i] = !valid ? not_a_number() : i % classes == label ? 1 : 0;
 }

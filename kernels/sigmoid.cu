@@ -1,7 +1,6 @@
-// Sigmoid: y = 1 / (1 + exp(-x)), and dx = dy y (1 - y). The exponential is taken of -|x| only, so
-// that nothing overflows.
+// Sigmoid: y = 1 / (1 + exp(-x)), and dx = dy y (1 - y). Nothing overflows (common.cuh).
 //
-// Arrays of n elements, any shape. A thread owns one element, so there is no order to speak of.
+// Arrays of n elements, any shape. A thread owns one element.
 
 extern "C" __global__ void __launch_bounds__(256)
 sigmoid_forward(const real* __restrict__ input, real* __restrict__ output, int64 n) {

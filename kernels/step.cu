@@ -1,11 +1,11 @@
-// What is new in a training step, worked out on the device, so that a step can be recorded once and
-// repeated: with b = counter[0] batches begun in the epoch, the indices of the next batch's images
-// are order[b batch_size ..], `target` are the labels of these, and `rates` the row b of table.
-// Then both counters go on: counter[1] is the number of the step, from 1 on.
+// Selects the inputs of a training step on the device, so that a step can be captured once and
+// replayed: after b = counter[0] batches of the epoch, the indices of the next batch's images are
+// order[b batch_size ..], `target` holds their labels, and `rates` row b of table. Then both
+// counters increase: counter[1] is the number of the step, from 1 on.
 //
 // Shapes: counter (2), order (images), labels (items), table (steps, width), indices and target
-// (count), rates (width). One block. Beyond the order and the table an index and a label are -1,
-// and a rate is NaN: nothing is read, and a run notices.
+// (count), rates (width). One block. Beyond the order and the table nothing is read: indices and
+// labels are -1 and rates NaN, which a run detects.
 
 extern "C" __global__ void __launch_bounds__(256)
 begin_step(int64* __restrict__ counter, const int64* __restrict__ order,

@@ -1,8 +1,8 @@
-// Sums on their own: second stages of sums that were split in parts, whose number follows from the
+// Sums: the second stages of sums that were divided into parts, whose number follows from the
 // shapes alone, and the gradient of a bias.
 
 // The sum of `count` partial sums, as one number. One block: a thread adds every 256th of them in
-// order, a fixed tree adds the threads.
+// order, and a fixed tree adds the threads' sums.
 extern "C" __global__ void __launch_bounds__(256)
 sum_partials(const real* __restrict__ partials, real* __restrict__ output, int count) {
     real sum = 0;
@@ -24,8 +24,8 @@ sum_splits(const real* __restrict__ partials, real* __restrict__ output,
 }
 
 // The sum of each channel of grad (batch, channels, area), as output (channels): the gradient of a
-// bias. A block owns a channel: its threads go through samples and pixels, 1024 apart and in order,
-// and a fixed tree adds them.
+// bias. A block owns a channel: each thread adds every 1024th element in order, and a fixed tree
+// adds the threads' sums.
 extern "C" __global__ void __launch_bounds__(1024)
 sum_channels(const real* __restrict__ grad, real* __restrict__ output, int batch, int channels,
              int area) {

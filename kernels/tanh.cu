@@ -1,6 +1,6 @@
 // Hyperbolic tangent: y = tanh(x), and dx = dy (1 - y^2).
 //
-// Arrays of n elements, any shape. A thread owns one element, so there is no order to speak of.
+// Arrays of n elements, any shape. A thread owns one element.
 
 extern "C" __global__ void __launch_bounds__(256)
 tanh_forward(const real* __restrict__ input, real* __restrict__ output, int64 n) {

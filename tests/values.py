@@ -61,6 +61,11 @@ def with_nan(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return values
 
 
+def levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers that increase by 300 along the last axis: exp overflows from 89 on."""
+    return normal(rng, *shape) + 300 * np.arange(shape[-1], dtype=np.float32)
+
+
 def infinities(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return rng.choice(np.float32([-np.inf, np.inf, 0, -0.0, 1, -1]), shape)
 

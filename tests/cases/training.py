@@ -99,9 +99,17 @@ def guard(
     return Case("check_finite", name, make)
 
 
-def sgd(name: str, shape: Shape, lr: float, failed_step: int | None = None, **options: Any) -> Case:
+def sgd(
+    name: str,
+    shape: Shape,
+    lr: float,
+    failed_step: int | None = None,
+    param: Values = normal,
+    **options: Any,
+) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {key: normal(rng, *shape) for key in ("param", "grad", "velocity")}
+        arrays = {"param": param(rng, *shape)}
+        arrays |= {key: normal(rng, *shape) for key in ("grad", "velocity")}
         arrays["rates"] = np.array([lr], np.float32)
         return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
 
@@ -114,11 +122,12 @@ def adam(
     grad: Values = normal,
     rates: tuple[float, float, float] = (0.01, 0.5, 1.0),
     failed_step: int | None = None,
+    param: Values = normal,
     **options: Any,
 ) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {
-            "param": normal(rng, *shape),
+            "param": param(rng, *shape),
             "grad": grad(rng, *shape),
             "exp_avg": grad(rng, *shape),
             "exp_avg_sq": grad(rng, *shape) ** 2,
@@ -165,6 +174,7 @@ TRAINING = [
     sgd("failed_step 4", (5, 7), failed_step=4, lr=0.1, momentum=0.9),
     sgd("momentum", (5, 7), lr=0.1, momentum=0.9),
     sgd("weight decay", (5, 7), lr=0.1, weight_decay=0.05),
+    sgd("infinite weight", (5, 7), lr=0.1, momentum=0.9, param=one_is(3, np.inf)),
     sgd("Nesterov", (3, 2, 3, 3), lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True),
     *(sgd(f"{size} elements", (size,), lr=0.5, momentum=0.5) for size in AROUND_BLOCKS),
     sgd("70,000 elements", (70000,), lr=0.5, momentum=0.5),
@@ -176,6 +186,8 @@ TRAINING = [
     adam("large eps", (5, 7), eps=0.1),
     adam("gradients as small as eps", (5, 7), times(1e-8)),
     adam("weight decay", (5, 7), weight_decay=0.1),
+    adam("weight decay, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75), weight_decay=0.1),
+    adam("infinite weight", (5, 7), param=one_is(3, np.inf)),
     adam("AdamW, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75)),
     *(adam(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
     adam("70,000 elements", (70000,)),

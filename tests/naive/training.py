@@ -86,7 +86,8 @@ def sgd_step(
     if failed_step is not None and failed_step[0] != 0:
         return
     for index in np.ndindex(*param.shape):
-        slope = float(grad[index]) + weight_decay * float(param[index])
+        slope = float(grad[index])
+        slope += weight_decay * float(param[index]) if weight_decay else 0  # 0 times inf is NaN
         v = momentum * float(velocity[index]) + slope
         velocity[index] = v
         param[index] -= float(rates[0]) * (slope + momentum * v if nesterov else v)
@@ -108,7 +109,7 @@ def adam_step(
     (first, second), (step_size, correction, shrink) = betas, map(float, rates)
     for index in np.ndindex(*param.shape):
         value, slope = float(param[index]), float(grad[index])
-        slope += weight_decay * value
+        slope += weight_decay * value if weight_decay else 0  # 0 times inf is NaN
         exp_avg[index] = first * float(exp_avg[index]) + (1 - first) * slope
         exp_avg_sq[index] = second * float(exp_avg_sq[index]) + (1 - second) * slope**2
         root = math.sqrt(float(exp_avg_sq[index])) / correction

@@ -832,14 +832,15 @@ def test_the_order_of_threads_changes_no_bit(name: str, order: str, emulator: An
         assert run() == wanted
 
 
-def test_labels_and_indices_out_of_range_read_nothing(emulator: Any) -> None:
+@pytest.mark.parametrize("classes", [4, 70], ids=["thread-a-row", "block-a-row"])
+def test_labels_and_indices_out_of_range_read_nothing(emulator: Any, classes: int) -> None:
     """The host does not wait to look at them: they show as NaN or -1."""
     backend = CudaBackend(emulator)
-    scores, target = backend.zeros((3, 4)), backend.asarray([0, 4, -1])
+    scores, target = backend.zeros((3, classes)), backend.asarray([0, classes, -1])
     with emulator.checking():
         losses = backend.to_numpy(backend.cross_entropy(scores, target, "none"))
         rows = backend.to_numpy(backend.cross_entropy_backward(scores, target))
-        hot = backend.to_numpy(backend.one_hot(target, 4))
+        hot = backend.to_numpy(backend.one_hot(target, classes))
         totals = backend.zeros((2,), np.float64)
         backend.add_metrics(totals, backend.zeros(()), scores, target)
         images, indices = backend.zeros((2, 1, 1, 1), np.uint8), backend.asarray([1, 2, -1])
