@@ -277,12 +277,21 @@ def test_totals_add_up(be: Backend) -> None:
     assert first[0] > 0
 
 
-def test_of_equal_scores_the_first_counts(be: Backend) -> None:
+@pytest.mark.parametrize(
+    ("bias", "best"),
+    [([0] * 7, 0), ([-9, -1, 5, -5, 5, 0, 5], 2), ([5, np.nan, 0, 0, 0, 0, 0], None)],
+    ids=["all equal", "three equal", "NaN"],
+)
+def test_the_first_of_the_greatest_scores_counts(
+    bias: list[float], best: int | None, be: Backend
+) -> None:
+    """Of a sample that has a NaN score, none counts."""
     batch = Batch(MIDDLE, 9)
+    batch.targets = np.arange(9) % 7
     batch.weights["fc3.weight"][...] = 0
-    for best, bias in ((0, [0] * 7), (2, [-9, -1, 5, -5, 5, 0, 5])):
-        batch.weights["fc3.bias"][...] = bias
-        assert batch.fused(be)["totals"][1] - 20 == np.count_nonzero(batch.targets == best)
+    batch.weights["fc3.bias"][...] = bias
+    correct = 0 if best is None else np.count_nonzero(batch.targets == best)
+    assert batch.fused(be)["totals"][1] - 20 == correct
 
 
 def test_scores_far_apart_do_not_overflow(be: Backend) -> None:
@@ -325,8 +334,9 @@ def test_the_first_failed_step_is_kept(be: Backend) -> None:
 TINY, HUGE = 1e-30, 1e30
 OVERFLOWS: dict[str, dict[str, Any]] = {
     "totals": {"fc3.bias": [3e38, -3e38]},
-    "fc2.weight": {
-        "fc1.bias": 1e15, "fc2.weight": 0, "fc2.bias": TINY, "fc3.weight": [[HUGE], [-HUGE]],
+    "fc2.weight": {  # its first row; a thread checks elements of several rows
+        "fc1.bias": 1e15, "fc2.weight": 0, "fc2.bias": TINY,
+        "fc3.weight": [[HUGE] + 15 * [0], [-HUGE] + 15 * [0]],
     },
     "conv2.weight": {
         "conv1.bias": 1e15, "conv2.weight": 0, "conv2.bias": TINY, "fc1.weight": HUGE,
@@ -337,7 +347,7 @@ OVERFLOWS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("infinite", OVERFLOWS)
 def test_one_overflow_fails_the_step(infinite: str, name: str) -> None:
     """The loss alone, or the gradient of one layer alone: each is checked."""
-    batch = Batch(SMALLEST, 3)
+    batch = Batch(replace(SMALLEST, features2=16), 3)
     batch.targets[...] = 1
     for parameter, value in OVERFLOWS[infinite].items():
         batch.weights[parameter][...] = value
