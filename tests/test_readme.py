@@ -1,4 +1,4 @@
-"""The README keeps its word: its Python runs, and its commands are those that CI runs."""
+"""README's Python runs, and its commands are those that CI runs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from gpucnn.cli.sources import build_model, shape_for
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+(INTERFACE,) = (block for block in PYTHON if "gpucnn.fit(" in block)
+(MODEL,) = (block for block in PYTHON if "def build(" in block)
 SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 
 
@@ -25,8 +27,8 @@ def test_the_interface_in_twenty_lines(
 ) -> None:
     mnist = gpucnn.data.mnist().limit(500)
     monkeypatch.setattr(gpucnn.data, "mnist", lambda: mnist)
-    assert len(PYTHON[1].splitlines()) <= 20
-    exec(PYTHON[1].replace("epochs=5", "epochs=1"), {})
+    assert len(INTERFACE.splitlines()) <= 20
+    exec(INTERFACE.replace("epochs=5", "epochs=1"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:3] == ["epoch", "train", "loss"]
     assert lines[2].startswith("finished after epoch 1 of 1; test accuracy ")
@@ -34,9 +36,8 @@ def test_the_interface_in_twenty_lines(
     assert lines[-1] == "(8, 6, 14, 14)"
 
 
-def test_a_model_of_ones_own(tmp_path: Path) -> None:
-    (tmp_path / "mynet.py").write_text(PYTHON[2])
-    assert "def build(" in PYTHON[2]
+def test_a_custom_model(tmp_path: Path) -> None:
+    (tmp_path / "mynet.py").write_text(MODEL)
     data = small_data()
     model = build_model(f"{tmp_path}/mynet.py:build", shape_for(data))
     assert model(np.zeros((2, 1, 8, 8), np.float32)).shape == (2, 4)
