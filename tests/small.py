@@ -10,7 +10,7 @@ from gpucnn.nn.sequential import Sequential
 
 
 def blobs(count: int, classes: int = 4, channels: int = 1, size: int = 8, seed: int = 0) -> Split:
-    """Noisy pictures in which a bright patch stands in another corner for every class."""
+    """Noisy images with a bright patch in another corner for every class."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
     images = rng.integers(0, 120, (count, channels, size, size), dtype=np.uint8)

@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 ROOMS = "bench|gpucnn|kernels|tests"
 
 
-@pytest.mark.parametrize("name", ["README.md", "bench/gpu.sh", "bench/README.md", "kernels/README.md", ".ci/run"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "bench/gpu.sh", "bench/README.md", "kernels/README.md", ".ci/run"]
+)
 def test_named_paths_exist(name: str) -> None:
     if not (ROOT / name).exists():
         pytest.skip("an installed package has no checkout around it")

@@ -1,6 +1,6 @@
 """Image files as model inputs: what ``gpucnn predict`` and folders of images read.
 
-``as_input`` only converts and resizes. ``as_digit`` treats a picture of a handwritten digit as the
+``as_input`` only converts and resizes. ``as_digit`` treats an image of a handwritten digit as the
 makers of MNIST did: locate the strokes, scale them to 20 pixels, centre their centre of mass.
 """
 

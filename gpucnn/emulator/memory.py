@@ -106,7 +106,7 @@ class MemoryPool:
     """Keeps the blocks that arrays have released, and reuses the smallest that is large enough.
 
     CuPy splits larger blocks as well. Here an array lies at the end of its block, so that a kernel
-    that runs past it is stopped. Its contents are unset, at each replay anew.
+    that runs past it is stopped. Its contents are unset again at each replay.
     """
 
     def __init__(self, allocator: Allocator | None = None) -> None:

@@ -79,7 +79,7 @@ class RunArrays:
     """
 
     counter: Array
-    """int64 (2,): the batches begun in the epoch, the steps begun in the run"""
+    """int64 (2,): the number of batches started in the epoch and of steps started in the run"""
     rate_table: Array
     """(B, R): the rates of all steps of the epoch"""
     rates: Array

@@ -90,7 +90,7 @@ class Workers:
         with _signals_blocked():
             for rank in range(1, self.count):
                 own, other = context.Pipe()
-                # The job is sent later: process.start() would wait for ever if a process that
+                # The job is sent later: process.start() would wait forever if a process that
                 # ended early had not read more than a pipe holds.
                 process = context.Process(
                     target=work,

@@ -6,7 +6,7 @@ last bits of a result depend on the number of cores.
 
 Most BLAS libraries have one number of threads for the whole process, and several Python threads
 may compute at once. ``threadpoolctl.threadpool_limits`` alone would be wrong then: the first
-computation that ends would lift the limit of the others, and the last would leave it behind.
+computation that ends would lift the limit of the others, and the last would leave it in place.
 Computations are therefore counted; the first one sets the limit and the last one lifts it. While
 one is active, the limit holds for all of the process.
 """
