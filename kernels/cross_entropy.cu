@@ -30,7 +30,7 @@ __device__ inline real row_loss(const real* row, int64 target, int classes) {
     return log(total) + maximum - row[target];
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 cross_entropy_forward(const real* __restrict__ input, const int64* __restrict__ target,
                       real* __restrict__ output, int64 rows, int classes) {
     const int64 n = thread_index();

@@ -192,7 +192,7 @@ def test_the_folder_in_the_package_comes_first(
 
 
 def test_the_sources_need_no_other_file() -> None:
-    for file in kernel_folder().iterdir():
+    for file in kernel_folder().glob("*.cu*"):
         text = file.read_text(encoding="utf-8")
         assert text.isascii(), file.name
         assert max(map(len, text.splitlines())) <= 100, file.name
