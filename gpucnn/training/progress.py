@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -64,7 +65,7 @@ class Progress:
     def __init__(self, stream: TextIO, redraw: bool) -> None:
         self.stream, self.redraw = stream, redraw
         self.epochs = self.steps = self.first_step = 0
-        self.began = self.drawn = 0.0
+        self.began, self.drawn = 0.0, -math.inf
         self.drawn_length = 0  # characters of the line that is redrawn
 
     def __enter__(self) -> Progress:
@@ -78,7 +79,8 @@ class Progress:
         if isinstance(event, RunStarted):
             self.epochs = int(event.settings["epochs"])
             self.steps, self.first_step = self.epochs * event.steps_per_epoch, event.step
-            self.began = self.drawn = time.perf_counter()
+            self.began = time.perf_counter()
+            self.drawn = -math.inf  # so that the first step is shown at once
             for line in start_lines(event, f"training on {event.data}"):
                 self._write_line(line)
         elif isinstance(event, StepEnded):
