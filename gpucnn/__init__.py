@@ -7,8 +7,10 @@
 >>> len(history)
 2
 
-``gpucnn.evaluate``, ``save_model`` and ``load_model`` do what their names say, and
-``gpucnn.get_backend`` gives the operations one by one.
+``evaluate`` measures the accuracy of a model, ``save_model`` and ``load_model`` write and read it,
+and ``get_backend`` gives access to single operations. ``nn`` has layers and losses, ``optim``
+optimizers and learning-rate schedules, ``data`` readers of data sets, ``models`` networks. The file
+``README.md`` in this folder is a map of the package.
 """
 
 from importlib import import_module

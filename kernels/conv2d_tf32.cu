@@ -10,7 +10,7 @@ using LargeWeight = TensorTile<64, 128, 32, 32>;  // as its operands take more r
 static_assert(Middle::THREADS == 128 && Large::THREADS == 128, "as __launch_bounds__ below");
 static_assert(LargeWeight::THREADS == 256, "likewise");
 
-extern "C" __global__ void __launch_bounds__(128, 4)
+extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_tf32_64x64(const real* __restrict__ input, const real* __restrict__ weight,
                           const real* __restrict__ NULLABLE bias, real* __restrict__ output,
                           const Conv2d conv, int with_relu) {
