@@ -50,7 +50,7 @@ class Timers:
 
 def label(name: str, args: tuple[Any, ...]) -> str:
     """Return the title of an operation, shared by a method and the one that it delegates to."""
-    if args and isinstance(args[0], str):  # one method for many: _activation("relu", input)
-        name, args = name.replace("activation", args[0]), args[1:]
+    if args and isinstance(args[0], str):  # shared helpers: _map("relu_forward", input)
+        args = args[1:]
     shape = getattr(args[0], "shape", None) if args else None
     return f"{name} {'x'.join(map(str, shape))}" if shape else name
