@@ -6,9 +6,13 @@ Each of them is a dataclass whose fields are its arguments; checkpoints and conf
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from gpucnn.errors import SettingError, unknown
 
@@ -40,20 +44,55 @@ def is_builtin(instance: Any) -> bool:
     return type(instance).__module__.startswith("gpucnn.")
 
 
-def check_number(name: str, value: float, minimum: float, below: float = math.inf) -> float:
-    """Return ``value`` if it is a number in [minimum, below), else raise SettingError."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not minimum <= value < below:
+def check_number(name: str, value: Any, minimum: float, below: float = math.inf) -> int | float:
+    """Return ``value`` as an int or a float if it is a number in [minimum, below).
+
+    Integers and floating-point numbers of NumPy are accepted, bool is not. Raises SettingError.
+    """
+    number = _as_number(value)
+    if number is None or not minimum <= number < below:
         limit = f" and < {below:g}" if below < math.inf else ""
         raise SettingError(f"{name} must be a finite number >= {minimum:g}{limit}, got {value!r}")
-    return value
+    return number
 
 
-def check_integer(name: str, value: int, minimum: int) -> int:
-    """Return ``value`` if it is an integer of at least ``minimum``, else raise SettingError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+def check_integer(name: str, value: Any, minimum: int) -> int:
+    """Return ``value`` as an int if it is an integer of at least ``minimum``.
+
+    Integers of NumPy are accepted, bool is not. Raises SettingError.
+    """
+    number = _as_integer(value)
+    if number is None or number < minimum:
         raise SettingError(f"{name} must be an integer >= {minimum}, got {value!r}")
-    return value
+    return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool if it is True or False, also NumPy's, else raise SettingError."""
+    if not isinstance(value, bool | np.bool_):
+        raise SettingError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _as_integer(value: Any) -> int | None:
+    """Return ``value`` as an int, None if it is not an integer."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _as_number(value: Any) -> int | float | None:
+    """Return ``value`` as an int or a float, None if it is not a number or no float can hold it."""
+    number: int | float | None = _as_integer(value)
+    if number is None and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        number = float(value)
+    try:
+        return None if number is None or math.isnan(float(number)) else number
+    except OverflowError:
+        return None
 
 
 def _to_tuples(value: Any) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
-from gpucnn.config import build, check_integer, check_number, describe, is_builtin
+from gpucnn.config import build, check_flag, check_integer, check_number, describe, is_builtin
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.layers import Conv2d, ReLU
 
@@ -40,6 +41,28 @@ def test_numbers_are_refused_at_the_upper_bound() -> None:
         assert str(error.value) == f"p must be a finite number >= 0 and < 0.5, got {value!r}"
     with pytest.raises(SettingError, match="x must be a finite number >= 0, got inf"):
         check_number("x", float("inf"), 0.0)
+
+
+def test_numbers_of_numpy_become_plain_numbers() -> None:
+    for kind in (np.int8, np.uint16, np.int64):
+        number = check_integer("n", kind(3), 1)
+        assert (number, type(number)) == (3, int)
+    for value, plain in ((np.float32(0.5), 0.5), (np.float64(2), 2.0), (np.uint8(1), 1)):
+        found = check_number("x", value, 0.0)
+        assert (found, type(found)) == (plain, type(plain))
+    for value in (np.True_, np.float64(3), np.str_("3"), np.array([3, 4])):
+        with pytest.raises(SettingError, match="n must be an integer >= 1, got"):
+            check_integer("n", value, 1)
+    for value in (np.False_, np.float32("nan"), np.complex64(1), 10**400, np.array(["1"])):
+        with pytest.raises(SettingError, match="x must be a finite number >= 0, got"):
+            check_number("x", value, 0.0)
+
+
+def test_flags_are_true_or_false() -> None:
+    assert (check_flag("f", np.True_), check_flag("f", False)) == (True, False)
+    for value in (1, "no", None, np.int64(1)):
+        with pytest.raises(SettingError, match="f must be True or False, got"):
+            check_flag("f", value)
 
 
 def test_a_description_builds_the_same_layer() -> None:

@@ -151,7 +151,7 @@ class Sequential(FlatParameters):
         that the model was trained on; others raise DataError. A model trained by a squared error
         has no probabilities: its scores are returned.
         """
-        check_integer("batch_size", batch_size, 1)
+        batch_size = check_integer("batch_size", batch_size, 1)
         be, pixels = self.backend, check_images(images, self.input_shape)
         pixels_there = be.asarray(pixels, np.uint8)
         scale, shift = self.scaling()

@@ -29,8 +29,9 @@ class Optimizer:
     state_names: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        check_number(f"{type(self).__name__}: lr", self.lr, 0.0)
-        check_number(f"{type(self).__name__}: weight_decay", self.weight_decay, 0.0)
+        for name in ("lr", "weight_decay"):
+            value = check_number(f"{type(self).__name__}: {name}", getattr(self, name), 0.0)
+            setattr(self, name, value)
         self.state: dict[str, Array] = {}
         self.updates = 0
 
@@ -85,7 +86,7 @@ class SGD(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number("SGD: momentum", self.momentum, 0.0)
+        self.momentum = check_number("SGD: momentum", self.momentum, 0.0)
 
     def step(
         self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None

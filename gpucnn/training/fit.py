@@ -159,7 +159,7 @@ def events(
     # A copy: the state of the optimizer belongs to this run.
     chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
     if checkpoint_every is not None:
-        check_integer("checkpoint_every", checkpoint_every, 1)
+        checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
     if backend is not None:
         model.to(backend)
     run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop)

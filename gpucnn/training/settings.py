@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from gpucnn.config import check_integer, describe
+from gpucnn.config import check_flag, check_integer, describe
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.optim import SGD, Adam, Optimizer
@@ -16,6 +16,17 @@ from gpucnn.optim.schedules import CosineAnnealingLR, Schedule
 def default_optimizer() -> Optimizer:
     """Return the optimizer of the default recipe."""
     return SGD(lr=0.05, momentum=0.9)
+
+
+_INTEGERS = {
+    "epochs": 1,
+    "batch_size": 1,
+    "seed": 0,
+    "workers": 1,
+    "validation": 0,
+    "early_stopping": 1,
+}
+"""The settings that are integers, with their least values."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +75,11 @@ class Settings:
         for name, (kind, expected) in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise SettingError(f"{name} must be {expected}; got {getattr(self, name)!r}")
-        check_integer("epochs", self.epochs, 1)
-        check_integer("batch_size", self.batch_size, 1)
-        check_integer("seed", self.seed, 0)
-        check_integer("workers", self.workers, 1)
-        check_integer("validation", self.validation, 0)
-        if self.early_stopping is not None:
-            check_integer("early_stopping", self.early_stopping, 1)
+        for name, least in _INTEGERS.items():
+            if getattr(self, name) is not None or name != "early_stopping":
+                # Plain values, also where NumPy's were given: they are saved as JSON.
+                object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
+        object.__setattr__(self, "keep_best", check_flag("keep_best", self.keep_best))
         if (self.early_stopping or self.keep_best) and not self.validation:
             raise SettingError(
                 "early_stopping and keep_best need held-out training images: set validation to "

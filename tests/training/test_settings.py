@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -32,6 +33,9 @@ from gpucnn.training.settings import Overrides, Settings
         ({"early_stopping": 1}, "set validation"),
         ({"keep_best": True}, "set validation"),
         ({"early_stopping": 0, "validation": 5}, "early_stopping must be an integer >= 1"),
+        ({"keep_best": "no", "validation": 5}, "keep_best must be True or False, got 'no'"),
+        ({"epochs": True}, "epochs must be an integer >= 1, got True"),
+        ({"validation": None}, "validation must be an integer >= 0, got None"),
         ({"validation": 70}, "70"),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer >= 1"),
         ({"backend": "nunpy"}, "did you mean 'numpy'"),
@@ -68,3 +72,17 @@ def test_keywords_change_settings() -> None:
         train(small_model(), seed=9)[0],
     )
     np.testing.assert_array_equal(by_settings.flat_parameters, by_keywords.flat_parameters)
+
+
+def test_settings_of_numpy_are_those_of_python(tmp_path: Path) -> None:
+    """The run, its checkpoint and what it reports are the same."""
+    plain = {"epochs": 2, "batch_size": 16, "seed": 3, "validation": 6, "early_stopping": 2}
+    numpys = {name: np.int64(value) for name, value in plain.items()}
+    assert Settings(**plain).as_dict() == Settings(**numpys).as_dict()
+    files = []
+    for name, options in (("plain", plain), ("numpy", numpys)):
+        files.append(tmp_path / name)
+        integer = type(options["seed"])
+        every = {"checkpoint": files[-1], "checkpoint_every": integer(2)}
+        gpucnn.fit(small_model(), small_data(), keep_best=np.True_, **every, **options)
+    assert files[0].read_bytes() == files[1].read_bytes()

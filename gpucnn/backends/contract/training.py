@@ -52,7 +52,7 @@ class Training(Arrays):
         self._check(op, "indices", indices, (None,), np.int64)
         self._check(op, "target", target, (indices.shape[0],), np.int64)
         self._check(op, "rates", rates, (table.shape[1],))
-        check_integer(f"{op}: batch_size", batch_size, 1)
+        batch_size = check_integer(f"{op}: batch_size", batch_size, 1)
         self._begin_step(counter, order, labels, table, indices, target, rates, batch_size)
 
     @abstractmethod
