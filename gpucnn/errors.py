@@ -1,4 +1,4 @@
-"""The exceptions that gpucnn raises, one class for each kind of cause.
+"""The exceptions and warnings of gpucnn, one class for each kind of cause.
 
 ``status`` is the exit status with which the command line reports them.
 """
@@ -36,6 +36,10 @@ class DataError(GpucnnError, ValueError):
     """A data set, an image or a label cannot be read or is invalid."""
 
     status = 2
+
+
+class DataWarning(UserWarning):
+    """A data set was read, but not as it may have been meant. The message is one line."""
 
 
 class CheckpointError(GpucnnError, ValueError):

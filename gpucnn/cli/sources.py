@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import gpucnn.data
 from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, GpucnnError, SettingError, unknown
+from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
@@ -23,10 +24,15 @@ from gpucnn.training.model_files import load_model
 
 
 def read_data(name: str, resize: str | None, seed: int = 0) -> Data:
-    """Return the data set ``name``: "mnist" or a path."""
+    """Return the data set ``name``, "mnist" or a path; its notes go to standard error."""
     size = None if resize is None else parse_size(resize)
     if name != "mnist":
-        return gpucnn.data.load(name, resize=size, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
+            data = gpucnn.data.load(name, resize=size, seed=seed)
+        for note in data.notes:
+            print(f"note: {note}", file=sys.stderr)
+        return data
     if size is not None:
         raise SettingError("--resize is for folders of images, not for mnist")
     return gpucnn.data.mnist()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from gpucnn.data.dataset import Data, Split
 from gpucnn.data.files import unreadable
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError, DataWarning, SettingError
 
 __all__ = ["Data", "Split", "load", "mnist"]
 
@@ -55,13 +56,23 @@ def load(
         SettingError: ``resize`` below 1 or for a data set that is not a folder of images, a
             negative ``seed``, or a folder of images and Pillow is not installed.
 
+    Warns:
+        DataWarning: for each of the ``notes`` of the data set, such as files that were not read.
+
     >>> images = numpy.zeros((4, 28, 28), dtype=numpy.uint8)
     >>> labels = numpy.array([0, 1, 2, 1])
     >>> numpy.savez("shapes.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     >>> gpucnn.data.load("shapes.npz")
     <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
-    path = Path(path)
+    data = _load(Path(path), resize, seed)
+    for note in data.notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return data
+
+
+def _load(path: Path, resize: tuple[int, int] | None, seed: int) -> Data:
+    """Read a data set with the reader for what ``path`` is."""
     # Each reader is imported when it is needed, so that importing gpucnn stays cheap.
     from gpucnn.data import idx
 

@@ -79,6 +79,8 @@ class Data:
         classes: the name of each class; a label is an index into it.
         name: the name of the data set.
         builtin: whether it is the data set that comes with the package.
+        notes: what the user should know about how it was read, one line each; ``gpucnn.data.load``
+            warns with them, the command line prints them.
 
     Raises:
         DataError: image shapes that differ, no classes, or a label outside the classes.
@@ -89,6 +91,7 @@ class Data:
     classes: tuple[str, ...]
     name: str
     builtin: bool = False
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes:

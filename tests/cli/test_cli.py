@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_train_saves_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "images_per_second",
     }  # fmt: skip
     assert 0 <= epoch["test_accuracy"] <= 1
+
+
+def test_notes_of_the_data_are_printed_as_lines_on_standard_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = replace(small_data(), notes=("pixels 0 to 1 were scaled", "2 files were not read"))
+    monkeypatch.setattr("gpucnn.data.npz.read_npz", lambda path: noted)
+    assert train("--out", "out") == 0
+    error = capsys.readouterr().err
+    assert error == "note: pixels 0 to 1 were scaled\nnote: 2 files were not read\n"
 
 
 def test_why_steps_are_not_recorded_is_said(

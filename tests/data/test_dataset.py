@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpucnn.data import Data, Split
+from gpucnn.data import Data, Split, load
 from gpucnn.data.dataset import assemble
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError, DataWarning, SettingError
 
 
 def split(count=10, shape=(3, 4, 5), seed=0, classes=4):
@@ -272,3 +273,15 @@ def test_importing_it_reads_nothing_else():
     )
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.strip() == "[]"
+
+
+def test_load_warns_with_the_notes_of_a_data_set(monkeypatch, tmp_path):
+    (tmp_path / "set.npz").touch()
+    noted = replace(data(), notes=("one", "two"))
+    monkeypatch.setattr("gpucnn.data.npz.read_npz", lambda path: noted)
+    with pytest.warns(DataWarning) as caught:
+        assert load(tmp_path / "set.npz").notes == ("one", "two")
+    assert [(str(warning.message), warning.filename) for warning in caught] == [
+        ("one", __file__),
+        ("two", __file__),
+    ]
