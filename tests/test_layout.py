@@ -16,15 +16,16 @@ import gpucnn
 
 PACKAGE = Path(gpucnn.__file__).parent
 
-GROUND = {"errors", "version", "config", "arithmetic", "rng"}
+GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
 # A room may import those that stand above it in this table, as far as they are listed.
 MAY_IMPORT = {
     "errors": set(),
     "version": set(),
+    "files": set(),
     "arithmetic": set(),
     "config": {"errors"},
     "rng": {"errors"},
-    "emulator": {"errors"},
+    "emulator": {"errors", "files"},
     "backends.contract": GROUND,
     "backends.numpy": GROUND | {"backends.contract"},
     "backends.cuda": GROUND | {"backends.contract"},

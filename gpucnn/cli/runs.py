@@ -16,7 +16,7 @@ from typing import Any
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.parser import make_parser
 from gpucnn.errors import SettingError
-from gpucnn.training.checkpoint import write_atomically
+from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
@@ -134,15 +134,13 @@ def _next_folder(name: str) -> Path:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder. The system releases the lock when the process ends, even if it is killed."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
+    if os.name != "posix":  # elsewhere a folder cannot be opened
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(descriptor, folder)
         except BlockingIOError:
             raise SettingError(f"another process is training in {folder}") from None
         yield
@@ -174,7 +172,7 @@ class Log:
     def __init__(self, path: Path, completed: int | None) -> None:
         lines = [] if completed is None else list(_lines_up_to(path, completed))
         write_atomically(path, "".join(lines).encode())
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open until the run ends)
+        self.file = open_to_append(path)
 
     def __enter__(self) -> Log:
         return self

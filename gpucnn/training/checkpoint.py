@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.errors import CheckpointError
+from gpucnn.files import write_atomically
 
 FORMAT = 1
 """Version of the arrays and metadata. A file of a newer version is refused."""
@@ -47,26 +48,6 @@ class Checkpoint:
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write ``checkpoint`` to ``path``; raises OSError if it cannot be written."""
     write_atomically(path, _pack(checkpoint))
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file such that at every moment the old or the new one is there, complete.
-
-    Raises OSError, naming the file, if it cannot be written; the old file then stays as it was.
-    """
-    target = Path(path)
-    # Always the same name: what a killed process left there is overwritten.
-    temporary = target.with_name(f".{target.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, os.fspath(target)) from error
-    _sync_folder(target.parent)
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -137,13 +118,3 @@ def _unpack(file: Path, content: bytes) -> tuple[dict[str, Any], dict[str, NDArr
 
 def _mark(body: bytes) -> bytes:
     return _MARK + hashlib.sha256(body).hexdigest().encode()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming survive a power cut; only POSIX allows opening a folder for that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
