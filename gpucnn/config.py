@@ -18,8 +18,11 @@ from gpucnn.errors import SettingError, unknown
 
 
 def describe(instance: Any) -> dict[str, Any]:
-    """Return {"type": class name, argument: value, ...} of a dataclass instance."""
-    arguments = {f.name: getattr(instance, f.name) for f in fields(instance) if f.init}
+    """Return {"type": class name, argument: value, ...} of a dataclass instance.
+
+    Numbers of NumPy become Python's, which JSON can store.
+    """
+    arguments = {f.name: _to_python(getattr(instance, f.name)) for f in fields(instance) if f.init}
     return {"type": type(instance).__name__, **arguments}
 
 
@@ -93,6 +96,13 @@ def _as_number(value: Any) -> int | float | None:
         return None if number is None or math.isnan(float(number)) else number
     except OverflowError:
         return None
+
+
+def _to_python(value: Any) -> Any:
+    """Return ``value`` with NumPy's scalars, also in lists and tuples, as Python's numbers."""
+    if isinstance(value, list | tuple):
+        return type(value)(_to_python(item) for item in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _to_tuples(value: Any) -> Any:

@@ -77,7 +77,7 @@ def summarize(layers: Mapping[str, Layer], input_shape: Shape) -> Summary:
     fields: Fields | None = (ReceptiveField(), ReceptiveField())
     rows = []
     for index, (name, layer) in enumerate(layers.items()):
-        fields = layer.receptive_fields(fields)
+        fields = layer.receptive_fields(fields, shapes[index])
         row = SummaryRow(
             name,
             type(layer).__name__,

@@ -7,7 +7,8 @@ from typing import ClassVar, Protocol
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import check_number
+from gpucnn.config import check_flag, check_number
+from gpucnn.errors import SettingError
 
 
 class Trainable(Protocol):
@@ -75,7 +76,10 @@ class Optimizer:
 
 @dataclass(eq=False)
 class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, optionally Nesterov's."""
+    """Stochastic gradient descent with momentum, optionally Nesterov's.
+
+    As in PyTorch, ``nesterov`` needs a momentum above 0.
+    """
 
     lr: float = 1e-3
     momentum: float = 0.0
@@ -87,6 +91,9 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.momentum = check_number("SGD: momentum", self.momentum, 0.0)
+        self.nesterov = check_flag("SGD: nesterov", self.nesterov)
+        if self.nesterov and not self.momentum:
+            raise SettingError("SGD: nesterov=True needs a momentum above 0, got momentum=0")
 
     def step(
         self, be: Backend, param: Array, grad: Array, rates: Array, failed_step: Array | None = None

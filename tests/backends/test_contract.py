@@ -151,7 +151,7 @@ def test_most_operations_refuse_another_axis(numpy32: Backend) -> None:
         arrays = array_arguments(call.arguments(numpy32))
         if all(refused_or_correct(call, numpy32, {name: a[None]}) for name, a in arrays.items()):
             refused.add(call.op)
-    any_shape = {*ELEMENTWISE, "softmax", "flatten", "all_finite"}
+    any_shape = {*ELEMENTWISE, "softmax", "flatten", "linear", "all_finite"}
     assert {call.op for call in CALLS} - refused <= any_shape
 
 
@@ -195,7 +195,7 @@ def test_invalid_out(call: Call, name: str, backend32: Backend) -> None:
 
 # --- settings -----------------------------------------------------------------------------------
 
-NOT_PAIRS: list[Any] = [-1, 2.5, "x", (1, 2, 3), (1,), (1, -1), (1, 2.0), None]
+NOT_PAIRS: list[Any] = [-1, 2.5, "x", (1, 2, 3), (), (-1,), (2.5,), (1, -1), (1, 2.0), None]
 
 
 @calls_with("stride", "dilation", "kernel_size", "padding", "output_padding")
@@ -205,9 +205,29 @@ def test_invalid_windows(call: Call, name: str, numpy32: Backend) -> None:
         values += [0, (1, 0)]
     if name == "stride" and "kernel_size" in parameters(call):
         values.remove(None)  # the default of a pooling: the kernel size
+    if name == "padding":
+        values += [((0, 0, 0), 0), ((0, -1), 0), (((0, 0), 0), 0), ("same", 0), ((), 0)]
     for value in values:
         with pytest.raises(SettingError, match=rf"\b{name} must be"):
             call(numpy32, **{name: value})
+
+
+def test_one_integer_in_a_sequence_counts_for_both_axes(numpy32: Backend) -> None:
+    """As in PyTorch."""
+    be, rng = numpy32, np.random.default_rng(0)
+    x, w = be.asarray(rng.normal(size=(2, 3, 9, 8))), be.asarray(rng.normal(size=(3, 3, 3, 3)))
+
+    def outputs(one: Any, two: Any) -> list[Any]:
+        return [
+            be.conv2d(x, w, stride=two, padding=one, dilation=two),
+            be.conv_transpose2d(x, w, stride=two, padding=one, output_padding=one, dilation=two),
+            be.max_pool2d(x, two, stride=one, padding=one, dilation=two),
+            be.avg_pool2d(x, two, padding=one),
+        ]
+
+    for one, two in (((1,), (2,)), ([1], [2]), ((np.int64(1),), (np.int8(2),))):
+        for actual, wanted in zip(outputs(one, two), outputs(1, 2), strict=True):
+            np.testing.assert_array_equal(actual, wanted)
 
 
 @calls_with("groups")

@@ -47,6 +47,10 @@ CONVOLUTIONS = [
     conv("padding 1", (2, 2, 4, 5), (3, 2, 3, 3), padding=1),
     conv("padding (2, 1), stride 2", (2, 2, 4, 5), (2, 2, 3, 3), padding=(2, 1), stride=2),
     conv("padding larger than the kernel", (1, 1, 3, 2), (2, 1, 2, 2), padding=3),
+    conv("padding ((0, 2), (1, 0))", (2, 2, 4, 5), (3, 2, 3, 2), padding=((0, 2), (1, 0))),
+    conv(
+        "padding (1, (0, 2)), stride 2", (1, 2, 5, 4), (2, 2, 2, 3), padding=(1, (0, 2)), stride=2
+    ),
     conv("padding valid", (1, 2, 5, 6), (2, 2, 3, 2), padding="valid"),
     conv("padding same", (1, 2, 5, 6), (2, 2, 3, 5), padding="same"),
     conv("padding same, even kernel", (2, 2, 5, 6), (2, 2, 4, 2), padding="same"),
@@ -78,6 +82,7 @@ TRANSPOSED_CONVOLUTIONS = [
     transposed("stride (2, 3)", (2, 2, 3, 2), (2, 2, 2, 3), stride=(2, 3)),
     transposed("stride larger than the kernel", (1, 2, 3, 2), (2, 2, 1, 2), stride=3),
     transposed("padding 1", (2, 2, 4, 5), (2, 3, 3, 3), padding=1),
+    transposed("padding ((1, 0), (0, 2))", (2, 2, 4, 5), (2, 3, 3, 3), padding=((1, 0), (0, 2))),
     transposed("padding (0, 2)", (1, 2, 3, 4), (2, 2, 2, 4), padding=(0, 2)),
     transposed("output_padding 1", (2, 2, 3, 4), (2, 2, 3, 3), stride=2, output_padding=1),
     transposed(

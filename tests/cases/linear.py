@@ -14,7 +14,7 @@ from cases.activations import pointwise
 
 def linear(name: str, shape: Shape, outs: int, bias: bool = True, **options: Any) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[1])}
+        arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[-1])}
         return arrays | ({"bias": normal(rng, outs)} if bias else {})
 
     return Case("linear", name, make, options, max(*shape, outs))
@@ -28,6 +28,9 @@ LINEAR = [
     linear("more features than a tile", (33, 17), 31),
     linear("1025 features", (3, 1025), 2),
     linear("257 rows", (257, 3), 2),
+    linear("one axis", (5,), 3),
+    linear("3 axes", (2, 3, 4), 5),
+    linear("4 axes, fused ReLU", (3, 2, 1, 4), 5, relu=True),
     linear("fused ReLU", (5, 4), 6, relu=True),
     linear("fused ReLU, no bias", (5, 4), 6, bias=False, relu=True),
     pointwise("flatten", "feature map", (2, 3, 4, 5), normal),

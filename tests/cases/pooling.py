@@ -60,6 +60,23 @@ POOLINGS = [
     *pools("1x1 kernel", (2, 2, 5, 4), kernel_size=1, stride=2),
     *pools("padding 1", (2, 2, 5, 6), kernel_size=3, stride=2, padding=1),
     *pools("padding (1, 0)", (1, 2, 5, 6), kernel_size=(2, 3), stride=1, padding=(1, 0)),
+    *pools("padding ((0, 1), (1, 0))", (2, 2, 5, 6), kernel_size=2, padding=((0, 1), (1, 0))),
+    *pools(
+        "SAME_UPPER, kernel 4, stride 1", (1, 2, 5, 6),
+        kernel_size=4, stride=1, padding=((1, 2), (1, 2)),
+    ),
+    *pools(
+        "padding (1, (0, 2)), ceil_mode", (2, 2, 7, 6),
+        kernel_size=4, stride=3, padding=(1, (0, 2)), ceil_mode=True,
+    ),
+    *pools(
+        "padding after, count_include_pad False", (2, 2, 5, 6),
+        kernel_size=2, padding=((0, 1), 0), count_include_pad=False,
+    ),
+    *pools(
+        "SAME_LOWER, dilation 2", (1, 2, 7, 8),
+        kernel_size=(3, 2), stride=1, dilation=2, padding=((2, 2), (1, 1)),
+    ),
     *pools("ceil_mode", HANGING, kernel_size=3, stride=2, ceil_mode=True),
     *pools("ceil_mode, kernel (2, 3)", (1, 2, 7, 8), kernel_size=(2, 3), ceil_mode=True),
     *pools("ceil_mode, input smaller than the kernel", (1, 2, 2, 5), kernel_size=3, ceil_mode=True),

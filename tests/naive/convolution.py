@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from naive.activations import relu
-from naive.common import Array, Index, IntOrPair, pair
+from naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
 
 
 def conv_padding(
-    padding: IntOrPair | str, kernel: tuple[int, int], dilation: tuple[int, int]
+    padding: Padding | str, kernel: tuple[int, int], dilation: tuple[int, int]
 ) -> list[tuple[int, int]]:
     """Return ((top, bottom), (left, right)); "same" adds an odd pixel at the bottom or right."""
     if padding == "valid":
@@ -20,14 +20,14 @@ def conv_padding(
         totals = [gap * (size - 1) for size, gap in zip(kernel, dilation, strict=True)]
         return [(total // 2, total - total // 2) for total in totals]
     assert not isinstance(padding, str)
-    return [(size, size) for size in pair(padding)]
+    return padding_sides(padding)
 
 
 def conv_connections(
     input_shape: Index,
     weight_shape: Index,
     stride: IntOrPair,
-    padding: IntOrPair | str,
+    padding: Padding | str,
     dilation: IntOrPair,
     groups: int,
 ) -> tuple[Index, Iterator[tuple[Index, Index, Index]]]:
@@ -64,7 +64,7 @@ def conv2d(
     weight: Array,
     bias: Array | None = None,
     stride: IntOrPair = 1,
-    padding: IntOrPair | str = 0,
+    padding: Padding | str = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
     *,
@@ -84,7 +84,7 @@ def conv2d_backward(
     input: Array,
     weight: Array,
     stride: IntOrPair = 1,
-    padding: IntOrPair | str = 0,
+    padding: Padding | str = 0,
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> tuple[Array, Array, Array]:
@@ -100,7 +100,7 @@ def transposed_connections(
     input_shape: Index,
     weight_shape: Index,
     stride: IntOrPair,
-    padding: IntOrPair,
+    padding: Padding,
     output_padding: IntOrPair,
     groups: int,
     dilation: IntOrPair,
@@ -113,15 +113,16 @@ def transposed_connections(
     samples, channels, height, width = input_shape
     _, outs_per_group, kernel_h, kernel_w = weight_shape
     (stride_h, stride_w), (dilation_h, dilation_w) = pair(stride), pair(dilation)
-    (pad_h, pad_w), (extra_h, extra_w) = pair(padding), pair(output_padding)
-    out_h = (height - 1) * stride_h + (kernel_h - 1) * dilation_h + 1 + extra_h - 2 * pad_h
-    out_w = (width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1 + extra_w - 2 * pad_w
+    (top, bottom), (left, right) = padding_sides(padding)
+    extra_h, extra_w = pair(output_padding)
+    out_h = (height - 1) * stride_h + (kernel_h - 1) * dilation_h + 1 + extra_h - top - bottom
+    out_w = (width - 1) * stride_w + (kernel_w - 1) * dilation_w + 1 + extra_w - left - right
 
     def connections() -> Iterator[tuple[Index, Index, Index]]:
         for n, c, h, w in np.ndindex(*input_shape):
             first_out = c // (channels // groups) * outs_per_group
             for k, r, s in np.ndindex(*weight_shape[1:]):
-                p, q = h * stride_h + r * dilation_h - pad_h, w * stride_w + s * dilation_w - pad_w
+                p, q = h * stride_h + r * dilation_h - top, w * stride_w + s * dilation_w - left
                 if 0 <= p < out_h and 0 <= q < out_w:
                     yield (n, first_out + k, p, q), (n, c, h, w), (c, k, r, s)
 
@@ -133,7 +134,7 @@ def conv_transpose2d(
     weight: Array,
     bias: Array | None = None,
     stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     output_padding: IntOrPair = 0,
     groups: int = 1,
     dilation: IntOrPair = 1,
@@ -152,7 +153,7 @@ def conv_transpose2d_backward(
     input: Array,
     weight: Array,
     stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     output_padding: IntOrPair = 0,
     groups: int = 1,
     dilation: IntOrPair = 1,

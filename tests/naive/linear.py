@@ -7,25 +7,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from naive import activations
 from naive.common import Array
-from naive.convolution import add_bias_and_relu, sum_per_channel
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False) -> Array:
-    output = np.zeros((input.shape[0], weight.shape[0]))
-    for n, o in np.ndindex(*output.shape):
-        for f in range(input.shape[1]):
-            output[n, o] += float(input[n, f]) * float(weight[o, f])
-    return add_bias_and_relu(output, bias, relu)
+    output = np.zeros((*input.shape[:-1], weight.shape[0]))
+    for *n, o in np.ndindex(*output.shape):
+        for f in range(input.shape[-1]):
+            output[*n, o] += float(input[*n, f]) * float(weight[o, f])
+        if bias is not None:
+            output[*n, o] += float(bias[o])
+    return activations.relu(output) if relu else output
 
 
 def linear_backward(grad: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:
     input_grad, weight_grad = np.zeros(input.shape), np.zeros(weight.shape)
-    for n, o in np.ndindex(*grad.shape):
-        for f in range(input.shape[1]):
-            input_grad[n, f] += float(grad[n, o]) * float(weight[o, f])
-            weight_grad[o, f] += float(grad[n, o]) * float(input[n, f])
-    return input_grad, weight_grad, sum_per_channel(grad)
+    bias_grad = np.zeros(weight.shape[0])
+    for *n, o in np.ndindex(*grad.shape):
+        bias_grad[o] += float(grad[*n, o])
+        for f in range(input.shape[-1]):
+            input_grad[*n, f] += float(grad[*n, o]) * float(weight[o, f])
+            weight_grad[o, f] += float(grad[*n, o]) * float(input[*n, f])
+    return input_grad, weight_grad, bias_grad
 
 
 def flatten(input: Array) -> Array:

@@ -7,31 +7,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from naive.common import Array, Index, IntOrPair, pair
+from naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
 
 
 def window_starts(
-    size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool
+    size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, ceil: bool
 ) -> range:
     """Return where each window starts along one axis, found by moving it.
 
     With ``ceil``, another window follows if the last one ended before the padded edge, provided
     that it starts inside the input or the padding before it.
     """
-    span, start = dilation * (kernel - 1) + 1, -padding
-    while start + span <= size + padding:
+    before, after = padding
+    span, start = dilation * (kernel - 1) + 1, -before
+    while start + span <= size + after:
         start += stride
     reached = start - stride + span
-    if ceil and reached < size + padding and start < size:
+    if ceil and reached < size + after and start < size:
         start += stride
-    return range(-padding, start, stride)
+    return range(-before, start, stride)
 
 
 def pool_windows(
     input_shape: Index,
     kernel_size: IntOrPair,
     stride: IntOrPair | None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> tuple[Index, list[tuple[Index, list[Index], int]]]:
@@ -41,7 +42,7 @@ def pool_windows(
     elements inside the input or its padding.
     """
     samples, channels, *size = input_shape
-    kernel, gap, pad = pair(kernel_size), pair(dilation), pair(padding)
+    kernel, gap, pad = pair(kernel_size), pair(dilation), padding_sides(padding)
     step = kernel if stride is None else pair(stride)
     starts = [
         window_starts(size[axis], kernel[axis], step[axis], pad[axis], gap[axis], ceil_mode)
@@ -55,7 +56,7 @@ def pool_windows(
             row, column = starts[0][y] + i * gap[0], starts[1][x] + j * gap[1]
             if 0 <= row < size[0] and 0 <= column < size[1]:
                 inside.append((n, c, row, column))
-            if row < size[0] + pad[0] and column < size[1] + pad[1]:
+            if row < size[0] + pad[0][1] and column < size[1] + pad[1][1]:
                 padded += 1
         windows.append(((n, c, y, x), inside, padded))
     return shape, windows
@@ -65,7 +66,7 @@ def max_pool2d(
     input: Array,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
     return_indices: bool = True,
@@ -91,7 +92,7 @@ def max_pool2d_backward(
     input_shape: Sequence[int],
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
     *,
@@ -117,7 +118,7 @@ def avg_pool2d(
     input: Array,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -136,7 +137,7 @@ def avg_pool2d_backward(
     input_shape: Sequence[int],
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
@@ -155,7 +156,7 @@ def sum_pool2d(
     input: Array,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> Array:
     shape, windows = pool_windows(input.shape, kernel_size, stride, padding, 1, ceil_mode)
@@ -171,7 +172,7 @@ def sum_pool2d_backward(
     input_shape: Sequence[int],
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> Array:
     shape = tuple(input_shape)

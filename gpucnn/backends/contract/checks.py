@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, Literal, SupportsIndex, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpucnn.backends.contract.window import IntOrPair, Window, conv_transpose_window, conv_window
+from gpucnn.backends.contract.window import (
+    IntOrPair,
+    Padding,
+    Window,
+    conv_transpose_window,
+    conv_window,
+)
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 
 Array: TypeAlias = Any
@@ -141,7 +148,7 @@ class Checks:
         weight: Array,
         bias: Array | None,
         stride: IntOrPair,
-        padding: IntOrPair | str,
+        padding: Padding | str,
         dilation: IntOrPair,
         groups: int,
     ) -> Window:
@@ -155,7 +162,7 @@ class Checks:
         weight: Array,
         bias: Array | None,
         stride: IntOrPair,
-        padding: IntOrPair,
+        padding: Padding,
         output_padding: IntOrPair,
         groups: int,
         dilation: IntOrPair,
@@ -168,9 +175,11 @@ class Checks:
 
 def checked_divisor(override: int | None) -> int | None:
     """Return ``divisor_override`` of average pooling, which must not be zero."""
-    if override == 0:
-        raise SettingError("divisor_override must not be zero")
-    return override
+    if override is None:
+        return None
+    if not isinstance(override, SupportsIndex) or operator.index(override) == 0:
+        raise SettingError(f"divisor_override must be an integer other than 0, got {override!r}")
+    return operator.index(override)
 
 
 def checked_norm(norm_type: float) -> int:
@@ -182,9 +191,10 @@ def checked_norm(norm_type: float) -> int:
 
 def checked_axis(op: str, dim: int, ndim: int) -> int:
     """Return the axis ``dim`` as a non-negative number."""
-    if not isinstance(dim, int) or not -ndim <= dim < ndim:
-        raise SettingError(f"{op}: dim {dim} is not an axis of a {ndim}-dimensional array")
-    return dim % ndim
+    axis = operator.index(dim) if isinstance(dim, SupportsIndex) else ndim
+    if not -ndim <= axis < ndim:
+        raise SettingError(f"{op}: dim {dim!r} is not an axis of a {ndim}-dimensional array")
+    return axis % ndim
 
 
 def checked_reduction(reduction: Reduction) -> Reduction:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, ParameterGrads
-from gpucnn.backends.contract.window import IntOrPair, Window
+from gpucnn.backends.contract.window import IntOrPair, Padding, Window
 
 
 class Convolution(Arrays):
@@ -18,7 +18,7 @@ class Convolution(Arrays):
         weight: Array,
         bias: Array | None = None,
         stride: IntOrPair = 1,
-        padding: IntOrPair | str = 0,
+        padding: Padding | str = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
         *,
@@ -48,7 +48,7 @@ class Convolution(Arrays):
         input: Array,
         weight: Array,
         stride: IntOrPair = 1,
-        padding: IntOrPair | str = 0,
+        padding: Padding | str = 0,
         dilation: IntOrPair = 1,
         groups: int = 1,
         *,
@@ -84,7 +84,7 @@ class Convolution(Arrays):
         weight: Array,
         bias: Array | None = None,
         stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         output_padding: IntOrPair = 0,
         groups: int = 1,
         dilation: IntOrPair = 1,
@@ -107,7 +107,7 @@ class Convolution(Arrays):
         input: Array,
         weight: Array,
         stride: IntOrPair = 1,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         output_padding: IntOrPair = 0,
         groups: int = 1,
         dilation: IntOrPair = 1,

@@ -17,12 +17,12 @@ class Linear(Arrays):
     def linear(
         self, input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False
     ) -> Array:
-        """Return x wᵀ + b of x (N, F) and w (O, F), as (N, O); ``relu`` as in ``conv2d``."""
-        self._check("linear", "input", input, (None, None))
-        self._check("linear", "weight", weight, (None, input.shape[1]))
+        """Return x wᵀ + b of x (..., F) and w (O, F), as (..., O); ``relu`` as in ``conv2d``."""
+        self._check_linear("linear", input, weight)
         if bias is not None:
             self._check("linear", "bias", bias, (weight.shape[0],))
-        return self._linear(input, weight, bias, bool(relu))
+        output = self._linear(_as_matrix(input), weight, bias, bool(relu))
+        return output.reshape((*input.shape[:-1], weight.shape[0]))
 
     @abstractmethod
     def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array: ...
@@ -38,11 +38,19 @@ class Linear(Arrays):
     ) -> tuple[Array | None, Array, Array | None]:
         """Return the gradients of input, weight and bias; see ``conv2d_backward``."""
         op = "linear_backward"
-        self._check(op, "input", input, (None, None))
-        self._check(op, "weight", weight, (None, input.shape[1]))
-        self._check(op, "grad", grad, (input.shape[0], weight.shape[0]))
+        self._check_linear(op, input, weight)
+        self._check(op, "grad", grad, (*input.shape[:-1], weight.shape[0]))
         out = self._parameter_grads(op, out, weight.shape, weight.shape[0])
-        return self._linear_backward(grad, input, weight, input_grad, out), *out
+        gradient = self._linear_backward(
+            _as_matrix(grad), _as_matrix(input), weight, input_grad, out
+        )
+        return None if gradient is None else gradient.reshape(input.shape), *out
+
+    def _check_linear(self, op: str, input: Array, weight: Array) -> None:
+        self._check(op, "input", input)
+        if not input.ndim:
+            raise ShapeError(f"{op}: input must have shape (..., in_features), got ()")
+        self._check(op, "weight", weight, (None, input.shape[-1]))
 
     @abstractmethod
     def _linear_backward(
@@ -66,3 +74,10 @@ class Linear(Arrays):
     @abstractmethod
     def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
         """Return ``input`` in ``shape``; the size of the first axis does not change."""
+
+
+def _as_matrix(array: Array) -> Array:
+    """Return (..., F) as (N, F), where N is the product of the other sizes."""
+    if array.ndim == 2:
+        return array
+    return array.reshape((math.prod(array.shape[:-1]), array.shape[-1]))

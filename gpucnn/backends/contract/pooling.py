@@ -10,9 +10,9 @@ import numpy as np
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, checked_divisor, checked_norm
-from gpucnn.backends.contract.window import IntOrPair, Window, pool_window
+from gpucnn.backends.contract.window import IntOrPair, Padding, Window, pool_window
 
-PoolOptions = tuple[IntOrPair, IntOrPair | None, IntOrPair, bool]
+PoolOptions = tuple[IntOrPair, IntOrPair | None, Padding, bool]
 """kernel_size, stride, padding, ceil_mode"""
 
 
@@ -24,7 +24,7 @@ class Pooling(Arrays):
         input: Array,
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
         return_indices: bool = False,
@@ -53,7 +53,7 @@ class Pooling(Arrays):
         input_shape: Sequence[int],
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         dilation: IntOrPair = 1,
         ceil_mode: bool = False,
         *,
@@ -85,7 +85,7 @@ class Pooling(Arrays):
         input: Array,
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -110,7 +110,7 @@ class Pooling(Arrays):
         input_shape: Sequence[int],
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -132,7 +132,7 @@ class Pooling(Arrays):
         input: Array,
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         ceil_mode: bool = False,
     ) -> Array:
         """Return the sum of each window, which is average pooling with a divisor of 1."""
@@ -145,7 +145,7 @@ class Pooling(Arrays):
         input_shape: Sequence[int],
         kernel_size: IntOrPair,
         stride: IntOrPair | None = None,
-        padding: IntOrPair = 0,
+        padding: Padding = 0,
         ceil_mode: bool = False,
     ) -> Array:
         """Return the gradient of the input, of shape ``input_shape``."""

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, takewhile
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 from gpucnn import arithmetic
 from gpucnn.errors import SettingError, ShapeError
 
 Pair = tuple[int, int]
 IntOrPair = SupportsIndex | Sequence[SupportsIndex]
+Padding = IntOrPair | Sequence[IntOrPair]
+"""An integer, (vertical, horizontal), or with different sides ((top, bottom), (left, right))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,11 @@ class Window:
 def pair(name: str, value: IntOrPair, least: int) -> Pair:
     """Return ``value``, an integer or a pair of integers, as a pair.
 
-    Raises SettingError for anything else, and for integers below ``least``.
+    As in PyTorch, a sequence of one integer counts as that integer. Raises SettingError for
+    anything else, and for integers below ``least``.
     """
-    values = value if isinstance(value, Sequence) else (value, value)
     try:
-        first, second = (operator.index(v) for v in values)
+        first, second = (operator.index(v) for v in _two(value))
     except (TypeError, ValueError):
         raise SettingError(
             f"{name} must be an integer or a pair of integers, got {value!r}"
@@ -81,10 +83,31 @@ def pair(name: str, value: IntOrPair, least: int) -> Pair:
     return first, second
 
 
-def padding_pairs(
-    padding: IntOrPair | str, kernel: Pair, stride: Pair, dilation: Pair
+def _two(value: Any) -> Sequence[Any]:
+    """Return ``value`` for both axes: twice if it is not a sequence, or one of one element."""
+    if not isinstance(value, Sequence):
+        return (value, value)
+    return value if len(value) != 1 else (value[0], value[0])
+
+
+def padding_sides(padding: Padding) -> tuple[Pair, Pair]:
+    """Return ``padding`` as ((top, bottom), (left, right)).
+
+    Raises SettingError unless it is an integer, a pair, or a pair of pairs, of 0 or more.
+    """
+    sides = _two(padding)
+    if isinstance(padding, str) or len(sides) != 2:
+        raise SettingError(
+            "padding must be an integer, (vertical, horizontal) or ((top, bottom), (left, right)), "
+            f"got {padding!r}"
+        )
+    return pair("padding", sides[0], 0), pair("padding", sides[1], 0)
+
+
+def conv_padding(
+    padding: Padding | str, kernel: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """Return a padding (integer, pair, "same" or "valid") as ((top, bottom), (left, right))."""
+    """Return the padding of a convolution, which may be "same" or "valid", by ``padding_sides``."""
     if padding == "valid":
         return arithmetic.valid_padding(), arithmetic.valid_padding()
     if padding == "same":
@@ -96,20 +119,19 @@ def padding_pairs(
         raise SettingError(
             f'padding must be an integer, a pair, "same" or "valid", got {padding!r}'
         )
-    vertical_size, horizontal_size = pair("padding", padding, 0)
-    return (vertical_size, vertical_size), (horizontal_size, horizontal_size)
+    return padding_sides(padding)
 
 
 def conv_window(
     plane: Pair,
     kernel: Pair,
     stride: IntOrPair = 1,
-    padding: IntOrPair | str = 0,
+    padding: Padding | str = 0,
     dilation: IntOrPair = 1,
 ) -> Window:
     """Return the window of a convolution with an input of ``plane`` pixels."""
     strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    pads = padding_pairs(padding, kernel, strides, dilations)
+    pads = conv_padding(padding, kernel, strides, dilations)
     return _conv_window(plane, kernel, strides, pads, dilations)
 
 
@@ -117,14 +139,13 @@ def conv_transpose_window(
     plane: Pair,
     kernel: Pair,
     stride: IntOrPair = 1,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     output_padding: IntOrPair = 0,
     dilation: IntOrPair = 1,
 ) -> Window:
     """Return the window of a transposed convolution with an input of ``plane`` pixels."""
     strides, dilations = pair("stride", stride, 1), pair("dilation", dilation, 1)
-    vertical, horizontal = pair("padding", padding, 0)
-    pads = ((vertical, vertical), (horizontal, horizontal))
+    pads = padding_sides(padding)
     extra = pair("output_padding", output_padding, 0)
     try:
         height, width = map(
@@ -139,18 +160,23 @@ def pool_window(
     plane: Pair,
     kernel_size: IntOrPair,
     stride: IntOrPair | None = None,
-    padding: IntOrPair = 0,
+    padding: Padding = 0,
     dilation: IntOrPair = 1,
     ceil_mode: bool = False,
 ) -> Window:
-    """Return the window of a pooling; ``stride`` defaults to the kernel size."""
+    """Return the window of a pooling; ``stride`` defaults to the kernel size.
+
+    The padding of a side is at most half of the window, which covers what ONNX calls SAME_UPPER
+    and SAME_LOWER. PyTorch does not count dilation here.
+    """
     kernel = pair("kernel_size", kernel_size, 1)
     strides = kernel if stride is None else pair("stride", stride, 1)
-    vertical, horizontal = pair("padding", padding, 0)
-    if 2 * vertical > kernel[0] or 2 * horizontal > kernel[1]:
-        raise SettingError(f"padding {padding!r} is more than half of the kernel size {kernel}")
-    pads = ((vertical, vertical), (horizontal, horizontal))
-    return _pool_window(plane, kernel, strides, pads, pair("dilation", dilation, 1), ceil_mode)
+    pads, dilations = padding_sides(padding), pair("dilation", dilation, 1)
+    extent = tuple(map(arithmetic.effective_kernel, kernel, dilations))
+    if any(2 * max(sides) > size for sides, size in zip(pads, extent, strict=True)):
+        size = f"kernel size {kernel}" if extent == kernel else f"dilated kernel's size {extent}"
+        raise SettingError(f"padding {padding!r} is more than half of the {size}")
+    return _pool_window(plane, kernel, strides, pads, dilations, ceil_mode)
 
 
 @lru_cache(maxsize=512)

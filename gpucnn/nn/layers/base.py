@@ -123,10 +123,10 @@ class Layer:
         """Return the multiply-adds of one sample's forward pass, for an input of ``shape``."""
         return 0
 
-    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
         """Return the (vertical, horizontal) receptive fields of the outputs, given the inputs'.
 
-        None stands for the whole image.
+        ``shape`` is that of the input. None stands for the whole image.
         """
         return fields
 

@@ -10,6 +10,7 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.window import (
     IntOrPair,
+    Padding,
     Pair,
     Window,
     conv_transpose_window,
@@ -90,7 +91,8 @@ class Conv2d(_Convolution):
         out_channels: K, a multiple of ``groups``.
         kernel_size: (R, S), or one integer for both. So are stride and dilation.
         stride: the distance of adjacent windows.
-        padding: rows and columns of zeros on each side, "same" or "valid".
+        padding: rows and columns of zeros on each side: one integer, (vertical, horizontal),
+            ((top, bottom), (left, right)), "same" or "valid".
         dilation: the distance of adjacent kernel elements.
         groups: each output channel sees C / groups input channels.
         bias: whether to add a bias (K,).
@@ -103,7 +105,7 @@ class Conv2d(_Convolution):
     out_channels: int
     kernel_size: IntOrPair
     stride: IntOrPair = 1
-    padding: IntOrPair | str = 0
+    padding: Padding | str = 0
     dilation: IntOrPair = 1
     groups: int = 1
     bias: bool = True
@@ -135,7 +137,7 @@ class Conv2d(_Convolution):
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size * math.prod(self.output_shape(shape)[1:])
 
-    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
         return widen(fields, self._window(LARGE_PLANE))
 
     def _options(self) -> dict[str, Any]:
@@ -156,7 +158,8 @@ class ConvTranspose2d(_Convolution):
     output_padding + 1. Arguments are those of ``Conv2d``, but for:
 
     Args:
-        padding: rows and columns that are cut off each side of the output.
+        padding: rows and columns that are cut off each side of the output; as for ``Conv2d``, but
+            not a string.
         output_padding: rows and columns added at the bottom and right, less than the stride or the
             dilation: which of the shapes that a convolution maps to (H, W) the output has.
     """
@@ -165,7 +168,7 @@ class ConvTranspose2d(_Convolution):
     out_channels: int
     kernel_size: IntOrPair
     stride: IntOrPair = 1
-    padding: IntOrPair = 0
+    padding: Padding = 0
     output_padding: IntOrPair = 0
     groups: int = 1
     bias: bool = True
@@ -188,7 +191,7 @@ class ConvTranspose2d(_Convolution):
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size * math.prod(shape[1:])
 
-    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
         window = self._window(LARGE_PLANE)
         if fields is None:
             return None

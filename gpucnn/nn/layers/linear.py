@@ -15,7 +15,7 @@ from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass, _Weighted
 
 @dataclass(eq=False, repr=False)
 class Linear(_Weighted):
-    """x Wᵀ + b, as ``torch.nn.Linear``: (in_features,) to (out_features,).
+    """x Wᵀ + b, as ``torch.nn.Linear``: (..., in_features) to (..., out_features).
 
     The weight W is (out_features, in_features); ``init`` is an initializer of
     ``gpucnn.rng.INITIALIZERS``.
@@ -32,21 +32,25 @@ class Linear(_Weighted):
         shape = (self.out_features, self.in_features)
         self._set_parameters(shape, self.out_features, self.in_features, self.out_features)
 
-    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
-        return "linear", {"bias": self.bias}
+    def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]] | None:
+        return ("linear", {"bias": self.bias}) if len(shape) == 1 else None
 
     def output_shape(self, shape: Shape) -> Shape:
-        if shape != (self.in_features,):
+        if not shape or shape[-1] != self.in_features:
             hint = "; put a Flatten before it" if len(shape) > 1 else ""
-            raise ShapeError(f"expected ({self.in_features},), got {shape}{hint}")
-        return (self.out_features,)
+            raise ShapeError(f"expected (..., {self.in_features}), got {shape}{hint}")
+        return (*shape[:-1], self.out_features)
 
-    def receptive_fields(self, fields: Fields | None) -> Fields | None:
-        """Every output depends on the whole image."""
-        return None
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
+        """Every output of a vector depends on the whole image, one of (C, H, W) on its row."""
+        if fields is None or len(shape) != 3:
+            return None
+        vertical, horizontal = fields
+        # A window as wide as the row, which does not move from one output to the next.
+        return vertical, horizontal.after_conv(shape[2], stride=0)
 
     def multiply_adds(self, shape: Shape) -> int:
-        return self.parameters["weight"].size
+        return self.parameters["weight"].size * math.prod(shape[:-1])
 
     def forward(
         self, be: Backend, x: Array, training: TrainingPass | None = None, *, relu: bool = False

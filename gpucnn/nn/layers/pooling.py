@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array, checked_norm
-from gpucnn.backends.contract.window import IntOrPair, Pair, Window, pool_window
+from gpucnn.backends.contract.window import IntOrPair, Padding, Pair, Window, pool_window
 from gpucnn.errors import ShapeError
 from gpucnn.nn.layers.base import LARGE_PLANE, Fields, Layer, Shape, TrainingPass, widen
 
@@ -29,7 +29,7 @@ class _Pool(Layer):
             raise ShapeError(f"expected (C, H, W), got {shape}")
         return self._window((shape[1], shape[2]))
 
-    def receptive_fields(self, fields: Fields | None) -> Fields | None:
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
         return widen(fields, self._window(LARGE_PLANE))
 
     def _window(self, plane: Pair) -> Window:
@@ -47,7 +47,8 @@ class MaxPool2d(_Pool):
     Args:
         kernel_size: (R, S), or one integer for both. So are the next three.
         stride: the distance of adjacent windows; the kernel size if None.
-        padding: rows and columns on each side, which no maximum comes from.
+        padding: rows and columns on each side, which no maximum comes from: one integer,
+            (vertical, horizontal) or ((top, bottom), (left, right)).
         dilation: the distance of adjacent window elements.
         ceil_mode: whether P and Q are rounded up, so that the last window may leave the input.
 
@@ -57,7 +58,7 @@ class MaxPool2d(_Pool):
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
-    padding: IntOrPair = 0
+    padding: Padding = 0
     dilation: IntOrPair = 1
     ceil_mode: bool = False
 
@@ -116,7 +117,7 @@ class AvgPool2d(_LinearPool):
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
-    padding: IntOrPair = 0
+    padding: Padding = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
     divisor_override: int | None = None
@@ -130,7 +131,7 @@ class SumPool2d(_LinearPool):
 
     kernel_size: IntOrPair
     stride: IntOrPair | None = None
-    padding: IntOrPair = 0
+    padding: Padding = 0
     ceil_mode: bool = False
 
     op = "sum_pool2d"
