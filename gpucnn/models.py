@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from typing import SupportsIndex
 
-from gpucnn.backends.contract.window import IntOrPair, pair
 from gpucnn.errors import ShapeError
 from gpucnn.nn.layers import (
     AvgPool2d,
@@ -19,8 +20,10 @@ from gpucnn.nn.layers import (
 )
 from gpucnn.nn.sequential import Sequential
 
+Size = SupportsIndex | tuple[SupportsIndex, SupportsIndex]
 
-def lenet5(channels: int = 1, size: IntOrPair = 28, classes: int = 10, seed: int = 0) -> Sequential:
+
+def lenet5(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
     """LeNet-5 in its modern form, with ReLU and max-pooling: 61,706 parameters for MNIST."""
     height, width = _pair(size, least=12)
     h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
@@ -41,7 +44,7 @@ def lenet5(channels: int = 1, size: IntOrPair = 28, classes: int = 10, seed: int
     return Sequential(layers, (channels, height, width), seed=seed)
 
 
-def lenet5_1998(channels: int = 1, size: IntOrPair = 28, classes: int = 10, seed: int = 0) -> Sequential:
+def lenet5_1998(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
     """LeNet-5 closer to LeCun et al. (1998): tanh, average pooling and their initialization.
 
     Unlike there, pooling has no weights, the second convolution is connected to all feature maps
@@ -67,7 +70,7 @@ def lenet5_1998(channels: int = 1, size: IntOrPair = 28, classes: int = 10, seed
 
 
 def mlp(
-    channels: int = 1, size: IntOrPair = 28, classes: int = 10, hidden: int = 128, seed: int = 0
+    channels: int = 1, size: Size = 28, classes: int = 10, hidden: int = 128, seed: int = 0
 ) -> Sequential:
     """Two fully connected layers, with a ReLU between them."""
     height, width = _pair(size)
@@ -80,7 +83,7 @@ def mlp(
     return Sequential(layers, (channels, height, width), seed=seed)
 
 
-def small_cnn(channels: int = 3, size: IntOrPair = 64, classes: int = 10, seed: int = 0) -> Sequential:
+def small_cnn(channels: int = 3, size: Size = 64, classes: int = 10, seed: int = 0) -> Sequential:
     """Three 3x3 convolutions with pooling, then two linear layers with dropout: colour images."""
     height, width = _pair(size, least=8)
     layers: dict[str, Layer] = {}
@@ -108,8 +111,9 @@ MODELS: dict[str, Callable[..., Sequential]] = {
 """Models by their names on the command line."""
 
 
-def _pair(size: IntOrPair, least: int = 1) -> tuple[int, int]:
-    height, width = pair("size", size, 1)
+def _pair(size: Size, least: int = 1) -> tuple[int, int]:
+    sides = (size, size) if isinstance(size, SupportsIndex) else size
+    height, width = map(operator.index, sides)
     if min(height, width) < least:
         raise ShapeError(
             f"this model needs images of at least {least}x{least} pixels, got {height}x{width}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from gpucnn.config import build, check_flag, check_integer, check_number, describe, is_builtin
 from gpucnn.errors import SettingError, unknown
-from gpucnn.nn.layers import Conv2d, ReLU
+from gpucnn.nn.layers import Conv2d, MaxPool2d, ReLU
 
 
 @dataclass
@@ -41,6 +42,16 @@ def test_numbers_are_refused_at_the_upper_bound() -> None:
         assert str(error.value) == f"p must be a finite number >= 0 and < 0.5, got {value!r}"
     with pytest.raises(SettingError, match="x must be a finite number >= 0, got inf"):
         check_number("x", float("inf"), 0.0)
+
+
+def test_descriptions_hold_no_numbers_of_numpy() -> None:
+    """JSON cannot store them."""
+    pool = MaxPool2d(np.int64(3), padding=((np.int8(1), 0), np.int64(1)))  # type: ignore[arg-type]
+    description = describe(pool)
+    assert json.loads(json.dumps(description))["padding"] == [[1, 0], 1]
+    rebuilt = build("layer", json.loads(json.dumps(description)), {"MaxPool2d": MaxPool2d})
+    assert rebuilt.padding == ((1, 0), 1)
+    assert rebuilt.output_shape((1, 6, 6)) == pool.output_shape((1, 6, 6))
 
 
 def test_numbers_of_numpy_become_plain_numbers() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -72,7 +72,7 @@ class ndarray:
 
     def reshape(self, *shape: Any) -> ndarray:
         """Return a view of another shape; one length may be -1. ShapeError if there is none."""
-        wanted = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        wanted = shape if len(shape) != 1 or isinstance(shape[0], SupportsIndex) else shape[0]
         try:
             view = self._host.reshape(wanted)
         except ValueError as error:

@@ -290,7 +290,7 @@ def test_windows_of_padding_only(numpy32: Backend) -> None:
 REFUSED: list[tuple[str, list[Any]]] = [
     ("norm_type", [3, 0, -1, 1.5, "2"]),
     ("reduction", ["avg", "", None, 1]),
-    ("divisor_override", [0]),
+    ("divisor_override", [0, 2.5, "2", np.int64(0)]),
     ("dim", [9, -9, 1.5, "x"]),
 ]
 
@@ -303,6 +303,19 @@ def test_other_invalid_settings(setting: str, values: list[Any], numpy32: Backen
         for value in values:
             with pytest.raises(SettingError, match=rf"\b{setting}\b"):
                 call(numpy32, **{setting: value})
+
+
+def test_integers_of_numpy_are_integers(numpy32: Backend) -> None:
+    x = numpy32.asarray(np.arange(24.0).reshape(1, 2, 3, 4))
+    for axis in (1, -1):
+        np.testing.assert_array_equal(
+            numpy32.softmax(x, np.int64(axis)),  # type: ignore[arg-type]
+            numpy32.softmax(x, axis),
+        )
+    np.testing.assert_array_equal(
+        numpy32.avg_pool2d(x, 2, divisor_override=np.int8(3)),  # type: ignore[arg-type]
+        numpy32.avg_pool2d(x, 2, divisor_override=3),
+    )
 
 
 @pytest.mark.parametrize("dim", [2, -3])

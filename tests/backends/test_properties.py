@@ -39,6 +39,15 @@ def pairs(least: int, most: int) -> st.SearchStrategy[Pair]:
     return st.tuples(st.integers(least, most), st.integers(least, most))
 
 
+def sides(most: int) -> st.SearchStrategy[arithmetic.Padding]:
+    """Draw the padding of one axis: the same on both sides, or (before, after)."""
+    return st.integers(0, most) | pairs(0, most)
+
+
+def total(padding: arithmetic.Padding) -> int:
+    return 2 * padding if isinstance(padding, int) else sum(padding)
+
+
 def integers(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return rng.integers(-4, 5, shape).astype(np.float32)
 
@@ -73,7 +82,7 @@ class Convolution:
     @property
     def unused(self) -> tuple[int, ...]:
         """The number of pixels after the last window, for each axis."""
-        return tuple((i + 2 * p - d * (k - 1) - 1) % s for i, k, s, p, d in self.axes)
+        return tuple((i + total(p) - d * (k - 1) - 1) % s for i, k, s, p, d in self.axes)
 
     def arrays(self, backend: Backend, *shapes: tuple[int, ...]) -> list[Any]:
         rng = np.random.default_rng(self.seed)
@@ -82,13 +91,12 @@ class Convolution:
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> Convolution:
-    kernel, stride, dilation, padding = (
-        draw(pairs(*ends)) for ends in [(1, 3), (1, 3), (1, 3), (0, 2)]
-    )
+    kernel, stride, dilation = (draw(pairs(1, 3)) for _ in range(3))
+    padding = (draw(sides(2)), draw(sides(2)))
     samples, groups, channels, outs = (draw(st.integers(1, most)) for most in (3, 3, 2, 2))
     extra = draw(pairs(0, 4))
     plane = [
-        max(1, d * (k - 1) + 1 - 2 * p + more)
+        max(1, d * (k - 1) + 1 - total(p) + more)
         for k, d, p, more in zip(kernel, dilation, padding, extra, strict=True)
     ]
     return Convolution(
@@ -206,9 +214,9 @@ def poolings(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any], NDArray[
     tolerance relative to the result would not allow.
     """
     kernel, stride = draw(pairs(1, 4)), draw(st.none() | pairs(1, 4))
-    padding = (draw(st.integers(0, kernel[0] // 2)), draw(st.integers(0, kernel[1] // 2)))
+    padding = (draw(sides(kernel[0] // 2)), draw(sides(kernel[1] // 2)))
     plane = [
-        max(1, k - 2 * p + draw(st.integers(0, 6))) for k, p in zip(kernel, padding, strict=True)
+        max(1, k - total(p) + draw(st.integers(0, 6))) for k, p in zip(kernel, padding, strict=True)
     ]
     shape = (draw(st.integers(1, 2)), draw(st.integers(1, 2)), *plane)
     options = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import naive
 import numpy as np
 import pytest
 from cases import CASES
@@ -60,9 +61,36 @@ def counterpart(case: Case) -> Callable[..., Any]:
     function = OTHERS.get(case.op) or getattr(F, case.op, None)
     if function is None:
         pytest.skip(f"PyTorch has no {case.op}")
+    if isinstance(case.options.get("padding"), tuple):
+        function = with_sides(case, function)
     if "relu" in case.options:
         return lambda relu, **rest: F.relu(function(**rest))
     return function
+
+
+def with_sides(case: Case, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function`` with a padding that may differ between sides, which PyTorch's has not."""
+    vertical, horizontal = naive.padding_sides(case.options["padding"])
+    if vertical[0] == vertical[1] and horizontal[0] == horizontal[1]:
+        return function
+    if case.op == "conv2d":
+        return lambda input, padding, **rest: function(
+            input=F.pad(input, (*horizontal, *vertical)), **rest
+        )
+    if case.op == "conv_transpose2d":
+
+        def cropped(padding: Any, **rest: Any) -> Any:
+            full = function(**rest)
+            rows, columns = (
+                slice(before, size - after)
+                for (before, after), size in zip(
+                    (vertical, horizontal), full.shape[2:], strict=True
+                )
+            )
+            return full[:, :, rows, columns]
+
+        return cropped
+    pytest.skip(f"the padding of PyTorch's {case.op} is the same on both sides")
 
 
 def tensors(case: Case) -> dict[str, Any]:

@@ -24,6 +24,9 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
         (4, 4, 3),
     ),
     "linear": (layers.Linear(12, 5), (3, 2, 2)),
+    "linear on rows": (layers.Linear(4, 3), (2, 3, 4)),
+    "conv, sides": (layers.Conv2d(1, 2, (3, 2), stride=2, padding=((0, 2), (1, 0))), (1, 5, 6)),
+    "pool, sides": (layers.MaxPool2d((2, 3), padding=((1, 0), (0, 1))), (2, 5, 6)),
     "max pool": (layers.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), (2, 6, 7)),
     "avg pool": (layers.AvgPool2d(3, stride=2, padding=1, count_include_pad=False), (2, 6, 7)),
     "sum pool": (layers.SumPool2d((2, 3)), (2, 6, 7)),
@@ -45,7 +48,7 @@ def test_every_layer_is_in_the_table() -> None:
 
 
 def in_a_model(layer: Layer, shape: tuple[int, int, int]) -> Sequential:
-    if isinstance(layer, layers.Linear):
+    if isinstance(layer, layers.Linear) and shape[-1] != layer.in_features:
         stack: dict[str, Layer] = {"flatten": layers.Flatten(), "layer": layer}
     else:
         stack = {"layer": layer}

@@ -92,6 +92,19 @@ def test_strides_that_differ_are_height_by_width() -> None:
     assert "3x2, stride 2x1" in str(summary)
 
 
+def test_a_linear_layer_on_maps_sees_rows() -> None:
+    """A window as wide as the row: adjacent outputs see the same pixels."""
+    stack = [Conv2d(1, 2, 3), Linear(4, 5), Conv2d(2, 1, (1, 3))]
+    model = Sequential(stack, (1, 6, 6))
+    linear, conv = model.summary().rows[1:]
+    assert linear.output_shape == (2, 4, 5)
+    assert linear.multiply_adds == 2 * 4 * 4 * 5
+    for row in (linear, conv):
+        assert row.receptive_field is not None
+        assert [field.size for field in row.receptive_field] == [3, 6]
+        assert [field.stride for field in row.receptive_field] == [1, 0]
+
+
 def test_a_linear_layer_sees_the_whole_image() -> None:
     model = Sequential([Conv2d(1, 2, 3), Flatten(), Linear(32, 3)], (1, 6, 6))
     fields = [row.receptive_field for row in model.summary().rows]

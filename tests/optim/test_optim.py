@@ -139,6 +139,13 @@ def test_sgd_refuses_negative_settings() -> None:
         SGD(weight_decay=-1e-9)
 
 
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(SettingError, match="SGD: nesterov=True needs a momentum above 0"):
+        SGD(nesterov=True)
+    with pytest.raises(SettingError, match="SGD: nesterov must be True or False, got 'no'"):
+        SGD(momentum=0.9, nesterov="no")  # type: ignore[arg-type]
+
+
 def test_constant_and_warmup() -> None:
     assert [ConstantLR().factor(t / 10) for t in range(10)] == [1.0] * 10
     warm = ConstantLR(warmup=0.2)
