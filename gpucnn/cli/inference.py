@@ -17,7 +17,16 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, plain_json
-from gpucnn.cli.sources import build_model, loss_for, read_data, read_model, shape_for
+from gpucnn.cli.sources import (
+    build_model,
+    find_preparation,
+    is_mnist,
+    loss_for,
+    read_data,
+    read_model,
+    shape_for,
+)
+from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.nn.summary import Summary
@@ -28,8 +37,6 @@ from gpucnn.training.progress import percent
 SHADES = " .:-=+*#%@"
 """Characters from dark to bright."""
 
-PREPARATIONS = ("auto", "digit", "plain")
-
 USELESS = "the outputs of the network contain NaN or infinity; train it again"
 
 
@@ -38,12 +45,11 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
-    if arguments.data is None and not (trained_on and trained_on["builtin"]):
+    if arguments.data is None and not (trained_on and is_mnist(trained_on)):
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
         raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
-    data = read_data(
-        arguments.data or "mnist", arguments.resize, settings["seed"] if settings else 0
-    )
+    seed = settings["seed"] if settings else 0
+    data = read_data(arguments.data or "mnist", arguments.resize, seed, arguments.transpose)
     if model.classes is not None and data.classes != model.classes:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
@@ -72,18 +78,14 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def predict_command(arguments: argparse.Namespace) -> int:
     """Print the three most probable classes of each image."""
-    if arguments.prepare not in PREPARATIONS:
-        raise unknown("--prepare", arguments.prepare, PREPARATIONS)
+    if arguments.prepare not in ("auto", *PREPARATIONS):
+        raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    as_digits = arguments.prepare == "digit"
-    if arguments.prepare == "auto":
-        if "data" not in saved.metadata:
-            raise SettingError(
-                f"{arguments.checkpoint} does not name the data that the network was trained on: "
-                "give --prepare digit or --prepare plain"
-            )
-        as_digits = saved.metadata["data"]["builtin"]
+    how = arguments.prepare
+    if how == "auto":
+        how = find_preparation(saved, arguments.checkpoint)
+    as_digits = how == "digit"
     inputs = _read_inputs(arguments.images, model.input_shape, as_digits)
     with np.errstate(all="ignore"):
         probabilities = model.predict(np.stack(inputs))

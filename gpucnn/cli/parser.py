@@ -39,6 +39,9 @@ BACKEND_HELP = "backend: {backends} (default: auto, which is cuda if available, 
 PRECISION_HELP = "precision of float32 matrix products: {precisions} (default: ieee); tf32 rounds "
 PRECISION_HELP += "the operands of large products for the tensor cores of a GPU"
 RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
+TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
+TRANSPOSE_HELP += "recognises digits that lie transposed, and EMNIST's files); no also leaves "
+TRANSPOSE_HELP += "EMNIST's labels as they are"
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 REGISTRIES = {
@@ -138,6 +141,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
     )
     option("--resize", RESIZE_HELP, metavar="HxW")
+    option("--transpose", TRANSPOSE_HELP, metavar="HOW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
     option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
     option(
@@ -209,6 +213,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="PATH", help="data as for train (default: mnist, if trained on it)"
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
+    parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
@@ -220,7 +225,7 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
         default="auto",
         metavar="HOW",
         help="digit: crop, scale and centre as for MNIST; plain: only resize; "
-        "auto (default): digit if the network was trained on MNIST, else plain",
+        "auto (default): digit if the training images were those of MNIST or like them, else plain",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import gpucnn.data
 from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.data import Data
+from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.losses import LOSSES, Loss, from_description
@@ -22,19 +23,26 @@ from gpucnn.training.checkpoint import Checkpoint, differences
 from gpucnn.training.imports import import_file
 from gpucnn.training.model_files import load_model
 
+TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
+"""Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
 
-def read_data(name: str, resize: str | None, seed: int = 0) -> Data:
+
+def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | None = None) -> Data:
     """Return the data set ``name``, "mnist" or a path; its notes go to standard error."""
     size = None if resize is None else parse_size(resize)
+    if transpose not in TRANSPOSE:
+        raise unknown("--transpose", str(transpose), [word for word in TRANSPOSE if word])
     if name != "mnist":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
-            data = gpucnn.data.load(name, resize=size, seed=seed)
+            data = gpucnn.data.load(name, resize=size, seed=seed, transpose=TRANSPOSE[transpose])
         for note in data.notes:
             print(f"note: {note}", file=sys.stderr)
         return data
     if size is not None:
         raise SettingError("--resize is for folders of images, not for mnist")
+    if TRANSPOSE[transpose] is not None:
+        raise SettingError("--transpose is for your own data, not for mnist")
     return gpucnn.data.mnist()
 
 
@@ -108,6 +116,33 @@ def read_model(
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
     return load_model(saved, make_backend(backend, precision=precision)[0])
+
+
+def is_mnist(trained_on: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint's data, or a part of it, is MNIST, wherever it was read from."""
+    return bool(trained_on["builtin"]) or trained_on["fingerprint"] == MNIST_FINGERPRINT
+
+
+def find_preparation(saved: Checkpoint, name: str) -> str:
+    """Return how images are prepared for a saved network: "digit" or "plain".
+
+    Where that was recognised only because the training images resemble MNIST's, a note says so.
+    """
+    if "data" not in saved.metadata:
+        raise SettingError(
+            f"{name} does not name the data that the network was trained on: "
+            "give --prepare digit or --prepare plain"
+        )
+    trained_on = saved.metadata["data"]
+    # Checkpoints written before version 0.3 have no preparation.
+    how: str = trained_on.get("preparation", "digit" if is_mnist(trained_on) else "plain")
+    if how == "digit" and not is_mnist(trained_on):
+        print(
+            f"note: the training images of {trained_on['name']} look like MNIST's, so images are"
+            " prepared as digits; --prepare plain only resizes them",
+            file=sys.stderr,
+        )
+    return how
 
 
 def loss_for(saved: Checkpoint, model: Sequential) -> Loss:

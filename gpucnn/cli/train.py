@@ -53,7 +53,9 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     folder, options = folder_and_options(arguments, given)
     settings = make_settings(options)
     seed = settings.seed
-    data = read_data(options.get("data", "mnist"), options.get("resize"), seed)
+    data = read_data(
+        options.get("data", "mnist"), options.get("resize"), seed, options.get("transpose")
+    )
     if "limit" in options:
         data = data.limit(options["limit"])
     spec = options.get("model", "lenet5")

@@ -29,11 +29,16 @@ def mnist() -> Data:
     """
     from gpucnn.data.idx import read_idx_folder
 
-    return replace(read_idx_folder(Path(__file__).parent / "mnist"), builtin=True)
+    data = read_idx_folder(Path(__file__).parent / "mnist")
+    return replace(data, builtin=True, preparation="digit")
 
 
 def load(
-    path: str | os.PathLike[str], *, resize: tuple[int, int] | None = None, seed: int = 0
+    path: str | os.PathLike[str],
+    *,
+    resize: tuple[int, int] | None = None,
+    seed: int = 0,
+    transpose: bool | None = None,
 ) -> Data:
     """Read a data set from a file or a folder.
 
@@ -50,6 +55,9 @@ def load(
         path: the file, the folder, or the folder and a prefix.
         resize: (height, width) in pixels to scale every image to; for folders of images only.
         seed: selects the test images of a folder without train/ and test/.
+        transpose: whether to exchange rows and columns of the images. None: if they are digits
+            that lie transposed, or the name is EMNIST's, whose classes are then named by their
+            characters. False: images, labels and class names are read as they are stored.
 
     Raises:
         DataError: there is no such data set, or it is damaged.
@@ -65,7 +73,11 @@ def load(
     >>> gpucnn.data.load("shapes.npz")
     <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
-    data = _load(Path(path), resize, seed)
+    from gpucnn.data.orientation import upright
+    from gpucnn.data.preparation import recognise
+
+    data = upright(_load(Path(path), resize, seed), transpose)
+    data = replace(data, preparation=data.preparation or recognise(data))
     for note in data.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
     return data

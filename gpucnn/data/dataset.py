@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.files import format_sides
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError, SettingError, unknown
 from gpucnn.rng import Stream, generator
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+
+PREPARATIONS = ("digit", "plain")
+"""How an image file can be prepared as an input of a network."""
 
 # A greater class number is a damaged label, not a class.
 _MAX_CLASSES = 1 << 16
@@ -81,9 +84,13 @@ class Data:
         builtin: whether it is the data set that comes with the package.
         notes: what the user should know about how it was read, one line each; ``gpucnn.data.load``
             warns with them, the command line prints them.
+        preparation: how ``gpucnn predict`` prepares images for a network that is trained on it:
+            "digit" (strokes located, scaled and centred as in MNIST) or "plain" (only resized).
+            None: ``gpucnn.data.preparation.recognise`` finds out from the training images.
 
     Raises:
         DataError: image shapes that differ, no classes, or a label outside the classes.
+        SettingError: another preparation.
     """
 
     train: Split
@@ -92,10 +99,13 @@ class Data:
     name: str
     builtin: bool = False
     notes: tuple[str, ...] = ()
+    preparation: str | None = None
 
     def __post_init__(self) -> None:
         if not self.classes:
             raise DataError(f"{self.name} has no classes: a data set needs at least one")
+        if self.preparation not in (None, *PREPARATIONS):
+            raise unknown("preparation", str(self.preparation), PREPARATIONS)
         train, test = self.train.images.shape[1:], self.test.images.shape[1:]
         if train != test:
             raise DataError(

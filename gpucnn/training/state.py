@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.data import Data
+from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint, differences
@@ -80,9 +82,11 @@ class RunState:
         arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
         arrays["totals"] = be.to_numpy(self.totals)
+        identity = self._identity()
+        identity["data"]["preparation"] = self._preparation
         return Checkpoint(
             {
-                **self._identity(),
+                **identity,
                 "gpucnn": __version__,
                 "normalization": self.model.normalization,
                 "epoch": self.epoch,
@@ -111,6 +115,11 @@ class RunState:
         self.best_parameters = saved.group("best")
         self.best, self.last = metadata["best"], metadata["last"]
         self.epoch, self.index = metadata["epoch"], metadata["index"]
+
+    @cached_property
+    def _preparation(self) -> str:
+        """How ``gpucnn predict`` prepares images. It follows from the data: no part of identity."""
+        return self.data.preparation or recognise(self.data)
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, as JSON would return it."""
