@@ -70,7 +70,8 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             if saved:  # it may have been started on a machine with another number of cores
                 number = saved.metadata["settings"]["workers"]
             else:
-                images = len(data.train) - settings.validation
+                held_out = 0 if data.validation else settings.validation
+                images = len(data.train) - held_out
                 number = default_workers(model, backend, images, settings)
             settings = replace(settings, workers=number)
         run = events(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import reprlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -82,11 +83,15 @@ class Data:
         classes: the name of each class; a label is an index into it.
         name: the name of the data set.
         builtin: whether it is the data set that comes with the package.
+        validation: images, not among the training images, that decide on early stopping and the
+            best epoch; None: ``fit`` can hold out training images for that.
         notes: what the user should know about how it was read, one line each; ``gpucnn.data.load``
             warns with them, the command line prints them.
         preparation: how ``gpucnn predict`` prepares images for a network that is trained on it:
             "digit" (strokes located, scaled and centred as in MNIST) or "plain" (only resized).
             None: ``gpucnn.data.preparation.recognise`` finds out from the training images.
+
+    Class names are kept in Unicode's composed form (NFC), so that names that look equal are equal.
 
     Raises:
         DataError: image shapes that differ, no classes, or a label outside the classes.
@@ -98,6 +103,7 @@ class Data:
     classes: tuple[str, ...]
     name: str
     builtin: bool = False
+    validation: Split | None = None
     notes: tuple[str, ...] = ()
     preparation: str | None = None
 
@@ -106,14 +112,19 @@ class Data:
             raise DataError(f"{self.name} has no classes: a data set needs at least one")
         if self.preparation not in (None, *PREPARATIONS):
             raise unknown("preparation", str(self.preparation), PREPARATIONS)
-        train, test = self.train.images.shape[1:], self.test.images.shape[1:]
-        if train != test:
-            raise DataError(
-                f"training images are {format_sides(train)}, test images {format_sides(test)}"
-                " (channels x height x width): they must be equal"
-            )
-        for split, labels in (("training", self.train.labels), ("test", self.test.labels)):
-            _check_labels(split, labels, len(self.classes))
+        object.__setattr__(self, "classes", tuple(normalize_name(name) for name in self.classes))
+        shape = self.train.images.shape[1:]
+        _check_labels("training", self.train.labels, len(self.classes))
+        for name, split in (("test", self.test), ("validation", self.validation)):
+            if split is None:
+                continue
+            if split.images.shape[1:] != shape:
+                raise DataError(
+                    f"training images are {format_sides(shape)}, {name} images"
+                    f" {format_sides(split.images.shape[1:])} (channels x height x width):"
+                    " they must be equal"
+                )
+            _check_labels(name, split.labels, len(self.classes))
 
     def __repr__(self) -> str:
         short = reprlib.Repr()
@@ -193,6 +204,14 @@ class Data:
         digest = hashlib.sha256(self.train.labels.astype("<i8", copy=False).data)
         digest.update(self.train.images.data)
         return digest.hexdigest()
+
+
+def normalize_name(name: str) -> str:
+    """Return the name of a class in Unicode's composed form (NFC).
+
+    macOS stores "é" in file names as two characters, other systems as one.
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def assemble(

@@ -32,7 +32,8 @@ class RunStarted(Event):
     """Training is about to begin, or to resume after ``step``.
 
     ``eager`` is the reason why a backend that could capture and replay whole steps launches their
-    operations one by one, else None.
+    operations one by one, else None. ``notes`` are what should be known before training, such as
+    images that are in the training and in the test split; one line each.
     """
 
     name = "start"
@@ -48,6 +49,7 @@ class RunStarted(Event):
     parameters: int
     steps_per_epoch: int
     eager: str | None
+    notes: tuple[str, ...]
     settings: dict[str, Any]
 
 

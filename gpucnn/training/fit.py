@@ -12,6 +12,7 @@ from typing import Unpack
 from gpucnn.backends import Backend
 from gpucnn.config import check_integer
 from gpucnn.data import Data
+from gpucnn.errors import DataWarning
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint, load
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
@@ -72,6 +73,10 @@ def fit(
             weights from before a step with such a loss or gradient, and the last checkpoint stays.
         WorkerError: a worker process ended; the checkpoint was written before.
 
+    Warns:
+        DataWarning: all training images are of one class, or are validation or test images as
+            well. A progress display shows it instead.
+
     Notes:
         Scripts with ``workers`` above 1 must start training under ``if __name__ == "__main__":``.
 
@@ -111,6 +116,8 @@ def fit(
         for event in run:
             if isinstance(event, RunStarted):
                 started = event
+                for note in event.notes if display is None else ():
+                    warnings.warn(note, DataWarning, stacklevel=2)
             elif isinstance(event, EpochEnded):
                 epochs.append(event)
             elif isinstance(event, Stopped):

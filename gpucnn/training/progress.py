@@ -28,13 +28,13 @@ def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
     parts = [
         f"{title}: {event.parameters:,} parameters",
         f"{event.train_images:,} images",
-        f"{event.validation_images:,} held out" if event.validation_images else "",
+        f"{event.validation_images:,} for validation" if event.validation_images else "",
         f"{event.backend} backend",
         event.precision if event.precision != "ieee" else "",
     ]
     first = ", ".join(part for part in parts if part)
     first += (f" ({note})" if note else "") + (f", {workers} processes" if workers > 1 else "")
-    lines = [first]
+    lines = [*(f"note: {note}" for note in event.notes), first]
     if event.eager:
         lines.append(f"{event.eager}, so training steps run eagerly instead of as a CUDA graph")
     if event.step:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
+from gpucnn.data.digests import remarks
 from gpucnn.errors import SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.losses import BCELoss
@@ -53,8 +54,8 @@ class Run:
         self.model, self.data, self.settings = model, data, settings
         self.path, self.every = path, every
         self.should_stop = should_stop or (lambda: False)
-        rest, validation = data, None
-        if settings.validation:
+        rest, validation = data, data.validation
+        if settings.validation and validation is None:
             rest, validation = data.hold_out(settings.validation, settings.seed)
         model.normalization, model.classes = rest.statistics(), data.classes
         model.output = settings.loss.output
@@ -71,6 +72,7 @@ class Run:
         self.state = RunState(model, data, settings, self.steps.arrays.totals)
         model.seed_dropout(settings.seed, 0)
 
+        self.notes = _notes(data, settings)
         self.next_plan: EpochPlan | None = None  # of the next epoch, if it was made in advance
         self.lrs: list[float] = []  # of the epoch's steps
 
@@ -235,6 +237,7 @@ class Run:
             parameters=self.model.size,
             steps_per_epoch=len(self.train),
             eager=self.steps.eager,
+            notes=self.notes,
             settings=self.settings.as_dict(),
         )
 
@@ -275,8 +278,26 @@ def _check_that_they_fit(model: Sequential, data: Data, settings: Settings) -> N
         )
     if not model.size:
         raise SettingError("the model has no parameters to train")
+    if (settings.early_stopping or settings.keep_best) and not (
+        settings.validation or data.validation
+    ):
+        raise SettingError(
+            "early_stopping and keep_best need validation images: set validation to the number of "
+            "training images to hold out, for example validation=5000"
+        )
     last = list(model.layers.values())[-1]
     if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
         raise SettingError(
             "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
         )
+
+
+def _notes(data: Data, settings: Settings) -> tuple[str, ...]:
+    """Return what should be known before training, without what reading the data has reported."""
+    notes = remarks(data)
+    if data.validation is not None and settings.validation:
+        notes = (
+            "the data set has validation images of its own, so no training images are held out",
+            *notes,
+        )
+    return tuple(note for note in notes if note not in data.notes)

@@ -43,7 +43,7 @@ class Settings:
         seed: decides the order of the images, the dropout masks and the validation images; an
             integer of at least 0. The initial weights are the model's.
         validation: number of training images to hold out. Only they decide on ``early_stopping``
-            and ``keep_best``.
+            and ``keep_best``. A data set with validation images of its own uses those instead.
         early_stopping: end the run after this number of epochs without a better validation
             accuracy; None never does.
         keep_best: whether the model ends with the weights of its best epoch on the validation
@@ -80,11 +80,6 @@ class Settings:
                 # Plain values, also where NumPy's were given: they are saved as JSON.
                 object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
         object.__setattr__(self, "keep_best", check_flag("keep_best", self.keep_best))
-        if (self.early_stopping or self.keep_best) and not self.validation:
-            raise SettingError(
-                "early_stopping and keep_best need held-out training images: set validation to "
-                "their number, for example validation=5000"
-            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain data."""

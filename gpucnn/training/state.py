@@ -10,6 +10,7 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.data import Data
+from gpucnn.data.digests import Digests, seen_digests
 from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential
@@ -82,6 +83,7 @@ class RunState:
         arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
         arrays["totals"] = be.to_numpy(self.totals)
+        arrays["seen"] = self._seen
         identity = self._identity()
         identity["data"]["preparation"] = self._preparation
         return Checkpoint(
@@ -120,6 +122,11 @@ class RunState:
     def _preparation(self) -> str:
         """How ``gpucnn predict`` prepares images. It follows from the data: no part of identity."""
         return self.data.preparation or recognise(self.data)
+
+    @cached_property
+    def _seen(self) -> Digests:
+        """Digests of the training and validation images, by which ``evaluate`` recognises them."""
+        return seen_digests(self.data)
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, as JSON would return it."""

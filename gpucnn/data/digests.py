@@ -1,0 +1,70 @@
+"""Digests of images: whether two splits share an image, and what a network was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucnn.data.dataset import Data, Split
+
+Digests = npt.NDArray[np.uint64]
+
+MAX_KEPT = 1 << 17
+"""A run keeps the digests of at most so many images, 1 MiB."""
+
+
+def digests(split: Split) -> Digests:
+    """Return a 64-bit digest (BLAKE2b) of the pixels of each image, uint64 (N,)."""
+    rows = split.images.reshape(len(split), -1)
+    joined = b"".join([hashlib.blake2b(row, digest_size=8).digest() for row in rows])
+    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+
+
+def seen_digests(data: Data) -> Digests:
+    """Return what a run keeps of the images that it trains on or selects an epoch by.
+
+    Of more than ``MAX_KEPT`` images it keeps those with the smallest digests: a random sample that
+    depends on nothing but the images, so that a later test set that shares many images with them
+    is still found.
+
+    Returns:
+        Digests in increasing order, uint64 (at most MAX_KEPT,).
+    """
+    seen = digests(data.train)
+    if data.validation is not None:
+        seen = np.concatenate([seen, digests(data.validation)])
+    return np.unique(seen)[:MAX_KEPT]
+
+
+def remarks(data: Data) -> tuple[str, ...]:
+    """Return what should be known before a network is trained on the data, one line each."""
+    notes = []
+    classes = np.unique(data.train.labels)
+    if len(classes) == 1:
+        notes.append(
+            f"every training image is of class {data.classes[classes[0]]!r}: a network needs"
+            " images of two or more classes to learn from (with a limit, raise it or shuffle the"
+            " images)"
+        )
+    if not data.builtin:  # none of its test images is a training image
+        notes += _shared(data)
+    return tuple(notes)
+
+
+def _shared(data: Data) -> list[str]:
+    """Return a line for each two splits that have images in common."""
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    found = {name: digests(split) for name, split in splits.items() if split is not None}
+    notes = []
+    for one, other in (("training", "test"), ("validation", "test"), ("training", "validation")):
+        if one in found and other in found:
+            both = np.isin(found[other], found[one])
+            if both.any():
+                notes.append(
+                    f"{both.sum()} of {len(both)} {other} images are also {one} images (the first"
+                    f" is {other} image {both.argmax()}): the {other} accuracy will be too high;"
+                    f" remove them from one of the two"
+                )
+    return notes
