@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.cli.overlap import unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
     find_preparation,
@@ -26,7 +27,7 @@ from gpucnn.cli.sources import (
     read_model,
     shape_for,
 )
-from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.data.dataset import PREPARATIONS, normalize_name
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.nn.summary import Summary
@@ -50,12 +51,14 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
     seed = settings["seed"] if settings else 0
     data = read_data(arguments.data or "mnist", arguments.resize, seed, arguments.transpose)
-    if model.classes is not None and data.classes != model.classes:
+    names = None if model.classes is None else tuple(map(normalize_name, model.classes))
+    if model.classes is not None and data.classes != names:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
             f"{', '.join(model.classes)}"
         )
-    result = evaluate(model, data.test, loss=loss_for(saved, model))
+    test = unseen_test_images(saved, data, arguments.skip_trained)
+    result = evaluate(model, test, loss=loss_for(saved, model))
     if not math.isfinite(result.loss):
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     if arguments.json:

@@ -214,6 +214,11 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
+    parser.add_argument(
+        "--skip-trained",
+        action="store_true",
+        help="leave out test images that the network was trained on, which are refused otherwise",
+    )
 
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:

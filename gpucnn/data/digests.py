@@ -18,7 +18,7 @@ MAX_KEPT = 1 << 17
 def digests(split: Split) -> Digests:
     """Return a 64-bit digest (BLAKE2b) of the pixels of each image, uint64 (N,)."""
     rows = split.images.reshape(len(split), -1)
-    joined = b"".join([hashlib.blake2b(row, digest_size=8).digest() for row in rows])
+    joined = b"".join([hashlib.blake2b(row.data, digest_size=8).digest() for row in rows])
     return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
 
 

@@ -54,7 +54,9 @@ def upright(data: Data, transpose: bool | None) -> Data:
     note = f"the images of {data.name} lie transposed, {reason}rows and columns were exchanged"
     note += " (--transpose no, or transpose=False, reads them as they are stored)" if reason else ""
     train, test = _turned(data.train), _turned(data.test)
-    return replace(data, train=train, test=test, notes=(*data.notes, note))
+    validation = data.validation and _turned(data.validation)
+    notes = (*data.notes, note)
+    return replace(data, train=train, test=test, validation=validation, notes=notes)
 
 
 def _turned(split: Split) -> Split:

@@ -21,7 +21,7 @@ from gpucnn.backends import BACKENDS, PRECISIONS
 from gpucnn.cli.main import run
 from gpucnn.cli.parser import make_parser
 from gpucnn.cli.runs import Log
-from gpucnn.data import Data
+from gpucnn.data import Data, Split
 from gpucnn.machine import openblas
 from gpucnn.models import MODELS
 from gpucnn.nn.losses import LOSSES
@@ -342,6 +342,75 @@ def test_evaluate_draws_the_split_that_was_trained_with(folder: Path) -> None:
     data = gpucnn.data.load("noise", seed=3)
     assert gpucnn.evaluate(saved, data.test).accuracy == last["test_accuracy"]
     assert run(["evaluate", "r", "--data", "noise", "--json"]) == 0
+
+
+def test_evaluate_refuses_images_that_were_trained_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the training images, limited or held out, in the test set of another file."""
+    whole = small_data()
+    train("--out", "r", "--limit", "50", "--validation", "10")
+    capsys.readouterr()
+
+    def evaluate(name: str, indices: list[int], *options: str) -> tuple[int, str, str]:
+        images = np.concatenate([whole.test.images[:30], whole.train.images[indices]])
+        labels = np.concatenate([whole.test.labels[:30], whole.train.labels[indices]])
+        save_npz(name, Data(whole.train, Split(images, labels), whole.classes, "x"))
+        status = run(["evaluate", "r", "--data", name, *options])
+        return status, *capsys.readouterr()
+
+    assert evaluate("apart.npz", [50, 69])[::2] == (0, "")
+    status, output, error = evaluate("mixed.npz", [50, *range(50)])
+    assert (status, output) == (2, "")
+    assert error == (
+        "gpucnn: 50 of 81 test images of mixed were used in training the network (the first is"
+        " test image 31), so its accuracy would be too high: give other test data with --data, or"
+        " leave them out with --skip-trained\n"
+    )
+    status, output, error = evaluate("mixed.npz", [50, *range(50)], "--skip-trained", "--json")
+    assert (status, json.loads(output)["images"]) == (0, 31)
+    assert error == (
+        "note: 50 of 81 test images of mixed were used in training the network; they are left out\n"
+    )
+    save_npz("all.npz", Data(whole.train, whole.train.limit(9), whole.classes, "x"))
+    assert run(["evaluate", "r", "--data", "all.npz", "--skip-trained"]) == 2
+    assert "none is left for the evaluation" in capsys.readouterr().err
+
+
+def test_skipping_needs_digests_of_all_training_images(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train("--out", "r")
+    whole = small_data()
+    save_npz("mixed.npz", replace(whole, test=whole.train.limit(69), train=whole.test))
+    saved = gpucnn.training.checkpoint.load("r")
+    assert len(saved.arrays["seen"]) == 70
+    monkeypatch.setattr("gpucnn.cli.overlap.MAX_KEPT", 60)
+    known = dict(saved.arrays, seen=np.sort(saved.arrays["seen"])[:60])
+    gpucnn.training.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=known))
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "mixed.npz"]) == 2
+    assert "were used in training" in capsys.readouterr().err
+    assert run(["evaluate", "r", "--data", "mixed.npz", "--skip-trained"]) == 2
+    error = capsys.readouterr().err
+    assert "digests of 60 images only" in error or "none is left" in error
+
+
+def test_a_run_without_digests_is_noted_unless_its_data_are_the_same(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--out", "r")
+    saved = gpucnn.training.checkpoint.load("r")
+    arrays = {name: array for name, array in saved.arrays.items() if name != "seen"}
+    gpucnn.training.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=arrays))
+    whole = small_data(seed=4)
+    save_npz("other.npz", whole)
+    capsys.readouterr()
+    for name, note in (("small.npz", ""), ("other.npz", "note: the run does not record its ")):
+        assert run(["evaluate", "r", "--data", name]) == 0
+        error = capsys.readouterr().err
+        assert error.startswith(note)
+        assert bool(error) == bool(note)
 
 
 def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -285,3 +285,17 @@ def test_load_warns_with_the_notes_of_a_data_set(monkeypatch, tmp_path):
         ("one", __file__),
         ("two", __file__),
     ]
+
+
+def test_a_validation_split_is_checked_as_the_others():
+    whole = replace(data(), validation=split(5, seed=2))
+    assert len(whole.validation) == 5
+    with pytest.raises(DataError, match="training images are 3x4x5, validation images 3x4x6"):
+        replace(data(), validation=split(5, shape=(3, 4, 6)))
+    with pytest.raises(DataError, match="validation label 0 is 4, expected 0 to 3"):
+        replace(data(), validation=Split(split(5).images, np.full(5, 4)))
+
+
+def test_names_of_classes_are_composed():
+    names = ("cafe\u0301", "b", "c", "d")
+    assert replace(data(), classes=names).classes == ("caf\u00e9", "b", "c", "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,52 @@ def test_validation_images_are_not_trained_on() -> None:
 def test_normalization_is_that_of_the_images_trained_on() -> None:
     model, _ = train(validation=10, epochs=1)
     assert model.normalization == small_data().hold_out(10, 0)[0].statistics()
+
+
+def test_validation_images_of_the_data_set_are_used_in_place_of_held_out_ones() -> None:
+    data, other = small_data(), blobs(30, seed=7)
+    given = replace(data, validation=other)
+    model, events = train(data=given, epochs=3, early_stopping=3, keep_best=True)
+    assert isinstance(events[0], RunStarted)
+    assert (events[0].train_images, events[0].validation_images) == (70, 30)
+    assert events[0].notes == ()
+    stop = events[-1]
+    assert isinstance(stop, Stopped)
+    assert stop.best_epoch is not None
+    best = epochs_of(events)[stop.best_epoch - 1]
+    result = gpucnn.evaluate(model, other)
+    assert (result.loss, result.accuracy) == (best.validation_loss, best.validation_accuracy)
+    _, events = train(data=given, epochs=1, validation=10)
+    assert isinstance(events[0], RunStarted)
+    assert (events[0].train_images, events[0].validation_images) == (70, 30)
+    assert [note.partition(", ")[2] for note in events[0].notes] == [
+        "so no training images are held out"
+    ]
+
+
+def test_shared_images_are_noted_before_training() -> None:
+    data = small_data()
+    leaking = replace(data, test=data.train)
+    _, events = train(data=leaking, epochs=1)
+    assert isinstance(events[0], RunStarted)
+    assert [note.partition(" (")[0] for note in events[0].notes] == [
+        "70 of 70 test images are also training images"
+    ]
+    with pytest.warns(gpucnn.errors.DataWarning, match="70 of 70 test images"):
+        gpucnn.fit(small_model(), leaking, epochs=1)
+    # Reading the data has reported it already.
+    _, events = train(data=replace(leaking, notes=events[0].notes), epochs=1)
+    assert events[0].notes == ()
+
+
+def test_a_limit_that_leaves_one_class_is_noted() -> None:
+    data = small_data()
+    order = np.argsort(data.train.labels, kind="stable")
+    by_class = replace(data, train=gpucnn.Split(data.train.images[order], data.train.labels[order]))
+    for limit, count in ((5, 1), (60, 0)):
+        _, events = train(data=by_class.limit(limit), epochs=1)
+        assert isinstance(events[0], RunStarted)
+        assert len([note for note in events[0].notes if "of class 'a'" in note]) == count
 
 
 def noisy_data() -> Data:
