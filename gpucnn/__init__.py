@@ -13,12 +13,15 @@ optimizers and learning-rate schedules, ``data`` readers of data sets, ``models`
 ``README.md`` in this folder is a map of the package.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from gpucnn.version import __version__
 
+# The command can handle signals only after this file has run, so it imports nothing, not typing.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from gpucnn import arithmetic, backends, data, errors, models, nn, optim, rng, training
     from gpucnn.backends import Backend, get_backend
     from gpucnn.data import Data, Split
@@ -77,6 +80,8 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: the command must set up NumPy's libraries before NumPy loads."""
     if name not in __all__:
         raise AttributeError(f"module 'gpucnn' has no attribute {name!r}")
+    from importlib import import_module
+
     if name in _HOMES:
         value = getattr(import_module(f"gpucnn.{_HOMES[name]}"), name)
         globals()[name] = value
