@@ -4,14 +4,16 @@ from __future__ import annotations
 
 # Nothing here may take time to import: before ``main`` runs, Ctrl-C prints a traceback. ``signal``
 # imports ``enum``; ``_signal`` is the part of it that is built in.
-import _signal
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from collections.abc import Sequence
     from types import FrameType
+else:
+    import _signal
 
 
 def main(argv: Sequence[str] | None = None) -> int:

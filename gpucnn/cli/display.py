@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import time
 from typing import Any
 
@@ -67,6 +66,10 @@ class PlainDisplay:
             self.seconds += event.seconds
             self.images += event.images_per_second * event.seconds
             self.console.print(epoch_line(event, self.epochs))
+
+    def print_results(self, stopped: Stopped, folder: str) -> None:
+        """Print the table of results."""
+        self.console.print(self.table(stopped, folder))
 
     def table(self, stopped: Stopped, folder: str) -> Table:
         """Return the table of results."""
@@ -156,9 +159,3 @@ def plain_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain_json(item) for key, item in value.items()}
     return [plain_json(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def show_cursor() -> None:
-    """Show the cursor, which a live display hides. For use in a signal handler."""
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")

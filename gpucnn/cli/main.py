@@ -10,15 +10,22 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.parser import make_parser
+from gpucnn.cli.signals import StopRequest
 from gpucnn.errors import GpucnnError
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status. Expected errors are printed as one line."""
+    """Run a command and return its exit status. Expected errors are printed as one line.
+
+    Signals are handled if this is the main thread, and handled as before afterwards.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the end)
@@ -27,15 +34,15 @@ def run(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
-        arguments = make_parser().parse(argv)
-        status = _dispatch(arguments)
+        with _plain_warnings():
+            status = _dispatch(make_parser().parse(argv))
         sys.stdout.flush()
         return status
     except BrokenPipeError:
         silence_stdout()
         return 141
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as stop:
+        return getattr(stop, "status", 130)
     except (GpucnnError, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
@@ -44,12 +51,30 @@ def run(argv: Sequence[str] | None = None) -> int:
         return error.status if isinstance(error, GpucnnError) else 1
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print a warning as one line, without the place in the source that Python adds."""
+
+    def one_line(message: Warning | str, *place: Any) -> str:
+        return f"gpucnn: warning: {' '.join(str(message).split())}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = one_line  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
 def _dispatch(arguments: argparse.Namespace) -> int:
     # Each command imports what it needs, so that --help and errors in options are printed at once.
+    stop = StopRequest()
     if arguments.command == "train":
         from gpucnn.cli.train import train
 
-        return train(arguments)
+        with stop.handling():
+            train(arguments, stop)
+        return stop.status
     from gpucnn.cli import inference, machine
 
     commands = {
@@ -59,7 +84,8 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         "predict": inference.predict_command,
         "summary": inference.summary_command,
     }
-    return commands[arguments.command](arguments)
+    with stop.handling():
+        return commands[arguments.command](arguments)
 
 
 def _one_line(error: BaseException) -> str:

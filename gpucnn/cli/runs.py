@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,8 +41,8 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
         folder = None if out is None else Path(out)
         if folder is not None and any((folder / name).exists() for name in RUN_FILES):
             raise SettingError(
-                f"{folder} already holds a run. Continue it with: gpucnn train --resume {folder}, "
-                "or choose another --out"
+                f"{folder} already holds a run: choose another --out, or continue it with: "
+                f"{resume_command(folder, given.get('model', ''))}"
             )
         return folder, given
     folder = _resumed_folder(arguments.resume, out)
@@ -62,6 +63,18 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
                 f"--{option} must be as in the run that is resumed: {before}, got {value!r}"
             )
     return folder, saved | given
+
+
+def resume_command(folder: Path, model: str = "") -> str:
+    """Return the command that resumes a run, ready to be pasted into a shell.
+
+    ``model`` is the run's --model; a Python file is imported only if the command names it.
+    """
+    name = str(folder)
+    words = ["gpucnn", "train", "--resume", f"./{name}" if name.startswith("-") else name]
+    if ".py:" in model:
+        words += ["--model", model]
+    return shlex.join(words)
 
 
 def _resumed_folder(resume: str | bool, out: str | None) -> Path:

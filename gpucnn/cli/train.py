@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
-import signal
 import sys
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from gpucnn.cli.display import make_console, make_display, show_cursor
+from gpucnn.cli.display import PlainDisplay, make_console, make_display
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import (
     NOT_SAVED,
@@ -21,30 +20,31 @@ from gpucnn.cli.runs import (
     Values,
     absolute,
     folder_and_options,
+    resume_command,
     run_folder,
     write_config,
 )
+from gpucnn.cli.signals import Interrupted, StopRequest
 from gpucnn.cli.sources import build_model, make_backend, read_data, shape_for
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.losses import LOSSES
 from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
 from gpucnn.training.checkpoint import load
-from gpucnn.training.event_types import Event, Stopped
+from gpucnn.training.event_types import (
+    CheckpointWritten,
+    Event,
+    RunStarted,
+    StepEnded,
+    Stopped,
+)
 from gpucnn.training.fit import events
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 from gpucnn.training.workers import default_workers
 
 
-def train(arguments: argparse.Namespace) -> int:
-    """Run the command and return its exit status."""
-    stop = StopRequest()
-    with stop.handling():
-        _train(arguments, stop)
-    return stop.status
-
-
-def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
+def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    """Run the command; its exit status is that of ``stop``."""
     given = {key: value for key, value in vars(arguments).items() if key not in NOT_SAVED}
     if given.get("data", "mnist") != "mnist":
         given["data"] = absolute(given["data"])
@@ -87,7 +87,9 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         with closing(run):
             write_config(folder, options, settings)
             log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
-            _follow(run, folder, f"{Path(spec).name} on {data.name}", note, stop, log)
+            display = make_display(make_console(), f"{Path(spec).name} on {data.name}", note)
+            again = f"Continue with: {resume_command(folder, spec)}"
+            _follow(run, display, folder, again, stop, log)
 
 
 def make_settings(options: Values) -> Settings:
@@ -132,64 +134,48 @@ def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
 # --- during the run -----------------------------------------------------------------------------
 
 
-class StopRequest:
-    """Handles SIGINT and SIGTERM: the first stops the run after a checkpoint, a second at once."""
-
-    def __init__(self) -> None:
-        self.status = 0
-
-    def requested(self) -> bool:
-        """Return whether the run should stop."""
-        return self.status != 0
-
-    def ask(self, status: int) -> None:
-        """Have the run stop and the command exit with ``status``."""
-        self.status = status
-
-    def withdraw(self) -> None:
-        """Discard a signal that arrived when the run had finished."""
-        if self.status > 128 and self.status != 141:
-            self.status = 0
-
-    @contextmanager
-    def handling(self) -> Iterator[None]:
-        """Handle the two signals within the block."""
-        before = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self.status:
-            show_cursor()
-            os._exit(128 + number)
-        self.ask(128 + number)
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 def _follow(
-    events: Iterable[Event], folder: Path, title: str, note: str, stop: StopRequest, log: Log
-) -> None:
-    """Show and log all events of a run, then print the table of results."""
-    console = make_console()
-    display = make_display(console, title, note)
-    with log, display:
-        for event in events:
-            log.write(event)
-            with _stopping_quietly(stop):
-                display.show(event)
+    events: Iterable[Event], display: PlainDisplay, folder: Path, again: str, stop: StopRequest,
+    log: Log,
+) -> None:  # fmt: skip
+    """Show and log all events of a run, then print the table of results.
+
+    ``again`` is the command that resumes the run.
+    """
+    saved = 0
+    try:
+        with log, display, ExitStack() as stack:
+            for event in _measured(events, stop):
+                log.write(event)
+                with _stopping_quietly(stop):
+                    display.show(event)
+                if isinstance(event, RunStarted):
+                    stack.enter_context(stop.finishing_steps())
+                elif isinstance(event, CheckpointWritten):
+                    saved = event.step
+    except Interrupted:
+        with _stopping_quietly(stop):
+            display.console.print(f"stopped; the last checkpoint is of step {saved:,}. {again}")
+        raise
     if isinstance(event, Stopped):
         if event.reason != "interrupted":
             stop.withdraw()
         with _stopping_quietly(stop):
-            console.print(display.table(event, f"{folder}{os.sep}"))
+            display.print_results(event, f"{folder}{os.sep}")
             if event.reason == "interrupted":
-                command = f"gpucnn train --resume {shlex.quote(str(folder))}"
-                console.print(f"stopped at step {event.step:,}. Continue with: {command}")
+                display.console.print(f"stopped at step {event.step:,}. {again}")
+
+
+def _measured(events: Iterable[Event], stop: StopRequest) -> Iterator[Event]:
+    """Pass the events on, and the time of a step and a checkpoint to ``stop``."""
+    seconds = {StepEnded: 0.0, CheckpointWritten: 0.0}
+    began = time.perf_counter()
+    for event in events:
+        if type(event) in seconds:
+            seconds[type(event)] = time.perf_counter() - began
+            stop.expect(sum(seconds.values()))
+        yield event
+        began = time.perf_counter()
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 
@@ -91,11 +94,46 @@ def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:
 
     # A custom layer may still store something on itself during a forward pass.
     thread_safe = all(is_builtin(part) for part in (*model.layers.values(), loss))
-    if be.thread_parallel and thread_safe and len(batches) > 1:
-        with ThreadPoolExecutor(min(cores(), MAX_THREADS)) as pool:
-            list(pool.map(evaluate_batch, range(len(batches))))  # list: raises what they raise
-    else:
-        for index in range(len(batches)):
-            evaluate_batch(index)
+    threads = min(cores(), MAX_THREADS) if be.thread_parallel and thread_safe else 1
+    _in_threads(evaluate_batch, len(batches), threads)
     total_loss, correct = be.to_numpy(totals).sum(0)
     return Evaluation(float(total_loss) / batches.count, int(correct), batches.count)
+
+
+def _in_threads(function: Callable[[int], None], count: int, threads: int) -> None:
+    """Call ``function`` for 0 to ``count`` - 1 in this thread and in ``threads`` - 1 others.
+
+    Fewer threads do if the system has no more. An exception, also KeyboardInterrupt, is raised
+    when the calls that have begun have ended; no others begin.
+    """
+    pending = deque(range(count))
+    errors: list[BaseException] = []
+
+    def next_index() -> int | None:
+        try:
+            return pending.popleft()
+        except IndexError:
+            return None
+
+    def work() -> None:
+        try:
+            for index in iter(next_index, None):
+                function(index)
+        except BaseException as error:
+            pending.clear()
+            errors.append(error)
+
+    helpers: list[Thread] = []
+    try:
+        with suppress(RuntimeError):  # the system has no more threads
+            for _ in range(min(threads, count) - 1):
+                helper = Thread(target=work)
+                helper.start()
+                helpers.append(helper)
+        work()
+    finally:
+        pending.clear()
+        for helper in helpers:
+            helper.join()
+    if errors:
+        raise errors[0]

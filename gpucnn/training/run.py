@@ -129,7 +129,15 @@ class Run:
                 yield from self._save()
                 yield self._stopped("interrupted")
                 return
-            yield self._end_epoch()
+            try:
+                ended = self._end_epoch()
+            except KeyboardInterrupt:  # while images are evaluated
+                if not self.should_stop():
+                    raise
+                yield from self._save()  # all steps of the epoch are done; a resume evaluates
+                yield self._stopped("interrupted")
+                return
+            yield ended
             yield from self._save()
         if state.ends_with_best():
             self.model.load_state_dict(state.best_parameters)

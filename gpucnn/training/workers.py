@@ -16,11 +16,11 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -40,6 +40,9 @@ from gpucnn.training.worker import Job, Part, work
 MIN_RUN, MIN_PART = 1e10, 1e7
 """Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
 batch: LeNet-5 needs 416,520 for an image."""
+
+CLOSE_SECONDS = 0.5
+"""How long a worker may take to end by itself."""
 
 
 class Workers:
@@ -80,12 +83,27 @@ class Workers:
         self.processes: list[BaseProcess] = []
         self.connections: list[Connection] = []
         self.owner = os.getpid()
+        self.restore_signals: Callable[[], None] = _nothing
 
     def start(self) -> None:
         """Start the processes and wait until all are ready; WorkerError if one is not."""
         atexit.register(self.close)  # runs before the interpreter would wait for the processes
         self.shared = SharedArrays(self.model, self.count, self.max_batch)
         self.part = Part(self.model, self.loss, self.seed, 0, self.shared)
+        self.restore_signals = _keep_child_status()
+        try:
+            self._start_processes()
+        except OSError as error:  # the system has no more processes, files or memory
+            raise WorkerError(
+                f"cannot start {self.count - 1} worker processes: {error.strerror or error}; "
+                "train with workers=1 (--workers 1), which needs none"
+            ) from error
+        for rank in range(1, self.count):
+            self._send(rank, self.job)
+        for rank in range(1, self.count):
+            self._wait_until_ready(rank)
+
+    def _start_processes(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork would copy locks and threads
         with _signals_blocked():
             for rank in range(1, self.count):
@@ -99,13 +117,9 @@ class Workers:
                     daemon=True,
                 )
                 self.connections.append(own)
-                process.start()
-                other.close()  # so that the pipe closes when the worker ends
+                with other:  # this end is closed here, so that the pipe closes with the worker
+                    process.start()
                 self.processes.append(process)
-        for rank in range(1, self.count):
-            self._send(rank, self.job)
-        for rank in range(1, self.count):
-            self._wait_until_ready(rank)
 
     def _wait_until_ready(self, rank: int) -> None:
         try:
@@ -153,14 +167,15 @@ class Workers:
         atexit.unregister(self.close)
         for connection in self.connections:
             connection.close()  # ends the worker
-        until = time.monotonic() + 10
+        until = time.monotonic() + CLOSE_SECONDS
         for process in self.processes:
-            process.join(max(0.0, until - time.monotonic()))
-            if process.is_alive():
+            # A process that is suspended, or computes for long, is killed: it has nothing to save.
+            if not wait([process.sentinel], max(0.0, until - time.monotonic())):
                 process.kill()
-                process.join()
-            with suppress(ValueError):  # where SIGCHLD is ignored its status cannot be read
+            process.join(CLOSE_SECONDS)
+            with suppress(ValueError):  # its status cannot be read: see _keep_child_status
                 process.close()
+        self.restore_signals()
         self.connections, self.processes = [], []
         shared = getattr(self, "shared", None)
         if shared is not None and self.model.flat_parameters is shared.parameters:
@@ -220,3 +235,28 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _keep_child_status() -> Callable[[], None]:
+    """Have the system keep the exit status of child processes; return what undoes that.
+
+    Where SIGCHLD is ignored, as some programs have it for their children, the system forgets a
+    process when it ends: its status could not be read, and its number may become another's. Only
+    the main thread of a program can change that.
+    """
+    if not hasattr(signal, "SIGCHLD") or signal.getsignal(signal.SIGCHLD) != signal.SIG_IGN:
+        return _nothing
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    except ValueError:
+        return _nothing
+
+    def restore() -> None:
+        with suppress(ValueError):  # called in another thread
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    return restore

@@ -162,22 +162,6 @@ def test_closed_and_full_outputs(data: Path, tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "full" / "checkpoint.npz")
 
 
-def test_a_signal_while_the_data_are_read_stops_the_run(data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    code = (
-        "import os, signal, sys, gpucnn.data, gpucnn.cli.main\n"
-        "load = gpucnn.data.load\n"
-        "def slow(*a, **k): os.kill(os.getpid(), signal.SIGTERM); return load(*a, **k)\n"
-        "gpucnn.data.load = slow\n"
-        "sys.exit(gpucnn.cli.main.run(sys.argv[1:]))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, *command(data, out)[3:]], capture_output=True, check=False
-    )
-    assert (result.returncode, result.stderr) == (143, b"")
-    assert checkpoint.load(out / "checkpoint.npz").metadata["index"] == 1
-
-
 def run_in_terminal(words: list[str], **env: str) -> tuple[str, int]:
     """Run a command in a pseudo-terminal of 100 columns; return its output and its status."""
     import pty

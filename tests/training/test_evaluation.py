@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -55,6 +56,49 @@ def test_an_error_in_a_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
     broken = Split(data.test.images, np.full(40, 9))
     with pytest.raises(DataError, match="outside the 4 classes"):
         gpucnn.evaluate(normalized(data), broken, batch_size=7)
+
+
+@pytest.mark.parametrize("available", [0, 1])
+def test_a_system_without_more_threads_uses_fewer(
+    monkeypatch: pytest.MonkeyPatch, available: int
+) -> None:
+    monkeypatch.setattr(evaluation, "cores", lambda: 4)
+    data = small_data()
+    model = normalized(data)
+    wanted = gpucnn.evaluate(model, data.test, batch_size=7)
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == available:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    assert gpucnn.evaluate(model, data.test, batch_size=7) == wanted
+    assert len(started) == available
+
+
+def test_an_interrupt_ends_after_the_batches_that_have_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation, "cores", lambda: 2)
+    begun: list[int] = []
+
+    class Interrupting(evaluation.Batches):
+        def batch(self, index: int) -> Any:
+            begun.append(index)
+            if threading.current_thread() is threading.main_thread():
+                raise KeyboardInterrupt
+            return super().batch(index)
+
+    data = small_data(4000)
+    batches = Interrupting(normalized(data), data.train, 1)
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.evaluate_batches(batches, gpucnn.nn.CrossEntropyLoss())
+    assert len(begun) < 4000
+    assert not any(thread.name.endswith("(work)") for thread in threading.enumerate())
 
 
 class Centred(ReLU):

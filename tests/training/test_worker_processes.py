@@ -90,6 +90,33 @@ def test_the_first_process_handles_signals_to_all(tmp_path: Path, number: int, s
     assert gpucnn.load_model(tmp_path / "out").input_shape == (1, 8, 8)
 
 
+def is_worker(pid: int) -> bool:
+    return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_suspended_worker_does_not_hold_up_a_signal(tmp_path: Path, signals: int) -> None:
+    """One signal ends the run after the grace time, a second one at once."""
+    process = subprocess.Popen(
+        command(tmp_path, "--epochs", "2000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_log(tmp_path, '"epoch": 2,')
+    (worker,) = (pid for pid in running(process.pid) if is_worker(pid))
+    os.kill(worker, signal.SIGSTOP)
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (130, "")
+    assert signals == 2 or "gpucnn train --resume" in output.splitlines()[-1]
+    assert gpucnn.load_model(tmp_path / "out").input_shape == (1, 8, 8)
+    assert worker not in running(process.pid)
+
+
 def test_custom_layers_reach_the_workers_and_a_resume_keeps_their_number(tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(
         "from gpucnn import Sequential\n"

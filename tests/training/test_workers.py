@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,14 +190,47 @@ def test_a_callback_that_fails_ends_the_workers() -> None:
     assert not children(), caught
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX")
 def test_workers_where_child_signals_are_ignored() -> None:
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         assert [event.name for event in start(2, epochs=1)][-1] == "stop"
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        assert not children()
     finally:
         signal.signal(signal.SIGCHLD, before)
-        for process in children():  # Python never learns that they have ended
-            multiprocessing.process._children.discard(process)  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="POSIX")
+def test_a_suspended_worker_does_not_hold_up_the_end() -> None:
+    events = start(2)
+    next(event for event in events if event.name == "step")
+    (process,) = children()
+    pid = process.pid
+    os.kill(pid, signal.SIGSTOP)
+    began = time.monotonic()
+    events.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - began < 5, "it waits half a second, and used to wait for ten"
+    assert not children()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_system_without_more_processes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    begin = multiprocessing.context.SpawnProcess.start
+
+    def limited(process: Any) -> None:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(process)
+        begin(process)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", limited)
+    message = r"cannot start 2 worker processes: Resource temporarily .*train with workers=1"
+    with pytest.raises(WorkerError, match=message):
+        list(start(3))
+    assert not children()
 
 
 class Fails(ReLU):
