@@ -1,6 +1,10 @@
 // Binary cross-entropy of sigmoid(x) with targets t: the loss of an element is
-// max(x, 0) - x t + log(1 + exp(-|x|)), which cannot overflow, and dx = scale (sigmoid(x) - t),
-// where scale is the gradient of the reduced loss, divided by n if that is a mean.
+// -t log sigmoid(x) - (1 - t) log sigmoid(-x), and
+// dx = scale ((1 - t) sigmoid(x) - t sigmoid(-x)), where scale is the gradient of the reduced loss,
+// divided by n if that is a mean.
+//
+// -log sigmoid(-x) is max(x, 0) + log1p(exp(-|x|)), which cannot overflow. The derivative is
+// sigmoid(x) - t, but where both are nearly 1, their difference has no correct digit.
 //
 // Input and target are arrays of n elements, any shape. Forward writes each element's loss;
 // forward_sum is the first stage of their sum (sum_terms).
@@ -32,5 +36,6 @@ binary_cross_entropy_with_logits_backward(const real* __restrict__ input,
                                           real* __restrict__ input_grad, int64 n, real scale) {
     const int64 i = thread_index();
     if (i >= n) return;
-    input_grad[i] = scale * (sigmoid(input[i]) - target[i]);
+    const real x = input[i], t = target[i];
+    input_grad[i] = scale * ((1 - t) * sigmoid(x) - t * sigmoid(-x));
 }

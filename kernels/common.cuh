@@ -116,29 +116,6 @@ __device__ T block_sum(T value) {
     return total;
 }
 
-// The maximum of `size` elements that are `stride` apart, or NaN if there is one, returned to every
-// thread.
-__device__ inline real block_max(const real* elements, int size, int64 stride) {
-    __shared__ real tree[1024];
-    real maximum = elements[0];
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        const real x = elements[i * stride];
-        if (exceeds(x, maximum)) maximum = x;
-    }
-    tree[threadIdx.x] = maximum;
-    __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if ((int)threadIdx.x < half) {
-            const real other = tree[threadIdx.x + half];
-            if (exceeds(other, tree[threadIdx.x])) tree[threadIdx.x] = other;
-        }
-        __syncthreads();
-    }
-    maximum = tree[0];
-    __syncthreads();  // before the next call writes
-    return maximum;
-}
-
 // The first of two stages of a long sum: writes `scale` times the sum of the block's share of n
 // terms to partials[blockIdx.x]. With a grid of one block that is the whole sum; otherwise
 // sum_partials (sum.cu) adds the partial sums. The launcher sizes the grid by n alone.

@@ -142,21 +142,25 @@ __device__ inline void cross_entropy(real* scores, int classes, int batch, int64
         const real other = __shfl_xor_sync(FULL_MASK, greatest, step);
         if (other > greatest || is_nan(other)) greatest = other;
     }
+    // As in cross_entropy.cu: the other classes' exponentials are added separately, so that
+    // neither the loss nor a gradient is a difference of nearly equal numbers.
     const real power = c < classes ? exp(x - greatest) : 0;
-    real total = power;
-    for (int step = 16; step > 0; step /= 2) total += __shfl_xor_sync(FULL_MASK, total, step);
+    real rest = c == target ? 0 : power;
+    for (int step = 16; step > 0; step /= 2) rest += __shfl_xor_sync(FULL_MASK, rest, step);
     const bool valid = target >= 0 && target < classes;
-    const real target_score = __shfl_sync(FULL_MASK, x, valid ? (int)target : 0);
+    const int source = valid ? (int)target : 0;
+    const real difference = __shfl_sync(FULL_MASK, x - greatest, source);
+    const real target_power = __shfl_sync(FULL_MASK, power, source);
     // The first class with the greatest score; -1 if a score is NaN.
     const int best = __ffs(__ballot_sync(FULL_MASK, c < classes && x == greatest)) - 1;
     __syncwarp();  // all lanes have read the scores
     if (!in_batch) return;
     if (c == 0) {
-        *loss = valid ? log(total) + greatest - target_score : not_a_number();
+        *loss = valid ? log1p(rest + (target_power - 1)) - difference : not_a_number();
         *correct = best == target && valid;
     }
-    const real one = c == target ? 1 : 0;
-    const real grad = valid ? (power / total - one) / batch : not_a_number();
+    const real share = (c == target ? -rest : power) / (rest + target_power);
+    const real grad = valid ? share / batch : not_a_number();
     if (c < classes) scores[Activations<SAMPLES>::at(c, n)] = grad;
     if (c < pitch) saved[c] = c < classes ? grad : 0;
 }

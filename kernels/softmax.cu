@@ -1,15 +1,41 @@
-// Softmax along one axis: y = exp(x) / sum of exp(x), and dx = y (dy - sum of dy y). The maximum is
-// subtracted before the exponentials, so that nothing overflows.
+// Softmax along one axis: y = exp(x) / sum of exp(x). The maximum is subtracted before the
+// exponentials, so that nothing overflows.
 //
-// An array is seen as (outer, size, inner), where the middle axis is the one to sum along: a row is
-// `size` elements that are `inner` apart, and there are outer * inner rows.
+// dx_i = y_i (dy_i - sum over k of dy_k y_k), in which dy_m y_m of the greatest y_m, nearly 1,
+// would cancel. With dy_m subtracted from both sides, that is
+// dx_i = y_i ((dy_i - dy_m) - sum over k of dy_k (y_k - (k = m))).
 //
-// Variants: a thread owns a row and adds in order; *_wide, for long rows, a block owns a row and
-// adds by a fixed tree.
+// An array is seen as (outer, size, inner), where the middle axis is the one to sum along
+// (rows.cuh). Variants: a thread owns a row; *_wide, for long rows, a block owns a row.
 
-// The index of a row's first element.
-__device__ inline int64 row_start(int64 row, int size, int64 inner) {
-    return row / inner * inner * size + row % inner;
+#include "rows.cuh"
+
+template <typename Owner>
+__device__ inline void softmax_row(const real* input, real* output, int size, int64 inner) {
+    const real maximum = Owner::maximum(input, size, inner).value;
+    real total = 0;
+    for (int i = Owner::first(); i < size; i += Owner::step()) {
+        total += exp(input[i * inner] - maximum);
+    }
+    total = Owner::sum(total);
+    for (int i = Owner::first(); i < size; i += Owner::step()) {
+        output[i * inner] = exp(input[i * inner] - maximum) / total;
+    }
+}
+
+template <typename Owner>
+__device__ inline void softmax_row_backward(const real* grad, const real* output, real* input_grad,
+                                            int size, int64 inner) {
+    const int greatest = Owner::maximum(output, size, inner).index;
+    const real shift = grad[greatest * inner];
+    real sum = 0;
+    for (int i = Owner::first(); i < size; i += Owner::step()) {
+        sum += grad[i * inner] * (output[i * inner] - (i == greatest ? 1 : 0));
+    }
+    sum = Owner::sum(sum);
+    for (int i = Owner::first(); i < size; i += Owner::step()) {
+        input_grad[i * inner] = output[i * inner] * (grad[i * inner] - shift - sum);
+    }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -18,16 +44,7 @@ softmax_forward(const real* __restrict__ input, real* __restrict__ output, int64
     const int64 row = thread_index();
     if (row >= rows) return;
     const int64 first = row_start(row, size, inner);
-    real maximum = input[first];
-    for (int i = 1; i < size; ++i) {
-        const real x = input[first + i * inner];
-        if (exceeds(x, maximum)) maximum = x;
-    }
-    real total = 0;
-    for (int i = 0; i < size; ++i) total += exp(input[first + i * inner] - maximum);
-    for (int i = 0; i < size; ++i) {
-        output[first + i * inner] = exp(input[first + i * inner] - maximum) / total;
-    }
+    softmax_row<ThreadOwner>(input + first, output + first, size, inner);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -36,40 +53,21 @@ softmax_backward(const real* __restrict__ grad, const real* __restrict__ output,
     const int64 row = thread_index();
     if (row >= rows) return;
     const int64 first = row_start(row, size, inner);
-    real sum = 0;  // of dy y
-    for (int i = 0; i < size; ++i) sum += grad[first + i * inner] * output[first + i * inner];
-    for (int i = 0; i < size; ++i) {
-        const int64 at = first + i * inner;
-        input_grad[at] = output[at] * (grad[at] - sum);
-    }
+    softmax_row_backward<ThreadOwner>(grad + first, output + first, input_grad + first, size,
+                                      inner);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 softmax_forward_wide(const real* __restrict__ input, real* __restrict__ output, int size,
                      int64 inner) {
     const int64 first = row_start(blockIdx.x, size, inner);
-    const real maximum = block_max(input + first, size, inner);
-    real total = 0;
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        total += exp(input[first + i * inner] - maximum);
-    }
-    total = block_sum(total);
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        output[first + i * inner] = exp(input[first + i * inner] - maximum) / total;
-    }
+    softmax_row<BlockOwner>(input + first, output + first, size, inner);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
 softmax_backward_wide(const real* __restrict__ grad, const real* __restrict__ output,
                       real* __restrict__ input_grad, int size, int64 inner) {
     const int64 first = row_start(blockIdx.x, size, inner);
-    real sum = 0;  // of dy y
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        sum += grad[first + i * inner] * output[first + i * inner];
-    }
-    sum = block_sum(sum);
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        const int64 at = first + i * inner;
-        input_grad[at] = output[at] * (grad[at] - sum);
-    }
+    softmax_row_backward<BlockOwner>(grad + first, output + first, input_grad + first, size,
+                                     inner);
 }

@@ -74,7 +74,7 @@ def tanh_backward(grad: Array, output: Array) -> Array:
     input_grad = np.zeros(grad.shape)
     for index in np.ndindex(*grad.shape):
         y = float(output[index])
-        input_grad[index] = float(grad[index]) * (1 - y * y)
+        input_grad[index] = float(grad[index]) * (1 - y) * (1 + y)
     return input_grad
 
 

@@ -25,20 +25,29 @@ def grad_scale(reduction: str, grad: float, count: int) -> float:
 def cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Array:
     losses = np.zeros(input.shape[0])
     for n, row in enumerate(input):
-        greatest = max(float(x) for x in row)
-        total = math.fsum(math.exp(float(x) - greatest) for x in row)
-        losses[n] = math.log(total) + greatest - float(row[target[n]])
+        losses[n] = sample_loss([float(x) for x in row], int(target[n]))
     return reduced(losses, reduction)
+
+
+def sample_loss(scores: list[float], target: int) -> float:
+    """Return log(sum of exp(x - x[target])), relative to its own size also where it is tiny."""
+    own, greatest = scores[target], max(scores)
+    if own == greatest:
+        others = (x for c, x in enumerate(scores) if c != target)
+        return math.log1p(math.fsum(math.exp(x - own) for x in others))
+    return greatest - own + math.log(math.fsum(math.exp(x - greatest) for x in scores))
 
 
 def cross_entropy_backward(
     input: Array, target: Array, reduction: str = "mean", grad: float = 1.0
 ) -> Array:
     input_grad = softmax(input, 1)
+    scale = grad_scale(reduction, grad, input.shape[0])
     for n in range(input.shape[0]):
-        input_grad[n, target[n]] -= 1
-    for index in np.ndindex(*input.shape):
-        input_grad[index] *= grad_scale(reduction, grad, input.shape[0])
+        # The gradients of a row have the sum 0; that of the target is not a difference from 1.
+        others = [p for c, p in enumerate(input_grad[n]) if c != target[n]]
+        input_grad[n, target[n]] = -math.fsum(others)
+        input_grad[n] *= scale
     return input_grad
 
 
@@ -115,6 +124,7 @@ def binary_cross_entropy_with_logits_backward(
 ) -> Array:
     input_grad = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
-        slope = logistic(float(input[index])) - float(target[index])
+        x, t = float(input[index]), float(target[index])
+        slope = (1 - t) * logistic(x) - t * logistic(-x)  # logistic(x) - t
         input_grad[index] = slope * grad_scale(reduction, grad, input.size)
     return input_grad

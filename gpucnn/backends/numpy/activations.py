@@ -37,13 +37,20 @@ class NumpyActivations(NumpyArrays, Activations):
         return np.tanh(input)
 
     def _tanh_backward(self, grad: Array, output: Array) -> Array:
-        return grad * (1 - output * output)
+        return grad * ((1 - output) * (1 + output))  # y², rounded, leaves nothing near 1
 
     def _softmax(self, input: Array, dim: int) -> Array:
         return softmax_of(input, dim)
 
     def _softmax_backward(self, grad: Array, output: Array, dim: int) -> Array:
-        return output * (grad - (grad * output).sum(dim, keepdims=True))
+        # In y_i (g_i - sum of g y) the term g_m y_m of the greatest y, nearly 1, would cancel. With
+        # g_m subtracted from both sides, what remains of it is g_m (y_m - 1).
+        greatest = output.argmax(dim, keepdims=True)
+        shift = np.take_along_axis(grad, greatest, dim)
+        terms = grad * output
+        certain = shift * (np.take_along_axis(output, greatest, dim) - 1)
+        np.put_along_axis(terms, greatest, certain, dim)
+        return output * (grad - shift - terms.sum(dim, keepdims=True))
 
     def _dropout(self, input: Array, mask: Array) -> Array:
         return input * mask

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import naive
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
 from numpy.typing import NDArray
+from tolerance import assert_close
 
 import gpucnn
 from gpucnn.backends import Backend
@@ -300,6 +302,30 @@ def test_scores_far_apart_do_not_overflow(be: Backend) -> None:
     found = batch.fused(be)
     assert_same(found, batch.layered())
     assert found["failed_step"] == 0
+
+
+def test_certain_classes_and_large_scores(name: str) -> None:
+    """Scores are the last bias alone; every sample's loss must be correct to its own size."""
+    rows = [(20, 11), (1e4, 1e4 - 9), (1e8, 1e8), (1e8, 1e8 - 8), (-1e3, -1e3 - 20), (3, 1e4)]
+    for dtype in ("float32", "float64"):
+        be = gpucnn.get_backend(name, dtype)
+        for scores in rows:
+            batch = Batch(SMALLEST, 3)
+            batch.weights = {key: np.zeros_like(value) for key, value in batch.weights.items()}
+            batch.weights["fc3.bias"] = np.array(scores, np.float32)
+            for target in (0, 1):
+                batch.targets[...] = target
+                model, arrays = batch.on(be)
+                arrays.totals[...] = 0
+                fused_by(be, SMALLEST, 3).set_grads(arrays)
+                found = results(model, arrays)
+                exact, targets = np.tile(np.float64(scores), (3, 1)), batch.targets
+                grad = naive.cross_entropy_backward(exact, targets).sum(0)
+                what = f"{be!r}, target {target} of {scores}"
+                assert_close(found["fc3.bias"], grad, length=3, what=what)
+                loss = found["totals"][0].astype(dtype)
+                wanted = naive.cross_entropy(exact, targets, "sum")
+                assert_close(loss, wanted, length=3, what=what)
 
 
 # --- NaN and infinity ---------------------------------------------------------------------------
