@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,7 @@ def load(
     resize: tuple[int, int] | None = None,
     seed: int = 0,
     transpose: bool | None = None,
+    on_progress: Callable[[str, int, int], object] | None = None,
 ) -> Data:
     """Read a data set from a file or a folder.
 
@@ -48,16 +50,20 @@ def load(
       (N, H, W), (N, H, W, C) or (N, C, H, W), labels of any integer dtype (N,);
     - a folder of the four IDX files that MNIST comes in, gzip or not; where a folder holds
       several such sets, the folder and the prefix of one: ``gzip/emnist-letters``;
-    - a folder of image files with one sub-folder for each class, inside ``train/`` and
-      ``test/``, or alone: then a fifth of each class becomes the test split.
+    - a folder of image files with one sub-folder for each class, inside ``train/``, ``test/`` and
+      perhaps ``val/``, or alone: then about a fifth of the images becomes the test split. A hash of
+      its content decides whether an image is for testing, so it stays so when files are added,
+      removed or renamed.
 
     Args:
         path: the file, the folder, or the folder and a prefix.
         resize: (height, width) in pixels to scale every image to; for folders of images only.
-        seed: selects the test images of a folder without train/ and test/.
+        seed: of a folder without train/ and test/; another seed selects other test images.
         transpose: whether to exchange rows and columns of the images. None: if they are digits
             that lie transposed, or the name is EMNIST's, whose classes are then named by their
             characters. False: images, labels and class names are read as they are stored.
+        on_progress: called about ten times a second while image files are read, with "examined" or
+            "read", the number of files that were, and their total.
 
     Raises:
         DataError: there is no such data set, or it is damaged.
@@ -76,14 +82,19 @@ def load(
     from gpucnn.data.orientation import upright
     from gpucnn.data.preparation import recognise
 
-    data = upright(_load(Path(path), resize, seed), transpose)
+    data = upright(_load(Path(path), resize, seed, on_progress), transpose)
     data = replace(data, preparation=data.preparation or recognise(data))
     for note in data.notes:
         warnings.warn(note, DataWarning, stacklevel=2)
     return data
 
 
-def _load(path: Path, resize: tuple[int, int] | None, seed: int) -> Data:
+def _load(
+    path: Path,
+    resize: tuple[int, int] | None,
+    seed: int,
+    on_progress: Callable[[str, int, int], object] | None,
+) -> Data:
     """Read a data set with the reader for what ``path`` is."""
     # Each reader is imported when it is needed, so that importing gpucnn stays cheap.
     from gpucnn.data import idx
@@ -93,7 +104,7 @@ def _load(path: Path, resize: tuple[int, int] | None, seed: int) -> Data:
         if not idx.idx_files(path):
             from gpucnn.data.folder import read_folder
 
-            return read_folder(path, resize=resize, seed=seed)
+            return read_folder(path, resize=resize, seed=seed, on_progress=on_progress)
         _refuse_resize(path, resize)
         return idx.read_idx_folder(path)
     if kind == "file":

@@ -1,12 +1,23 @@
-"""What the readers share: errors of the operating system, listings, limits on unpacking."""
+"""What the readers share: opening files, errors of the system, listings, limits on unpacking."""
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 
 from gpucnn.errors import DataError
 
+FOLDER = "a folder"
+_KINDS = {
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 # Deflate, the method of .gz and .npz files, packs at most 258 bytes into 2 bits: 1032 to 1.
 _DEFLATE_RATIO = 1032
 # Above this unpacked size the limit is a ratio that no set of real images reaches.
@@ -16,6 +27,26 @@ _LARGE, _LARGE_RATIO = 1 << 28, 200
 def unreadable(path: Path | str, error: OSError) -> DataError:
     """Return the DataError for a file or a folder that the operating system does not read."""
     return DataError(f"{path} cannot be read: {error.strerror or error}")
+
+
+def open_file(path: Path | str) -> BufferedReader:
+    """Open a file for reading; OSError if the system does not.
+
+    Raises:
+        DataError: ``path`` is a named pipe, a device or a socket. It is not opened: reading from a
+            pipe may wait forever.
+    """
+    kind = other_kind(os.stat(path).st_mode)
+    if kind and kind != FOLDER:  # which the system refuses
+        raise DataError(f"{path} is {kind}, not a file")
+    return Path(path).open("rb")
+
+
+def other_kind(mode: int) -> str:
+    """Return what else than a file ``mode`` stands for, as "a named pipe"; "" for a file."""
+    if stat.S_ISREG(mode):
+        return ""
+    return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")
 
 
 def list_folder(folder: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from typing import IO, NamedTuple, NoReturn
 import numpy as np
 
 from gpucnn.data.dataset import Bytes, Data, assemble
-from gpucnn.data.files import check_packing, format_sides, list_folder, unreadable
+from gpucnn.data.files import check_packing, format_sides, list_folder, open_file, unreadable
 from gpucnn.errors import DataError
 
 _TYPES = {
@@ -77,7 +77,7 @@ def read_idx(path: Path | str, ndim: int) -> Bytes:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _read(path, file, ndim)
     except OSError as error:
         raise unreadable(path, error) from None

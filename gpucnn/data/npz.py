@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gpucnn.data.archive import open_npz
 from gpucnn.data.dataset import Bytes, Data, assemble
-from gpucnn.data.files import unreadable
+from gpucnn.data.files import open_file, unreadable
 from gpucnn.errors import DataError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -31,7 +31,7 @@ def read_npz(path: Path | str) -> Data:
     """
     path = Path(path)
     try:
-        with path.open("rb") as file, open_npz(path, file) as archive:
+        with open_file(path) as file, open_npz(path, file) as archive:
             archive.expect(_KEYS)
             arrays = archive.read(_KEYS)
     except OSError as error:

@@ -1,13 +1,16 @@
 """Folders of images: classes, splits, modes and sizes, and the message for every fault."""
 
+import os
+import socket
 import sys
+import unicodedata
 import warnings
 
 import numpy as np
 import pytest
 
-from gpucnn.data import load
-from gpucnn.errors import DataError, SettingError
+from gpucnn.data import load, parallel
+from gpucnn.errors import DataError, DataWarning, SettingError
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -41,6 +44,16 @@ def refusal(path, kind=DataError, **options):
     return message.replace(str(path), "DIR")
 
 
+def note(path, **options):
+    """Load a data set that warns once; return it and the warning."""
+    with pytest.warns(DataWarning) as caught:
+        data = load(path, **options)
+    assert [str(warning.message) for warning in caught] == list(data.notes)
+    (message,) = data.notes
+    assert "\n" not in message
+    return data, message.replace(str(path), "DIR")
+
+
 def test_train_and_test_as_given(tmp_path):
     write_set(tmp_path / "pets/train", {"dog": 3, "cat": 2})
     write_set(tmp_path / "pets/test", {"dog": 1, "cat": 2}, start=100)
@@ -60,37 +73,165 @@ def test_the_first_training_images_are_of_every_class(tmp_path):
     assert first.fingerprint() == again.fingerprint()
 
 
-def test_a_fifth_of_each_class_is_drawn_for_testing(tmp_path):
-    write_set(tmp_path, {"a": 20, "b": 9, "c": 2, "d": 1})
+def test_a_fifth_is_for_testing_and_every_class_is_on_both_sides(tmp_path):
+    write_set(tmp_path, {"a": 100, "b": 100, "c": 2, "d": 2, "e": 3, "f": 1})
     data = load(tmp_path)
-    assert np.bincount(data.train.labels).tolist() == [16, 8, 1, 1]
-    assert np.bincount(data.test.labels).tolist() == [4, 1, 1]
-    assert sorted(greys(data.train) + greys(data.test)) == list(range(32))
+    train, test = (np.bincount(split.labels, minlength=6) for split in (data.train, data.test))
+    assert (train + test).tolist() == [100, 100, 2, 2, 3, 1]
+    assert (train > 0).all()
+    assert (test[:5] > 0).all()
+    assert 25 <= test[:2].sum() <= 55
+    assert sorted(greys(data.train) + greys(data.test)) == list(range(208))
 
 
-def test_the_drawn_split_is_a_function_of_names_and_seed(tmp_path):
+def test_an_image_stays_on_its_side(tmp_path):
+    """Whatever is added, removed or renamed, and whichever class it is in."""
+    folder = write_set(tmp_path / "set", {"a": 40, "b": 40})
+    before = load(folder)
+    write_set(folder, {"c": 30}, start=100)
+    for value in range(130, 170):
+        draw(folder / f"a/{value - 100:03}-more.png", value)
+    for value in (1, 7, 12, 45, 66):
+        (folder / f"{'ab'[value // 40]}/{value % 40:03}.png").unlink()
+    (folder / "a/002.png").rename(folder / "a/zzz.png")
+    (folder / "a/003.png").rename(folder / "c/000000.png")
+    (folder / "b").rename(folder / "renamed")
+    after = load(folder)
+    removed = {1, 7, 12, 45, 66}
+    assert set(greys(before.train)) - removed < set(greys(after.train))
+    assert set(greys(before.test)) - removed < set(greys(after.test))
+    assert len(after.train) + len(after.test) == 145
+
+
+def test_the_drawn_split_is_a_function_of_content_and_seed(tmp_path):
     one = write_set(tmp_path / "one", {"a": 40, "b": 40})
-    two = write_set(tmp_path / "two", {"b": 40, "a": 40}, start=80)
-    drawn = [
-        [index % 40 for index in sorted(greys(load(folder, seed=seed).test))]
+    two = write_set(tmp_path / "two", {"z": 80})
+    tests = [
+        set(greys(load(folder, seed=seed).test))
         for folder, seed in ((one, 0), (one, 0), (two, 0), (one, 1))
     ]
-    assert drawn[0] == drawn[1]
-    # the same names with other pixels: b's are first in the second folder
-    assert drawn[0] == drawn[2][8:] + drawn[2][:8]
-    assert drawn[0] != drawn[3]
-    # each class has a draw of its own
-    assert drawn[0][:8] != drawn[0][8:]
+    assert tests[0] == tests[1] == tests[2]
+    assert tests[0] != tests[3]
+    with pytest.raises(SettingError, match="seed"):
+        load(one, seed=-1)
 
 
-def test_hidden_files_and_other_suffixes_are_skipped(tmp_path):
+def test_identical_files_are_on_one_side(tmp_path):
+    for name in ("set/a", "set/a/x", "set/a/y", "set/b"):
+        write_set(tmp_path, {name: 30})
+    data, _ = note(tmp_path / "set")
+    train, test = set(greys(data.train)), set(greys(data.test))
+    assert train | test == set(range(30))
+    assert not train & test
+    for name in "xy":
+        write_set(tmp_path / "same", {name: 1})
+        draw(tmp_path / f"same/{name}/copy.png", 0)
+    assert refusal(tmp_path / "same") == (
+        "DIR has one different image in each class: add more, some are for testing"
+    )
+
+
+def test_what_is_not_an_image_is_counted(tmp_path):
     write_set(tmp_path, {"a": 5, "b": 5})
-    for name in (".DS_Store", "a/.hidden.png", "a/notes.txt", "readme.md"):
+    hidden = ".DS_Store", "a/.hidden.png", "a/notes.txt", "readme.md", "b/Thumbs.db"
+    for name in hidden:
         (tmp_path / name).write_text("not an image")
     (tmp_path / ".git").mkdir()
+    draw(tmp_path / "__MACOSX/a/._x.png")
     draw(tmp_path / "b/UPPER.PNG", 99)
-    data = load(tmp_path)
+    data, message = note(tmp_path)
     assert sorted(greys(data.train) + greys(data.test)) == [*range(10), 99]
+    assert message == "DIR: 7 files were skipped: not images"
+
+
+def test_images_are_recognised_by_their_content(tmp_path):
+    """With the suffix of another format, of none, or without a suffix."""
+    names = "photo.jfif", "scan", "drawing.txt", "wrong.png", "x.data"
+    formats = "JPEG", "PNG", "GIF", "JPEG", "TIFF"
+    for index, (name, kind) in enumerate(zip(names, formats, strict=True)):
+        draw(tmp_path / f"a/{name}", 50 * index, size=(16, 16), format=kind)
+        draw(tmp_path / f"b/{name}", 50 * index + 20, size=(16, 16), format=kind)
+    data = load(tmp_path)
+    found = sorted(greys(data.train) + greys(data.test))
+    np.testing.assert_allclose(found, sorted([*range(0, 250, 50), *range(20, 250, 50)]), atol=2)
+
+
+def test_sub_folders_of_a_class_belong_to_it(tmp_path):
+    write_set(tmp_path, {"a": 5, "b/deep/er": 5, "b/x.png": 1})
+    data, message = note(tmp_path)
+    assert data.classes == ("a", "b")
+    assert sorted(greys(data.train) + greys(data.test)) == list(range(11))
+    assert np.bincount([*data.train.labels, *data.test.labels]).tolist() == [5, 6]
+    assert message == (
+        "DIR: 6 images in sub-folders of a class belong to that class, for example"
+        " b/deep/er/000.png"
+    )
+    (tmp_path / "b/deep/loop").symlink_to(tmp_path / "b")
+    with pytest.warns(DataWarning) as caught:
+        assert len(load(tmp_path).train) == len(data.train)
+    assert "b/deep/loop is a link to a folder that it is in" in str(caught[1].message)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "Validation"])
+def test_a_validation_folder_next_to_train_and_test(tmp_path, name):
+    write_set(tmp_path / "train", {"a": 3, "b": 3})
+    write_set(tmp_path / "test", {"a": 1, "b": 1}, start=50)
+    write_set(tmp_path / name, {"a": 2, "b": 1}, start=100)
+    data, message = note(tmp_path)
+    assert message == f"DIR/{name} holds the validation images"
+    assert (greys(data.validation), data.validation.labels.tolist()) == ([100, 101, 102], [0, 0, 1])
+    assert greys(data.test) == [50, 51]
+    assert sorted(greys(data.train)) == list(range(6))
+
+
+def test_train_and_val_without_test(tmp_path):
+    write_set(tmp_path / "train", {"a": 3, "b": 3})
+    write_set(tmp_path / "val", {"a": 2, "b": 1}, start=100)
+    data, message = note(tmp_path)
+    assert message == "DIR/val holds the test images, as there is no test/"
+    assert data.validation is None
+    assert greys(data.test) == [100, 101, 102]
+
+
+def test_what_lies_outside_the_splits_and_classes_is_named(tmp_path):
+    for part in ("Training", "Testing"):
+        write_set(tmp_path / part, {"a": 2, "b": 2})
+    write_set(tmp_path / "unlabelled", {"x": 1})
+    draw(tmp_path / "Training/stray.png")
+    (tmp_path / "labels.csv").write_text("a,b")
+    data, message = note(tmp_path)
+    assert (len(data.train), len(data.test)) == (4, 4)
+    assert message == (
+        "DIR: 2 files were not read: unlabelled is outside train/, test/ and val/;"
+        " Training/stray.png is outside the folders of the classes; 1 other file was skipped:"
+        " not images"
+    )
+
+
+def test_a_class_named_train(tmp_path):
+    write_set(tmp_path, {"train": 4, "bus": 4})
+    assert load(tmp_path).classes == ("bus", "train")
+
+
+def test_a_folder_around_the_data_set(tmp_path):
+    write_set(tmp_path / "archive", {"a": 4, "b": 4})
+    assert (
+        refusal(tmp_path) == "DIR holds one folder, archive, which holds 2 (a, b): give DIR/archive"
+    )
+
+
+def test_names_of_classes_in_two_unicode_forms(tmp_path):
+    composed, decomposed = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    write_set(tmp_path / "set/train", {composed: 2, "tea": 2})
+    write_set(tmp_path / "set/test", {decomposed: 1, "tea": 1}, start=10)
+    data = load(tmp_path / "set")
+    assert data.classes == (composed, "tea")
+    assert greys(data.test) == [10, 11]
+    write_set(tmp_path / "set/test", {composed: 1}, start=20)
+    message = refusal(tmp_path / "set")
+    assert "have the same name in two Unicode forms" in message
+    assert r"'cafe\u0301'" in message
+    assert r"'caf\xe9'" in message
 
 
 def test_every_suffix(tmp_path):
@@ -135,7 +276,7 @@ def test_resizing_is_antialiased(tmp_path):
     stripes[:, ::2] = 200
     for index in range(2):
         draw(tmp_path / f"a/{index}.png")
-        Image.fromarray(stripes).save(tmp_path / f"a/{index}.png")
+        Image.fromarray(stripes[index:]).save(tmp_path / f"a/{index}.png")
     data = load(tmp_path, resize=(8, 8))
     np.testing.assert_allclose(data.train.images[:, :, :, 1:-1], 100, atol=3)
 
@@ -152,7 +293,7 @@ def test_an_image_rotated_by_exif(tmp_path):
 def test_images_that_do_not_fit_in_memory(tmp_path, side):
     write_set(tmp_path, {"a": 2})
     assert refusal(tmp_path, resize=(side, side)) == (
-        f"1x1x{side}x{side} bytes of pixels do not fit in memory: choose a smaller size with"
+        f"2x1x{side}x{side} bytes of pixels do not fit in memory: choose a smaller size with"
         " resize=(H, W) or --resize HxW"
     )
 
@@ -189,7 +330,10 @@ def test_an_empty_class(tmp_path):
 
 def test_train_without_test(tmp_path):
     write_set(tmp_path / "train", {"a": 2, "b": 2})
-    assert refusal(tmp_path).startswith("DIR/train holds no images (but folders: a, b): ")
+    assert refusal(tmp_path) == (
+        "DIR holds train/ but no test/ or val/: give DIR/train itself, then a fifth of it is held"
+        " out for testing"
+    )
 
 
 @pytest.mark.parametrize("name", ["readme.md", "image.png"])
@@ -207,25 +351,74 @@ def test_one_image_in_each_class(tmp_path):
 
 @pytest.mark.parametrize("kept", [0, 10, 200])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-def test_a_damaged_image(tmp_path, kept, suffix):
+def test_a_damaged_image_is_named(tmp_path, kept, suffix):
     write_set(tmp_path, {"a": 4})
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (5, 600), dtype=np.uint8)
     broken = tmp_path / f"a/x.{suffix}"
+    Image.fromarray(noise).resize((6, 5)).save(broken)
     Image.fromarray(noise).save(broken)
     broken.write_bytes(broken.read_bytes()[:kept])
-    assert refusal(tmp_path, resize=(5, 6)).startswith(f"DIR/a/x.{suffix} ")
+    data, message = note(tmp_path, resize=(5, 6))
+    assert sorted(greys(data.train) + greys(data.test)) == list(range(4))
+    assert message.startswith(f"DIR: 1 file was not read: a/x.{suffix} ")
 
 
-def test_text_in_a_file_named_as_an_image(tmp_path):
+def test_damaged_images_among_many(tmp_path):
+    """The others keep their places, and the splits are those without them."""
+    write_set(tmp_path, {"a": 40, "b": 40})
+    kept = load(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 256, (5, 600), dtype=np.uint8)
+    for index in range(5):
+        path = tmp_path / f"{'ab'[index % 2]}/{index:03}-broken.png"
+        Image.fromarray(noise).crop((0, 0, 6, 5)).save(path)
+        path.write_bytes(path.read_bytes()[: -30 - index])
+    data, message = note(tmp_path)
+    for one, other in ((data.train, kept.train), (data.test, kept.test)):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert message.startswith("DIR: 5 files were not read: a/000-broken.png cannot be read: ")
+    assert message.endswith("; 2 more")
+    assert message.count("broken") == 3
+
+
+def test_a_class_of_damaged_images(tmp_path):
     write_set(tmp_path, {"a": 4})
-    (tmp_path / "a/x.png").write_text("<html>")
-    assert refusal(tmp_path) == "DIR/a/x.png is not an image, or is damaged"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/x.png").write_text("<html>")
+    assert refusal(tmp_path) == (
+        "DIR/b holds no images that can be read (b/x.png is not an image, or is damaged): every"
+        " folder next to it is a class; expected CLASS/IMAGE, or train/CLASS/IMAGE and"
+        " test/CLASS/IMAGE"
+    )
 
 
-def test_a_folder_named_as_an_image(tmp_path):
+def test_heic_names_the_package_that_reads_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     write_set(tmp_path, {"a": 4})
+    (tmp_path / "a/IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert note(tmp_path)[1] == (
+        "DIR: 1 file was not read: a/IMG_1.HEIC is a HEIC image, which needs: pip install"
+        " pillow-heif"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_pipes_sockets_devices_and_empty_folders_are_not_opened(tmp_path, monkeypatch):
+    write_set(tmp_path, {"a": 4})
+    os.mkfifo(tmp_path / "a/p.png")
+    (tmp_path / "a/d.png").symlink_to("/dev/zero")
+    (tmp_path / "a/gone.png").symlink_to("nowhere")
     (tmp_path / "a/x.png").mkdir()
-    assert refusal(tmp_path) == "DIR/a/x.png cannot be read: Is a directory"
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("a/s.png")
+        monkeypatch.setattr("gpucnn.data.listing._NAMED", 9)
+        _, message = note(tmp_path)
+    assert message == (
+        "DIR: 5 files were not read: a/d.png is a device, not a file; a/gone.png cannot be read:"
+        " No such file or directory; a/p.png is a named pipe, not a file; a/s.png is a socket, not"
+        " a file; a/x.png is an empty folder, not a file"
+    )
 
 
 @pytest.mark.parametrize("factor", [1, 3])
@@ -233,10 +426,34 @@ def test_an_image_of_too_many_pixels(tmp_path, monkeypatch, factor):
     write_set(tmp_path, {"a": 4})
     draw(tmp_path / "a/x.png", size=(60 * factor, 50))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert refusal(tmp_path) == "DIR/a/x.png has more than 2000 pixels"
+    assert note(tmp_path, resize=(5, 6))[1] == (
+        "DIR: 1 file was not read: a/x.png has more than 2000 pixels"
+    )
     # The warning filters of the caller are unchanged.
     with pytest.warns(UserWarning, match="still heard"):
         warnings.warn("still heard", stacklevel=1)
+
+
+def test_pixels_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        image = Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
+        (tmp_path / "ab"[index % 2]).mkdir(exist_ok=True)
+        image.save(tmp_path / "ab"[index % 2] / f"{index}.jpg")
+    prints = []
+    for threads in (1, 2, 7):
+        monkeypatch.setattr(parallel, "default_threads", lambda threads=threads: threads)
+        data = load(tmp_path, resize=(9, 12))
+        prints.append((data.fingerprint(), data.test.images.tobytes()))
+    assert prints[0] == prints[1] == prints[2]
+
+
+def test_progress_counts_the_files(tmp_path):
+    write_set(tmp_path, {"a": 4})
+    calls = []
+    load(tmp_path, on_progress=lambda *call: calls.append(call))
+    assert ("examined", 4, 4) in calls
+    assert calls[-1] == ("read", 4, 4)
 
 
 def test_an_unreadable_folder(tmp_path, monkeypatch):
