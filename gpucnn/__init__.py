@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gpucnn.training.evaluation import Evaluation, evaluate
     from gpucnn.training.fit import fit
     from gpucnn.training.history import History
-    from gpucnn.training.model_files import load_model, save_model
+    from gpucnn.training.model_files import load_model, load_weights, save_model
     from gpucnn.training.settings import Settings
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "fit",
     "get_backend",
     "load_model",
+    "load_weights",
     "models",
     "nn",
     "optim",
@@ -72,6 +73,7 @@ _HOMES = {
     "fit": "training.fit",
     "get_backend": "backends",
     "load_model": "training.model_files",
+    "load_weights": "training.model_files",
     "save_model": "training.model_files",
 }
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from types import UnionType
+from typing import Any, SupportsIndex, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -36,15 +38,26 @@ def build(kind: str, description: Mapping[str, Any], classes: Mapping[str, type]
     name = arguments.pop("type", None)
     if name not in classes:
         raise unknown(kind, str(name), classes)
+    kind = f"{kind} {name}"
+    hints = get_type_hints(classes[name]) if _is_builtin_class(classes[name]) else {}
+    for argument, value in arguments.items():
+        if argument in hints and not _matches(value, hints[argument]):
+            raise SettingError(f"{kind}: {argument} cannot be {reprlib.repr(value)}")
     try:
         return classes[name](**arguments)
-    except TypeError as error:
-        raise SettingError(f"{kind} {name}: {error}") from None
+    except SettingError:
+        raise
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise SettingError(f"{kind}: {error}") from None
 
 
 def is_builtin(instance: Any) -> bool:
     """Return whether the class of ``instance`` is defined in gpucnn rather than by a user."""
-    return type(instance).__module__.startswith("gpucnn.")
+    return _is_builtin_class(type(instance))
+
+
+def _is_builtin_class(kind: type) -> bool:
+    return kind.__module__.startswith("gpucnn.")
 
 
 def check_number(name: str, value: Any, minimum: float, below: float = math.inf) -> int | float:
@@ -103,6 +116,23 @@ def _to_python(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_to_python(item) for item in value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _matches(value: Any, hint: Any) -> bool:
+    """Return whether plain data, with tuples for lists, can be of the annotated type."""
+    if isinstance(hint, UnionType) or get_origin(hint) is Union:
+        return any(_matches(value, option) for option in get_args(hint))
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint in (bool, Any)
+    if get_origin(hint) in (Sequence, tuple):
+        inner = [option for option in get_args(hint) if option is not ...]
+        options = Union[tuple(inner)] if inner else Any  # noqa: UP007 (built at run time)
+        return isinstance(value, tuple) and all(_matches(item, options) for item in value)
+    if hint is float:
+        return isinstance(value, int | float)
+    if hint is SupportsIndex:
+        return isinstance(value, int)
+    return not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _to_tuples(value: Any) -> Any:

@@ -72,6 +72,12 @@ class Split:
             raise SettingError(f"limit is {n}, expected 1 to {len(self)}, the number of images")
         return Split(self.images[:n], self.labels[:n])
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256, in hexadecimal, of the labels (as <i8), then of the images."""
+        digest = hashlib.sha256(self.labels.astype("<i8", copy=False).data)
+        digest.update(self.images.data)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
@@ -201,9 +207,7 @@ class Data:
 
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of the training labels (as <i8), then images."""
-        digest = hashlib.sha256(self.train.labels.astype("<i8", copy=False).data)
-        digest.update(self.train.images.data)
-        return digest.hexdigest()
+        return self.train.fingerprint()
 
 
 def normalize_name(name: str) -> str:

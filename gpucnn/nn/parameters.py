@@ -41,9 +41,7 @@ class FlatParameters:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (name, parameter); names are PyTorch's: "conv1.weight", "conv1.bias", …"""
-        for name, layer in self.layers.items():
-            for key, parameter in layer.parameters.items():
-                yield f"{name}.{key}", parameter
+        return _named_parameters(self.layers)
 
     def initialize(self, seed: int) -> None:
         """Draw all weights from ``seed``; they are the same on every backend."""
@@ -63,17 +61,8 @@ class FlatParameters:
         Raises CheckpointError, and changes nothing, if names are missing or unknown, or shapes
         differ.
         """
-        own = dict(self.named_parameters())
-        faults = [f"{name} is missing" for name in own if name not in state]
-        faults += [f"{name} is unknown" for name in state if name not in own]
-        faults += [
-            f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
-            for name, parameter in own.items()
-            if name in state and np.shape(state[name]) != parameter.shape
-        ]
-        if faults:
-            raise CheckpointError("parameters do not fit the model: " + "; ".join(faults))
-        for name, parameter in own.items():
+        check_state(self.layers, state)
+        for name, parameter in self.named_parameters():
             parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
         self.seed = None
 
@@ -112,3 +101,23 @@ class FlatParameters:
     def _allocate(self, backend: Backend) -> None:
         self.backend = backend
         self.lay_out(backend.zeros((self.size,)), backend.zeros((self.size,)))
+
+
+def check_state(layers: Mapping[str, Layer], state: Mapping[str, Any]) -> None:
+    """Raise CheckpointError, naming each, if arrays are missing, unknown or of another shape."""
+    own = dict(_named_parameters(layers))
+    faults = [f"{name} is missing" for name in own if name not in state]
+    faults += [f"{name} is unknown" for name in state if name not in own]
+    faults += [
+        f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
+        for name, parameter in own.items()
+        if name in state and np.shape(state[name]) != parameter.shape
+    ]
+    if faults:
+        raise CheckpointError("parameters do not fit the model: " + "; ".join(faults))
+
+
+def _named_parameters(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Parameter]]:
+    for name, layer in layers.items():
+        for key, parameter in layer.parameters.items():
+            yield f"{name}.{key}", parameter

@@ -186,8 +186,16 @@ class Sequential(FlatParameters):
     @classmethod
     def from_config(cls, config: Mapping[str, Any], backend: str | Backend = "numpy") -> Sequential:
         """Build the model that ``config()`` described, with the weights of seed 0."""
-        layers = {}
-        for row in config["layers"]:
-            arguments = {key: value for key, value in row.items() if key != "name"}
-            layers[row["name"]] = build("layer", arguments, Layer.types)
-        return cls(layers, config["input_shape"], backend=backend)
+        return cls(layers_from_config(config), config["input_shape"], backend=backend)
+
+
+def layers_from_config(config: Mapping[str, Any]) -> dict[str, Layer]:
+    """Return the layers that ``Sequential.config`` described, without memory for their weights.
+
+    Raises SettingError if a layer's class is unknown, or refuses its arguments.
+    """
+    layers = {}
+    for row in config["layers"]:
+        arguments = {key: value for key, value in row.items() if key != "name"}
+        layers[row["name"]] = build("layer", arguments, Layer.types)
+    return layers

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.errors import CheckpointError
+from gpucnn.data.archive import open_npz
+from gpucnn.errors import CheckpointError, DataError
 from gpucnn.files import write_atomically
+from gpucnn.training.foreign import describe_foreign
+from gpucnn.training.metadata import parse_json, validate
 
 FORMAT = 1
 """Version of the arrays and metadata. A file of a newer version is refused."""
@@ -51,26 +55,61 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint: a file, or the one in a run's folder.
+    """Read the checkpoint of a model or a run: a file, or the one in a run's folder.
 
     Settings that older versions of gpucnn did not have are added with the value that they implied.
 
     Raises:
-        CheckpointError: there is no file, it is damaged, it is not a checkpoint, or a newer
-            version of gpucnn wrote it.
+        CheckpointError: there is no file, it is damaged, it is not a checkpoint, its contents are
+            not what they should be, or a newer version of gpucnn wrote it.
     """
-    file = Path(path) / FILE_NAME if os.path.isdir(path) else Path(path)
+    file = locate(path)
+    saved = read(file)
+    if isinstance(settings := saved.metadata.get("settings"), dict):
+        settings.setdefault("workers", 1)
+        saved.metadata.setdefault("precision", "ieee")
     try:
-        content = file.read_bytes()
+        validate(saved.metadata)
+    except ValueError as error:
+        raise CheckpointError(f"{file} has contents that gpucnn does not write: {error}") from None
+    for name, array in saved.arrays.items():
+        if name.startswith("parameters/") and array.dtype not in (np.float32, np.float64):
+            raise CheckpointError(
+                f"{file} has contents that gpucnn does not write: {name} is {array.dtype}, "
+                "expected float32 or float64"
+            )
+    return saved
+
+
+def locate(path: str | os.PathLike[str]) -> Path:
+    """Return the file that ``path`` means: itself, or the checkpoint in a run's folder."""
+    return Path(path) / FILE_NAME if os.path.isdir(path) else Path(path)
+
+
+def read(file: Path) -> Checkpoint:
+    """Read a file whose checksum and format are right; its contents may be anything.
+
+    Raises CheckpointError. The arrays take no more memory than the file, whatever it declares.
+    """
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise CheckpointError(f"{file} is not a checkpoint: it is not a regular file")
+        with file.open("rb") as stream:
+            head = stream.read(8)
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _COMMENT_SIZE))
+            if not head.startswith(b"PK") or not stream.read(len(_MARK)) == _MARK:
+                raise CheckpointError(f"{file} {describe_foreign(file, head)}")
+            stream.seek(0)
+            content = stream.read()
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {file}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {file}: {error.strerror}") from None
-    metadata, arrays = _unpack(file, content)
-    if "settings" in metadata:
-        metadata["settings"].setdefault("workers", 1)
-        metadata.setdefault("precision", "ieee")
-    return Checkpoint(metadata, arrays)
+    except MemoryError:
+        raise CheckpointError(f"checkpoint {file} does not fit in memory") from None
+    if content[-_COMMENT_SIZE:] != _mark(memoryview(content)[:-_COMMENT_SIZE]):
+        raise CheckpointError(f"{file} is damaged or incomplete: its SHA-256 does not match")
+    return _unpack(file, content)
 
 
 def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
@@ -97,24 +136,33 @@ def _pack(checkpoint: Checkpoint) -> bytes:
     return body + _mark(body)
 
 
-def _unpack(file: Path, content: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    body, comment = content[:-_COMMENT_SIZE], content[-_COMMENT_SIZE:]
-    if not content.startswith(b"PK"):
-        raise CheckpointError(f"{file} is not a checkpoint: it begins with {content[:8]!r}")
-    if comment != _mark(body):
-        raise CheckpointError(f"{file} is damaged or incomplete: its SHA-256 does not match")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    if "metadata" not in arrays:
-        raise CheckpointError(f"{file} is not a checkpoint: it has no metadata")
-    metadata = json.loads(bytes(arrays.pop("metadata")))
+def _unpack(file: Path, content: bytes) -> Checkpoint:
+    try:
+        with open_npz(file, io.BytesIO(content)) as archive:
+            arrays = archive.read(archive.keys, packed=False)
+        packed = arrays.pop("metadata", None)
+        if packed is None:
+            raise CheckpointError(f"{file} is not a checkpoint: it has no metadata")
+        metadata = parse_json(packed.tobytes(), allow_nan=True)  # of a loss that was infinite
+        if not isinstance(metadata, dict):
+            raise ValueError("it is not an object")
+        if not isinstance(metadata.get("format"), int):
+            raise ValueError("it has no format")
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(
+            f"{file} is not a checkpoint: its metadata is wrong: {error}"
+        ) from None
     if metadata["format"] > FORMAT:
         raise CheckpointError(
             f"{file} has format {metadata['format']}, this gpucnn reads up to {FORMAT}: "
             "update gpucnn"
         )
-    return metadata, arrays
+    return Checkpoint(metadata, arrays)
 
 
-def _mark(body: bytes) -> bytes:
+def _mark(body: bytes | memoryview) -> bytes:
     return _MARK + hashlib.sha256(body).hexdigest().encode()

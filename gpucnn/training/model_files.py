@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from gpucnn.backends import Backend
-from gpucnn.errors import CheckpointError, SettingError
+import numpy as np
+
+from gpucnn.backends import Backend, get_backend
+from gpucnn.data.archive import open_npz
+from gpucnn.data.files import format_sides
+from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
+from gpucnn.nn.layers import Layer
+from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import from_description
-from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.nn.parameters import check_state
+from gpucnn.nn.sequential import Sequential, layers_from_config
+from gpucnn.training.checkpoint import Checkpoint, load, locate, save
+from gpucnn.training.foreign import is_state_archive
+from gpucnn.training.metadata import validate
 from gpucnn.version import __version__
+
+_MAX_VALUES = 1 << 28
+"""Values of an image between two layers, a gigabyte in float32: no real network has more."""
 
 
 def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -22,6 +38,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written.
+        SettingError: ``normalization``, ``classes`` or a layer's argument cannot be saved.
 
     Example:
         >>> import gpucnn
@@ -29,13 +46,18 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         >>> gpucnn.load_model("model.npz").size
         61706
     """
+    normalization, classes = model.normalization, model.classes
     metadata = {
         "gpucnn": __version__,
         "model": model.config(),
-        "normalization": model.normalization,
-        "classes": model.classes,
+        "normalization": normalization and [list(map(float, values)) for values in normalization],
+        "classes": classes and list(map(str, classes)),
         "output": model.output,
     }
+    try:
+        validate(json.loads(json.dumps(metadata)))
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"the model cannot be saved: {error}") from None
     arrays = {f"parameters/{name}": values for name, values in model.state_dict().items()}
     save(path, Checkpoint(metadata, arrays))
 
@@ -48,7 +70,8 @@ def load_model(
     Args:
         path: a model's file, a checkpoint, or the folder of a run.
         backend: where the model computes: "auto" (a GPU if there is one), "numpy", "cuda",
-            "emulated", or a ``Backend``. A name means float32.
+            "emulated", or a ``Backend``. With a name, the model has the dtype of its weights in the
+            file.
 
     Returns:
         The model, ready for ``predict``, ``evaluate`` and ``fit``. Of a run it has the weights of
@@ -67,20 +90,115 @@ def load_model(
         (3, 10)
     """
     saved = path if isinstance(path, Checkpoint) else load(path)
-    metadata = saved.metadata
-    try:
-        model = Sequential.from_config(metadata["model"], backend)
-    except SettingError as error:
-        raise CheckpointError(
-            f"the checkpoint's model cannot be built: {error}; import the module that defines "
-            "custom layers first (command line: --model FILE.py:FUNCTION)"
-        ) from None
-    model.load_state_dict(saved.group("parameters"))
+    metadata, parameters = saved.metadata, saved.group("parameters")
+    layers = _layers(saved)
+    check_state(layers, parameters)  # before memory is taken for what the file only declares
+    backend = get_backend(backend, dtype_of(saved))
+    model = Sequential(layers, metadata["model"]["input_shape"], backend=backend)
+    model.load_state_dict(parameters)
     if metadata["normalization"] is not None:
         mean, std = metadata["normalization"]
         model.normalization = (tuple(mean), tuple(std))
     if metadata["classes"] is not None:
         model.classes = tuple(metadata["classes"])
-    settings = metadata.get("settings")  # of a run
-    model.output = from_description(settings["loss"]).output if settings else metadata["output"]
+    if "output" in metadata:
+        model.output = metadata["output"]
+    else:  # a run of an older version
+        model.output = from_description(metadata["settings"]["loss"]).output
     return model
+
+
+def dtype_of(saved: Checkpoint) -> str:
+    """Return the dtype of the weights in a checkpoint: "float32" or "float64"."""
+    dtypes = {str(array.dtype) for array in saved.group("parameters").values()}
+    return "float64" if "float64" in dtypes else "float32"
+
+
+def _layers(saved: Checkpoint) -> dict[str, Layer]:
+    """Return the layers of the model in a checkpoint, whose sizes must be those of a network."""
+    config = saved.metadata["model"]
+    try:
+        layers = layers_from_config(config)
+        shapes = output_shapes(layers, tuple(config["input_shape"]))
+    except (SettingError, ShapeError) as error:
+        custom = any(row["type"] not in Layer.types for row in config["layers"])
+        hint = (
+            "; import the module that defines custom layers first "
+            "(command line: --model FILE.py:FUNCTION)"
+        )
+        raise CheckpointError(
+            f"the checkpoint's model cannot be built: {error}{hint if custom else ''}"
+        ) from None
+    for name, shape in zip(
+        ["input", *layers], [tuple(config["input_shape"]), *shapes], strict=True
+    ):
+        if math.prod(shape) > _MAX_VALUES:
+            raise CheckpointError(
+                f"the checkpoint's model cannot be used: {name!r} is {format_sides(shape)}, more "
+                f"than {_MAX_VALUES:,} values for one image"
+            )
+    return layers
+
+
+def load_weights(
+    model: Sequential, path: str | os.PathLike[str], *, new_classes: bool = False
+) -> str | None:
+    """Copy weights from a file into a model, for training it further or on other data.
+
+    Args:
+        model: the network; its layers must have the names and shapes of the weights in the file.
+        path: a model's file, a checkpoint, the folder of a run, or an ``.npz`` file with the arrays
+            of a ``state_dict``: ``numpy.savez("w.npz", **state_dict)``.
+        new_classes: leave the model's last layer as it is if the weights in the file are for
+            another number of classes.
+
+    Returns:
+        The name of the layer that was left as it is, or None.
+
+    Raises:
+        CheckpointError: the file cannot be read, or its weights do not fit the model; nothing has
+            been changed.
+
+    Example:
+        >>> import gpucnn
+        >>> gpucnn.save_model(gpucnn.models.lenet5(classes=10), "digits.npz")
+        >>> letters = gpucnn.models.lenet5(classes=26)
+        >>> gpucnn.load_weights(letters, "digits.npz", new_classes=True)
+        'fc3'
+    """
+    state, fresh = _read_weights(path), None
+    if new_classes and (fresh := _other_outputs(model, state)):
+        own = model.state_dict()
+        state |= {name: own[name] for name in own if name.startswith(f"{fresh}.")}
+    try:
+        model.load_state_dict(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+    return fresh
+
+
+def _read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the parameters in a checkpoint or in an archive of a ``state_dict``."""
+    file = locate(path)
+    if not is_state_archive(file):
+        return load(file).group("parameters")
+    try:
+        with file.open("rb") as stream, open_npz(file, stream) as archive:
+            arrays = archive.read(archive.keys)
+    except DataError as error:
+        raise CheckpointError(str(error)) from None
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiu":
+            raise CheckpointError(f"{file}: {name} is {array.dtype}, expected numbers")
+    return arrays
+
+
+def _other_outputs(model: Sequential, state: Mapping[str, Any]) -> str | None:
+    """Return the name of the last layer with weights if ``state`` has another number of outputs."""
+    last = [name for name, layer in model.layers.items() if layer.parameters][-1]
+    own = {f"{last}.{key}": p.shape for key, p in model.layers[last].parameters.items()}
+    saved = {name: np.shape(state[name]) for name in own if name in state}
+    comparable = saved.keys() == own.keys() and all(
+        len(saved[name]) == len(own[name]) and saved[name][1:] == own[name][1:] for name in own
+    )
+    return last if comparable and saved != own else None

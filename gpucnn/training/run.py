@@ -83,7 +83,7 @@ class Run:
 
     def restore(self, saved: Checkpoint) -> None:
         """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
-        self.state.restore(saved)
+        self.state.restore(saved, len(self.train))
         self.model.seed_dropout(self.settings.seed, self.step)
 
     # --- the loop -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -99,17 +100,28 @@ class RunState:
             arrays,
         )
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
+    def restore(self, saved: Checkpoint, steps: int) -> None:
+        """Continue from ``saved``, of a run with ``steps`` steps in an epoch.
+
+        Raises CheckpointError if it is not a checkpoint of the same run; nothing is changed then.
+        The number of epochs may differ, if no step that is done would have been another.
+        """
         metadata, be = saved.metadata, self.model.backend
         if "settings" not in metadata:
             raise CheckpointError(
                 "the file holds a model without the state of a run, so it cannot be resumed: "
                 "train it further with fit(load_model(path), data)"
             )
-        faults = list(differences(self._identity(), metadata))
+        faults = [*self._other_data(metadata["data"])]
+        for key in ("model", "classes", "settings", "dtype", "precision"):
+            faults += differences(self._identity()[key], metadata[key], key)
+        faults = [fault for fault in faults if not fault.startswith("settings.epochs ")]
         if faults:
             raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))
+        self._check_arrays(saved)
+        if metadata["index"] > steps:
+            raise CheckpointError(f"index is {metadata['index']}, but an epoch has {steps} steps")
+        check_epochs(saved, self.settings, steps)
         self.model.load_state_dict(saved.group("parameters"))
         for name, values in saved.group("optimizer").items():
             self.settings.optimizer.state[name][...] = be.asarray(values)
@@ -128,14 +140,46 @@ class RunState:
         """Digests of the training and validation images, by which ``evaluate`` recognises them."""
         return seen_digests(self.data)
 
+    def _other_data(self, saved: Mapping[str, Any]) -> Iterator[str]:
+        """Yield how the data differ from those in a checkpoint. Their name and path may differ."""
+        parts = (("fingerprint", "training"), ("test_fingerprint", "test"))
+        for (key, part), found in zip(parts, self._fingerprints.values(), strict=True):
+            before = saved.get(key, found)  # older versions saved one
+            if found != before:
+                yield (
+                    f"the {part} images or labels of {self.data.name!r} are not those that the run "
+                    f"was started with ({saved['name']!r}): SHA-256 {found[:8]}, then "
+                    f"{str(before)[:8]}"
+                )
+
+    def _check_arrays(self, saved: Checkpoint) -> None:
+        """Raise CheckpointError unless the arrays are those that ``checkpoint`` saves."""
+        own: dict[str, Any] = {f"parameters/{n}": p.data for n, p in self.model.named_parameters()}
+        if self.settings.keep_best and saved.metadata["best"] is not None:
+            own |= {f"best/{name}": p.data for name, p in self.model.named_parameters()}
+        own |= {f"optimizer/{name}": a for name, a in self.settings.optimizer.state.items()}
+        own["totals"] = self.totals
+        if "seen" in saved.arrays:  # older versions saved none
+            own["seen"] = self._seen
+        wanted = {name: f"{array.dtype} {tuple(array.shape)}" for name, array in own.items()}
+        found = {name: f"{array.dtype} {array.shape}" for name, array in saved.arrays.items()}
+        faults = [
+            f"{name} is {found.get(name, 'missing')}, expected {wanted.get(name, 'no such array')}"
+            for name in {**wanted, **found}
+            if wanted.get(name) != found.get(name)
+        ]
+        if faults:
+            raise CheckpointError("the checkpoint's arrays are wrong: " + "; ".join(faults))
+
     def _identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, as JSON would return it."""
         identity = {
             "model": self.model.config(),
+            "output": self.model.output,
             "data": {
                 "name": self.data.name,
                 "builtin": self.data.builtin,
-                "fingerprint": self.data.fingerprint(),
+                **self._fingerprints,
             },
             "classes": self.data.classes,
             "settings": self.settings.as_dict(),
@@ -143,3 +187,47 @@ class RunState:
             "precision": self.model.backend.precision,
         }
         return cast(dict[str, Any], json.loads(json.dumps(identity)))
+
+    @cached_property
+    def _fingerprints(self) -> dict[str, str]:
+        """The SHA-256 of both splits."""
+        return {
+            "fingerprint": self.data.fingerprint(),
+            "test_fingerprint": self.data.test.fingerprint(),
+        }
+
+
+class EpochsError(CheckpointError):
+    """A run cannot be continued with another number of epochs."""
+
+
+def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
+    """Raise EpochsError unless the run may go on to ``settings.epochs``.
+
+    It may if every step that is done would have had the same learning rate: then the result is that
+    of a run with this number of epochs from the start.
+    """
+    metadata = saved.metadata
+    before, now = metadata["settings"]["epochs"], settings.epochs
+    if before == now:
+        return
+    begun = metadata["epoch"] + (metadata["index"] > 0)
+    if now < begun:
+        raise EpochsError(f"epochs is {now}, but {begun} epochs of the run are done or begun")
+    done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
+    for step in range(done):
+        first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))
+        if first != second:
+            raise EpochsError(
+                f"a run of {before} epochs cannot become one of {now}: with {schedule}, the "
+                f"learning rate of step {step + 1} was {settings.optimizer.lr * first:g} and would "
+                f"have been {settings.optimizer.lr * second:g}"
+            )
+    best = saved.group("best")
+    if best and metadata["best"]["epoch"] != metadata["epoch"] and not metadata["index"]:
+        last = saved.group("parameters")
+        if all(np.array_equal(best[name], last[name], equal_nan=True) for name in best):
+            raise EpochsError(
+                f"the run has ended with the weights of its best epoch, {metadata['best']['epoch']}"
+                f" (keep_best): those of epoch {metadata['epoch']}, where it would go on, are gone"
+            )

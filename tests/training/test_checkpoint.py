@@ -15,7 +15,7 @@ import pytest
 
 from gpucnn.errors import CheckpointError
 from gpucnn.training import checkpoint
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.training.checkpoint import Checkpoint, load, read, save
 
 WITH_PACKAGE = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -32,7 +32,7 @@ def test_round_trip_and_equal_bytes(tmp_path: Path) -> None:
     save(tmp_path / "a.npz", example())
     save(tmp_path / "b.npz", example())
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    back = load(tmp_path / "a.npz")
+    back = read(tmp_path / "a.npz")
     assert back.metadata == {"format": 1, "epoch": 3, "name": "é", "lr": 0.1}
     assert list(back.arrays) == list(example().arrays)
     for name, array in example().arrays.items():
@@ -103,8 +103,9 @@ def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 CHILD = """
 import os, random, resource, signal, sys, time
 from itertools import cycle
+from pathlib import Path
 import numpy as np
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.training.checkpoint import Checkpoint, read, save
 
 def example(fill):
     return Checkpoint({}, {"totals": np.full(500, fill)})
@@ -151,7 +152,7 @@ for number in range(25):
     time.sleep(random.Random(number).uniform(0.0, 0.02))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    (fill,) = set(load(path).arrays["totals"])
+    (fill,) = set(read(Path(path)).arrays["totals"])
     assert fill in (1.0, 2.0)
     os.unlink(path)
 print("never damaged")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from runs import figures, saved_steps, snapshots, start, train
+from runs import epochs_of, figures, saved_steps, snapshots, start, train
 from small import small_data, small_model
 
 import gpucnn
+from gpucnn.data import Split
 from gpucnn.errors import CheckpointError
-from gpucnn.optim import SGD, Adam
+from gpucnn.optim import SGD, Adam, ConstantLR, CosineAnnealingLR, OneCycleLR, StepLR
 from gpucnn.training import RunStarted, Stopped
 
 
@@ -102,13 +104,86 @@ def test_resuming_refuses_another_run(tmp_path: Path) -> None:
     for options, message in [
         ({"batch_size": 8}, r"settings.batch_size was 16, now 8"),
         ({"optimizer": SGD(lr=0.1, momentum=0.9)}, r"settings.optimizer.lr was 0.05, now 0.1"),
-        ({"data": small_data(seed=5)}, r"data.fingerprint was"),
+        ({"data": small_data(seed=5)}, r"the training images or labels of 'blobs' are not those"),
         ({"model": small_model(p=0.5)}, r"model.layers\[4\].p was 0.25, now 0.5"),
     ]:
         with pytest.raises(CheckpointError, match=message):
             start(resume=path, **options)
     with pytest.raises(CheckpointError, match="no checkpoint at"):
         start(resume=tmp_path / "nothing.npz")
+
+
+def test_data_that_were_moved_are_the_same_data(tmp_path: Path) -> None:
+    """Their name may differ; training and test images and labels may not."""
+    path, data = tmp_path / "checkpoint.npz", small_data()
+    straight, _ = train(checkpoint=tmp_path / "straight.npz")
+    stopped_after(3, checkpoint=path)
+    resumed, _ = train(small_model(9), data=replace(data, name="moved"), resume=path)
+    np.testing.assert_array_equal(resumed.flat_parameters, straight.flat_parameters)
+    other_test = replace(data, test=small_data(seed=5).train)
+    with pytest.raises(CheckpointError, match=r"the test images or labels of 'blobs' are not"):
+        start(data=other_test, resume=path)
+    labels = data.train.labels.copy()
+    labels[7] = (labels[7] + 1) % 4
+    relabelled = replace(data, train=Split(data.train.images, labels))
+    with pytest.raises(CheckpointError, match=r"the training images or labels .* SHA-256 \w{8}"):
+        start(data=relabelled, resume=path)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.05, momentum=0.9), Adam(lr=0.003)], ids=type)
+@pytest.mark.parametrize("schedule", [ConstantLR(), StepLR(every=0.6)], ids=type)
+def test_a_run_continued_to_more_epochs_is_the_longer_run(
+    tmp_path: Path, optimizer: Any, schedule: Any
+) -> None:
+    """From its end and from within: the checkpoint has the same bytes."""
+    options: dict[str, Any] = {"optimizer": optimizer, "schedule": schedule, "seed": 1}
+    train(checkpoint=tmp_path / "long.npz", epochs=5, **options)
+    long = (tmp_path / "long.npz").read_bytes()
+    contents, _ = snapshots(tmp_path / "short.npz", epochs=3, **options)
+    done = 15 if schedule == ConstantLR() else 9  # the rate falls after step 9, or 15
+    for step in (0, 2, 5, done):
+        path = tmp_path / "checkpoint.npz"
+        path.write_bytes(contents[step])
+        _, events = train(small_model(7), checkpoint=path, resume=path, epochs=5, **options)
+        assert path.read_bytes() == long, f"continued after step {step}"
+        assert len(epochs_of(events)) == 5 - step // 5
+
+
+def test_what_cannot_be_continued_exactly_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    for schedule, step in ((CosineAnnealingLR(), 2), (OneCycleLR(), 2), (StepLR(every=0.5), 6)):
+        train(checkpoint=path, schedule=schedule)
+        with pytest.raises(
+            CheckpointError,
+            match=rf"of 2 epochs cannot become one of 4: with {type(schedule).__name__}\(.* "
+            rf"learning rate of step {step} was .* and would have been",
+        ):
+            start(resume=path, schedule=schedule, epochs=4)
+    with pytest.raises(CheckpointError, match="epochs is 1, but 2 epochs of the run are done"):
+        start(resume=path, schedule=StepLR(every=0.5), epochs=1)
+    stopped_after(6, checkpoint=path, epochs=4, schedule=ConstantLR())
+    with pytest.raises(CheckpointError, match="epochs is 1, but 2 epochs of the run are done or"):
+        start(resume=path, schedule=ConstantLR(), epochs=1)
+    train(resume=path, checkpoint=path, schedule=ConstantLR(), epochs=2)  # fewer than it had
+
+
+def test_a_run_that_kept_its_best_epoch_continues_only_from_there(tmp_path: Path) -> None:
+    path, long = tmp_path / "checkpoint.npz", tmp_path / "long.npz"
+    options: dict[str, Any] = {"validation": 10, "keep_best": True, "schedule": ConstantLR()}
+    options["optimizer"] = SGD(lr=0.2, momentum=0.9)
+    continued = set()
+    for epochs in range(2, 5):
+        _, events = train(checkpoint=path, epochs=epochs, **options)
+        best = events[-1].best_epoch
+        if best == epochs:
+            train(small_model(7), checkpoint=path, resume=path, epochs=8, **options)
+            train(checkpoint=long, epochs=8, **options)
+            assert path.read_bytes() == long.read_bytes()
+        else:
+            with pytest.raises(CheckpointError, match=f"its best epoch, {best} .keep_best.: those"):
+                start(resume=path, epochs=8, **options)
+        continued.add(best == epochs)
+    assert continued == {True, False}
 
 
 def test_a_model_file_is_not_a_run(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Files of weights that are not gpucnn's: what they are, and how to convert them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_NAMES_SHOWN = 3
+
+
+def describe_foreign(file: Path, head: bytes) -> str:
+    """Return why ``file``, which begins with ``head``, is not a checkpoint, and what to do.
+
+    The text follows the file's name. Nothing but the list of an archive's members is read.
+    """
+    names = _members(file) if head.startswith(b"PK") else []
+    if any(name.endswith("data.pkl") for name in names) or head[:1] == b"\x80":
+        return "is a PyTorch file, not a checkpoint of gpucnn: convert it with " + _convert(
+            file,
+            "import numpy, torch",
+            "torch.load({source!r}, map_location='cpu', weights_only=True)",
+            "v.float().numpy()",
+        )
+    if file.suffix == ".safetensors" or (head[8:9] == b"{" and head[5:8] == bytes(3)):
+        return "is a safetensors file, not a checkpoint of gpucnn: convert it with " + _convert(
+            file,
+            "import numpy, safetensors.numpy",
+            "safetensors.numpy.load_file({source!r})",
+            "v",
+        )
+    if head == _HDF5 or any(name.endswith(".weights.h5") for name in names):
+        return (
+            "is a Keras file, not a checkpoint of gpucnn: save its weights with numpy.savez under "
+            "the names and in the shapes of model.state_dict(), kernels (h, w, in, out) with "
+            ".transpose(3, 2, 0, 1), dense kernels with .T"
+        )
+    arrays = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+    if arrays and "metadata" not in arrays:
+        return _describe_arrays(file, arrays)
+    if head.startswith(b"PK"):
+        return "is damaged or incomplete: its SHA-256 does not match"
+    return f"is not a checkpoint: it begins with {head!r}"
+
+
+def is_state_archive(file: Path) -> bool:
+    """Return whether ``file`` is an .npz file with the arrays of a ``state_dict``."""
+    names = _members(file)
+    keys = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
+    return bool(keys) and len(keys) == len(names) and not {"metadata", "x_train"} & set(keys)
+
+
+def _describe_arrays(file: Path, arrays: list[str]) -> str:
+    more = ", ..." if len(arrays) > _NAMES_SHOWN else ""
+    found = f"is not a checkpoint: it holds the arrays {', '.join(arrays[:_NAMES_SHOWN])}{more}"
+    if "x_train" in arrays:
+        return f"{found} of a data set; give it with --data"
+    return (
+        f"{found} without the layers of a model; load them with gpucnn.load_weights(model, "
+        f"{str(file)!r}), or train with: gpucnn train --init {shlex.quote(str(file))} --model NAME"
+    )
+
+
+def _members(file: Path) -> list[str]:
+    """Return the names in a zip archive, none if it is damaged."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.namelist()
+    except Exception:  # see gpucnn.data.archive: a damaged archive raises anything
+        return []
+
+
+def _convert(file: Path, imports: str, load: str, value: str) -> str:
+    """Return the shell command that writes the arrays of ``file`` to an .npz file."""
+    source, target = str(file), str(file.with_suffix(".npz"))
+    items = f"{{k: {value} for k, v in {load.format(source=source)}.items()}}"
+    return "python -c " + shlex.quote(f"{imports}; numpy.savez({target!r}, **{items})")
