@@ -127,8 +127,9 @@ def record(
         if not isinstance(value, dict):
             raise _fault(path or "metadata", value, "an object")
         start = f"{path}." if path else ""
-        for key in later.keys() & value.keys() if later else ():
-            later[key](f"{start}{key}", value[key])
+        for key, schema in (later or {}).items():
+            if key in value:
+                schema(f"{start}{key}", value[key])
         for key, schema in entries.items():
             if key not in value:
                 raise ValueError(f"{start}{key} is missing")
@@ -162,6 +163,8 @@ def _normalization(path: str, value: Any) -> None:
 
 _FIGURES = record({"test_loss": number(finite=False), "test_accuracy": number(finite=False)})
 _DESCRIPTION = record({"type": text()})
+
+_LAYER = record({"name": text(), "type": text()}, others=_argument)
 
 _MODEL = record(
     {

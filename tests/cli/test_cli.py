@@ -598,7 +598,10 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --model small.npz", "unknown model"),
         ("train --model lenet5", "at least 12x12"),
         ("evaluate nothing", "no checkpoint at nothing"),
-        ("evaluate small.npz", "small.npz is damaged or incomplete"),
+        (
+            "evaluate small.npz",
+            "small.npz is not a checkpoint: it holds the arrays x_train, y_train",
+        ),
         ("predict small.npz", "required: IMAGE"),
         ("summary lenet", "did you mean 'lenet5'?"),
     ],
