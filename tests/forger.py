@@ -51,14 +51,16 @@ def alter(metadata: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[s
 def altered_arrays(name: str, array: np.ndarray[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield what an array is replaced by, each with a word for it."""
     for dtype in ("float16", "float64", "float32", ">f4", "int64", "bool", "complex64", "U3", "S0"):
-        yield dtype, array.astype(dtype)
+        with np.errstate(all="ignore"):
+            yield dtype, array.astype(dtype)
     yield "pickled", np.array([None, {}], dtype=object)
     yield "record", np.zeros(array.shape, [("a", "f4"), ("b", "i8")])
     yield "date", np.zeros(array.shape, "M8[s]")
     for shape in ((), (0,), (1,), (*array.shape, 1), array.shape[::-1], (array.size,)):
         yield f"shape {shape}", np.resize(array, shape)
     yield "shorter", array[:-1]
-    for value in (np.nan, np.inf, -np.inf, 1e38, 0.0):
+    values = (np.nan, np.inf, -np.inf, 1e38, 0.0) if array.dtype.kind == "f" else (0, 1)
+    for value in values:
         yield str(value), np.full_like(array, value)
     yield "missing", None
 

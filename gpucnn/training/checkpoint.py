@@ -72,11 +72,18 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         validate(saved.metadata)
     except ValueError as error:
         raise CheckpointError(f"{file} has contents that gpucnn does not write: {error}") from None
+    allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
-        if name.startswith("parameters/") and array.dtype not in (np.float32, np.float64):
+        if name.startswith("parameters/"):
+            allowed, axes = ("float32", "float64"), array.ndim
+        elif name == "seen":
+            allowed, axes = ("uint64",), 1
+        else:  # of the optimizer: what a run is resumed from is compared with the run
+            continue
+        if array.dtype not in allowed or array.ndim != axes:
             raise CheckpointError(
-                f"{file} has contents that gpucnn does not write: {name} is {array.dtype}, "
-                "expected float32 or float64"
+                f"{file} has contents that gpucnn does not write: {name} is {array.dtype} "
+                f"{array.shape}, expected {' or '.join(allowed)} of {axes} axes"
             )
     return saved
 

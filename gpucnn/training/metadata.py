@@ -200,7 +200,11 @@ _RUN = record(
         ),
         "data": record(
             {"name": text(), "builtin": flag, "fingerprint": text()},
-            later={"test_fingerprint": text(), "preparation": text(*PREPARATIONS)},
+            later={
+                "test_fingerprint": text(),
+                "validation_fingerprint": text(),
+                "preparation": text(*PREPARATIONS),
+            },
         ),
         "dtype": text("float32", "float64"),
         "precision": text("ieee", "tf32"),

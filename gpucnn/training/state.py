@@ -142,14 +142,13 @@ class RunState:
 
     def _other_data(self, saved: Mapping[str, Any]) -> Iterator[str]:
         """Yield how the data differ from those in a checkpoint. Their name and path may differ."""
-        parts = (("fingerprint", "training"), ("test_fingerprint", "test"))
-        for (key, part), found in zip(parts, self._fingerprints.values(), strict=True):
+        for key, found in self._fingerprints.items():
+            part = "training" if key == "fingerprint" else key.partition("_")[0]
             before = saved.get(key, found)  # older versions saved one
             if found != before:
                 yield (
                     f"the {part} images or labels of {self.data.name!r} are not those that the run "
-                    f"was started with ({saved['name']!r}): SHA-256 {found[:8]}, then "
-                    f"{str(before)[:8]}"
+                    f"was started with ({saved['name']!r}): SHA-256 {found[:8]}, then {before[:8]}"
                 )
 
     def _check_arrays(self, saved: Checkpoint) -> None:
@@ -190,11 +189,12 @@ class RunState:
 
     @cached_property
     def _fingerprints(self) -> dict[str, str]:
-        """The SHA-256 of both splits."""
-        return {
-            "fingerprint": self.data.fingerprint(),
-            "test_fingerprint": self.data.test.fingerprint(),
-        }
+        """The SHA-256 of each split."""
+        data = self.data
+        found = {"fingerprint": data.fingerprint(), "test_fingerprint": data.test.fingerprint()}
+        if data.validation is not None:
+            found["validation_fingerprint"] = data.validation.fingerprint()
+        return found
 
 
 class EpochsError(CheckpointError):
