@@ -24,6 +24,7 @@ class Kind(StrEnum):
     READ_ONLY = "write to const"
     STACK = "stack overflow"
     ASSERTION = "assertion"
+    MEMORY = "out of memory"
     LAUNCH = "bad launch"
     ARGUMENT = "bad argument"
     COMPILE = "compile error"

@@ -11,6 +11,8 @@ from typing import Any
 from gpucnn.emulator import abi, cache, toolchain
 
 _NAME = "runtime.so"
+_PYTHON = ("PyEval_SaveThread", "PyEval_RestoreThread", "PyErr_CheckSignals")
+"""Functions of Python that run its signal handlers during a launch: see interrupts.cpp."""
 
 MAX_FAULTS = abi.constant("max_faults")
 Where = abi.structure("Where")
@@ -43,15 +45,32 @@ class Runtime:
         self.written_map_distance = function("gpu_written_map_distance", size)
         self.open_module = function("gpu_open_module", pointer, pointer, size, size)
         self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
-        self._launch = function("gpu_launch", number, text, ctypes.POINTER(Fault))
+        # Called with Python's global lock, which it releases, and may raise what handlers raise.
+        self._launch = ctypes.PyDLL(str(path))["gpu_launch"]
+        self._launch.restype, self._launch.argtypes = number, (text, ctypes.POINTER(Fault))
+        set_python = function("gpu_set_python", None, pointer, pointer, pointer)
+        set_python(*(ctypes.cast(ctypes.pythonapi[name], pointer) for name in _PYTHON))
         abi.verify((ctypes.c_size_t * len(abi.SHARED)).in_dll(library, "gpu_struct_sizes"))
         self._faults = Faults()
         self._lock = threading.Lock()
+        self._running: int | None = None  # the thread that runs a launch
 
     def launch(self, request: bytes) -> list[Any]:
-        """Run a launch until it ends and return its faults. ``request``: see arguments.py."""
+        """Run a launch until it ends and return its faults. ``request``: see arguments.py.
+
+        In the main thread, signal handlers run in the meantime; what they raise ends the launch.
+        Raises MemoryError if the emulator itself has no memory.
+        """
+        if self._running == threading.get_ident():
+            raise RuntimeError("a signal handler cannot launch a kernel while another one runs")
         with self._lock:
-            count = self._launch(request, self._faults)
+            self._running = threading.get_ident()
+            try:
+                count = self._launch(request, self._faults)
+            finally:
+                self._running = None
+            if count < 0:
+                raise MemoryError("the emulator has no memory for a launch")
             return [Fault.from_buffer_copy(self._faults[index]) for index in range(count)]
 
 

@@ -25,9 +25,12 @@ def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
     if tool is None:
         return None, None
     command = [tool, "-i", "-e", str(library), hex(pc - 1)]
-    done = subprocess.run(
-        command, capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
+    except OSError:  # no memory, or no more processes
+        return None, None
     for found in done.stdout.splitlines():
         file, _, line = found.partition(" ")[0].rpartition(":")
         known = line.isdigit() and line != "0" and not file.startswith("?")
@@ -71,8 +74,10 @@ def _error(kernel: str, library: Path, fault: Any) -> EmulatorError:
     )
 
 
-def error(kernel: str, library: Path, faults: list[Any]) -> EmulatorError:
+def error(kernel: str, library: Path, faults: list[Any]) -> EmulatorError | MemoryError:
     """Return the exception for the first fault of a launch, with the others in ``more``."""
+    if _KINDS[faults[0].kind] is Kind.MEMORY:
+        return MemoryError(f"{kernel}: {faults[0].text.decode()}")
     first, *more = (_error(kernel, library, fault) for fault in faults)
     first.more = tuple(more)
     if more:

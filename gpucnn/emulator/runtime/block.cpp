@@ -75,15 +75,20 @@ static void run_block(Worker &w, uint64_t number)
 {
     begin_block(w, number);
     while (!w.aborted) {
+        if (w.ticked && is_interrupted(w)) return;
         if (!w.ready_count) {
             if (w.exited == w.count) return;
             release_barrier(w);
             continue;
         }
         Fiber *next = begin_next(w);
-        w.inside = true;
-        gpu_switch(&w.scheduler, next->stack_pointer);
-        w.inside = false;
+        do {
+            w.preempted = false;
+            w.inside = true;
+            gpu_switch(&w.scheduler, next->stack_pointer);
+            w.inside = false;
+            next = w.threads[w.current].fiber;
+        } while (w.preempted && !is_interrupted(w));
         Thread &stopped = w.threads[w.current];   // possibly another thread than `next`
         if (stopped.state == EXITED && !w.aborted) {
             w.free_fibers.push_back(stopped.fiber);

@@ -55,6 +55,13 @@ static void stop(Worker &w, int kind, const Where &where, const char *format, ..
     if (w.inside) abandon_thread(w);
 }
 
+[[noreturn]] static void exhausted(Worker &w, const char *what)
+{
+    w.inside = false;
+    stop(w, MEMORY, here(w, nullptr), "%s", what);
+    siglongjmp(w.escape, 1);
+}
+
 GPU_API void gpu_stop(const char *what, const char *file, int line)
 {
     Worker &w = *worker;
@@ -218,5 +225,6 @@ static void provide_signal_stack()
     stack.ss_flags = 0;
     stack.ss_size = 64 << 10;
     stack.ss_sp = malloc(stack.ss_size);
+    if (!stack.ss_sp) return;
     sigaltstack(&stack, nullptr);
 }

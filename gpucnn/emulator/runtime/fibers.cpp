@@ -39,10 +39,7 @@ static Fiber *take_fiber(Worker &w)
     if (!w.stacks) {
         void *start = mmap(nullptr, max_threads * stack_bytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (start == MAP_FAILED) {
-            perror("gpucnn emulator: no address space for the threads' stacks");
-            abort();
-        }
+        if (start == MAP_FAILED) exhausted(w, "no address space for the threads' stacks");
         w.stacks = (char *)start;
     }
     Fiber *fiber = new Fiber;

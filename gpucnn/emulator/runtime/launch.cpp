@@ -15,6 +15,7 @@ static void work(Worker &w, Launch &launch)
     if (launch.request->check) check_begin_launch(w);
     if (!sigsetjmp(w.escape, 1)) {
         while (!launch.stopped) {
+            if (w.ticked && is_interrupted(w)) break;
             uint64_t next = launch.next_block++;
             if (next >= launch.blocks) break;
             run_block(w, launch.block_order.empty() ? next : launch.block_order[next]);
@@ -27,15 +28,46 @@ static void work(Worker &w, Launch &launch)
 
 // Host threads in addition to the calling one. They wait for launches and never end.
 struct Pool {
+    std::vector<pthread_t> threads;
     std::mutex mutex;
     std::condition_variable begin, end;
     Launch *launch = nullptr;
     uint64_t turn = 0;
-    unsigned wanted = 0, active = 0, made = 0;
+    unsigned wanted = 0, active = 0;
 
-    void serve(unsigned number)
+    struct Start {
+        Pool *pool;
+        unsigned number;
+        Worker worker;
+    };
+    static void *begin_thread(void *start)
     {
-        Worker *mine = new Worker;
+        Start &own = *(Start *)start;
+        own.pool->serve(own.number, &own.worker);
+        return nullptr;
+    }
+
+    // Starts threads until there are `count`, or as many as the system provides.
+    void grow(unsigned count)
+    {
+        while (threads.size() < count) {
+            threads.reserve(count);
+            Start *start = new (std::nothrow) Start;
+            pthread_t made;
+            if (!start) return;
+            start->pool = this;
+            start->number = (unsigned)threads.size();
+            if (pthread_create(&made, nullptr, begin_thread, start)) {
+                delete start;
+                return;
+            }
+            pthread_detach(made);
+            threads.push_back(made);
+        }
+    }
+
+    void serve(unsigned number, Worker *mine)
+    {
         uint64_t seen = 0;
         std::unique_lock<std::mutex> lock(mutex);
         for (;;) {
@@ -53,17 +85,27 @@ struct Pool {
     void start(Launch &next, unsigned helpers)
     {
         std::lock_guard<std::mutex> lock(mutex);
-        for (; made < helpers; ++made) std::thread(&Pool::serve, this, made).detach();
         launch = &next;
         wanted = active = helpers;
         ++turn;
         begin.notify_all();
     }
 
-    void finish()
+    // Waits for the other threads. `w` is the calling thread's worker, which has finished.
+    void finish(Worker &w)
     {
         std::unique_lock<std::mutex> lock(mutex);
-        end.wait(lock, [&] { return active == 0; });
+        auto done = [&] { return active == 0; };
+        while (w.is_main && !launch->interrupted)
+            if (end.wait_for(lock, std::chrono::nanoseconds(tick_ns), done)) break;
+            else {
+                lock.unlock();
+                is_interrupted(w);
+                lock.lock();
+            }
+        while (launch->interrupted && !end.wait_for(lock, std::chrono::nanoseconds(retry_ns), done))
+            for (unsigned i = 0; i < wanted; ++i) pthread_kill(threads[i], SIGURG);
+        end.wait(lock, done);
         wanted = 0;   // for threads that wake up late
     }
 };
@@ -93,15 +135,20 @@ extern "C" __attribute__((visibility("default"))) const size_t gpu_struct_sizes[
     sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range), sizeof(GpuKernel),
     sizeof(GpuParameter)};
 
-// Runs a launch until it ends. Returns the number of faults, and fills in `faults` (max_faults).
-GPU_API int gpu_launch(const Request *request, Fault *faults)
+static int run_launch(const Request *request, Fault *faults)
 {
     std::lock_guard<std::mutex> guard(launching);
+    Caller from;
+    if (sigsetjmp(from.place, 0)) return -1;
+    bool is_main = in_main_thread();
     if (pool_process != getpid()) {   // the first launch, or a fork copied no threads
-        pool_process = getpid();
-        pool = new Pool;
         if (!first_worker) first_worker = new Worker;
+        pool = new Pool;
+        has_timer = false;
+        pool_process = getpid();
     }
+    if (is_main && !has_timer) make_timer();
+    first_worker->is_main = is_main;
     memcpy(&gridDim, request->grid, sizeof gridDim);
     memcpy(&blockDim, request->block, sizeof blockDim);
     Launch launch;
@@ -113,13 +160,28 @@ GPU_API int gpu_launch(const Request *request, Fault *faults)
     catch_signals();
     unsigned helpers = request->check ? 0 : request->threads - 1;
     if (helpers >= launch.blocks) helpers = (unsigned)launch.blocks - 1;
+    pool->grow(helpers);
+    helpers = std::min(helpers, (unsigned)pool->threads.size());
+    if (is_main) begin_ticks();
     if (helpers) pool->start(launch, helpers);
     work(*first_worker, launch);
-    if (helpers) pool->finish();
+    if (helpers) pool->finish(*first_worker);
     if (!request->check)   // writes were not observed: assume that all was written
         for (uint32_t i = 0; i < request->range_count; ++i)
             if (request->ranges()[i].writable) request->ranges()[i].memory->written = true;
     return launch.fault_count;
+}
+
+// Runs a launch until it ends. Returns the number of faults, and fills in `faults` (max_faults); -1
+// if memory is short. Python calls this with its global lock, and must look for an exception.
+GPU_API int gpu_launch(const Request *request, Fault *faults)
+{
+    bool is_main = in_main_thread();
+    void *state = python.release_gil();
+    if (is_main) python.state = state;
+    int count = run_launch(request, faults);
+    python.take_gil(is_main ? python.state : state);
+    return count;
 }
 
 // Called for each loaded library; finds the one with the module's functions.
@@ -152,7 +214,8 @@ static int find_image(dl_phdr_info *info, size_t, void *wanted)
 // shared memory, which lies `dynamic_offset` bytes after the start of all its shared memory.
 GPU_API Module *gpu_open_module(void *(*shared_base)(), size_t dynamic_offset, size_t shared_bytes)
 {
-    Module *module = new Module();
+    Module *module = new (std::nothrow) Module();
+    if (!module) return nullptr;
     module->shared_base = shared_base;
     module->dynamic_offset = dynamic_offset;
     module->shared_bytes = shared_bytes;

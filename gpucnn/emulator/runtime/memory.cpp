@@ -26,7 +26,10 @@ static char *written_map(Address address) { return (char *)(address + arena.size
 bool Arena::reserve()
 {
     if (low) return true;
-    for (size_t bytes = (size_t)64 << 30; bytes >= (size_t)256 << 20; bytes /= 2) {
+    rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    for (size_t bytes = (size_t)64 << 30; bytes >= (size_t)32 << 20; bytes /= 2) {
+        if (bytes > limit.rlim_cur / 8) continue;   // leave three quarters to others
         void *start = mmap(nullptr, 2 * bytes, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (start == MAP_FAILED) continue;
@@ -44,7 +47,6 @@ bool Arena::reserve()
 
 Allocation *Arena::allocate(size_t bytes)
 {
-    std::lock_guard<std::mutex> guard(mutex);
     if (!reserve() || bytes > size) return nullptr;
     size_t pages = bytes ? (bytes + page - 1) / page * page : page;
     std::vector<Allocation *> &same = released[pages];
@@ -54,6 +56,7 @@ Allocation *Arena::allocate(size_t bytes)
         same.pop_back();
     } else {
         if (pages + page > low + size - top) return nullptr;
+        all.reserve(all.size() + 1);
         memory = new Allocation();
         memory->map_low = top;
         memory->map_high = top + pages;
@@ -81,19 +84,19 @@ static size_t cell_bytes(const Allocation *memory);
 
 void Arena::release(Allocation *memory)
 {
-    std::lock_guard<std::mutex> guard(mutex);
     size_t pages = memory->map_high - memory->map_low;
     memory->live = false;
     if (memory->cells && pages > kept_cells) {
         munmap(memory->cells, cell_bytes(memory));
         memory->cells = nullptr;
     }
+    if (pages > kept_bytes) {
+        // Return the pages to the system: the next allocation here, and its map, start as zeros.
+        madvise((void *)memory->map_low, pages, MADV_DONTNEED);
+        madvise(written_map(memory->map_low), pages, MADV_DONTNEED);
+        mprotect((void *)memory->map_low, pages, PROT_NONE);
+    }
     released[pages].push_back(memory);
-    if (pages <= kept_bytes) return;
-    // Return the pages to the system: the next allocation here, and its map, start as zeros.
-    madvise((void *)memory->map_low, pages, MADV_DONTNEED);
-    madvise(written_map(memory->map_low), pages, MADV_DONTNEED);
-    mprotect((void *)memory->map_low, pages, PROT_NONE);
 }
 
 // Returns the allocation that starts after an address (which = 0), or the one before (-1).
@@ -121,6 +124,9 @@ GPU_API void gpu_poison(Allocation *memory)
 // Returns null if the arena is full. The contents are zeros, or unset.
 GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
 {
+    std::lock_guard<std::mutex> guard(arena.mutex);
+    Caller from;
+    if (sigsetjmp(from.place, 0)) return nullptr;
     Allocation *memory = arena.allocate(bytes);
     if (!memory) return nullptr;
     *address = memory->low;
@@ -129,7 +135,12 @@ GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
     return memory;
 }
 
-GPU_API void gpu_release(Allocation *memory) { arena.release(memory); }
+GPU_API void gpu_release(Allocation *memory)
+{
+    std::lock_guard<std::mutex> guard(arena.mutex);
+    Caller from;
+    if (!sigsetjmp(from.place, 0)) arena.release(memory);   // else its address space is lost
+}
 
 // Records that the host has written `bytes` bytes of an allocation from `offset`.
 GPU_API void gpu_mark_written(Allocation *memory, size_t offset, size_t bytes)

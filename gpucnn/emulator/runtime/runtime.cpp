@@ -5,6 +5,8 @@
 __thread uint3 threadIdx, blockIdx;
 uint3 blockDim, gridDim;
 
+#include "shortage.cpp"
+
 #include "memory.cpp"
 
 #include "faults.cpp"
@@ -16,6 +18,8 @@ uint3 blockDim, gridDim;
 #include "fibers.cpp"
 
 #include "waiting.cpp"
+
+#include "interrupts.cpp"
 
 #include "block.cpp"
 

@@ -3,19 +3,25 @@
 #pragma once
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <errno.h>
 #include <link.h>
 #include <map>
 #include <mutex>
+#include <new>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <string>
 #include <sys/mman.h>
-#include <thread>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 #include <unordered_map>
@@ -41,7 +47,7 @@ static const size_t stack_bytes = 33 * page;
 // Python gives each kind its name in messages: Kind in gpucnn/emulator/errors.py.
 enum Kind {
     OUT_OF_BOUNDS, UNINITIALISED, RACE, BARRIER, WARP, MISALIGNED, OVERFLOW, DIVISION, BAD_SHIFT,
-    READ_ONLY, STACK, ASSERTION,
+    READ_ONLY, STACK, ASSERTION, MEMORY,
 };
 
 struct Where {   // the thread of an access or a wait, and its line or instruction
@@ -118,6 +124,7 @@ struct Launch {
     std::vector<uint32_t> block_order;   // empty: in order
     std::atomic<uint64_t> next_block{0};
     std::atomic<bool> stopped{false};
+    std::atomic<bool> interrupted{false};   // by a Python signal handler that raised an exception
     std::mutex mutex;                    // guards the faults
     Fault *faults;
     int fault_count = 0;
@@ -153,6 +160,8 @@ struct Worker {
     void *scheduler = nullptr;      // its saved stack pointer
     sigjmp_buf escape;              // returns to the scheduler from a signal handler
     volatile bool inside = false;   // a GPU thread is running
+    bool is_main = false;           // runs in Python's main thread
+    volatile bool preempted = false, ticked = false;   // see interrupts.cpp
     bool aborted = false;
 
     Thread threads[max_threads];
@@ -170,6 +179,8 @@ struct Worker {
 static __thread Worker *worker GPU_FIXED_TLS;
 
 static void abandon_thread(Worker &w);
+[[noreturn]] static void exhausted(Worker &w, const char *what);
+static bool is_interrupted(Worker &w);
 
 // ------------------------------------------------------------------- access.cpp, races.cpp
 static void check_begin_launch(Worker &w);
