@@ -46,7 +46,7 @@ def write_atomically(path: PathLike, content: bytes) -> None:
             with suppress(OSError):
                 temporary.unlink()
         raise OSError(error.errno, error.strerror, os.fspath(target)) from error
-    sync_folder(target.parent)
+    sync_path(target.parent)
 
 
 def _create(path: Path) -> int:
@@ -65,16 +65,19 @@ def open_to_append(path: PathLike) -> TextIO:
     return open(os.open(path, flags, 0o666), "a", encoding="utf-8")
 
 
-def sync_folder(folder: PathLike) -> None:
-    """Make a renaming survive a power failure; only POSIX allows opening a folder for that."""
+def sync_path(path: PathLike) -> None:
+    """Make a file, or what was renamed in a folder, survive a power failure.
+
+    Does nothing on Windows, which does not allow opening a folder for that.
+    """
     if os.name != "posix":
         return
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except PermissionError:  # a folder that may be written but not listed
         return
     try:
-        sync(descriptor, folder)
+        sync(descriptor, path)
     finally:
         os.close(descriptor)
 

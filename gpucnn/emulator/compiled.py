@@ -23,12 +23,14 @@ class Compiled:
         self.path = folder / _LIBRARY
         self.notes: dict[str, Any] = json.loads((folder / _NOTES).read_text(encoding="utf-8"))
         native = runtime()  # loaded first, as the library refers to it by name
-        self.library = ctypes.CDLL(str(self.path))
+        self.library = cache.load(self.path)
         shared = self.notes["shared"]
         base = ctypes.cast(self.library["gpu_shared_base"], ctypes.c_void_p)
         dynamic = next(offset for offset, _, name in shared if name == source.DYNAMIC)
         end = max(offset + size for offset, size, _ in shared) + source.RED_ZONE
         self.module: int = native.open_module(base, dynamic, end)
+        if not self.module:
+            raise MemoryError("the emulator has no memory for another module")
         for offset, size, name in shared:
             is_dynamic = name == source.DYNAMIC
             native.add_shared(self.module, offset, size, name.encode(), is_dynamic)

@@ -25,7 +25,7 @@ class Runtime:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        library = ctypes.CDLL(str(path))
+        library = cache.load(path)
         pointer, size, number, text = (
             ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_char_p,
         )  # fmt: skip
@@ -46,7 +46,7 @@ class Runtime:
         self.open_module = function("gpu_open_module", pointer, pointer, size, size)
         self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
         # Called with Python's global lock, which it releases, and may raise what handlers raise.
-        self._launch = ctypes.PyDLL(str(path))["gpu_launch"]
+        self._launch = cache.load(path, ctypes.PyDLL)["gpu_launch"]
         self._launch.restype, self._launch.argtypes = number, (text, ctypes.POINTER(Fault))
         set_python = function("gpu_set_python", None, pointer, pointer, pointer)
         set_python(*(ctypes.cast(ctypes.pythonapi[name], pointer) for name in _PYTHON))

@@ -72,20 +72,16 @@ def find_compiler() -> str:
 
 
 def _is_gcc(compiler: str) -> bool:
-    return "Free Software Foundation" in compiler_version(compiler)
+    try:
+        return "Free Software Foundation" in compiler_version(compiler)
+    except CompileError:  # it does not even have the option --version
+        return False
 
 
 @lru_cache
 def compiler_version(compiler: str) -> str:
     """Return the compiler's version text, a part of every cache key."""
-    done = subprocess.run(
-        [compiler, "--version"],
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    return done.stdout
+    return run([compiler, "--version"], RUNTIME)
 
 
 @lru_cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -123,18 +122,32 @@ def _gplusplus() -> Finding:
         compiler = toolchain.find_compiler()
     except BackendError as error:
         return Finding("g++", "missing", "needed by the emulated backend", str(error))
-    text = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return Finding("g++", "ok", (text.stdout or compiler).splitlines()[0])
+    try:
+        text = toolchain.compiler_version(compiler)
+    except GpucnnError as error:
+        return Finding("g++", "bad", compiler, str(error))
+    return Finding("g++", "ok", (text or compiler).splitlines()[0])
 
 
 def _caches() -> Iterator[Finding]:
-    """Check that CuPy and the emulator can write to the folders of their compiled kernels."""
+    """Check that CuPy and the emulator can use the folders of their compiled kernels."""
+    folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    existing = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
+    if os.access(existing, os.W_OK):
+        yield Finding("CuPy cache", "ok", folder)
+    else:
+        yield Finding("CuPy cache", "bad", f"{folder} is not writable", f"chmod u+w {existing}")
+    yield _emulator_cache()
+
+
+def _emulator_cache() -> Finding:
     from gpucnn.emulator import cache
 
-    cupy = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
-    for name, folder in (("CuPy cache", cupy), ("emulator cache", os.fspath(cache.folder()))):
-        existing = next(p for p in (Path(folder), *Path(folder).parents) if p.exists())
-        if os.access(existing, os.W_OK):
-            yield Finding(name, "ok", folder)
-        else:
-            yield Finding(name, "bad", f"{folder} is not writable", f"chmod u+w {existing}")
+    try:
+        folder, damaged = cache.folder(), cache.damaged()
+    except (GpucnnError, OSError) as error:
+        return Finding("emulator cache", "bad", "cannot be used", str(error))
+    if not damaged:
+        return Finding("emulator cache", "ok", os.fspath(folder))
+    found = f"{folder} has {len(damaged)} damaged entr{'ies' if len(damaged) > 1 else 'y'}"
+    return Finding("emulator cache", "bad", found, "none needed: rebuilt at the next use")
