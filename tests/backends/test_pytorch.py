@@ -70,9 +70,9 @@ def counterpart(case: Case) -> Callable[..., Any]:
 
 def with_sides(case: Case, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``function`` with a padding that may differ between sides, which PyTorch's has not."""
-    vertical, horizontal = naive.padding_sides(case.options["padding"])
-    if vertical[0] == vertical[1] and horizontal[0] == horizontal[1]:
+    if all(isinstance(side, int) for side in case.options["padding"]):
         return function
+    vertical, horizontal = naive.padding_sides(case.options["padding"])
     if case.op == "conv2d":
         return lambda input, padding, **rest: function(
             input=F.pad(input, (*horizontal, *vertical)), **rest
