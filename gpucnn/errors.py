@@ -54,6 +54,14 @@ class BackendError(GpucnnError, RuntimeError):
     status = 1
 
 
+class OutOfMemoryError(BackendError):
+    """A device has too little memory; ``found`` is the message without the ``advice`` after it."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        super().__init__(f"{found}; {advice}")
+        self.found = found
+
+
 class DivergedError(GpucnnError, ArithmeticError):
     """A loss, a gradient or a weight is NaN or infinite."""
 

@@ -10,7 +10,7 @@ from gpucnn.backends.contract import PRECISIONS, Backend
 from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import BackendError, SettingError, unknown
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "choose_backend", "get_backend"]
+__all__ = ["BACKENDS", "PRECISIONS", "Backend", "choose_backend", "device_error", "get_backend"]
 
 BACKENDS = ("auto", "numpy", "cuda", "emulated")
 
@@ -66,6 +66,13 @@ def get_backend(
         backend.max_launch_work = 2e7  # about a tenth of a second
         return backend
     raise unknown("backend", name, BACKENDS)
+
+
+def device_error(error: BaseException) -> str | None:
+    """Return what a device reported, in one line; None if ``error`` is not an error of a device."""
+    from gpucnn.backends.cuda import errors
+
+    return errors.device_error(error)
 
 
 def choose_backend(

@@ -43,11 +43,14 @@ def run(argv: Sequence[str] | None = None) -> int:
         return 141
     except KeyboardInterrupt as stop:
         return getattr(stop, "status", 130)
-    except (GpucnnError, OSError, MemoryError) as error:
+    except Exception as error:
+        message = _one_line(error)
+        if message is None:
+            raise
         if debug:
             traceback.print_exc()
         else:
-            print(f"gpucnn: {_one_line(error)}", file=sys.stderr)
+            print(f"gpucnn: {message}", file=sys.stderr)
         return error.status if isinstance(error, GpucnnError) else 1
 
 
@@ -88,9 +91,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return commands[arguments.command](arguments)
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: Exception) -> str | None:
+    """Return the message for an error of the input, the machine or a device, None for a defect."""
     if isinstance(error, MemoryError):
         return f"out of memory: {error}; try a smaller --batch-size"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    if isinstance(error, GpucnnError | OSError):
+        return " ".join(str(error).split())
+    from gpucnn.backends import device_error
+
+    return device_error(error)

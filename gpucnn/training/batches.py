@@ -9,7 +9,7 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.data import Split
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.errors import OutOfMemoryError, SettingError, ShapeError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
 
@@ -42,7 +42,13 @@ class Batches:
         self.model = model
         self.count = len(split)
         self.batch_size = min(check_integer("batch_size", batch_size, 1), self.count)
-        self.images = be.asarray(split.images, np.uint8)
+        try:
+            self.images = be.asarray(split.images, np.uint8)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(
+                f"{error.found} for {self.count:,} images",
+                "use fewer or smaller ones (--limit, --resize)",
+            ) from error
         self.labels = be.asarray(split.labels)
         self.scale, self.shift = model.scaling()
         self.order = be.asarray(np.arange(self.count))

@@ -9,10 +9,11 @@ from contextlib import closing, contextmanager
 
 import numpy as np
 
+from gpucnn.backends import device_error
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
 from gpucnn.data.digests import remarks
-from gpucnn.errors import SettingError, ShapeError, WorkerError
+from gpucnn.errors import BackendError, SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.losses import BCELoss
 from gpucnn.nn.sequential import Sequential
@@ -75,6 +76,8 @@ class Run:
         self.notes = _notes(data, settings)
         self.next_plan: EpochPlan | None = None  # of the next epoch, if it was made in advance
         self.lrs: list[float] = []  # of the epoch's steps
+        self.finished_step = 0  # the last step that the device is known to have finished
+        self.saved_step: int | None = None  # of the last checkpoint
 
     @property
     def step(self) -> int:
@@ -85,6 +88,7 @@ class Run:
         """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
         self.state.restore(saved, len(self.train))
         self.model.seed_dropout(self.settings.seed, self.step)
+        self.finished_step = self.step
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -107,6 +111,25 @@ class Run:
                 yield from self._save()  # the weights are those before the step
                 saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
                 raise WorkerError(f"{error}: stopped after step {self.step}{saved}") from error
+            except Exception as error:
+                fault = device_error(error)
+                if fault is None:
+                    raise
+                raise BackendError(f"{fault} ({self._suspects()}){self._kept()}") from error
+
+    def _suspects(self) -> str:
+        """Return to which steps an error of the device may belong, which is reported late."""
+        if self.state.index == len(self.train) and self.finished_step == self.step:
+            return f"in the evaluation after step {self.step}"
+        first, last = self.finished_step + 1, self.step + self.steps.per_launch
+        last = min(last, (self.state.epoch + 1) * len(self.train))
+        return f"in step {last}" if first >= last else f"in one of the steps {first} to {last}"
+
+    def _kept(self) -> str:
+        """Return which checkpoint there is, as the end of a message."""
+        if self.saved_step is None:
+            return ""
+        return f"; the checkpoint of step {self.saved_step} is kept in {self.path}"
 
     @contextmanager
     def _resources(self) -> Iterator[None]:
@@ -204,12 +227,14 @@ class Run:
         raise_if_overflowed(self.model, self.step)
         if self.path is not None:
             save(self.path, self.state.checkpoint())
+            self.saved_step = self.step
             yield CheckpointWritten(self.step, self.state.epoch, os.fspath(self.path))
 
     def _raise_if_diverged(self) -> None:
         """Raise DivergedError if a step failed; waits for the device."""
         self.steps.check_model()
         failed_step = int(self.model.backend.to_numpy(self.steps.arrays.failed_step)[0])
+        self.finished_step = self.step
         raise_if_failed(failed_step, self.train, self.settings.loss)
 
     # --- what events report ---------------------------------------------------------------------

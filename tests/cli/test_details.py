@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cuda_errors import illegal_address
 from rich.console import Console
 from small import save_npz, small_data
 
@@ -112,6 +113,9 @@ def test_memory_and_file_errors_are_one_line(
         "gpucnn: out of memory: 3 GiB; try a smaller --batch-size\n": MemoryError("3 GiB"),
         "gpucnn: x.npz: Permission denied\n": PermissionError(13, "Permission denied", "x.npz"),
         "gpucnn: two lines\n": SettingError("two\nlines"),
+        "gpucnn: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered\n": (
+            illegal_address()
+        ),
     }
     for message, error in errors.items():
 
@@ -121,6 +125,15 @@ def test_memory_and_file_errors_are_one_line(
         monkeypatch.setattr(machine, "doctor_command", failing)
         assert run(["doctor"]) == (2 if isinstance(error, SettingError) else 1)
         assert capsys.readouterr().err == message
+
+
+def test_other_errors_are_defects_and_show_where(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(arguments: object) -> int:
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    monkeypatch.setattr(machine, "doctor_command", failing)
+    with pytest.raises(RuntimeError):
+        run(["doctor"])
 
 
 def test_versions_of_cuda_have_a_dot() -> None:

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_errors import illegal_address
 from runs import epochs_of, start, steps_of, train
 from small import blobs, small_data, small_model
 
 import gpucnn
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.data import Data
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.errors import BackendError, SettingError, ShapeError
 from gpucnn.nn import losses
+from gpucnn.nn.layers import Flatten, Linear, ReLU
+from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import SGD, Adam
 from gpucnn.optim.schedules import ConstantLR, CosineAnnealingLR
 from gpucnn.rng import epoch_order
@@ -322,3 +328,61 @@ def test_a_run_keeps_the_models_precision_and_leaves_the_optimizer_alone() -> No
     train(model, backend="numpy", optimizer=optimizer)
     assert model.backend.dtype == np.float64
     assert optimizer.state == {}
+
+
+# --- errors of a device -------------------------------------------------------------------------
+
+
+class FaultyRelu(ReLU):
+    """Its device reports a fault at pass ``at``, as CUDA does from some call on."""
+
+    at = 0
+
+    def forward(self, be: Backend, x: Array, training: Any = None) -> Any:
+        FaultyRelu.at -= 1
+        if FaultyRelu.at <= 0:
+            raise illegal_address()
+        return super().forward(be, x, training)
+
+
+def faulty_model(at: int) -> Sequential:
+    FaultyRelu.at = at
+    return Sequential({"relu": FaultyRelu(), "flatten": Flatten(), "fc": Linear(64, 4)}, (1, 8, 8))
+
+
+FAULT = "CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered"
+
+
+@pytest.mark.parametrize(
+    ("at", "where", "saved"),
+    [
+        (1, "in step 1", 0),
+        (3, "in step 3", 2),
+        (5, "in step 5", 4),
+        (6, "in the evaluation after step 5", 4),
+        (7, "in step 6", 5),
+    ],
+)
+def test_a_fault_of_the_device_names_the_step_and_the_checkpoint(
+    at: int, where: str, saved: int, tmp_path: Path
+) -> None:
+    """5 steps and a pass of evaluation an epoch; on the CPU every step is finished at once."""
+    path = tmp_path / "c.npz"
+    with pytest.raises(BackendError) as raised:
+        train(faulty_model(at), checkpoint=path, checkpoint_every=2)
+    assert str(raised.value) == (
+        f"{FAULT} ({where}); the checkpoint of step {saved} is kept in {path}"
+    )
+    FaultyRelu.at = 1000
+    first = next(iter(start(faulty_model(1000), checkpoint=path, resume=path)))
+    assert first.step == saved
+
+
+def test_a_fault_of_the_device_names_all_steps_that_may_not_have_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a device that runs behind the host, nobody has waited for any step yet."""
+    monkeypatch.setattr(NumpyBackend, "asynchronous", True)
+    with pytest.raises(BackendError) as raised:
+        train(faulty_model(4))
+    assert str(raised.value) == f"{FAULT} (in one of the steps 1 to 4)"

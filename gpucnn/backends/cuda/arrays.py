@@ -15,7 +15,10 @@ from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork
 from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.tiles import Tile, Untiled, Variant
-from gpucnn.errors import ArrayError, BackendError, SettingError
+from gpucnn.errors import ArrayError, OutOfMemoryError, SettingError
+
+MAX_STAGED = 2**20
+"""Bytes of the largest array that is copied to page-locked memory on its way to the device."""
 
 
 class CudaArrays(Arrays):
@@ -67,10 +70,25 @@ class CudaArrays(Arrays):
         if own and data.flags.c_contiguous and self._keeps_type(data, dtype):
             return data
         host = host_array(self._xp.asnumpy(data) if own else data, dtype, self.dtype)
+        host = np.asarray(host, order="C")
+        if host.nbytes > MAX_STAGED:
+            return self._upload(host)
         try:
-            return self._xp.asarray(np.asarray(host, order="C"))
+            # CuPy sets arrays without axes with a kernel of its own.
+            return self._xp.asarray(host.reshape(host.shape or (1,))).reshape(host.shape)
         except MemoryError as error:
             raise self._out_of_memory(host.nbytes) from error
+
+    def _upload(self, host: NDArray[Any]) -> Array:
+        """Return a large array of the host on the device, copied from where it is.
+
+        For ``asarray`` CuPy copies to page-locked memory first, and keeps that, in blocks of powers
+        of two, until the process ends.
+        """
+        device = self.empty(host.shape, host.dtype)
+        device.set(host)
+        self.synchronize()  # a GPU may read the memory of the host itself, after set has returned
+        return device
 
     def _keeps_type(self, array: Array, dtype: DTypeLike | None) -> bool:
         """Return whether asarray keeps the type. Copies no element: that would wait."""
@@ -105,12 +123,12 @@ class CudaArrays(Arrays):
         shared = share_memory_with if isinstance(share_memory_with, CapturedWork) else None
         return CapturedWork(self._xp.cuda, work, shared)
 
-    def _out_of_memory(self, asked: int) -> BackendError:
+    def _out_of_memory(self, asked: int) -> OutOfMemoryError:
         runtime = getattr(self._xp.cuda, "runtime", None)
         free = f", {runtime.memGetInfo()[0] / 2**20:,.0f} MiB free" if runtime else ""
-        return BackendError(
-            f"out of memory: {asked / 2**20:,.0f} MiB requested{free}; "
-            "try half the batch size (--batch-size)"
+        return OutOfMemoryError(
+            f"out of memory: {asked / 2**20:,.0f} MiB requested{free}",
+            "try half the batch size (--batch-size)",
         )
 
     def synchronize(self) -> None:

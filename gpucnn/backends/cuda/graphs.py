@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from gpucnn.backends.cuda.errors import is_kernel_fault
 from gpucnn.errors import GpucnnError
 
 MAX_STEPS_PER_GRAPH = 32
@@ -88,6 +89,8 @@ class CapturedWork:
             except GpucnnError:
                 raise
             except Exception as error:  # CUDA's, and CuPy's
+                if is_kernel_fault(error):
+                    raise  # of a step before the capture
                 self._records = False
                 warnings.warn(
                     f"training steps could not be captured as a CUDA graph: {error}; "

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpucnn.backends.cuda.arguments import ArgumentChecker, Arguments
+from gpucnn.backends.cuda.errors import is_kernel_fault
 from gpucnn.backends.cuda.sources import SCALARS, Signature, kernel_folder, signatures, source
 from gpucnn.errors import BackendError, ShapeError
 
@@ -105,6 +106,8 @@ class Kernels:
         except BackendError:
             raise
         except Exception as error:
+            if is_kernel_fault(error):
+                raise  # of a kernel before this one
             raise _explain(signature.file, error) from error
         if self.notify is not None and time.perf_counter() - began > SLOW_COMPILE:
             self.notify()

@@ -36,7 +36,7 @@ def import_cupy() -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns about what is checked below
             cupy = importlib.import_module("cupy")
-    except ImportError as error:
+    except Exception as error:  # CuPy loads libraries of CUDA, which may fail in other ways
         if not wheels:
             raise BackendError(f"CuPy is not installed: {install_line()}") from None
         raise BackendError(
@@ -72,14 +72,25 @@ def install_line() -> str:
 
 
 def _find_cache() -> None:
-    """Set CuPy's cache to a temporary folder if its own is not writable."""
+    """Set CuPy's cache to a temporary folder if its own is not writable.
+
+    Raises BackendError if there is no temporary folder either.
+    """
     folder = os.environ.get("CUPY_CACHE_DIR") or os.path.expanduser("~/.cupy/kernel_cache")
+    if not os.environ.get("CUPY_CACHE_DIR", folder):
+        del os.environ["CUPY_CACHE_DIR"]  # CuPy would take an empty name for a folder's
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError:
-        own = os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="gpucnn-cupy-")
+    except OSError as error:
+        try:
+            own = os.environ["CUPY_CACHE_DIR"] = tempfile.mkdtemp(prefix="gpucnn-cupy-")
+        except OSError:
+            raise BackendError(
+                f"CuPy's cache {folder} cannot be written ({error.strerror}), nor can a temporary "
+                "folder: set CUPY_CACHE_DIR to a folder that can"
+            ) from None
         atexit.register(shutil.rmtree, own, ignore_errors=True)
 
 

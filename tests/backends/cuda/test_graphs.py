@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
+from cuda_errors import CUDADriverError, illegal_address
 
 import gpucnn
 from gpucnn.backends import Backend
@@ -141,6 +142,21 @@ def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend
         replay(3)
     replay(2)
     assert float(device.to_numpy(number)[0]) == 2.0**6
+
+
+def test_the_fault_of_an_earlier_kernel_is_not_an_error_of_the_capture(device: Backend) -> None:
+    """Running operation by operation would not help, so nothing warns of that."""
+    failing: list[bool] = []
+
+    def work() -> None:
+        if failing:
+            raise illegal_address()
+
+    replay = device.capture(work)
+    replay(1)
+    failing.append(True)
+    with pytest.raises(CUDADriverError):
+        replay(1)
 
 
 def test_the_host_is_two_calls_ahead_at_most(

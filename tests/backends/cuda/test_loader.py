@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import CASES
+from cuda_errors import CUDADriverError, illegal_address
 from rows import (
     Case,
     backward,
@@ -391,6 +392,21 @@ def test_a_compile_error_names_file_and_line(
     with pytest.raises(BackendError) as raised:
         Kernels(recorder, "float32", folder).launch("scale", 1)
     assert str(raised.value) == message
+
+
+def test_the_fault_of_an_earlier_kernel_is_not_an_error_of_this_file(
+    folder: Path, recorder: Recorder
+) -> None:
+    """CUDA reports it when the next file is loaded."""
+    fault = illegal_address()
+
+    def fail(name: str) -> Any:
+        raise fault
+
+    recorder.RawModule = lambda **_: SimpleNamespace(get_function=fail)  # type: ignore[assignment]
+    with pytest.raises(CUDADriverError) as raised:
+        Kernels(recorder, "float32", folder).launch("scale", 1)
+    assert raised.value is fault
 
 
 # --- launching ----------------------------------------------------------------------------------

@@ -15,17 +15,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from available import backend_or_skip
+from cuda_errors import CUDADriverError, CUDARuntimeError
+from small import small_data, small_model
 
+from gpucnn import emulator
 from gpucnn.backends import choose_backend, get_backend
-from gpucnn.backends.cuda import CudaBackend, probe
+from gpucnn.backends.cuda import CudaBackend, errors, probe
+from gpucnn.data import Split
 from gpucnn.emulator.cuda import Device
 from gpucnn.errors import BackendError
+from gpucnn.training.batches import Batches
 
 Machine = Callable[..., Any]
-
-
-class CUDARuntimeError(RuntimeError):
-    """Has the name of CuPy's class."""
 
 
 class DynamicLibNotFoundError(RuntimeError):
@@ -261,6 +263,31 @@ def test_without_a_writable_cache_a_temporary_one_is_used(
     monkeypatch.delenv("CUPY_CACHE_DIR")
 
 
+def test_an_empty_name_of_the_cache_is_none(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """CuPy would create a folder without a name, and end with [Errno 2]."""
+    monkeypatch.setenv("CUPY_CACHE_DIR", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    machine(Cupy())
+    probe.import_cupy()
+    assert "CUPY_CACHE_DIR" not in os.environ
+    assert (tmp_path / "home" / ".cupy" / "kernel_cache").is_dir()
+
+
+def test_without_any_writable_folder_cuda_is_not_available(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "home" / "cache"))
+    monkeypatch.setattr(probe.tempfile, "mkdtemp", fail(FileNotFoundError(2, "no temporary")))
+    machine(Cupy())
+    with pytest.raises(BackendError, match=r"set CUPY_CACHE_DIR to a folder that can$"):
+        probe.import_cupy()
+    assert choose_backend()[0].name == "numpy"
+
+
 # --- memory -------------------------------------------------------------------------------------
 
 
@@ -279,6 +306,43 @@ def test_out_of_memory_names_requested_and_free_memory() -> None:
         backend.asarray(np.zeros((1024, 2048)))
 
 
+def test_images_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller batch would not help."""
+    model = small_model()
+    model.to(backend_or_skip("emulated"))
+    model.normalization = small_data().statistics()
+    monkeypatch.setattr(emulator, "empty", fail(OutOfMemoryError()))
+    images = np.zeros((20_000, 1, 8, 8), np.uint8)
+    with pytest.raises(BackendError) as raised:
+        Batches(model, Split(images, np.zeros(len(images), np.int64)), 10)
+    assert str(raised.value) == (
+        "out of memory: 1 MiB requested for 20,000 images; "
+        "use fewer or smaller ones (--limit, --resize)"
+    )
+
+
+def test_large_arrays_are_uploaded_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy's asarray keeps page-locked memory of the next power of two; and its kernel sets 0-d."""
+    staged = []
+
+    def asarray(array: Any) -> Any:
+        staged.append(array.shape)
+        return emulated_asarray(array)
+
+    emulated_asarray = emulator.asarray
+    monkeypatch.setattr(emulator, "asarray", asarray)
+    backend = backend_or_skip("emulated")
+    rng = np.random.default_rng(0)
+    for shape in ((), (3,), (2**20,), (2**20 + 1,), (2, 3 * 2**19 + 1)):
+        host = rng.integers(0, 256, shape, np.uint8)
+        device = backend.asarray(host, np.uint8)
+        assert device.shape == shape
+        np.testing.assert_array_equal(backend.to_numpy(device), host)
+    turned = rng.integers(0, 256, (1025, 1025), np.uint8).T
+    np.testing.assert_array_equal(backend.to_numpy(backend.asarray(turned, np.uint8)), turned)
+    assert staged == [(1,), (3,), (2**20,)]
+
+
 def test_outputs_that_do_not_fit() -> None:
     """In allocations of an operation as well."""
     roomy = Cupy()
@@ -288,6 +352,31 @@ def test_outputs_that_do_not_fit() -> None:
     for run in (lambda: backend.relu(x), lambda: backend.conv2d(x, w)):
         with pytest.raises(BackendError, match=r"^out of memory: \d+ MiB requested"):
             run()
+
+
+# --- errors of kernels --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered", True),
+        ("cudaErrorIllegalAddress: an illegal memory access was encountered", True),
+        ("cudaErrorLaunchFailure: unspecified launch failure", True),
+        ("CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure", True),
+        ("cudaErrorAssert: device-side assert triggered", True),
+        ("CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available", False),
+        ("cudaErrorMemoryAllocation: out of memory", False),
+        ("cudaErrorStreamCaptureUnsupported: operation not permitted", False),
+        ("cudaErrorLaunchOutOfResources: too many resources requested for launch", False),
+    ],
+)
+def test_faults_of_earlier_kernels_are_told_from_refused_calls(text: str, fault: bool) -> None:
+    for kind in (CUDARuntimeError, CUDADriverError):
+        assert errors.is_kernel_fault(kind(text)) == fault
+        assert errors.device_error(kind(text + "\nsecond line")) == text
+    assert not errors.is_kernel_fault(RuntimeError(text))
+    assert errors.device_error(RuntimeError(text)) is None
 
 
 # --- the real CuPy ------------------------------------------------------------------------------
