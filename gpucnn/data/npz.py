@@ -1,85 +1,128 @@
-"""Data sets in one .npz file with the arrays x_train, y_train, x_test and y_test, as in Keras."""
+"""Data sets in one .npz file, with the names that Keras, MedMNIST and others give to arrays."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.archive import open_npz
-from gpucnn.data.dataset import Bytes, Data, assemble
+from gpucnn.data.arrays import Roles, build, find_roles
+from gpucnn.data.dataset import Data
 from gpucnn.data.files import open_file, unreadable
+from gpucnn.data.source import Source, listed, npz_source
 from gpucnn.errors import DataError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
+_UNNAMED = re.compile(r"arr_\d+")
 
 
 def read_npz(path: Path | str) -> Data:
     """Read an .npz file as numpy.savez or numpy.savez_compressed writes it.
 
-    ``x_train`` and ``x_test`` are uint8 of shape (N, H, W), (N, H, W, C) or (N, C, H, W), where
-    C is 1 or 3. ``y_train`` and ``y_test`` are of any integer dtype, of shape (N,) or (N, 1).
+    The arrays are x_train, y_train, x_test and y_test, or have names of the same meaning, such as
+    X_train, train_images or test_labels; x_val and y_val, if they are there, are for validation.
+    Without test arrays, or if there are only x and y, a fifth of the images is held out for
+    testing. Arrays saved without names, arr_0 and so on, are recognised by their shapes.
+    ``build`` describes what they may contain.
 
     Returns:
-        Data named after the file; its classes are "0" up to the greatest training label.
+        Data named after the file; its classes are the names that the labels are, or "0" up to the
+        greatest training label.
 
     Raises:
-        DataError: an unreadable or damaged file; a missing key, another dtype or shape; pickled
-            objects, which are never loaded.
+        DataError: an unreadable or damaged file; a missing key; arrays that are not images or
+            labels for certain; pickled objects, which are never loaded.
     """
     path = Path(path)
+    source = npz_source(path)
     try:
         with open_file(path) as file, open_npz(path, file) as archive:
-            archive.expect(_KEYS)
-            arrays = archive.read(_KEYS)
+            _refuse_weights(path, archive.keys)
+            if archive.keys and all(map(_UNNAMED.fullmatch, archive.keys)):
+                arrays = archive.read(sorted(archive.keys, key=lambda key: int(key[4:])))
+                roles = _roles_by_shape(source, arrays)
+            else:
+                roles = _roles_by_name(source, archive.keys)
+                arrays = archive.read(roles.values())
     except OSError as error:
         raise unreadable(path, error) from None
-    for key, array in arrays.items():
-        if not array.size:
-            raise DataError(
-                f"{path}: {key} has shape {array.shape}, dtype {array.dtype}: it is empty"
-            )
-    train, test = (
-        (_images(path, f"x_{part}", arrays), _labels(path, f"y_{part}", arrays))
-        for part in ("train", "test")
-    )
-    return assemble(path, path.stem, train, test)
+    return build(source, path.stem, arrays, roles)
 
 
-def _images(path: Path, key: str, arrays: dict[str, npt.NDArray[Any]]) -> Bytes:
-    """Return images as (N, C, H, W)."""
-    array = arrays[key]
-    if array.dtype != np.uint8:
-        raise DataError(f"{path}: {key} is {array.dtype}, expected uint8 (pixels from 0 to 255)")
-    if array.ndim == 3:
-        return array[:, None]
-    first, last = (array.ndim == 4 and array.shape[axis] in (1, 3) for axis in (1, -1))
-    if first and last:
+def _refuse_weights(path: Path, keys: list[str]) -> None:
+    """Raise DataError if the file holds a network and no images."""
+    if "metadata" in keys:
         raise DataError(
-            f"{path}: {key} has shape {array.shape}, where axis 1 and axis 3 could both be the"
-            " channels"
+            f"{path} is a checkpoint of gpucnn, a network and not a data set: give images as data,"
+            f" and the network as in gpucnn evaluate {path} --data DATA"
         )
-    if first:
-        return array
-    if last:
-        return array.transpose(0, 3, 1, 2)
+    named = [key for key in keys if key.endswith((".weight", ".bias"))]
+    if named:
+        raise DataError(
+            f"{path} holds the weights of a network ({named[0]}, ...), not a data set: expected"
+            f" the arrays {', '.join(_KEYS)}"
+        )
+
+
+def _roles_by_name(source: Source, keys: list[str]) -> Roles:
+    """Return what the arrays are for; DataError if a part lacks its images or its labels."""
+    roles = find_roles(keys)
+    parts = {part for part, _ in roles}
+    whole = all((part, kind) in roles for part in parts for kind in ("images", "labels"))
+    if whole and (parts == {""} or ("train" in parts and "" not in parts)):
+        names = [name for name in roles.values() if name not in (*_KEYS, "x_val", "y_val")]
+        if names:
+            source.remark(_explained(roles))
+        return roles
+    found = ", ".join(sorted(keys)) or "(none)"
     raise DataError(
-        f"{path}: {key} has shape {array.shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W)"
-        " with C 1 or 3"
+        f"{source.path} has the keys {found}: expected {', '.join(_KEYS)}{_hint(source, keys)}"
     )
 
 
-def _labels(path: Path, key: str, arrays: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Return labels as (N,)."""
-    array = arrays[key]
-    if array.dtype.kind not in "iu":
-        raise DataError(
-            f"{path}: {key} is {array.dtype}, expected an integer dtype (class numbers)"
+def _hint(source: Source, keys: list[str]) -> str:
+    """Return the end of an error: the line that renames four arrays."""
+    if len(keys) != len(_KEYS) or set(keys) & set(_KEYS):
+        return ""
+    line = source.renaming(dict(zip(_KEYS, keys, strict=True)))
+    return f". If they are these, in this order, run: {line}"
+
+
+def _explained(roles: Roles) -> str:
+    """Return what the arrays are taken for: ``X and Y for training, ...``."""
+    uses = {"": "as images and labels", "train": "for training", "val": "for validation"}
+    uses["test"] = "for testing"
+    return ", ".join(
+        f"{roles[part, 'images']} and {roles[part, 'labels']} {use}"
+        for part, use in uses.items()
+        if (part, "images") in roles
+    )
+
+
+def _roles_by_shape(source: Source, arrays: Mapping[str, npt.NDArray[Any]]) -> Roles:
+    """Return what arrays without names are for: images have more values per item than labels."""
+    sizes = {
+        name: array.size // max(len(array) if array.ndim else 1, 1)
+        for name, array in arrays.items()
+    }
+    half = len(arrays) // 2
+    middle = sorted(sizes.values(), reverse=True)[half - 1] if half else 0
+    images = [name for name in arrays if sizes[name] >= middle]
+    labels = [name for name in arrays if sizes[name] < middle]
+    parts = {1: ("",), 2: ("train", "test"), 3: ("train", "val", "test")}.get(half, ())
+    lengths = [len(arrays[name]) if arrays[name].ndim else 0 for name in (*images, *labels)]
+    fits = len(images) == len(labels) == len(parts) and lengths[:half] == lengths[half:]
+    if not fits or lengths[0] < max(lengths):
+        shapes = listed(f"{name} {array.shape}" for name, array in arrays.items())
+        raise source.error(
+            f"the shapes of {shapes} do not show what they are: expected the names"
+            f" {', '.join(_KEYS)}{_hint(source, list(arrays))}"
         )
-    if array.ndim == 2 and array.shape[1] == 1:
-        return array[:, 0]
-    if array.ndim != 1:
-        raise DataError(f"{path}: {key} has shape {array.shape}, expected (N,) or (N, 1)")
-    return array
+    roles = {(part, "images"): name for part, name in zip(parts, images, strict=True)}
+    roles |= {(part, "labels"): name for part, name in zip(parts, labels, strict=True)}
+    source.remark(_explained(roles))
+    return roles
