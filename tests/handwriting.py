@@ -15,24 +15,24 @@ TEN = tuple("0123456789")
 
 
 @cache
-def digits(count: int = 300) -> Split:
-    """The first test digits of MNIST but for those that the recognition compares with."""
-    test = mnist().test
-    return Split(test.images[2000 : 2000 + count], test.labels[2000 : 2000 + count])
+def digits(count: int = 300, first: int = 0) -> Split:
+    """Some training digits of MNIST; the recognition compares with test digits."""
+    train = mnist().train
+    return Split(train.images[first : first + count], train.labels[first : first + count])
 
 
 @cache
-def emnist_digits(count: int = 300) -> Split:
+def emnist_digits(count: int = 300, first: int = 0) -> Split:
     """Digits as EMNIST's authors prepare them: 24 pixels long, the box centred; upright."""
     images = np.zeros((count, 1, 28, 28), np.uint8)
-    for result, image in zip(images[:, 0], digits(count).images[:, 0], strict=True):
+    for result, image in zip(images[:, 0], digits(count, first).images[:, 0], strict=True):
         rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
         crop = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         height, width = (max(1, round(side * 24 / max(crop.shape))) for side in crop.shape)
         scaled = Image.fromarray(crop).resize((width, height), Image.Resampling.BICUBIC)
         top, left = (28 - height) // 2, (28 - width) // 2
         result[top : top + height, left : left + width] = np.asarray(scaled)
-    return Split(images, digits(count).labels)
+    return Split(images, digits(count, first).labels)
 
 
 def transposed(split: Split) -> Split:

@@ -137,7 +137,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     option("--precision", PRECISION_HELP, metavar="NAME")
     option(
         "--data",
-        "mnist (default), a folder of IDX files or of images, or an .npz file",
+        "mnist (default), a folder of IDX files or of images, or an .npz or .csv file",
         metavar="PATH",
     )
     option("--resize", RESIZE_HELP, metavar="HxW")

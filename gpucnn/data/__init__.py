@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gpucnn.data.dataset import Data, Split
-from gpucnn.data.files import unreadable
-from gpucnn.errors import DataError, DataWarning, SettingError
+import numpy.typing as npt
 
-__all__ = ["Data", "Split", "load", "mnist"]
+from gpucnn.data.dataset import Data, Split
+from gpucnn.errors import DataWarning, SettingError
+
+__all__ = ["Data", "Split", "from_arrays", "load", "mnist"]
 
 
 def mnist() -> Data:
@@ -46,10 +46,13 @@ def load(
 
     ``path`` is one of
 
-    - an ``.npz`` file with the arrays x_train, y_train, x_test and y_test: images uint8
-      (N, H, W), (N, H, W, C) or (N, C, H, W), labels of any integer dtype (N,);
-    - a folder of the four IDX files that MNIST comes in, gzip or not; where a folder holds
-      several such sets, the folder and the prefix of one: ``gzip/emnist-letters``;
+    - an ``.npz`` file with the arrays x_train, y_train, x_test and y_test, or names of the same
+      meaning: images and labels as ``from_arrays`` takes them;
+    - a ``.csv`` file with a row for each image, its label and its pixels; of ``train.csv`` and
+      ``test.csv``, the first, or their folder;
+    - a folder of the four IDX files that MNIST comes in, gzip or not, or torchvision's folder
+      around them; where a folder holds several such sets, the folder and the prefix of one:
+      ``gzip/emnist-letters``;
     - a folder of image files with one sub-folder for each class, inside ``train/``, ``test/`` and
       perhaps ``val/``, or alone: then about a fifth of the images becomes the test split. A hash of
       its content decides whether an image is for testing, so it stays so when files are added,
@@ -79,84 +82,73 @@ def load(
     >>> gpucnn.data.load("shapes.npz")
     <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
+    # The readers are imported when they are needed, so that importing gpucnn stays cheap.
+    from gpucnn.data.formats import read
+
+    return _finished(read(Path(path), resize, seed, on_progress), transpose)
+
+
+def from_arrays(
+    x_train: npt.ArrayLike,
+    y_train: npt.ArrayLike,
+    x_test: npt.ArrayLike | None = None,
+    y_test: npt.ArrayLike | None = None,
+    *,
+    x_val: npt.ArrayLike | None = None,
+    y_val: npt.ArrayLike | None = None,
+    classes: Sequence[str] | None = None,
+    name: str = "arrays",
+    transpose: bool | None = None,
+) -> Data:
+    """Build a data set from arrays, in the forms that an ``.npz`` file may have, too.
+
+    Args:
+        x_train: images (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3, or (N, H*W) of
+            square grey images; numbers from 0 to 255, 0 to 1 or -1 to 1.
+        y_train: labels (N,) or (N, 1), class numbers or names, or one-hot rows (N, classes).
+        x_test: test images; None holds a fifth of the training images out, chosen by content.
+        y_test: their labels.
+        x_val: validation images, if there are any.
+        y_val: their labels.
+        classes: the names of the classes in the order of their numbers.
+        name: the name of the data set.
+        transpose: as for ``load``.
+
+    Raises:
+        DataError: arrays that cannot be understood for certain; the message gives the line that
+            converts them.
+        SettingError: images without labels, or labels without images.
+
+    Warns:
+        DataWarning: what was understood, in one line.
+
+    >>> images = numpy.linspace(0, 255, 2 * 16).reshape(2, 4, 4).astype("uint8")
+    >>> gpucnn.data.from_arrays(images, [0, 1], images, [0, 1], classes=["cat", "dog"])
+    <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 2 classes ('cat', 'dog')>
+    """
+    from gpucnn.data.arrays import as_array, build
+    from gpucnn.data.source import Source
+
+    pairs = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
+    arrays, roles = {}, {}
+    for part, pair in pairs.items():
+        given = [values is not None for values in pair]
+        if given[0] != given[1]:
+            raise SettingError(f"x_{part} and y_{part} belong together: give both or none")
+        if all(given):
+            for letter, kind, values in zip("xy", ("images", "labels"), pair, strict=True):
+                roles[part, kind] = f"{letter}_{part}"
+                arrays[f"{letter}_{part}"] = as_array(f"{letter}_{part}", values)
+    return _finished(build(Source(), name, arrays, roles, classes), transpose)
+
+
+def _finished(data: Data, transpose: bool | None) -> Data:
+    """Return a data set upright and with its preparation; its notes become warnings."""
     from gpucnn.data.orientation import upright
     from gpucnn.data.preparation import recognise
 
-    data = upright(_load(Path(path), resize, seed, on_progress), transpose)
+    data = upright(data, transpose)
     data = replace(data, preparation=data.preparation or recognise(data))
     for note in data.notes:
-        warnings.warn(note, DataWarning, stacklevel=2)
+        warnings.warn(note, DataWarning, stacklevel=3)
     return data
-
-
-def _load(
-    path: Path,
-    resize: tuple[int, int] | None,
-    seed: int,
-    on_progress: Callable[[str, int, int], object] | None,
-) -> Data:
-    """Read a data set with the reader for what ``path`` is."""
-    # Each reader is imported when it is needed, so that importing gpucnn stays cheap.
-    from gpucnn.data import idx
-
-    kind = _kind(path)
-    if kind == "folder":
-        if not idx.idx_files(path):
-            from gpucnn.data.folder import read_folder
-
-            return read_folder(path, resize=resize, seed=seed, on_progress=on_progress)
-        _refuse_resize(path, resize)
-        return idx.read_idx_folder(path)
-    if kind == "file":
-        _refuse_resize(path, resize)
-        return _load_file(path)
-    siblings = idx.idx_files(path.parent) if _kind(path.parent) == "folder" else {}
-    prefixes = {key.prefix for key in siblings}
-    if path.name in prefixes:
-        _refuse_resize(path, resize)
-        return idx.read_idx_folder(path.parent, path.name)
-    raise _does_not_exist(path, prefixes)
-
-
-def _kind(path: Path) -> str:
-    """Return "folder", "file" or, if nothing is there, ""; DataError if that cannot be found."""
-    try:
-        return "folder" if stat.S_ISDIR(path.stat().st_mode) else "file"
-    except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def _load_file(path: Path) -> Data:
-    """Read the data set in a single file."""
-    from gpucnn.data.idx import is_idx_name
-
-    if path.suffix.lower() == ".npz":
-        from gpucnn.data.npz import read_npz
-
-        return read_npz(path)
-    if is_idx_name(path.name):
-        raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
-    raise DataError(
-        f"{path} is not a data set: expected an .npz file, a folder of IDX files or a folder of"
-        " images"
-    )
-
-
-def _refuse_resize(path: Path, resize: tuple[int, int] | None) -> None:
-    if resize is not None:
-        raise SettingError(f"resize is for folders of images only: remove it to read {path}")
-
-
-def _does_not_exist(path: Path, prefixes: set[str]) -> DataError:
-    """Return the error for a path that does not exist, with the nearest name next to it."""
-    import difflib  # needed only here
-
-    try:
-        names = [sibling.name for sibling in path.parent.iterdir()]
-    except OSError:
-        return DataError(f"{path} does not exist, nor does the folder {path.parent}")
-    close = difflib.get_close_matches(path.name, sorted({*names, *prefixes} - {""}), n=1)
-    hint = f": did you mean {path.parent / close[0]}?" if close else ""
-    return DataError(f"{path} does not exist{hint}")

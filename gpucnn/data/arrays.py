@@ -150,7 +150,7 @@ def _held_out(source: Source, images: Array, labels: Array) -> dict[str, tuple[A
     held = digests(split) % _TEST_SHARE == 0
     trained = np.isin(labels, labels[~held])
     held &= trained
-    if not held.any() and len(held) > 1:
+    if not held.any():
         raise source.error(
             f"there are no test images, and {len(held)} images are too few to hold some out: add"
             " images, or arrays x_test and y_test"
@@ -178,5 +178,5 @@ def as_array(name: str, values: object) -> Array:
     for kinds, dtype in ((str, np.str_), ((int, np.integer), np.int64), ((float, int), np.float64)):
         if all(isinstance(item, kinds) for item in items):
             return np.array(items, dtype).reshape(array.shape)
-    odd = next(item for item in items if not isinstance(item, type(items[0])) or True)
+    odd = items[0]
     raise DataError(f"{name} holds objects of type {type(odd).__name__}, expected numbers or text")

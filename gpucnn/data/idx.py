@@ -12,6 +12,7 @@ It may be compressed with gzip, which is recognised by the first bytes, whatever
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Sequence
@@ -113,18 +114,31 @@ def read_idx_folder(folder: Path, prefix: str | None = None) -> Data:
     test_files = _pair(folder, found, prefix, _TEST)
     train, test = _read_pair(*train_files), _read_pair(*test_files)
     # At least ten classes: a subset of the digits may lack the last ones.
-    name = prefix or folder.resolve().name
+    place = folder.resolve()
+    name = prefix or (place.parent if place.name == "raw" else place).name
     return assemble(folder / prefix, name, train, test, min_classes=10)
 
 
 def idx_files(folder: Path) -> dict[Key, Path]:
-    """Return the files in ``folder`` that are named as IDX files; DataError if unreadable."""
-    found = {}
+    """Return the files in ``folder`` that are named as IDX files; DataError if unreadable.
+
+    In archives from Kaggle each may lie in a folder of its own name.
+    """
+    files: dict[Key, Path] = {}
+    folders: dict[Key, Path] = {}
     # In reverse, so that of "x" and "x.gz" the unpacked file is the one to stay.
     for path in reversed(list_folder(folder)):
-        if match := _NAME.fullmatch(path.name):
-            found[Key(match["prefix"] or "", match["part"], match["content"])] = path
-    return found
+        if key := _key(path):
+            (folders if os.path.isdir(path) else files)[key] = path
+    for key, own in folders.items():
+        inside = (file for file in list_folder(own) if _key(file) == key)
+        files.setdefault(key, next(inside, own))
+    return files
+
+
+def _key(path: Path) -> Key | None:
+    match = _NAME.fullmatch(path.name)
+    return Key(match["prefix"] or "", match["part"], match["content"]) if match else None
 
 
 def is_idx_name(name: str) -> bool:

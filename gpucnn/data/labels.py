@@ -39,7 +39,7 @@ def to_labels(
     Raises:
         DataError: anything else, or a name that is not among the training labels.
     """
-    flat = {name: _flat(name, array, source) for name, array in arrays.items()}
+    flat = {name: _flat(name, arrays, source) for name in arrays}
     if any(array.dtype.kind in "US" for array in flat.values()):
         return _from_names(flat, classes, source)
     widths = [array.shape[1] for array in arrays.values() if array.ndim == 2]
@@ -47,8 +47,9 @@ def to_labels(
     return Numbered(numbers, None, max(widths, default=1))
 
 
-def _flat(name: str, array: Array, source: Source) -> Array:
+def _flat(name: str, arrays: Mapping[str, Array], source: Source) -> Array:
     """Return labels as (N,)."""
+    array = arrays[name]
     if array.dtype.kind not in "buifUS":
         raise source.error(
             f"{name} is {array.dtype}, expected class numbers, names or one-hot rows"
@@ -56,7 +57,7 @@ def _flat(name: str, array: Array, source: Source) -> Array:
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
     if array.ndim == 2 and array.dtype.kind in "buif" and array.shape[1]:
-        return _from_one_hot(name, array, source)
+        return _from_one_hot(name, arrays, source)
     if array.ndim != 1:
         raise source.error(
             f"{name} has shape {array.shape}, expected (N,), (N, 1) or one-hot rows (N, classes)"
@@ -64,8 +65,9 @@ def _flat(name: str, array: Array, source: Source) -> Array:
     return array
 
 
-def _from_one_hot(name: str, rows: Array, source: Source) -> Array:
+def _from_one_hot(name: str, arrays: Mapping[str, Array], source: Source) -> Array:
     """Return the class of each one-hot row; DataError where a row has not exactly one 1."""
+    rows = arrays[name]
     is_binary = bool(((rows == 0) | (rows == 1)).all())
     if is_binary and bool(((rows == 1).sum(1) == 1).all()):
         source.remark("labels are one-hot rows")
@@ -77,7 +79,8 @@ def _from_one_hot(name: str, rows: Array, source: Source) -> Array:
             f"row {row} of {name} has {int(rows[row].sum())} classes: expected one-hot rows, with"
             " one class for each image (several labels for an image are not supported)"
         )
-    one, most = source.converting([name], "x[:, 0]"), source.converting([name], "x.argmax(1)")
+    alike = [key for key, other in arrays.items() if other.shape[1:] == rows.shape[1:]]
+    one, most = (source.converting(alike, code) for code in ("x[:, 0]", "x.argmax(1)"))
     raise source.error(
         f"{name} has shape {rows.shape}, but its rows are not one-hot. If the first column holds"
         f" the labels, run: {one} -- if they are probabilities, run: {most}"

@@ -71,9 +71,14 @@ def _with_characters(data: Data) -> Data:
     characters = tuple(_CHARACTERS[word])
     if word != "letters":
         return data if len(data.classes) > len(characters) else replace(data, classes=characters)
-    labels = np.concatenate([data.train.labels, data.test.labels])
+    parts = [part for part in (data.train, data.test, data.validation) if part is not None]
+    labels = np.concatenate([part.labels for part in parts])
     if labels.min() < 1 or labels.max() > len(characters):
         return data
-    train, test = (Split(part.images, part.labels - 1) for part in (data.train, data.test))
+    train, test, *rest = (Split(part.images, part.labels - 1) for part in parts)
+    validation = rest[0] if rest else None
     note = f"the labels 1 to 26 of {data.name} are the letters A to Z: read as classes 0 to 25"
-    return replace(data, train=train, test=test, classes=characters, notes=(*data.notes, note))
+    notes = (*data.notes, note)
+    return replace(
+        data, train=train, test=test, validation=validation, classes=characters, notes=notes
+    )

@@ -47,7 +47,7 @@ def to_images(arrays: Mapping[str, Array], source: Source) -> dict[str, Bytes]:
         if array.dtype.kind not in "buif":
             raise source.error(f"{name} is {array.dtype}, expected numbers (pixels from 0 to 255)")
     scale = _find_scale(arrays, source)
-    shaped = {name: _shaped(name, array, source) for name, array in arrays.items()}
+    shaped = {name: _shaped(name, arrays, source) for name in arrays}
     return {name: _to_bytes(array, scale) for name, array in shaped.items()}
 
 
@@ -72,7 +72,7 @@ def _find_scale(arrays: Mapping[str, Array], source: Source) -> _Scale | None:
     names, found = list(arrays), f"{listed(arrays)} hold values from {low:.6g} to {high:.6g}"
     if len(names) == 1:
         found = found.replace(" hold ", " holds ", 1)
-    is_bytes = all(array.dtype == np.uint8 for array in arrays.values())
+    is_bytes = source.typed and all(array.dtype == np.uint8 for array in arrays.values())
     if low >= 0 and _LEAST_BRIGHT <= high <= 1:
         _refuse_mixture(ranges, source)
         source.remark("pixels from 0 to 1 were multiplied by 255")
@@ -152,12 +152,14 @@ def _to_bytes(array: Array, scale: _Scale | None) -> Bytes:
     return result
 
 
-def _shaped(name: str, array: Array, source: Source) -> Array:
+def _shaped(name: str, arrays: Mapping[str, Array], source: Source) -> Array:
     """Return images as (N, C, H, W)."""
+    array = arrays[name]
+    alike = [key for key, other in arrays.items() if other.shape[1:] == array.shape[1:]]
     if array.ndim == 3 and 1 in array.shape[1:] and array[0].size >= _LEAST_PIXELS:
         array = array.reshape(len(array), -1)
     if array.ndim == 2:
-        return _unflattened(name, array, source)
+        return _unflattened(name, array, alike, source)
     if array.ndim == 3:
         return array[:, None]
     first, last = (array.ndim == 4 and array.shape[axis] in (1, 3) for axis in (1, -1))
@@ -171,23 +173,23 @@ def _shaped(name: str, array: Array, source: Source) -> Array:
         return array.transpose(0, 3, 1, 2)
     hint = ""
     if array.ndim == 4 and array.shape[-1] == 4:
-        hint = f". To drop the fourth channel, run: {source.converting([name], 'x[..., :3]')}"
+        hint = f". To drop the fourth channel, run: {source.converting(alike, 'x[..., :3]')}"
     raise source.error(
         f"{name} has shape {array.shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C"
         f" 1 or 3, or (N, H*W){hint}"
     )
 
 
-def _unflattened(name: str, array: Array, source: Source) -> Array:
-    """Return rows of pixels as square grey images (N, 1, side, side)."""
+def _unflattened(name: str, array: Array, alike: list[str], source: Source) -> Array:
+    """Return rows of pixels as square grey images (N, 1, side, side); ``alike`` have such rows."""
     pixels = array.shape[1]
     side, third = isqrt(pixels), isqrt(pixels // 3)
     if pixels >= _LEAST_PIXELS and side * side == pixels:
         source.remark(f"rows of {pixels} pixels are grey images of {side}x{side}")
         return array.reshape(len(array), 1, side, side)
     if pixels >= _LEAST_PIXELS and 3 * third * third == pixels:
-        planes = source.converting([name], f"x.reshape(-1, 3, {third}, {third})")
-        triples = source.converting([name], f"x.reshape(-1, {third}, {third}, 3)")
+        planes = source.converting(alike, f"x.reshape(-1, 3, {third}, {third})")
+        triples = source.converting(alike, f"x.reshape(-1, {third}, {third}, 3)")
         raise source.error(
             f"{name} has rows of {pixels} values, which could be colour images of"
             f" {third}x{third} in two orders. If all red values come first, run: {planes} -- if"

@@ -19,6 +19,7 @@ class Source:
         path: the file that was read; None for arrays that were passed in Python.
         loading: Python statements, ending in "; ", that read the file into the dict ``d``;
             ``n`` is NumPy.
+        typed: whether uint8 was the choice of who made the arrays, so that 255 is white.
 
     Attributes:
         remarks: what was understood, as the parts of one line.
@@ -26,6 +27,7 @@ class Source:
 
     path: Path | None = None
     loading: str = ""
+    typed: bool = True
     remarks: list[str] = field(default_factory=list)
 
     def error(self, text: str) -> DataError:

@@ -98,8 +98,10 @@ def test_checkpoints_without_a_preparation(
 def test_transposed_digits_are_turned_unless_the_option_says_no(
     folder: Path, capsys: Capture
 ) -> None:
-    write_idx(folder / "raw", transposed(emnist_digits()), prefix="emnist-digits-")
-    write_idx(folder / "upright", emnist_digits())
+    train_split, test_split = emnist_digits(), emnist_digits(first=300)
+    turned = transposed(train_split), transposed(test_split)
+    write_idx(folder / "raw", *turned, prefix="emnist-digits-")
+    write_idx(folder / "upright", train_split, test_split)
     assert train("raw", "auto") == 0
     assert "note: the images of emnist-digits lie transposed" in capsys.readouterr().err
     assert train("upright", "upright") == 0
