@@ -25,6 +25,7 @@ from gpucnn.cli.sources import (
     loss_for,
     read_data,
     read_model,
+    scale_pixels,
     shape_for,
 )
 from gpucnn.data.dataset import PREPARATIONS, normalize_name
@@ -45,6 +46,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print the loss and accuracy of a saved network on the test images."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
+    scale_pixels(model, arguments.checkpoint)
     trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
     if arguments.data is None and not (trained_on and is_mnist(trained_on)):
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
@@ -85,6 +87,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
         raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
+    scale_pixels(model, arguments.checkpoint)
     how = arguments.prepare
     if how == "auto":
         how = find_preparation(saved, arguments.checkpoint)

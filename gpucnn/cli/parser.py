@@ -33,6 +33,8 @@ examples:
   gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
   gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
   gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
+  gpucnn train --init runs/seed1 --data mine/ --lr 0.01
+                                                fine-tune its weights on other data
 """
 
 BACKEND_HELP = "backend: {backends} (default: auto, which is cuda if available, else numpy)"
@@ -144,6 +146,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     option("--transpose", TRANSPOSE_HELP, metavar="HOW")
     option("--limit", "use only the first N training images", type=int, metavar="N")
     option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
+    option(
+        "--init",
+        "start from the weights of a run or of a file: a checkpoint, a saved model or an .npz file "
+        "of a state_dict; without --model, its network is used",
+        metavar="PATH",
+    )
     option(
         "--recipe",
         "values of the options below that are not given: {recipes} (default: default)",

@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import itertools
 import json
 import os
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gpucnn.cli.display import plain_json
-from gpucnn.cli.parser import make_parser
 from gpucnn.errors import SettingError
 from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
+from gpucnn.training.metadata import parse_json
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
 Values = dict[str, Any]
 """Options of ``gpucnn train`` by name, with their values; only those that were given."""
-
-RUN_FILES = ("checkpoint.npz", "config.json", "log.jsonl")
-NOT_SAVED = ("command", "debug", "resume", "out")
-
-
-def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Path | None, Values]:
-    """Return the folder of the run and its options; the folder is None for a new numbered one.
-
-    The options of a resumed run are those in its config.json and those ``given`` now.
-    """
-    out = getattr(arguments, "out", None)
-    if out == "":
-        raise SettingError("--out must be the name of a folder, got ''")
-    if arguments.resume is None:
-        folder = None if out is None else Path(out)
-        if folder is not None and any((folder / name).exists() for name in RUN_FILES):
-            raise SettingError(
-                f"{folder} already holds a run: choose another --out, or continue it with: "
-                f"{resume_command(folder, given.get('model', ''))}"
-            )
-        return folder, given
-    folder = _resumed_folder(arguments.resume, out)
-    config = folder / "config.json"
-    if not config.exists():
-        if (folder / "checkpoint.npz").exists():
-            raise SettingError(f"{folder} has a checkpoint but no config.json: cannot resume")
-        if arguments.resume is not True:
-            raise SettingError(f"{folder} holds no run to resume")
-        print(f"{folder} holds no run: starting a new one", file=sys.stderr)
-        return folder, given
-    saved = _read_options(config)
-    for key, value in given.items():
-        if key != "backend" and value != saved.get(key):
-            option = key.replace("_", "-")
-            before = f"{saved[key]!r}" if key in saved else "not given"
-            raise SettingError(
-                f"--{option} must be as in the run that is resumed: {before}, got {value!r}"
-            )
-    return folder, saved | given
 
 
 def resume_command(folder: Path, model: str = "") -> str:
@@ -75,37 +34,6 @@ def resume_command(folder: Path, model: str = "") -> str:
     if ".py:" in model:
         words += ["--model", model]
     return shlex.join(words)
-
-
-def _resumed_folder(resume: str | bool, out: str | None) -> Path:
-    """Return the folder that ``--resume [DIR]`` and ``--out DIR`` name."""
-    path = out if resume is True else str(resume)
-    if path is None:
-        raise SettingError("--resume needs the folder of the run: --resume DIR")
-    folder = Path(path)
-    if folder.suffix == ".npz":
-        if folder.name != "checkpoint.npz":
-            raise SettingError(
-                f"--resume must be the folder of a run or its checkpoint.npz, got {folder}"
-            )
-        folder = folder.parent
-    if out is not None and Path(out).resolve() != folder.resolve():
-        raise SettingError(f"--out {out} and --resume {path} are different folders: give only one")
-    return folder
-
-
-def _read_options(config: Path) -> Values:
-    """Return the options in a config.json, validated by the parser of the command line."""
-    try:
-        options = json.loads(config.read_text(encoding="utf-8"))["options"]
-        words = ["train"]
-        for key, value in options.items():
-            words.append("--" + key.replace("_", "-"))
-            words += [] if value is True else [str(value)]
-        parsed = vars(make_parser().parse(words))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SettingError(f"{config} is damaged: {error}") from None
-    return {key: value for key, value in parsed.items() if key not in NOT_SAVED}
 
 
 @contextmanager
@@ -123,7 +51,7 @@ def run_folder(folder: Path | None, name: str) -> Iterator[Path]:
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise SettingError(f"--out {folder or 'runs'}: {error.strerror}") from None
+        raise SettingError(f"cannot write to {folder or 'runs'}: {error.strerror}") from None
     try:
         with _locked(folder):
             yield folder
@@ -201,13 +129,26 @@ class Log:
 
 
 def _lines_up_to(path: Path, completed: int) -> Iterator[str]:
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            event = json.loads(line)
-            keep = event["event"] != EpochEnded.name or event["epoch"] <= completed
-        except (ValueError, KeyError, TypeError):
-            continue
-        if keep:
-            yield line + "\n"
+    for event, line in read_log(path):
+        epoch = event.get("epoch")
+        if event["event"] != EpochEnded.name or (type(epoch) is int and epoch <= completed):
+            yield line
+
+
+def read_log(path: Path) -> Iterator[tuple[Values, str]]:
+    """Yield the events in a log with their lines; what is not an event is left out."""
+    try:
+        if not path.is_file():
+            return
+        with path.open("rb") as file:
+            while line := file.readline(_MAX_LINE):
+                with suppress(ValueError):
+                    event = parse_json(line)
+                    if isinstance(event, dict) and isinstance(event.get("event"), str):
+                        yield event, line.decode().rstrip() + "\n"
+    except OSError as error:
+        raise SettingError(f"cannot read {path}: {error.strerror}") from None
+
+
+_MAX_LINE = 1 << 20
+"""Bytes; events are shorter."""

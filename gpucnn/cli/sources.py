@@ -19,9 +19,10 @@ from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingErro
 from gpucnn.models import MODELS
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import Checkpoint, differences
+from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences, load
+from gpucnn.training.foreign import is_state_archive
 from gpucnn.training.imports import import_file
-from gpucnn.training.model_files import load_model
+from gpucnn.training.model_files import dtype_of, load_model, load_weights
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
@@ -87,6 +88,59 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     return model
 
 
+def model_name(options: Mapping[str, Any]) -> str:
+    """Return what the model of a run is called: by --model, or by the weights that it began with.
+
+    FILE.py:FUNCTION is called by the name of the file.
+    """
+    if "model" not in options and "init" in options:
+        path = Path(options["init"])
+        return path.parent.name if path.name == FILE_NAME else path.stem
+    return Path(options.get("model", "lenet5")).name
+
+
+def first_model(
+    options: Mapping[str, Any], data: Data, seed: int, saved: Checkpoint | None = None
+) -> Sequential:
+    """Return the model of a run as ``options`` describe it.
+
+    With "init", it has the weights of that file or run and, without "model", its layers as well;
+    the last layer starts fresh if the data have another number of classes. ``saved`` is the
+    checkpoint of a resumed run, whose weights replace those of the model.
+    """
+    spec, init = options.get("model"), options.get("init")
+    if init is None or (saved and spec):
+        return build_model(spec or "lenet5", shape_for(data), seed)
+    if saved:
+        return load_model(saved, "numpy")
+    if spec or is_state_archive(Path(init)):
+        model = build_model(spec or "lenet5", shape_for(data), seed)
+    else:
+        model = _model_for_classes(load(init), len(data.classes), seed)
+    fresh = load_weights(model, init, new_classes=True)
+    note = f"; layer {fresh} starts fresh, for {len(data.classes)} classes" if fresh else ""
+    print(f"weights from {init}{note}", file=sys.stderr)
+    return model
+
+
+def _model_for_classes(saved: Checkpoint, classes: int, seed: int) -> Sequential:
+    """Return the model of a checkpoint with as many outputs as ``classes``, and new weights."""
+    model = load_model(saved, "numpy")
+    config = model.config()
+    if len(model.classes or range(model.output_shape[-1])) != classes:
+        sizes = {"Linear": "out_features", "Conv2d": "out_channels"}
+        rows = [row for row in config["layers"] if model.layers[row["name"]].parameters]
+        if not rows or rows[-1]["type"] not in sizes:
+            raise SettingError(
+                f"--init: the last layer cannot be replaced by one for {classes} classes: give the "
+                "network with --model"
+            )
+        rows[-1][sizes[rows[-1]["type"]]] = classes
+    model = Sequential.from_config(config)
+    model.initialize(seed)
+    return model
+
+
 def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> tuple[Backend, str]:
     """Return the backend ``name`` and a note for the user, "" unless "auto" chose it."""
 
@@ -108,14 +162,29 @@ def read_model(
     """
     if source is not None:
         channels, *size = saved.metadata["model"]["input_shape"]
+        classes, weights = saved.metadata["classes"], list(saved.group("parameters").values())
         shape = {"channels": channels, "size": tuple(size)}
-        if saved.metadata["classes"] is not None:
-            shape["classes"] = len(saved.metadata["classes"])
+        if classes is not None:
+            shape["classes"] = len(classes)
+        elif weights and weights[-1].ndim:  # never trained: one for each output
+            shape["classes"] = len(weights[-1])
         built = json.loads(json.dumps(build_model(source, shape).config()))
         faults = list(differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
-    return load_model(saved, make_backend(backend, precision=precision)[0])
+    return load_model(saved, make_backend(backend, dtype_of(saved), precision)[0])
+
+
+def scale_pixels(model: Sequential, name: str) -> None:
+    """Have a model that was never trained take pixels from 0 to 1, and say so."""
+    if model.normalization is None:
+        channels = model.input_shape[0]
+        model.normalization = ((0.0,) * channels, (1.0,) * channels)
+        print(
+            f"note: {name} has no normalization, so pixels are scaled to 0 to 1: set "
+            "model.normalization before gpucnn.save_model for another",
+            file=sys.stderr,
+        )
 
 
 def is_mnist(trained_on: Mapping[str, Any]) -> bool:

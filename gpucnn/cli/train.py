@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,25 +13,22 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from gpucnn.backends import Backend
 from gpucnn.cli.display import PlainDisplay, make_console, make_display
+from gpucnn.cli.options import NOT_SAVED, folder_and_options
 from gpucnn.cli.output import silence_stdout
-from gpucnn.cli.runs import (
-    NOT_SAVED,
-    Log,
-    Values,
-    absolute,
-    folder_and_options,
-    resume_command,
-    run_folder,
-    write_config,
-)
+from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
 from gpucnn.cli.signals import Interrupted, StopRequest
-from gpucnn.cli.sources import build_model, make_backend, read_data, shape_for
-from gpucnn.errors import SettingError, unknown
+from gpucnn.cli.sources import first_model, make_backend, model_name, read_data
+from gpucnn.data import Data
+from gpucnn.errors import CheckpointError, DataError, SettingError, unknown
 from gpucnn.nn.losses import LOSSES
+from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
-from gpucnn.training.checkpoint import load
+from gpucnn.training.checkpoint import Checkpoint, load
 from gpucnn.training.event_types import (
     CheckpointWritten,
     Event,
@@ -40,6 +38,7 @@ from gpucnn.training.event_types import (
 )
 from gpucnn.training.fit import events
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
+from gpucnn.training.state import EpochsError
 from gpucnn.training.workers import default_workers
 
 
@@ -50,46 +49,93 @@ def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         given["data"] = absolute(given["data"])
     if ".py:" in given.get("model", ""):
         given["model"] = absolute(given["model"])
+    if "init" in given:
+        given["init"] = absolute(given["init"])
     folder, options = folder_and_options(arguments, given)
+    resumed = folder if arguments.resume is not None else None
     settings = make_settings(options)
-    seed = settings.seed
-    data = read_data(
-        options.get("data", "mnist"), options.get("resize"), seed, options.get("transpose")
-    )
-    if "limit" in options:
-        data = data.limit(options["limit"])
-    spec = options.get("model", "lenet5")
-    model = build_model(spec, shape_for(data), seed)
-
+    data = _read_data(options, settings.seed, resumed)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
-    with run_folder(folder, f"{Path(spec).stem}-{data.name}") as folder:
+    name = model_name(options)
+    with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
         checkpoint = folder / "checkpoint.npz"
-        saved = load(checkpoint) if arguments.resume is not None and checkpoint.exists() else None
+        saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
+        model = first_model(options, data, settings.seed, saved)
         if "workers" not in options:
-            if saved:  # it may have been started on a machine with another number of cores
-                number = saved.metadata["settings"]["workers"]
-            else:
-                held_out = 0 if data.validation else settings.validation
-                images = len(data.train) - held_out
-                number = default_workers(model, backend, images, settings)
-            settings = replace(settings, workers=number)
-        run = events(
-            model,
-            data,
-            settings=settings,
-            backend=backend,
-            checkpoint=checkpoint,
-            checkpoint_every=options.get("checkpoint_every"),
-            resume=saved,
-            should_stop=stop.requested,
-        )
+            settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
+        try:
+            run = events(
+                model,
+                data,
+                settings=settings,
+                backend=backend,
+                checkpoint=checkpoint,
+                checkpoint_every=options.get("checkpoint_every"),
+                resume=saved,
+                should_stop=stop.requested,
+            )
+        except EpochsError as error:
+            further = _train_further(folder, options, saved, settings)
+            raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
         with closing(run):
+            if saved:
+                _note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
             write_config(folder, options, settings)
             log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
-            display = make_display(make_console(), f"{Path(spec).name} on {data.name}", note)
-            again = f"Continue with: {resume_command(folder, spec)}"
+            display = make_display(make_console(), f"{name} on {data.name}", note)
+            again = f"Continue with: {resume_command(folder, options.get('model', ''))}"
             _follow(run, display, folder, again, stop, log)
+
+
+def _read_data(options: Values, seed: int, resumed: Path | None) -> Data:
+    """Return the data of a run; ``resumed`` is its folder if it is resumed."""
+    name = options.get("data", "mnist")
+    try:
+        data = read_data(name, options.get("resize"), seed, options.get("transpose"))
+    except DataError as error:
+        if resumed is None or Path(name).exists():
+            raise
+        command = f"{resume_command(resumed, options.get('model', ''))} --data PATH"
+        raise DataError(f"{error} (if the data were moved: {command})") from None
+    return data.limit(options["limit"]) if "limit" in options else data
+
+
+def _workers(
+    saved: Checkpoint | None, model: Sequential, backend: Backend, data: Data, settings: Settings
+) -> int:
+    """Return the number of processes that share the batches where it was not given."""
+    if saved:  # it may have been started on a machine with another number of cores
+        metadata = saved.metadata
+        return int(metadata["settings"]["workers"]) if "settings" in metadata else 1
+    held_out = 0 if data.validation else settings.validation
+    return default_workers(model, backend, len(data.train) - held_out, settings)
+
+
+def _note_epochs(folder: Path, before: int, settings: Settings) -> None:
+    """Print what another number of epochs than ``before`` means for a resumed run."""
+    now = settings.epochs
+    if now > before:
+        progress = np.linspace(before / now, 1, 100, endpoint=False)
+        rates = [settings.optimizer.lr * settings.schedule.factor(float(p)) for p in progress]
+        first, last = (f"{rate:g}" for rate in (rates[0], rates[-1]))
+        lr = f"learning rate {first}" if first == last else f"learning rates {first} to {last}"
+        print(f"{folder}: epochs {before + 1} to {now} are added, with {lr}", file=sys.stderr)
+    elif now < before:
+        print(f"{folder}: the run ends after epoch {now} instead of {before}", file=sys.stderr)
+
+
+def _train_further(
+    folder: Path, options: Values, saved: Checkpoint | None, settings: Settings
+) -> str:
+    """Return the command of a new run that starts from the weights of the one in ``folder``."""
+    done = saved.metadata["epoch"] if saved else 0
+    words = ["gpucnn", "train", "--init", str(folder)]
+    for name, value in options.items():
+        if name not in ("backend", "epochs", "init"):
+            option = f"--{name.replace('_', '-')}"
+            words += [option] if value is True else [option, str(value)]
+    return shlex.join([*words, "--epochs", str(max(1, settings.epochs - done))])
 
 
 def make_settings(options: Values) -> Settings:

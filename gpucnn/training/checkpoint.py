@@ -102,7 +102,7 @@ def read(file: Path) -> Checkpoint:
         if not stat.S_ISREG(file.stat().st_mode):
             raise CheckpointError(f"{file} is not a checkpoint: it is not a regular file")
         with file.open("rb") as stream:
-            head = stream.read(8)
+            head = stream.read(9)
             stream.seek(max(0, os.fstat(stream.fileno()).st_size - _COMMENT_SIZE))
             if not head.startswith(b"PK") or not stream.read(len(_MARK)) == _MARK:
                 raise CheckpointError(f"{file} {describe_foreign(file, head)}")

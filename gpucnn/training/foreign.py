@@ -22,14 +22,14 @@ def describe_foreign(file: Path, head: bytes) -> str:
             "torch.load({source!r}, map_location='cpu', weights_only=True)",
             "v.float().numpy()",
         )
-    if file.suffix == ".safetensors" or (head[8:9] == b"{" and head[5:8] == bytes(3)):
+    if file.suffix == ".safetensors" or (head[5:] == b"\0\0\0{"):
         return "is a safetensors file, not a checkpoint of gpucnn: convert it with " + _convert(
             file,
             "import numpy, safetensors.numpy",
             "safetensors.numpy.load_file({source!r})",
             "v",
         )
-    if head == _HDF5 or any(name.endswith(".weights.h5") for name in names):
+    if head.startswith(_HDF5) or any(name.endswith(".weights.h5") for name in names):
         return (
             "is a Keras file, not a checkpoint of gpucnn: save its weights with numpy.savez under "
             "the names and in the shapes of model.state_dict(), kernels (h, w, in, out) with "
@@ -40,7 +40,7 @@ def describe_foreign(file: Path, head: bytes) -> str:
         return _describe_arrays(file, arrays)
     if head.startswith(b"PK"):
         return "is damaged or incomplete: its SHA-256 does not match"
-    return f"is not a checkpoint: it begins with {head!r}"
+    return f"is not a checkpoint: it begins with {head[:8]!r}"
 
 
 def is_state_archive(file: Path) -> bool:

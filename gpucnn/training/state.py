@@ -213,14 +213,14 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
         return
     begun = metadata["epoch"] + (metadata["index"] > 0)
     if now < begun:
-        raise EpochsError(f"epochs is {now}, but {begun} epochs of the run are done or begun")
+        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or begun")
     done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
     for step in range(done):
         first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))
         if first != second:
             raise EpochsError(
-                f"a run of {before} epochs cannot become one of {now}: with {schedule}, the "
-                f"learning rate of step {step + 1} was {settings.optimizer.lr * first:g} and would "
+                f"epochs cannot change from {before} to {now}: with {schedule}, the learning rate "
+                f"of step {step + 1} was {settings.optimizer.lr * first:g} and would "
                 f"have been {settings.optimizer.lr * second:g}"
             )
     best = saved.group("best")

@@ -46,12 +46,63 @@ def test_predict(saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]) -
     assert found["probability"] == pytest.approx(float(np.max(wanted)), rel=1e-5)
 
 
-def test_summary_and_a_model_that_was_never_trained(
+def test_a_model_that_was_never_trained(
     saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gpucnn.save_model(small_model(), "new.npz")
+    """Its pixels are scaled to 0 to 1, as PyTorch's ToTensor does, and a note says so."""
+    image = pytest.importorskip("PIL.Image")
+    model, test = small_model(seed=4), small_data().test
+    gpucnn.save_model(model, "new.npz")
+    model.normalization = ((0.0,), (1.0,))
     for name in ("model.npz", "new.npz"):
         assert run(["summary", name]) == 0
-        assert "226" in capsys.readouterr().out
-    assert run(["evaluate", "new.npz", "--data", "small.npz"]) == 2
-    assert "normalization" in capsys.readouterr().err
+        captured = capsys.readouterr()
+        assert "226" in captured.out
+        assert captured.err == ""
+    assert run(["evaluate", "new.npz", "--data", "small.npz", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["loss"] == gpucnn.evaluate(model, test).loss
+    assert "note: new.npz has no normalization, so pixels are scaled to 0 to 1" in captured.err
+    image.fromarray(test.images[0, 0]).save("image.png")
+    assert run(["predict", "new.npz", "image.png", "--prepare", "plain", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    wanted = model.predict(test.images[:1])[0]
+    assert found["class"] == str(wanted.argmax())
+    assert found["probability"] == pytest.approx(float(wanted.max()), rel=1e-5)
+
+
+def test_a_model_in_double_precision(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    double = gpucnn.load_model("model.npz", gpucnn.get_backend("numpy", "float64"))
+    gpucnn.save_model(double, "double.npz")
+    words = ["evaluate", "double.npz", "--data", "small.npz", "--json", "--backend", "numpy"]
+    assert run(words) == 0
+    wanted = gpucnn.evaluate(double, small_data().test, loss=BCEWithLogitsLoss())
+    assert json.loads(capsys.readouterr().out)["loss"] == wanted.loss
+
+
+def test_custom_layers_of_a_model_that_was_never_trained(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The function is called with as many classes as the saved network has outputs."""
+    Path("net.py").write_text(
+        "from gpucnn.nn import Flatten, Linear, Sequential\n"
+        "def build(channels, size, classes):\n"
+        "    layers = [Flatten(), Linear(channels * size[0] * size[1], classes, bias=False)]\n"
+        "    return Sequential(layers, (channels, *size))\n"
+    )
+    layers = [gpucnn.nn.Flatten(), gpucnn.nn.Linear(64, 4, bias=False)]
+    gpucnn.save_model(gpucnn.Sequential(layers, (1, 8, 8)), "new.npz")
+    assert run(["evaluate", "new.npz", "--data", "small.npz", "--model", "net.py:build"]) == 0
+
+
+@pytest.mark.parametrize("command", ["evaluate", "summary"])
+def test_an_archive_of_a_state_dict_is_named(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    np.savez("state.npz", **saved.state_dict())
+    assert run([command, "state.npz"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds the arrays conv.weight, conv.bias, fc.weight, ... without the layers" in line
+    assert line.endswith("or train with: gpucnn train --init state.npz --model NAME")

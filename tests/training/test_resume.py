@@ -155,7 +155,7 @@ def test_what_cannot_be_continued_exactly_is_refused(tmp_path: Path) -> None:
         train(checkpoint=path, schedule=schedule)
         with pytest.raises(
             CheckpointError,
-            match=rf"of 2 epochs cannot become one of 4: with {type(schedule).__name__}\(.* "
+            match=rf"epochs cannot change from 2 to 4: with {type(schedule).__name__}\(.* "
             rf"learning rate of step {step} was .* and would have been",
         ):
             start(resume=path, schedule=schedule, epochs=4)
