@@ -23,6 +23,7 @@ from gpucnn.cli.sources import (
     find_preparation,
     is_mnist,
     loss_for,
+    parse_shape,
     read_data,
     read_model,
     scale_pixels,
@@ -144,17 +145,33 @@ def _read_inputs(
 def summary_command(arguments: argparse.Namespace) -> int:
     """Print the layers of a network."""
     name = arguments.network
+    shape = _summary_shape(arguments)
     if Path(name).is_dir() or name.endswith(".npz"):
+        if shape:
+            raise SettingError(f"--data, --input and --classes are not for {name}: it has a shape")
         summary = read_model(load(name), "numpy", arguments.model).summary()
     else:
-        data = read_data(arguments.data, arguments.resize) if arguments.data else None
-        summary = build_model(name, shape_for(data) if data else {}).summary()
+        summary = build_model(name, shape).summary()
     if arguments.json:
         print(json.dumps({"input_shape": summary.input_shape, "layers": _plain_rows(summary)}))
     else:
         console = make_console()
         console.print(_summary_table(summary, is_fancy(console)))
     return 0
+
+
+def _summary_shape(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a model function that the options give."""
+    if arguments.data:
+        if arguments.input or arguments.classes is not None:
+            raise SettingError("--data has a shape: remove it, or --input and --classes")
+        return shape_for(read_data(arguments.data, arguments.resize))
+    shape = parse_shape(arguments.input) if arguments.input else {}
+    if arguments.classes is not None:
+        if arguments.classes < 1:
+            raise SettingError(f"--classes must be 1 or more, got {arguments.classes}")
+        shape["classes"] = arguments.classes
+    return shape
 
 
 def _plain_rows(summary: Summary) -> list[dict[str, Any]]:

@@ -252,6 +252,8 @@ def _summary_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
     parser.add_argument("--data", metavar="PATH", help="data, as for train, that sets the shape")
+    parser.add_argument("--input", metavar="CxHxW", help="shape of the images, such as 3x32x32")
+    parser.add_argument("--classes", type=int, metavar="N", help="number of classes")
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
 

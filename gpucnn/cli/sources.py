@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import gpucnn.data
 from gpucnn.backends import Backend, choose_backend, get_backend
+from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.data import Data
 from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
@@ -55,6 +55,17 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def parse_shape(text: str) -> dict[str, Any]:
+    """Return "3x32x48" as the arguments of a model function: channels, size."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})x(\d{1,5})", text)
+    if not match or "0" in match.groups():
+        raise SettingError(
+            f"--input must be CHANNELSxHEIGHTxWIDTH, for example 3x32x32, got {text!r}"
+        )
+    channels, height, width = map(int, match.groups())
+    return {"channels": channels, "size": (height, width)}
+
+
 def shape_for(data: Data) -> dict[str, Any]:
     """Return the arguments of a model function that match the shape of ``data``."""
     return {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
@@ -63,7 +74,8 @@ def shape_for(data: Data) -> dict[str, Any]:
 def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequential:
     """Return the model ``spec``, a name in ``MODELS`` or FILE.py:FUNCTION.
 
-    The function is called with those of ``shape`` and ``seed`` that are among its parameters.
+    The function is called with those of ``shape`` and ``seed`` that are among its parameters. What
+    it requires and ``shape`` lacks is as for MNIST, and a note says so.
     """
     keywords = {**shape, "seed": seed}
     if spec in MODELS:
@@ -75,15 +87,21 @@ def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequentia
     if not callable(function):
         raise SettingError(f"{path} has no function {name!r}")
     try:
-        parameters = inspect.signature(function).parameters
-        model = function(**{key: value for key, value in keywords.items() if key in parameters})
+        model, assumed = call_builder(spec, function, keywords)
     except GpucnnError:
         raise
     except (Exception, SystemExit) as error:
         raise SettingError(f"{spec} failed: {type(error).__name__}: {error}") from error
     if not isinstance(model, Sequential):
         raise SettingError(f"{spec} must return a gpucnn.Sequential, got {type(model).__name__}")
-    if "seed" not in parameters and model.seed is not None:  # loaded weights are kept
+    if assumed:
+        values = ", ".join(f"{name}={MNIST_SHAPE[name]}" for name in assumed)
+        print(
+            f"note: {spec} is built as for MNIST, with {values}; gpucnn summary --input CxHxW"
+            " --classes N, or --data PATH, sets other values",
+            file=sys.stderr,
+        )
+    if not takes_seed(function) and model.seed is not None:  # loaded weights are kept
         model.initialize(seed)
     return model
 
