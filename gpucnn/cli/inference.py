@@ -53,7 +53,10 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
         raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
     seed = settings["seed"] if settings else 0
-    data = read_data(arguments.data or "mnist", arguments.resize, seed, arguments.transpose)
+    transpose = arguments.transpose
+    if transpose is None and trained_on and "preparation" not in trained_on:
+        transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
+    data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose)
     names = None if model.classes is None else tuple(map(normalize_name, model.classes))
     if model.classes is not None and data.classes != names:
         raise DataError(

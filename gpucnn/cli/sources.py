@@ -42,8 +42,8 @@ def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | Non
         return data
     if size is not None:
         raise SettingError("--resize is for folders of images, not for mnist")
-    if TRANSPOSE[transpose] is not None:
-        raise SettingError("--transpose is for your own data, not for mnist")
+    if TRANSPOSE[transpose]:
+        raise SettingError("--transpose yes is for your own data, not for mnist")
     return gpucnn.data.mnist()
 
 

@@ -19,6 +19,8 @@ _EXPECTED = (
 )
 
 
+_PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
 Progress = Callable[[str, int, int], object]
 
 
@@ -106,7 +108,8 @@ def _read_file(path: Path) -> Data:
         return tables.read_table(path)
     if idx.is_idx_name(path.name):
         raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
-    raise DataError(f"{path} is not a data set: {_EXPECTED}")
+    hint = ". Unpack it first" if path.suffix.lower() in _PACKED else ""
+    raise DataError(f"{path} is not a data set: {_EXPECTED}{hint}")
 
 
 def _refuse_resize(path: Path, resize: tuple[int, int] | None) -> None:

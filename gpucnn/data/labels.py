@@ -108,9 +108,9 @@ def _from_names(
     first = next(iter(texts))
     known = list(classes) if classes else sorted(set(texts[first][0]))
     are_numbers = not classes and all(map(_is_number, known))
-    if are_numbers:
+    if are_numbers and source.typed:  # in a table everything is text
         source.remark("labels are numbers stored as text")
-    else:
+    if not are_numbers:
         source.remark(f"labels are the names of {len(known)} classes")
     numbers = {normalize_name(name): number for number, name in enumerate(known)}
     labels = {}

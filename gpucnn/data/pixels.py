@@ -24,6 +24,7 @@ _CHUNK = 1 << 20
 _LEAST_PIXELS = 16
 # An image set whose brightest value is below these was scaled twice, or is not of 255 levels.
 _LEAST_BRIGHT, _LEAST_WHITE = 0.05, 128
+_ROUNDED = 'x.round().astype("uint8")'
 # How near to -1 and 1 the extremes of pixels from -1 to 1 must be.
 _NEAR_ONE = 0.9
 
@@ -92,8 +93,9 @@ def _find_scale(arrays: Mapping[str, Array], source: Source) -> _Scale | None:
     expected = "expected 0 to 255, 0 to 1 or -1 to 1"
     if low >= 0:
         line = source.converting(names, f'(x * (255 / {high:.9g})).round().astype("uint8")')
-        white = f"If {high:.6g} is white, convert them with: {line}"
-        raise source.error(f"{found}, {expected}. {white}")
+        if 1 < high <= 255:
+            line += f" -- if 255 is white, run: {source.converting(names, _ROUNDED)}"
+        raise source.error(f"{found}, {expected}. If {high:.6g} is white, run: {line}")
     line = source.converting(
         names, f'((x - {low:.9g}) * (255 / {high - low:.9g})).clip(0, 255).round().astype("uint8")'
     )

@@ -11,6 +11,7 @@ import pytest
 from handwriting import digits, emnist_digits, transposed, write_idx
 from PIL import Image
 
+import gpucnn
 from gpucnn.cli import run
 from gpucnn.data import Split
 from gpucnn.data.preparation import MNIST_FINGERPRINT
@@ -69,6 +70,34 @@ def test_a_preparation_does_not_hang_on_the_limit(folder: Path, capsys: Capture)
     assert predicted(capsys)[0] == predicted(capsys, "--prepare", "digit")[0]
 
 
+def test_data_built_in_python_go_by_their_content(folder: Path, capsys: Capture) -> None:
+    train_split, test_split = digits(), digits(first=300)
+    for change, expected in ((0, "digit"), (255, "plain")):
+        train_images, test_images = (one.images ^ change for one in (train_split, test_split))
+        data = gpucnn.Data(
+            Split(train_images, train_split.labels),
+            Split(test_images, test_split.labels),
+            tuple("0123456789"),
+            "mine",
+        )
+        gpucnn.fit(gpucnn.models.mlp(), data, epochs=1, checkpoint="run.npz")
+        assert load("run.npz").metadata["data"]["preparation"] == expected
+
+
+def test_networks_of_older_versions_see_emnist_as_it_is_stored(
+    folder: Path, capsys: Capture
+) -> None:
+    turned = transposed(emnist_digits()), transposed(emnist_digits(first=300))
+    write_idx(folder / "raw", *turned, prefix="emnist-digits-")
+    assert train("raw", "run", "--transpose", "no") == 0
+    capsys.readouterr()
+    assert run(["evaluate", "run", "--data", "raw", "--transpose", "no"]) == 0
+    before = capsys.readouterr().out
+    change_metadata()
+    assert run(["evaluate", "run", "--data", "raw"]) == 0
+    assert capsys.readouterr() == (before, "")
+
+
 def test_other_images_are_only_resized(folder: Path, capsys: Capture) -> None:
     write_idx(folder / "mine", Split(255 - digits().images, digits().labels))
     assert train("mine") == 0
@@ -113,4 +142,4 @@ def test_transposed_digits_are_turned_unless_the_option_says_no(
     assert train("raw", "x", "--transpose", "on") == 2
     assert "unknown --transpose 'on': did you mean 'no'?" in capsys.readouterr().err
     assert train("mnist", "x", "--transpose", "yes") == 2
-    assert "--transpose is for your own data, not for mnist" in capsys.readouterr().err
+    assert "--transpose yes is for your own data, not for mnist" in capsys.readouterr().err

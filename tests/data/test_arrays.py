@@ -233,6 +233,13 @@ def test_the_line_that_scales_other_ranges(tmp_path, images, text, expected):
     np.testing.assert_array_equal(converted(message, tmp_path).train.images[:, 0], expected[10:])
 
 
+def test_the_line_for_dark_images_of_255_levels(tmp_path):
+    message = refusal(saved(tmp_path, SQUARE // 4 * 1.0, LABELS, "my 'set'.npz"))
+    assert "hold values from 0 to 63" in message
+    data = converted(message[message.index(" -- if 255 is white, run: ") :], tmp_path)
+    np.testing.assert_array_equal(data.train.images[:, 0], SQUARE[10:] // 4)
+
+
 def test_the_lines_for_flattened_colour_images(tmp_path):
     images = COLOUR[:, :, :5]
     for flat, line in ((images, 0), (images.transpose(0, 2, 3, 1), 1)):
@@ -355,7 +362,7 @@ def test_the_line_that_converts_python_arrays():
     arrays = {"x_train": SQUARE // 16 * 1.0, "x_test": SQUARE // 16 * 1.0}
     with pytest.raises(DataError) as caught:
         from_arrays(arrays["x_train"], LABELS, arrays["x_test"], LABELS)
-    line = str(caught.value).partition("convert them with: ")[2]
+    line = str(caught.value).partition("is white, run: ")[2].partition(" -- if")[0]
     exec(line, arrays)
     assert re.match(r"x_train = \(x_train \* ", line)
     np.testing.assert_array_equal(arrays["x_test"], SQUARE // 16 * 17)

@@ -89,6 +89,13 @@ def test_the_folder_of_a_run_is_not_a_data_set(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["digit-recognizer.zip", "train.csv.gz", "emnist.TAR"])
+def test_a_packed_file_must_be_unpacked(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"is not a data set: expected .* Unpack it first$"):
+        load(tmp_path / name)
+
+
 def test_a_path_with_a_nul():
     with pytest.raises(DataError, match="cannot be read"):
         load("a\0b")
