@@ -166,6 +166,12 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     option("--schedule", "learning rate schedule: {schedules}", metavar="NAME")
     option("--loss", "loss function: {losses}", metavar="NAME")
     option(
+        "--label-smoothing",
+        "part of each label, 0 to 1, that cross-entropy spreads over all classes (default: 0)",
+        type=float,
+        metavar="X",
+    )
+    option(
         "--seed",
         "seed of the initial weights, the order of the images and dropout (default: 0)",
         type=int,

@@ -24,7 +24,7 @@ from gpucnn.cli.signals import Interrupted, StopRequest
 from gpucnn.cli.sources import first_model, make_backend, model_name, read_data
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DataError, SettingError, unknown
-from gpucnn.nn.losses import LOSSES
+from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
@@ -151,6 +151,13 @@ def make_settings(options: Values) -> Settings:
         changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)
     if "loss" in options:
         changes["loss"] = _named("loss", options["loss"], LOSSES)()
+    if "label_smoothing" in options:
+        loss = changes.get("loss", settings.loss)
+        if not isinstance(loss, CrossEntropyLoss):
+            raise SettingError(
+                f"--label-smoothing is for --loss cross-entropy, not for {options['loss']}"
+            )
+        changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
     changes["optimizer"] = _make_optimizer(settings.optimizer, options)
     return replace(settings, **changes)
 

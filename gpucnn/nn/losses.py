@@ -6,13 +6,18 @@ than cross-entropy turn classes into one-hot rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gpucnn.backends import Backend
-from gpucnn.backends.contract.checks import Array
-from gpucnn.config import build
+from gpucnn.backends.contract.checks import Array, Reduction
+from gpucnn.config import build, check_integer, check_number
+from gpucnn.errors import SettingError
 
 Output = Literal["softmax", "sigmoid", "none"]
 """What turns a model's scores into probabilities."""
@@ -25,13 +30,67 @@ class Loss:
     output: ClassVar[Output] = "none"
     """What turns scores that were trained with this loss into probabilities."""
 
-    def forward(self, be: Backend, scores: Array, target: Array) -> Array:
-        """Return the mean loss, an array of shape ()."""
-        return getattr(be, self.op)(scores, self._target(be, scores, target))
+    def forward(
+        self, be: Backend, scores: Array, target: Array, reduction: Reduction = "mean"
+    ) -> Array:
+        """Return the mean loss, or the sum, an array of shape ()."""
+        target = self._target(be, scores, target)
+        return getattr(be, self.op)(scores, target, reduction, **self._options(be))
 
     def backward(self, be: Backend, scores: Array, target: Array) -> Array:
         """Return the gradient of the mean loss with respect to ``scores``, of their shape."""
-        return getattr(be, f"{self.op}_backward")(scores, self._target(be, scores, target))
+        target = self._target(be, scores, target)
+        return getattr(be, f"{self.op}_backward")(scores, target, **self._options(be))
+
+    def add_metrics(self, be: Backend, totals: Array, scores: Array, target: Array) -> Array:
+        """Add the batch to ``totals``, float64 (2,): the sum of losses, and correct samples.
+
+        Return the loss that was added, an array of shape (): the mean, which stands for each
+        sample, or for a ``weighted`` loss the sum.
+        """
+        if not self.weighted:
+            value = self.forward(be, scores, target)
+            be.add_metrics(totals, value, scores, target)
+            return value
+        value = self.forward(be, scores, target, "sum")
+        be.add_metrics(totals, value, scores, target, "sum", ignore_index=self._ignored())
+        return value
+
+    @property
+    def weighted(self) -> bool:
+        """Whether classes count differently, so that a mean over samples divides by ``weigh``."""
+        return False
+
+    def weigh(self, labels: NDArray[np.int64]) -> float:
+        """Return the divisor of the mean loss of these samples: their number or their weights."""
+        return float(labels.size)
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise SettingError unless the loss fits a model of so many outputs."""
+        for name, weights in self._weights().items():
+            if weights is not None and len(weights) not in (outputs, *self._lengths):
+                raise SettingError(
+                    f"{type(self).__name__}: {name} has {len(weights)} numbers, but the model has "
+                    f"{outputs} outputs: give a number for each"
+                )
+
+    def prepare(self, be: Backend) -> None:
+        """Copy what the loss consists of to a device, before a step on it is captured."""
+        self._options(be)
+
+    _lengths: ClassVar[tuple[int, ...]] = ()
+    """Lengths that weights may have whatever the number of outputs."""
+
+    def _weights(self) -> dict[str, tuple[float, ...] | None]:
+        return {}
+
+    def _options(self, be: Backend) -> dict[str, Any]:
+        """Return the options of the operation that differ from its defaults."""
+        found = self._weights().items()
+        return {name: be.constant(values) for name, values in found if values is not None}
+
+    def _ignored(self) -> int:
+        return -100
 
     def _target(self, be: Backend, scores: Array, target: Array) -> Array:
         return be.one_hot(target, scores.shape[1]) if target.ndim == 1 else target
@@ -39,10 +98,63 @@ class Loss:
 
 @dataclass(frozen=True)
 class CrossEntropyLoss(Loss):
-    """-log softmax(scores)[target]. The model ends in scores, without a Softmax layer."""
+    """-log softmax(scores)[target]. The model ends in scores, without a Softmax layer.
+
+    Scores are (N, C) or (N, C, d1, ...), targets classes, (N,) or (N, d1, ...).
+
+    Args:
+        weight: a factor for each class, C numbers of at least 0, for example for classes with few
+            images; 1 if None. The mean divides by the sum of the weights of its targets.
+        ignore_index: a class whose samples do not count; it may be outside the classes. Accuracy
+            is over all samples, and such a sample is never correct.
+        label_smoothing: the part of each target, 0 to 1, that is spread over all classes. It is
+            part of every loss that is reported, of training and test images.
+
+    The mean of a batch in which no sample counts is NaN and its gradient 0, so that in training
+    such a batch changes nothing.
+
+    >>> CrossEntropyLoss(weight=[1, 5], label_smoothing=0.1)
+    CrossEntropyLoss(weight=(1.0, 5.0), ignore_index=-100, label_smoothing=0.1)
+    """
+
+    weight: Sequence[float] | None = None
+    ignore_index: int = -100
+    label_smoothing: float = 0.0
 
     op = "cross_entropy"
     output = "softmax"
+
+    def __post_init__(self) -> None:
+        _set_weights(self, "weight", self.weight)
+        check_integer("ignore_index", self.ignore_index, -(2**63))
+        if check_number("label_smoothing", self.label_smoothing, 0) > 1:
+            raise SettingError(f"label_smoothing must be from 0 to 1, got {self.label_smoothing!r}")
+
+    @property
+    def weighted(self) -> bool:
+        """As in ``Loss``. Labels of data sets are never negative."""
+        return self.weight is not None or self.ignore_index >= 0
+
+    def weigh(self, labels: NDArray[np.int64]) -> float:
+        """As in ``Loss``: the sum of the weights of the labels that are not ignored."""
+        counted = labels[labels != self.ignore_index]
+        if self.weight is None:
+            return float(counted.size)
+        return float(np.array(self.weight)[counted].sum())
+
+    def _weights(self) -> dict[str, tuple[float, ...] | None]:
+        return {"weight": cast("tuple[float, ...] | None", self.weight)}
+
+    def _options(self, be: Backend) -> dict[str, Any]:
+        options = super()._options(be)
+        if self.ignore_index != -100:
+            options["ignore_index"] = self.ignore_index
+        if self.label_smoothing:
+            options["label_smoothing"] = self.label_smoothing
+        return options
+
+    def _ignored(self) -> int:
+        return self.ignore_index
 
     def _target(self, be: Backend, scores: Array, target: Array) -> Array:
         return target
@@ -71,10 +183,40 @@ class BCELoss(Loss):
 
 @dataclass(frozen=True)
 class BCEWithLogitsLoss(Loss):
-    """Binary cross-entropy of sigmoid(scores), computed without overflow for any score."""
+    """Binary cross-entropy of sigmoid(scores), computed without overflow for any score.
+
+    Args:
+        pos_weight: a factor for the positive targets of each class, C numbers of at least 0, or one
+            number for all; 1 if None.
+    """
+
+    pos_weight: Sequence[float] | None = None
 
     op = "binary_cross_entropy_with_logits"
     output = "sigmoid"
+    _lengths = (1,)
+
+    def __post_init__(self) -> None:
+        _set_weights(self, "pos_weight", self.pos_weight)
+
+    def _weights(self) -> dict[str, tuple[float, ...] | None]:
+        return {"pos_weight": cast("tuple[float, ...] | None", self.pos_weight)}
+
+
+def _set_weights(loss: Loss, name: str, weights: Sequence[float] | None) -> None:
+    """Set a loss's weights as a tuple; SettingError unless they are numbers of at least 0."""
+    if weights is None:
+        return
+    try:
+        numbers = tuple(float(number) for number in weights)
+    except (TypeError, ValueError):
+        numbers = ()
+    if not numbers or not all(0 <= number < math.inf for number in numbers):
+        raise SettingError(
+            f"{name} must be finite numbers >= 0, one for each class, for example [1, 2.5]; "
+            f"got {weights!r}"
+        )
+    object.__setattr__(loss, name, numbers)  # frozen; a list would be neither hashable nor equal
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -91,3 +233,11 @@ def from_description(description: Mapping[str, Any]) -> Loss:
     """Return the loss that ``gpucnn.config.describe`` described; SettingError if unknown."""
     kinds = {kind.__name__: kind for kind in LOSSES.values()}
     return cast(Loss, build("loss", description, kinds))
+
+
+def complete(description: dict[str, Any]) -> None:
+    """Add the arguments that older versions of a loss did not have, with their defaults."""
+    kinds = {kind.__name__: kind for kind in LOSSES.values()}
+    kind = kinds.get(str(description.get("type")))
+    for argument in fields(kind) if kind else ():  # type: ignore[arg-type]
+        description.setdefault(argument.name, argument.default)

@@ -170,6 +170,6 @@ def fuse_gradients(
 ) -> FusedGradients | None:
     """Return the gradients for batches of ``samples`` as one operation, if the backend has it."""
     specs = layer_specs(layers.values(), input_shape)
-    if specs is None or not is_builtin(loss):
+    if specs is None or not is_builtin(loss) or loss != type(loss)():  # with options
         return None
     return be.fuse_gradients(specs, loss.op, samples)

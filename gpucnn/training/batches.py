@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +11,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.data import Split
 from gpucnn.errors import OutOfMemoryError, SettingError, ShapeError
+from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
 
@@ -80,3 +82,17 @@ class Batches:
     def set_order(self, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
         """Put the images in another order: indices into the split, int64 (M,)."""
         self.order[...] = self.model.backend.asarray(order)
+
+    def weigh(self, loss: Loss, images: int) -> float:
+        """Return the divisor of the mean loss of the first ``images`` images in their order."""
+        if not loss.weighted:
+            return float(images)
+        be = self.model.backend
+        if not images:
+            return 0.0
+        return loss.weigh(be.to_numpy(be.gather_labels(self.labels, self.order[:images])))
+
+
+def divide(total: float, weight: float) -> float:
+    """Return a mean loss, NaN if no image counts."""
+    return total / weight if weight else math.nan

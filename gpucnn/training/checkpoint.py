@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from gpucnn.data.archive import open_npz
 from gpucnn.errors import CheckpointError, DataError
 from gpucnn.files import write_atomically
+from gpucnn.nn.losses import complete
 from gpucnn.training.foreign import describe_foreign
 from gpucnn.training.metadata import parse_json, validate
 
@@ -72,6 +73,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         validate(saved.metadata)
     except ValueError as error:
         raise CheckpointError(f"{file} has contents that gpucnn does not write: {error}") from None
+    if "settings" in saved.metadata:
+        complete(saved.metadata["settings"]["loss"])
     allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
         if name.startswith("parameters/"):

@@ -15,7 +15,7 @@ from gpucnn.data import Split
 from gpucnn.machine.processor import cores
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.batches import Batches
+from gpucnn.training.batches import Batches, divide
 
 BATCH_SIZE = 320
 """Images in a batch: with larger batches threads wait less often for each other."""
@@ -29,7 +29,7 @@ class Evaluation:
     """How well a model does on a split.
 
     Attributes:
-        loss: mean loss over the images.
+        loss: mean loss over the images, with the weights of a loss that has them.
         correct: number of images whose class has the highest score.
         count: number of images.
     """
@@ -89,15 +89,15 @@ def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:
     def evaluate_batch(index: int) -> None:
         with be.limit_threads(), np.errstate(all="ignore"):  # the loss shows NaN and infinity
             x, target = batches.batch(index)
-            scores = model(x)
-            be.add_metrics(totals[index], loss.forward(be, scores, target), scores, target)
+            loss.add_metrics(be, totals[index], model(x), target)
 
     # A custom layer may still store something on itself during a forward pass.
     thread_safe = all(is_builtin(part) for part in (*model.layers.values(), loss))
     threads = min(cores(), MAX_THREADS) if be.thread_parallel and thread_safe else 1
     _in_threads(evaluate_batch, len(batches), threads)
     total_loss, correct = be.to_numpy(totals).sum(0)
-    return Evaluation(float(total_loss) / batches.count, int(correct), batches.count)
+    mean = divide(float(total_loss), batches.weigh(loss, batches.count))
+    return Evaluation(mean, int(correct), batches.count)
 
 
 def _in_threads(function: Callable[[int], None], count: int, threads: int) -> None:

@@ -15,9 +15,9 @@ from gpucnn.data import Data
 from gpucnn.data.digests import remarks
 from gpucnn.errors import BackendError, SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
-from gpucnn.nn.losses import BCELoss
+from gpucnn.nn.losses import BCELoss, Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.batches import Batches
+from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checkpoint import Checkpoint, save
 from gpucnn.training.divergence import raise_if_failed, raise_if_overflowed
 from gpucnn.training.evaluation import BATCH_SIZE, evaluate_batches
@@ -64,6 +64,9 @@ class Run:
         self.train = Batches(model, rest.train, settings.batch_size)
         self.test = Batches(model, data.test, BATCH_SIZE)
         self.validation = Batches(model, validation, BATCH_SIZE) if validation else None
+        _check_that_images_count(
+            settings.loss, training=self.train, test=self.test, validation=self.validation
+        )
         self.workers: Workers | None = None
         if settings.workers > 1:
             batch = self.train.batch_size
@@ -252,7 +255,8 @@ class Run:
         self._raise_if_diverged()
         loss, correct = self.model.backend.to_numpy(self.steps.arrays.totals)
         seen = max(self._images(), 1)
-        return float(loss) / seen, float(correct) / seen
+        weight = self.train.weigh(self.settings.loss, seen)
+        return divide(float(loss), weight), float(correct) / seen
 
     def _started(self) -> RunStarted:
         be = self.model.backend
@@ -311,6 +315,7 @@ def _check_that_they_fit(model: Sequential, data: Data, settings: Settings) -> N
         )
     if not model.size:
         raise SettingError("the model has no parameters to train")
+    settings.loss.check_outputs(model.output_shape[0])
     if (settings.early_stopping or settings.keep_best) and not (
         settings.validation or data.validation
     ):
@@ -323,6 +328,16 @@ def _check_that_they_fit(model: Sequential, data: Data, settings: Settings) -> N
         raise SettingError(
             "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
         )
+
+
+def _check_that_images_count(loss: Loss, **splits: Batches | None) -> None:
+    """Raise SettingError if a loss ignores all images of a split: its mean would be NaN."""
+    for name, batches in splits.items():
+        if batches is not None and not batches.weigh(loss, batches.count):
+            raise SettingError(
+                f"{loss} ignores all {batches.count} {name} images: choose another weight or "
+                "ignore_index"
+            )
 
 
 def _notes(data: Data, settings: Settings) -> tuple[str, ...]:

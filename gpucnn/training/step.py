@@ -35,7 +35,8 @@ def loss_and_grads(
         x: normalised images (N, C, H, W), an array of the model's backend.
         target: classes, int64 (N,), or numbers of the shape of the model's output.
         loss: what to minimise; ``CrossEntropyLoss()`` if None.
-        totals: float64 (2,); N times the loss and the number of correct classes are added to it.
+        totals: float64 (2,); the sum of the losses and the number of correct classes are added to
+            it: N times the mean, or with class weights the sum that ``loss.weigh`` divides.
         share: a factor of the gradients: the batch's share of a larger one.
 
     Returns:
@@ -46,13 +47,19 @@ def loss_and_grads(
         ArrayError: an array is not the backend's, or has another dtype.
     """
     be, loss = model.backend, loss or CrossEntropyLoss()
-    scores, saved = model.forward(x, training=True)
-    value = loss.forward(be, scores, target)
-    grad = loss.backward(be, scores, target)
-    model.backward(grad if share == 1 else grad * share, saved)
-    if totals is not None:
-        be.add_metrics(totals, value, scores, target)
+    scores = _set_grads(model, x, target, loss, share)
+    value = None if totals is None else loss.add_metrics(be, totals, scores, target)
+    if value is None or loss.weighted:
+        value = loss.forward(be, scores, target)
     return value, model.flat_grads
+
+
+def _set_grads(model: Sequential, x: Array, target: Array, loss: Loss, share: float) -> Array:
+    """Set the gradients of a batch's mean loss times ``share``; return the scores."""
+    scores, saved = model.forward(x, training=True)
+    grad = loss.backward(model.backend, scores, target)
+    model.backward(grad if share == 1 else grad * share, saved)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,11 @@ class LayerGradients:
 
     def set_grads(self, arrays: StepArrays) -> None:
         """As ``FusedGradients.set_grads``."""
-        be, totals = self.model.backend, arrays.totals
+        be, model, loss = self.model.backend, self.model, self.loss
         x = be.gather_images(arrays.images, arrays.indices, arrays.scale, arrays.shift)
-        value, grads = loss_and_grads(self.model, x, arrays.targets, self.loss, totals=totals)
-        be.check_finite(arrays.failed_step, value, grads, arrays.step)
+        scores = _set_grads(model, x, arrays.targets, loss, 1.0)
+        value = loss.add_metrics(be, arrays.totals, scores, arrays.targets)
+        be.check_finite(arrays.failed_step, value, model.flat_grads, arrays.step)
 
 
 @dataclass(frozen=True)

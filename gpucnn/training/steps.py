@@ -60,6 +60,7 @@ class Steps:
         self.model, self.batches, self.loss = batches.model, batches, loss
         self.optimizer, self.workers = optimizer, workers
         be, size = self.model.backend, batches.batch_size
+        loss.prepare(be)
         self.parameters = self.model.flat_parameters
         self.arrays = RunArrays.zeros(be, len(batches), len(optimizer.rates(1, optimizer.lr)))
         self.full, last = divmod(batches.count, size)

@@ -152,6 +152,7 @@ def test_most_operations_refuse_another_axis(numpy32: Backend) -> None:
         if all(refused_or_correct(call, numpy32, {name: a[None]}) for name, a in arrays.items()):
             refused.add(call.op)
     any_shape = {*ELEMENTWISE, "softmax", "flatten", "linear", "all_finite"}
+    any_shape |= {call.op for call in CALLS if "pos_weight" in parameters(call)}  # is broadcast
     assert {call.op for call in CALLS} - refused <= any_shape
 
 
@@ -292,6 +293,8 @@ REFUSED: list[tuple[str, list[Any]]] = [
     ("reduction", ["avg", "", None, 1]),
     ("divisor_override", [0, 2.5, "2", np.int64(0)]),
     ("dim", [9, -9, 1.5, "x"]),
+    ("ignore_index", [1.5, "x", None, True]),
+    ("label_smoothing", [-0.1, 1.1, "x", None, np.nan]),
 ]
 
 
@@ -327,6 +330,23 @@ def test_the_first_axes_that_do_not_exist(dim: int, numpy32: Backend) -> None:
         numpy32.softmax_backward(scores, scores, dim)
 
 
+@pytest.mark.parametrize(
+    "shape", [(4,), (1, 5), (3, 4), (2, 3, 1), (4, 1), (1, 2, 3, 4), (3, 1, 2)]
+)
+def test_pos_weights_that_do_not_fit(shape: tuple[int, ...], numpy32: Backend) -> None:
+    """(3, 1, 2) is not supported: the axes that it has are not adjacent."""
+    scores, weight = numpy32.zeros((4, 3, 2) if len(shape) < 4 else (2, 3, 4)), numpy32.zeros(shape)
+    for op in ("binary_cross_entropy_with_logits", "binary_cross_entropy_with_logits_backward"):
+        with pytest.raises(ShapeError, match=rf"^{op}: pos_weight must have the shape of adjacent"):
+            getattr(numpy32, op)(scores, scores, pos_weight=weight)
+
+
+def test_scores_without_classes(numpy32: Backend) -> None:
+    target = numpy32.asarray([1])
+    with pytest.raises(ShapeError, match=r"^cross_entropy: input must have shape \(N, C\) or"):
+        numpy32.cross_entropy(numpy32.zeros((4,)), target)
+
+
 # --- labels and orders --------------------------------------------------------------------------
 
 
@@ -354,6 +374,43 @@ def test_labels_outside_the_classes(label: int, backend: Backend) -> None:
         message = rf"^{op}: target\[2\] is {label}, outside the 4 classes$"
         with pytest.raises(DataError, match=message):
             call()
+
+
+def test_labels_outside_the_classes_of_maps(backend: Backend) -> None:
+    scores, target = backend.zeros((2, 4, 3)), np.zeros((2, 3), np.int64)
+    target[1, 2], target[0, 1] = 7, -100
+    given = backend.asarray(target)
+    if backend.name == "numpy":
+        with pytest.raises(DataError, match=r"target\[1, 2\] is 7, outside the 4 classes$"):
+            backend.cross_entropy(scores, given)
+    else:
+        losses = backend.to_numpy(backend.cross_entropy(scores, given, "none"))
+        wanted = np.full((2, 3), np.log(4.0))
+        wanted[1, 2], wanted[0, 1] = np.nan, 0
+        np.testing.assert_allclose(losses, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [4, 70])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.5}], ids=["plain", "smoothed"])
+def test_a_mean_over_no_target_is_nan_and_its_gradient_0(
+    classes: int, options: dict[str, float], backend: Backend
+) -> None:
+    """So in PyTorch if all targets are ignored; there, weights of 0 make the gradient NaN too."""
+    scores = backend.asarray(np.random.default_rng(0).normal(size=(3, classes)))
+    weight = np.ones(classes)
+    weight[2] = 0
+    cases: list[tuple[list[int], dict[str, Any]]] = [
+        ([1, 1, 1], {"ignore_index": 1}),
+        ([-100] * 3, {}),
+        ([2, 2, 2], {"weight": backend.asarray(weight)}),
+    ]
+    for labels, more in cases:
+        target, given = backend.asarray(labels), {**more, **options}
+        assert np.isnan(backend.to_numpy(backend.cross_entropy(scores, target, **given)))
+        grads = backend.to_numpy(backend.cross_entropy_backward(scores, target, **given))
+        np.testing.assert_array_equal(grads, 0)
+        if "weight" not in more:
+            assert backend.to_numpy(backend.cross_entropy(scores, target, "sum", **given)) == 0
 
 
 @pytest.mark.parametrize(("batch", "count"), [(-1, 4), (2, 4), (3, 1)])

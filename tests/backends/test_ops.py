@@ -66,7 +66,7 @@ def test_every_public_method_is_an_operation_or_listed_here() -> None:
     """An operation outside the families would not be checked, tested or timed."""
     methods = {name for name in dir(Backend) if not name.startswith("_")}
     methods = {name for name in methods if inspect.isfunction(getattr(Backend, name))}
-    arrays = {"asarray", "to_numpy", "empty", "zeros", "synchronize", "limit_threads"}
+    arrays = {"asarray", "to_numpy", "empty", "zeros", "constant", "synchronize", "limit_threads"}
     plans = {"fuse_layers", "fuse_gradients", "capture", "steps_per_launch"}
     assert methods == names_of_operations() | arrays | plans
 

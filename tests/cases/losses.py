@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rows import Case
-from values import AROUND_BLOCKS, Shape, Values, certain, normal, probabilities, times
+from values import AROUND_BLOCKS, Shape, Values, certain, normal, positive, probabilities, times
 
 
 def loss(
@@ -28,6 +28,39 @@ def loss(
     return Case(op, name, make, {"reduction": reduction}, math.prod(shape), smooth)
 
 
+def labelled(
+    name: str,
+    shape: Shape,
+    values: Values = normal,
+    weighted: bool = False,
+    ignored: int | None = None,
+    smooth: bool = True,
+    **options: Any,
+) -> Case:
+    """Return a case of cross-entropy; a third of the targets are ``ignored``."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        rows = (shape[0], *shape[2:])
+        target = rng.integers(0, shape[1], rows)
+        if ignored is not None:
+            target[rng.random(rows) < 1 / 3] = ignored
+        arrays = {"input": values(rng, *shape), "target": target}
+        return {**arrays, "weight": positive(rng, shape[1])} if weighted else arrays
+
+    if ignored is not None and ignored != -100:
+        options["ignore_index"] = ignored
+    return Case("cross_entropy", name, make, options, math.prod(shape), smooth)
+
+
+def with_pos_weight(name: str, shape: Shape, weights: Shape, reduction: str = "mean") -> Case:
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": normal(rng, *shape), "target": probabilities(rng, *shape)}
+        return {**arrays, "pos_weight": positive(rng, *weights)}
+
+    op, options = "binary_cross_entropy_with_logits", {"reduction": reduction}
+    return Case(op, name, make, options, math.prod(shape))
+
+
 REDUCTIONS = ("mean", "sum", "none")
 LOSSES = [
     *(loss("cross_entropy", reduction, (5, 10), reduction=reduction) for reduction in REDUCTIONS),
@@ -39,6 +72,23 @@ LOSSES = [
     ),
     loss("cross_entropy", "1025 classes", (3, 1025)),
     loss("cross_entropy", "large scores", (6, 5), times(900), smooth=False),
+    *(
+        labelled(f"all options, {reduction} of {shape}", shape, weighted=True, ignored=2,
+                 label_smoothing=0.1, reduction=reduction)
+        for reduction in REDUCTIONS
+        for shape in ((9, 10), (4, 70), (3, 5, 4, 3), (2, 65, 7))
+    ),
+    labelled("weight", (6, 4), weighted=True),
+    labelled("weight, 1 sample", (1, 4), weighted=True),
+    labelled("-100 is ignored", (12, 4), ignored=-100),
+    labelled("ignore_index -1", (4, 3, 5), ignored=-1),
+    labelled("label_smoothing", (6, 4), label_smoothing=0.25),
+    labelled("label_smoothing 1", (6, 4), label_smoothing=1.0),
+    labelled("sequences", (3, 4, 7), weighted=True),
+    labelled("1300 weighted rows", (1300, 3), weighted=True, ignored=1),
+    labelled("1100 rows of maps", (11, 3, 10, 10), label_smoothing=0.1),
+    labelled("1030 wide rows", (1030, 64), ignored=-100),
+    labelled("large scores, all options", (6, 5), times(900), True, 2, False, label_smoothing=0.5),
     *(
         loss(op, f"{reduction} of {shape}", shape, reduction=reduction)
         for op in ("mse_loss", "half_squared_error")
@@ -61,6 +111,14 @@ LOSSES = [
         for name in REDUCTIONS
     ),
     loss("binary_cross_entropy_with_logits", "1025 elements", (1025,), normal, probabilities),
+    *(
+        with_pos_weight(f"pos_weight {weights} of {shape}", shape, weights, reduction)
+        for reduction, shape, weights in [
+            ("mean", (4, 5), (5,)), ("sum", (4, 5), (1,)), ("none", (2, 3, 4, 5), (3, 1, 1)),
+            ("mean", (2, 3, 4, 5), (3, 4, 5)), ("none", (2, 3, 4, 5), (1, 1, 1, 5)),
+            ("sum", (3, 2), (3, 1)), ("mean", (300, 5), (300, 5)), ("none", (7,), (1,)),
+        ]
+    ),
     loss(
         "binary_cross_entropy_with_logits", "saturated", (60,), times(900), certain, "none", False
     ),

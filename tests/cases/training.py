@@ -64,7 +64,9 @@ def labels(name: str, size: int, count: int) -> Case:
     return Case("gather_labels", name, make)
 
 
-def metrics(name: str, shape: Shape, scores: Values = normal, target: int | None = None) -> Case:
+def metrics(
+    name: str, shape: Shape, scores: Values = normal, target: int | None = None, **options: Any
+) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {
             "totals": np.array([12.5, 3.0]),  # float64 on every backend
@@ -75,7 +77,7 @@ def metrics(name: str, shape: Shape, scores: Values = normal, target: int | None
             else np.full(shape[0], target),
         }
 
-    return Case("add_metrics", name, make)
+    return Case("add_metrics", name, make, options)
 
 
 def finite(name: str, shape: Shape, values: Values = normal) -> Case:
@@ -158,6 +160,8 @@ TRAINING = [
     metrics("NaN", (20, 4), with_nan),
     metrics("NaN as first score", (6, 3), one_is(0, np.nan), target=0),
     metrics("257 rows", (257, 2)),
+    metrics("sum", (7, 3), reduction="sum"),
+    metrics("a class is ignored", (40, 3), reduction="sum", ignore_index=1),
     finite("finite", (3, 257)),
     finite("finite, but their sum is infinite", (60,), times(3e37, positive)),
     finite("first element -inf", (300,), one_is(0, -np.inf)),

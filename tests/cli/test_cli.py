@@ -490,6 +490,19 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_label_smoothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is part of the loss that a run and ``evaluate`` report, and of a resumed run."""
+    train("--out", "r", "--label-smoothing", "0.25")
+    config = json.loads(Path("r/config.json").read_text())
+    assert config["options"]["label_smoothing"] == 0.25
+    assert config["settings"]["loss"]["label_smoothing"] == 0.25
+    last = [e for e in events("r") if e["event"] == "epoch"][-1]
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "small.npz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["loss"] == last["test_loss"]
+    assert run(["train", "--resume", "r"]) == 0
+
+
 def test_a_model_of_ones_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = ["--data", "small.npz", "--model", "mynet.py:build"]
     assert run(["train", *own, "--epochs", "1", "--out", "r"]) == 0
@@ -582,6 +595,8 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --recipe defualt", "unknown recipe 'defualt': did you mean 'default'?"),
         ("train --loss crossentropy", "did you mean 'cross-entropy'?"),
         ("train --optimizer adam --momentum 0.5", "Adam has no momentum"),
+        ("train --loss mse --label-smoothing 0.1", "is for --loss cross-entropy, not for mse"),
+        ("train --label-smoothing 1.5", "label_smoothing must be from 0 to 1, got 1.5"),
         ("train --keep-best", "set validation"),
         ("train --limit 0", "0"),
         ("train --limit 99999", "99999"),

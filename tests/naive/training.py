@@ -51,16 +51,24 @@ def gather_labels(labels: Array, indices: Array) -> Array:
     return batch
 
 
-def add_metrics(totals: Array, loss: Array, scores: Array, target: Array) -> None:
+def add_metrics(
+    totals: Array,
+    loss: Array,
+    scores: Array,
+    target: Array,
+    reduction: str = "mean",
+    ignore_index: int = -100,
+) -> None:
     correct = 0
     for n, row in enumerate(scores):
         best = 0
         for c in range(len(row)):
             if row[c] > row[best]:
                 best = c
-        if best == target[n] and not any(math.isnan(score) for score in row):
-            correct += 1
-    totals[0] += float(loss) * scores.shape[0]
+        if target[n] == ignore_index or any(math.isnan(score) for score in row):
+            continue
+        correct += best == target[n]
+    totals[0] += float(loss) * (scores.shape[0] if reduction == "mean" else 1)
     totals[1] += correct
 
 

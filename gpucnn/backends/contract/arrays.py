@@ -47,6 +47,7 @@ class Arrays(Checks, ABC):
         if precision != "ieee" and self.dtype != np.dtype("float32"):
             raise SettingError(f"precision {precision} is for float32, not {self.dtype}")
         self.precision = precision
+        self._constants: dict[tuple[float, ...], Array] = {}
 
     def __repr__(self) -> str:
         precision = "" if self.precision == "ieee" else f", {self.precision}"
@@ -73,6 +74,16 @@ class Arrays(Checks, ABC):
     @abstractmethod
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         """Return an array of zeros, of the backend's dtype unless ``dtype`` is given."""
+
+    def constant(self, values: tuple[float, ...]) -> Array:
+        """Return ``values`` as an array of the backend's dtype, the same array at each call.
+
+        It is kept as long as the backend, so that captured work may read it. It must be made before
+        the capture, and not be written.
+        """
+        if values not in self._constants:
+            self._constants[values] = self.asarray(np.array(values, np.float64), self.dtype)
+        return self._constants[values]
 
     @abstractmethod
     def synchronize(self) -> None:

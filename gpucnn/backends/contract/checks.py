@@ -106,13 +106,26 @@ class Checks:
         for name, state in states.items():
             self._check(op, name, state, tuple(param.shape))
 
-    def _check_classes(self, op: str, name: str, scores: Array, target: Array) -> None:
-        self._check(op, name, scores, (None, None))
-        self._check(op, "target", target, (scores.shape[0],), np.int64)
-        self._check_labels(op, target, scores.shape[1])
+    def _check_classes(
+        self, op: str, name: str, scores: Array, target: Array, ignore_index: int
+    ) -> None:
+        """Raise unless ``scores`` are (N, C, ...) and ``target`` (N, ...) their classes."""
+        self._check(op, name, scores)
+        if len(scores.shape) < 2:
+            raise ShapeError(
+                f"{op}: {name} must have shape (N, C) or (N, C, ...), got {tuple(scores.shape)}"
+            )
+        samples, classes, *rest = scores.shape
+        self._check(op, "target", target, (samples, *rest), np.int64)
+        self._check_labels(op, target, classes, ignore_index)
 
-    def _check_labels(self, op: str, target: Array, classes: int) -> None:
-        """Raise for labels outside the classes, unless this would wait for a device."""
+    def _check_labels(
+        self, op: str, target: Array, classes: int, ignore_index: int | None = None
+    ) -> None:
+        """Raise for labels outside the classes, unless this would wait for a device.
+
+        Labels of ``ignore_index`` may be outside.
+        """
 
     def _shape(self, op: str, name: str, shape: Sequence[int], ndim: int) -> tuple[int, ...]:
         if len(shape) != ndim or min(shape, default=1) < 1:

@@ -103,7 +103,7 @@ class Fusion(Arrays):
     ) -> FusedGradients | None:
         """Return the gradients of a network as one operation, or None if the backend has none.
 
-        ``loss`` is the name of the loss operation, with reduction "mean". ``samples`` is the batch
-        size.
+        ``loss`` is the name of the loss operation, with reduction "mean" and its other defaults.
+        ``samples`` is the batch size.
         """
         return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Literal
 
 import numpy as np
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
+from gpucnn.errors import SettingError
 
 
 class Training(Arrays):
@@ -95,19 +97,42 @@ class Training(Arrays):
     @abstractmethod
     def _gather_labels(self, labels: Array, indices: Array) -> Array: ...
 
-    def add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+    def add_metrics(
+        self,
+        totals: Array,
+        loss: Array,
+        scores: Array,
+        target: Array,
+        reduction: Literal["mean", "sum"] = "mean",
+        *,
+        ignore_index: int = -100,
+    ) -> None:
         """Add N times ``loss`` and the number of correct samples to ``totals``, float64 (2,).
 
-        ``loss`` is the mean loss of the N rows of ``scores`` (N, C). The predicted class of a row
-        is the first of its greatest scores; a row with a NaN is never correct.
+        ``loss`` is the mean loss of the N rows of ``scores`` (N, C), or for ``reduction`` "sum"
+        their sum, which is added once. The predicted class of a row is the first of its greatest
+        scores; a row with a NaN is never correct, nor one whose target is ``ignore_index``.
         """
+        if reduction not in ("mean", "sum"):
+            raise SettingError(f'reduction must be "mean" or "sum", got {reduction!r}')
+        index = check_integer("add_metrics: ignore_index", ignore_index, -(2**63))
         self._check("add_metrics", "totals", totals, (2,), np.float64)
         self._check("add_metrics", "loss", loss, ())
-        self._check_classes("add_metrics", "scores", scores, target)
-        self._add_metrics(totals, loss, scores, target)
+        self._check("add_metrics", "scores", scores, (None, None))
+        self._check_classes("add_metrics", "scores", scores, target, index)
+        repeats = int(scores.shape[0]) if reduction == "mean" else 1
+        self._add_metrics(totals, loss, scores, target, repeats, index)
 
     @abstractmethod
-    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None: ...
+    def _add_metrics(
+        self,
+        totals: Array,
+        loss: Array,
+        scores: Array,
+        target: Array,
+        repeats: int,
+        ignore_index: int,
+    ) -> None: ...
 
     def all_finite(self, array: Array) -> bool:
         """Return whether no element is NaN or infinite. Waits for the device."""

@@ -54,8 +54,17 @@ class CudaTraining(CudaArrays, Training):
         )
         return output
 
-    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
-        self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *scores.shape)
+    def _add_metrics(
+        self,
+        totals: Array,
+        loss: Array,
+        scores: Array,
+        target: Array,
+        repeats: int,
+        ignore_index: int,
+    ) -> None:
+        sizes = (*scores.shape, repeats, ignore_index)
+        self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *sizes)
 
     def _all_finite(self, array: Array) -> bool:
         parts = count_parts(array.size)

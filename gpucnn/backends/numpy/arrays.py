@@ -53,10 +53,11 @@ class NumpyArrays(Arrays):
 
     def _check_within(self, op: str, name: str, indices: Array, count: int, what: str) -> None:
         unsigned = indices.view(np.uint64)  # negative numbers become larger than any index
-        if np.maximum.reduce(unsigned) >= count:
-            where = int((unsigned >= count).argmax())
+        if np.maximum.reduce(unsigned, None) >= count:
+            index = np.unravel_index((unsigned >= count).argmax(), indices.shape)
+            where = ", ".join(map(str, index))
             raise DataError(
-                f"{op}: {name}[{where}] is {indices[where]}, outside the {count} {what}"
+                f"{op}: {name}[{where}] is {indices[index]}, outside the {count} {what}"
             )
 
 

@@ -55,10 +55,20 @@ class NumpyTraining(NumpyArrays, Training):
         self._check_within("gather_labels", "indices", indices, len(labels), "labels")
         return labels[indices]
 
-    def _add_metrics(self, totals: Array, loss: Array, scores: Array, target: Array) -> None:
+    def _add_metrics(
+        self,
+        totals: Array,
+        loss: Array,
+        scores: Array,
+        target: Array,
+        repeats: int,
+        ignore_index: int,
+    ) -> None:
         predicted = scores.argmax(1)  # the first NaN, if there is one
         correct = (predicted == target) & ~np.isnan(scores[np.arange(target.size), predicted])
-        totals += float(loss) * target.size, np.count_nonzero(correct)
+        if ignore_index >= 0:
+            correct &= target != ignore_index
+        totals += float(loss) * repeats, np.count_nonzero(correct)
 
     def _all_finite(self, array: Array) -> bool:
         return bool(np.isfinite(array).all())
