@@ -7,6 +7,7 @@ than cross-entropy turn classes into one-hot rows.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, cast
@@ -125,10 +126,12 @@ class CrossEntropyLoss(Loss):
     output = "softmax"
 
     def __post_init__(self) -> None:
-        _set_weights(self, "weight", self.weight)
-        check_integer("ignore_index", self.ignore_index, -(2**63))
-        if check_number("label_smoothing", self.label_smoothing, 0) > 1:
-            raise SettingError(f"label_smoothing must be from 0 to 1, got {self.label_smoothing!r}")
+        index = check_integer("ignore_index", self.ignore_index, -(2**63))
+        smoothing = check_number("label_smoothing", self.label_smoothing, 0)
+        if smoothing > 1:
+            raise SettingError(f"label_smoothing must be from 0 to 1, got {smoothing!r}")
+        weight = _numbers("weight", self.weight)
+        _set(self, weight=weight, ignore_index=index, label_smoothing=float(smoothing))
 
     @property
     def weighted(self) -> bool:
@@ -197,26 +200,32 @@ class BCEWithLogitsLoss(Loss):
     _lengths = (1,)
 
     def __post_init__(self) -> None:
-        _set_weights(self, "pos_weight", self.pos_weight)
+        _set(self, pos_weight=_numbers("pos_weight", self.pos_weight))
 
     def _weights(self) -> dict[str, tuple[float, ...] | None]:
         return {"pos_weight": cast("tuple[float, ...] | None", self.pos_weight)}
 
 
-def _set_weights(loss: Loss, name: str, weights: Sequence[float] | None) -> None:
-    """Set a loss's weights as a tuple; SettingError unless they are numbers of at least 0."""
+def _numbers(name: str, weights: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return weights as a tuple; SettingError unless they are numbers of at least 0."""
     if weights is None:
-        return
+        return None
     try:
         numbers = tuple(float(number) for number in weights)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(0 <= number < math.inf for number in numbers):
         raise SettingError(
             f"{name} must be finite numbers >= 0, one for each class, for example [1, 2.5]; "
-            f"got {weights!r}"
+            f"got {' '.join(reprlib.repr(weights).split())}"
         )
-    object.__setattr__(loss, name, numbers)  # frozen; a list would be neither hashable nor equal
+    return numbers
+
+
+def _set(loss: Loss, **arguments: Any) -> None:
+    """Set fields of a frozen loss: as plain numbers and tuples they can be saved as JSON."""
+    for name, value in arguments.items():
+        object.__setattr__(loss, name, value)
 
 
 LOSSES: dict[str, type[Loss]] = {

@@ -92,6 +92,13 @@ class Batches:
             return 0.0
         return loss.weigh(be.to_numpy(be.gather_labels(self.labels, self.order[:images])))
 
+    def check_weight(self, loss: Loss, images: str) -> None:
+        """Raise SettingError if none of the images counts, so that they have no mean loss."""
+        if not self.weigh(loss, self.count):
+            raise SettingError(
+                f"{loss} ignores all {self.count} {images}: choose another weight or ignore_index"
+            )
+
 
 def divide(total: float, weight: float) -> float:
     """Return a mean loss, NaN if no image counts."""

@@ -61,7 +61,8 @@ def evaluate(
     Raises:
         ShapeError: the images do not have the model's input shape.
         DataError: a label is outside the model's classes.
-        SettingError: the model has no normalization, or ``batch_size`` is not a positive integer.
+        SettingError: the model has no normalization, ``batch_size`` is not a positive integer, or
+            the loss ignores the classes of all images.
 
     Example:
         >>> import gpucnn
@@ -74,7 +75,9 @@ def evaluate(
         >>> result.accuracy < 0.5
         True
     """
-    return evaluate_batches(Batches(model, split, batch_size), loss or CrossEntropyLoss())
+    batches, loss = Batches(model, split, batch_size), loss or CrossEntropyLoss()
+    batches.check_weight(loss, "images")
+    return evaluate_batches(batches, loss)
 
 
 def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:

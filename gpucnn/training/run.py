@@ -15,7 +15,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import remarks
 from gpucnn.errors import BackendError, SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
-from gpucnn.nn.losses import BCELoss, Loss
+from gpucnn.nn.losses import BCELoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checkpoint import Checkpoint, save
@@ -64,9 +64,13 @@ class Run:
         self.train = Batches(model, rest.train, settings.batch_size)
         self.test = Batches(model, data.test, BATCH_SIZE)
         self.validation = Batches(model, validation, BATCH_SIZE) if validation else None
-        _check_that_images_count(
-            settings.loss, training=self.train, test=self.test, validation=self.validation
-        )
+        for batches, kind in (
+            (self.train, "training"),
+            (self.test, "test"),
+            (self.validation, "validation"),
+        ):
+            if batches is not None:
+                batches.check_weight(settings.loss, f"{kind} images")
         self.workers: Workers | None = None
         if settings.workers > 1:
             batch = self.train.batch_size
@@ -328,16 +332,6 @@ def _check_that_they_fit(model: Sequential, data: Data, settings: Settings) -> N
         raise SettingError(
             "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
         )
-
-
-def _check_that_images_count(loss: Loss, **splits: Batches | None) -> None:
-    """Raise SettingError if a loss ignores all images of a split: its mean would be NaN."""
-    for name, batches in splits.items():
-        if batches is not None and not batches.weigh(loss, batches.count):
-            raise SettingError(
-                f"{loss} ignores all {batches.count} {name} images: choose another weight or "
-                "ignore_index"
-            )
 
 
 def _notes(data: Data, settings: Settings) -> tuple[str, ...]:

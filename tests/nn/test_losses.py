@@ -105,6 +105,12 @@ def test_invalid_options(make: Callable[[], Loss], message: str) -> None:
         make()
 
 
+def test_options_may_be_numpy_numbers() -> None:
+    loss = losses.CrossEntropyLoss(np.float32([1, 2]), np.int64(1), np.float32(0.25))  # type: ignore[arg-type]
+    assert loss == losses.CrossEntropyLoss((1.0, 2.0), 1, 0.25)
+    assert json.dumps(describe(loss))
+
+
 @pytest.mark.parametrize("loss", EVERY_LOSS, ids=str)
 def test_descriptions_build_the_same_loss(loss: Loss) -> None:
     """Also from JSON, and from the descriptions of versions without options."""
