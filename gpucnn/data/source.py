@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpucnn.errors import DataError
+
+_X = r"\bx\b"
 
 
 @dataclass
@@ -47,25 +50,30 @@ class Source:
     def converting(self, names: Iterable[str], expression: str) -> str:
         """Return the line that replaces each of the arrays ``names``, x, by ``expression``."""
         if self.path is None:
-            return "; ".join(f"{x} = {expression.replace('x', x)}" for x in names)
-        keys = json.dumps(list(names))
+            return "; ".join(f"{name} = {re.sub(_X, name, expression)}" for name in names)
+        keys = literal(list(names))
         update = f"d.update({{k: {expression} for k, x in d.items() if k in {keys}}}); "
         return self._command(update, "**d")
 
     def renaming(self, roles: Mapping[str, str]) -> str:
         """Return the line that saves arrays under new names, given with the present ones."""
-        return self._command("", ", ".join(f"{new}=d[{json.dumps(roles[new])}]" for new in roles))
+        return self._command("", ", ".join(f"{new}=d[{literal(roles[new])}]" for new in roles))
 
     def _command(self, change: str, arrays: str) -> str:
         assert self.path is not None
-        target = json.dumps(str(self.path.with_name(f"{self.path.stem}-converted.npz")))
+        target = literal(str(self.path.with_name(f"{self.path.stem}-converted.npz")))
         code = f"import numpy as n; {self.loading}{change}n.savez({target}, {arrays})"
         return f"python -c {shlex.quote(code)}"
 
 
+def literal(value: object) -> str:
+    """Return text, or a list of texts, as Python writes it, in double quotes."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def npz_source(path: Path) -> Source:
     """Return the source for the arrays of an .npz file."""
-    return Source(path, f"d = dict(n.load({json.dumps(str(path))})); ")
+    return Source(path, f"d = dict(n.load({literal(str(path))})); ")
 
 
 def listed(names: Iterable[str]) -> str:

@@ -6,7 +6,6 @@ CSV: with or without a header, separated by commas, semicolons or tabs.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import numpy.typing as npt
 from gpucnn.data.arrays import Roles, build
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, open_file, unreadable
-from gpucnn.data.source import Source
+from gpucnn.data.source import Source, literal
 from gpucnn.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")
@@ -294,12 +293,12 @@ def _numbers(path: Path, block: list[tuple[int, str]], layout: _Layout) -> Array
 
 def _loading(path: Path, layout: _Layout) -> str:
     """Return the Python statements that read the table with NumPy; see ``Source``."""
-    options = f"str, delimiter={json.dumps(layout.separator)}, skiprows={int(layout.header)}"
+    options = f"str, delimiter={literal(layout.separator)}, skiprows={int(layout.header)}"
     first, last, label = layout.pixels[0], layout.pixels[-1], layout.label
     pixels = f"n.delete(a, {label}, 1)[:, {first}:{last}]"
     if label is None or not first < label < last:
         pixels = f"a[:, {first}:{last + 1}]"
     return (
-        f"a = n.loadtxt({json.dumps(str(path))}, {options}, comments=None, quotechar=chr(34)); "
+        f"a = n.loadtxt({literal(str(path))}, {options}, comments=None, quotechar=chr(34)); "
         f"d.update(PREFIX_pixels={pixels}.astype(float), PREFIX_labels=a[:, {label}]); "
     )

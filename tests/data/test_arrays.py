@@ -227,14 +227,14 @@ def refusal(path):
 )
 def test_the_line_that_scales_other_ranges(tmp_path, images, text, expected):
     images = images.astype(np.int64) if text.startswith("hold values from 0 to 15,") else images
-    path = saved(tmp_path, images, LABELS, "my 'set'.npz")
+    path = saved(tmp_path, images, LABELS, "my 'set' 😀.npz")
     message = refusal(path)
     assert f"x_train and x_test {text}" in message
     np.testing.assert_array_equal(converted(message, tmp_path).train.images[:, 0], expected[10:])
 
 
 def test_the_line_for_dark_images_of_255_levels(tmp_path):
-    message = refusal(saved(tmp_path, SQUARE // 4 * 1.0, LABELS, "my 'set'.npz"))
+    message = refusal(saved(tmp_path, SQUARE // 4 * 1.0, LABELS, "my 'set' 😀.npz"))
     assert "hold values from 0 to 63" in message
     data = converted(message[message.index(" -- if 255 is white, run: ") :], tmp_path)
     np.testing.assert_array_equal(data.train.images[:, 0], SQUARE[10:] // 4)
@@ -243,7 +243,7 @@ def test_the_line_for_dark_images_of_255_levels(tmp_path):
 def test_the_lines_for_flattened_colour_images(tmp_path):
     images = COLOUR[:, :, :5]
     for flat, line in ((images, 0), (images.transpose(0, 2, 3, 1), 1)):
-        path = saved(tmp_path, flat.reshape(40, -1), LABELS, "my 'set'.npz")
+        path = saved(tmp_path, flat.reshape(40, -1), LABELS, "my 'set' 😀.npz")
         message = refusal(path)
         assert "could be colour images of 5x5 in two orders" in message
         start = [i for i in range(len(message)) if message.startswith("python -c", i)][line]
@@ -254,14 +254,14 @@ def test_the_lines_for_flattened_colour_images(tmp_path):
 @pytest.mark.parametrize(("labels", "line"), [(np.stack(3 * [LABELS + 2], 1), 0), (None, 1)])
 def test_the_lines_for_labels_in_several_columns(tmp_path, labels, line):
     labels = np.eye(4)[LABELS] * 0.9 + 0.025 if labels is None else labels
-    message = refusal(saved(tmp_path, IMAGES, labels, "my 'set'.npz"))
+    message = refusal(saved(tmp_path, IMAGES, labels, "my 'set' 😀.npz"))
     start = [i for i in range(len(message)) if message.startswith("python -c", i)][line]
     data = converted(message[start:], tmp_path)
     np.testing.assert_array_equal(data.train.labels, LABELS[10:] + (0 if line else 2))
 
 
 def test_the_line_that_names_arrays(tmp_path):
-    path = tmp_path / "my 'set'.npz"
+    path = tmp_path / "my 'set' 😀.npz"
     np.savez(path, a=IMAGES[10:], b=LABELS[10:], c=IMAGES[:10], d=LABELS[:10])
     message = refusal(path)
     assert "has the keys a, b, c, d: expected x_train, y_train, x_test, y_test" in message
@@ -269,7 +269,7 @@ def test_the_line_that_names_arrays(tmp_path):
 
 
 def test_the_line_that_moves_the_axis_of_the_images(tmp_path):
-    path = tmp_path / "my 'set'.npz"
+    path = tmp_path / "my 'set' 😀.npz"
     np.savez(path, x_train=IMAGES.transpose(1, 2, 0), y_train=LABELS, x_test=IMAGES, y_test=LABELS)
     data = converted(refusal(path), tmp_path)
     np.testing.assert_array_equal(data.train.images[:, 0], IMAGES)
@@ -366,3 +366,11 @@ def test_the_line_that_converts_python_arrays():
     exec(line, arrays)
     assert re.match(r"x_train = \(x_train \* ", line)
     np.testing.assert_array_equal(arrays["x_test"], SQUARE // 16 * 17)
+
+
+def test_the_line_that_converts_probabilities_in_python():
+    arrays = {"y_train": np.eye(4)[LABELS] * 0.9 + 0.025}
+    with pytest.raises(DataError) as caught:
+        from_arrays(IMAGES, arrays["y_train"], IMAGES, LABELS)
+    exec(str(caught.value).rpartition("run: ")[2], arrays)
+    np.testing.assert_array_equal(arrays["y_train"], LABELS)

@@ -190,7 +190,7 @@ def test_emnists_tables_lie_transposed(tmp_path):
 
 
 def test_the_line_that_converts(tmp_path):
-    path = write(tmp_path / "my 'set'.csv", IMAGES // 16, np.array(["cat", "a b", "c"])[LABELS])
+    path = write(tmp_path / "my 'set' 😀.csv", IMAGES // 16, np.array(["cat", "a b", "c"])[LABELS])
     message = refusal(path)
     assert "pixels holds values from 0 to 15" in message
     with warnings.catch_warnings():
