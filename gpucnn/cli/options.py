@@ -20,8 +20,11 @@ from gpucnn.training.metadata import parse_json
 RUN_FILES = ("checkpoint.npz", "config.json", "log.jsonl")
 NOT_SAVED = ("command", "debug", "help", "resume", "out")
 
-_MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs")
-"""Options with which a run can be resumed: its checkpoint decides on data and epochs."""
+_MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "transpose")
+"""Options with which a run can be resumed: its checkpoint decides on data and epochs.
+
+Versions before 0.3 had no "transpose": runs with EMNIST are resumed with the value "no".
+"""
 
 _MAX_SIZE = 1 << 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

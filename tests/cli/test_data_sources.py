@@ -124,6 +124,18 @@ def test_checkpoints_without_a_preparation(
     assert run(["evaluate", "run"]) == (0 if how == "digit" else 2)  # on MNIST's test images
 
 
+def test_runs_of_older_versions_with_emnist_are_resumed(folder: Path, capsys: Capture) -> None:
+    turned = transposed(emnist_digits()), transposed(emnist_digits(first=300))
+    write_idx(folder / "raw", *turned, prefix="emnist-digits-")
+    assert train("raw", "run", "--transpose", "no") == 0
+    config = Path("run/config.json")
+    config.write_text(config.read_text().replace('"transpose": "no"', '"limit": 300'))
+    capsys.readouterr()
+    assert run(["train", "--resume", "run"]) == 2
+    assert "(--transpose no, or transpose=False, reads them" in capsys.readouterr().err
+    assert run(["train", "--resume", "run", "--transpose", "no"]) == 0
+
+
 def test_transposed_digits_are_turned_unless_the_option_says_no(
     folder: Path, capsys: Capture
 ) -> None:
