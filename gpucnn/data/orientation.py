@@ -16,7 +16,7 @@ from string import ascii_lowercase, ascii_uppercase, digits
 import numpy as np
 
 from gpucnn.data.dataset import Data, Split
-from gpucnn.data.preparation import lies_transposed
+from gpucnn.data.preparation import has_black_borders, lies_transposed
 
 _EMNIST = re.compile(r"(?<![a-z])emnist", re.IGNORECASE)
 _MERGED = digits + ascii_uppercase + "abdefghnqrt"
@@ -49,6 +49,8 @@ def upright(data: Data, transpose: bool | None) -> Data:
         reason = "like EMNIST's: " if named else "as the mean images of the digits show: "
     if named:
         data = _with_characters(data)
+        if has_black_borders(data):  # letters, too, were prepared as MNIST's digits
+            data = replace(data, preparation="digit")
     if not transpose:
         return data
     note = f"the images of {data.name} lie transposed, {reason}rows and columns were exchanged"

@@ -63,6 +63,11 @@ def lies_transposed(data: Data) -> bool | None:
     return transposed > upright
 
 
+def has_black_borders(data: Data) -> bool:
+    """Return whether almost no stroke of the training images touches their borders."""
+    return _is_dark_around(_sample(data)[0])
+
+
 def _sample(data: Data) -> tuple[Bytes, Labels]:
     """Return some training images (n, H, W) and the digit each is labelled with, or -1."""
     count = len(data.train)

@@ -46,7 +46,14 @@ def test_letters_from_1_become_26_classes_with_names():
     assert data.classes == tuple(string.ascii_uppercase)
     np.testing.assert_array_equal(data.train.labels, np.arange(300) % 26)
     np.testing.assert_array_equal(data.test.images, transposed(letters()).images)
+    assert data.preparation == "digit"
     assert [note.split()[:2] for note in data.notes] == [["the", "labels"], ["the", "images"]]
+
+
+def test_inverted_letters_are_not_prepared_as_digits():
+    inverted = Split(255 - letters().images, letters().labels)
+    data = upright(as_data(inverted, tuple(map(str, range(27))), "emnist-letters"), None)
+    assert (data.preparation, len(data.classes)) == (None, 26)
 
 
 def test_letters_with_labels_from_0_stay_as_they_are():
