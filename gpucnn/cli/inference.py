@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
@@ -32,6 +33,7 @@ from gpucnn.cli.sources import (
 from gpucnn.data.dataset import PREPARATIONS, normalize_name
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
+from gpucnn.models import MODELS
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
@@ -80,7 +82,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     else:
         print(
             f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
-            f"images of {data.name}), loss {result.loss:.4f}"
+            f"images of {printable(data.name)}), loss {result.loss:.4f}"
         )
     return 0
 
@@ -116,7 +118,7 @@ def predict_command(arguments: argparse.Namespace) -> int:
     console = make_console()
     for image, top, pixels in zip(arguments.images, rows, inputs, strict=True):
         text = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
-        console.print(f"{image}: {text}")
+        console.print(printable(f"{image}: {text}"))
         if arguments.show:
             _draw(console, pixels)
     return 0
@@ -149,7 +151,8 @@ def summary_command(arguments: argparse.Namespace) -> int:
     """Print the layers of a network."""
     name = arguments.network
     shape = _summary_shape(arguments)
-    if Path(name).is_dir() or name.endswith(".npz"):
+    saved = Path(name).is_dir() or (Path(name).is_file() and name not in MODELS)
+    if saved or name.endswith(".npz"):
         if shape:
             raise SettingError(f"--data, --input and --classes are not for {name}: it has a shape")
         summary = read_model(load(name), "numpy", arguments.model).summary()

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from gpucnn.cli.output import silence_stdout
+from gpucnn.cli.output import printable, silence_stdout
 from gpucnn.cli.parser import make_parser
 from gpucnn.cli.signals import StopRequest
 from gpucnn.errors import GpucnnError
@@ -50,7 +50,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         else:
-            print(f"gpucnn: {message}", file=sys.stderr)
+            print(f"gpucnn: {printable(message)}", file=sys.stderr)
         return error.status if isinstance(error, GpucnnError) else 1
 
 

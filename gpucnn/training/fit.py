@@ -50,7 +50,8 @@ def fit(
         checkpoint: a file to write at the start, after every epoch, and when the run is stopped.
         checkpoint_every: write it every so many steps as well.
         resume: a checkpoint, or the folder of a run, to continue from. The result has the same bits
-            as a run that was never stopped. Model, data and settings must be those of the run.
+            as a run that was never stopped. Model, data and settings must be those of the run;
+            ``epochs`` may be another number if no learning rate so far would have been another.
         should_stop: called after every ``StepEnded``; if it returns True, the run writes its
             checkpoint and ends.
         progress: True shows the progress on standard output, False does not, None does on a

@@ -192,7 +192,7 @@ _RUN = record(
                 "validation": integer(0),
                 "early_stopping": optional(integer(1)),
                 "keep_best": flag,
-                "workers": integer(1, 1024),
+                "workers": integer(1, 256),
                 "optimizer": _DESCRIPTION,
                 "schedule": _DESCRIPTION,
                 "loss": _DESCRIPTION,

@@ -223,6 +223,12 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
                 f"of step {step + 1} was {settings.optimizer.lr * first:g} and would "
                 f"have been {settings.optimizer.lr * second:g}"
             )
+    patience, found = settings.early_stopping, metadata["best"]
+    if patience and found and metadata["epoch"] - found["epoch"] >= patience:
+        raise EpochsError(
+            f"the run has ended by early stopping after epoch {metadata['epoch']}: with another "
+            "number of epochs it would end there as well"
+        )
     best = saved.group("best")
     if best and metadata["best"]["epoch"] != metadata["epoch"] and not metadata["index"]:
         last = saved.group("parameters")

@@ -106,3 +106,19 @@ def test_an_archive_of_a_state_dict_is_named(
     (line,) = capsys.readouterr().err.splitlines()
     assert "holds the arrays conv.weight, conv.bias, fc.weight, ... without the layers" in line
     assert line.endswith("or train with: gpucnn train --init state.npz --model NAME")
+
+
+def test_names_in_a_file_cannot_steer_the_terminal(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(small_data().test.images[0, 0]).save("image.png")
+    saved.classes = ("\x1b[2Ja", "[/b]\nb", "\x9bc", "\ud800d")
+    gpucnn.save_model(saved, "model.npz")
+    assert run(["predict", "model.npz", "image.png", "--prepare", "plain"]) == 0
+    assert run(["evaluate", "model.npz", "--data", "small.npz"]) == 2
+    captured = capsys.readouterr()
+    for text in (captured.out, captured.err):
+        assert not [c for c in text.replace("\n", "") if not c.isprintable()]
+        assert text.count("\n") == 1
+    assert "those of the network are \\x1b[2Ja, [/b] b, \\x9bc, \\ud800d" in captured.err

@@ -188,6 +188,16 @@ def test_a_run_that_kept_its_best_epoch_continues_only_from_there(tmp_path: Path
     assert continued == {True, False}
 
 
+def test_a_run_that_ended_by_early_stopping_has_no_further_epochs(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    options: dict[str, Any] = {"schedule": ConstantLR(), "validation": 10, "early_stopping": 1}
+    options["optimizer"] = SGD(lr=0.0)
+    _, events = train(checkpoint=path, epochs=5, **options)
+    assert (events[-1].reason, events[-1].epoch) == ("early stopping", 2)
+    with pytest.raises(CheckpointError, match="ended by early stopping after epoch 2"):
+        start(resume=path, epochs=9, **options)
+
+
 def test_a_model_file_is_not_a_run(tmp_path: Path) -> None:
     gpucnn.save_model(small_model(), tmp_path / "model.npz")
     with pytest.raises(CheckpointError, match=r"cannot be resumed: .* fit\(load_model\(path\)"):
