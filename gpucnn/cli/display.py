@@ -15,6 +15,9 @@ from rich.table import Table
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
 from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, percent, start_lines
 
+READING_SECONDS, READING_LINE_SECONDS = 0.5, 10.0
+"""The progress of reading is shown after this time, and then, without a terminal, this often."""
+
 
 class PipeConsole(Console):
     """A console that raises an exception when the pipe that it writes to is closed."""
@@ -150,6 +153,47 @@ def make_display(console: Console, title: str, note: str = "") -> PlainDisplay:
     """Return the display for the console. The first line has ``title`` and ``note``."""
     kind = LiveDisplay if is_fancy(console) else PlainDisplay
     return kind(console, title, note)
+
+
+class ReadingProgress:
+    """Shows on standard error how many image files are read: a bar, or a line every ten seconds.
+
+    Call it with what was done to how many files of how many, as ``gpucnn.data.load`` does.
+    """
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        self.progress: Progress | None = None
+        self.task = TaskID(0)
+        if is_fancy(self.console):
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TimeRemainingColumn(compact=True),
+            )
+            self.progress = Progress(
+                *columns, console=self.console, auto_refresh=False, transient=True
+            )
+            self.task = self.progress.add_task("", total=None)
+        self.began = self.printed = time.monotonic()
+
+    def __enter__(self) -> ReadingProgress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show that ``done`` files of ``total`` were "examined" or "read"."""
+        now, text = time.monotonic(), f"{what} {done:,} of {total:,} image files"
+        if self.progress is not None and now - self.began >= READING_SECONDS:
+            self.progress.start()
+            self.progress.update(self.task, description=text, completed=done, total=total)
+            self.progress.refresh()
+        elif self.progress is None and now - self.printed >= READING_LINE_SECONDS:
+            self.printed = now
+            self.console.print(text)
 
 
 def plain_json(value: Any) -> Any:

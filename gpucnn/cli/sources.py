@@ -13,6 +13,7 @@ from typing import Any
 import gpucnn.data
 from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
+from gpucnn.cli.display import ReadingProgress
 from gpucnn.data import Data
 from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
@@ -34,9 +35,15 @@ def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | Non
     if transpose not in TRANSPOSE:
         raise unknown("--transpose", str(transpose), [word for word in TRANSPOSE if word])
     if name != "mnist":
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ReadingProgress() as progress:
             warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
-            data = gpucnn.data.load(name, resize=size, seed=seed, transpose=TRANSPOSE[transpose])
+            data = gpucnn.data.load(
+                name,
+                resize=size,
+                seed=seed,
+                transpose=TRANSPOSE[transpose],
+                on_progress=progress,
+            )
         for note in data.notes:
             print(f"note: {note}", file=sys.stderr)
         return data

@@ -344,6 +344,52 @@ def test_evaluate_draws_the_split_that_was_trained_with(folder: Path) -> None:
     assert run(["evaluate", "r", "--data", "noise", "--json"]) == 0
 
 
+def draw_noise(path: str, seed: int) -> None:
+    """Write an image of random pixels."""
+    image = pytest.importorskip("PIL.Image")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8), np.uint8)
+    image.fromarray(pixels).save(path)
+
+
+def test_a_folder_that_grew_is_evaluated_on_images_that_were_not_trained_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(60):
+        draw_noise(f"set/{'ab'[index % 2]}/{index}.png", index)
+    assert train("--data", "set", "--out", "r") == 0
+    before = len(gpucnn.data.load("set").test)
+    for index in range(60, 160):
+        draw_noise(f"set/{'ab'[index % 2]}/new-{index}.png", index)
+    for index in range(0, 20, 3):
+        os.replace(f"set/{'ab'[index % 2]}/{index}.png", f"set/{'ab'[index % 2]}/{index}-x.png")
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "set", "--json"]) == 0
+    output, error = capsys.readouterr()
+    assert json.loads(output)["images"] > before
+    assert error == ""
+
+
+def test_files_that_moved_from_train_to_test_are_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index in range(40):
+        part = "test" if index % 5 == 0 else "train"
+        draw_noise(f"set/{part}/{'ab'[index % 2]}/{index}.png", index)
+    assert train("--data", "set", "--out", "r") == 0
+    assert run(["evaluate", "r", "--data", "set"]) == 0
+    os.replace("set/train/a/2.png", "set/test/a/renamed.png")
+    draw_noise("set/test/b/again.bmp", 3)  # the same pixels in another format
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "set"]) == 2
+    assert "2 of 10 test images of set were used in training" in capsys.readouterr().err
+    # The network is trained on images that it is tested on: that is said before.
+    assert train("--data", "set", "--out", "r2") == 0
+    assert capsys.readouterr().out.startswith(
+        "note: 1 of 10 test images are also training images (the first is test image "
+    )
+
+
 def test_evaluate_refuses_images_that_were_trained_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

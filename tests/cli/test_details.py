@@ -13,7 +13,7 @@ from rich.console import Console
 from small import save_npz, small_data
 
 from gpucnn.cli import machine
-from gpucnn.cli.display import PlainDisplay
+from gpucnn.cli.display import PlainDisplay, ReadingProgress
 from gpucnn.cli.main import run
 from gpucnn.cli.runs import run_folder
 from gpucnn.cli.train import StopRequest, make_settings
@@ -58,6 +58,38 @@ def test_evaluate_refuses_fewer_classes(
     run(["train", "--data", "small.npz", "--model", "mlp", "--epochs", "1", "--out", "r"])
     assert run(["evaluate", "r", "--data", "few.npz"]) == 2
     assert "the classes of few are 0, 1, 2; those of the network" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(0.0, 3), (10.0, 0)])
+def test_reading_for_long_prints_lines_where_there_is_no_terminal(
+    seconds: float, lines: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gpucnn.cli.display.READING_LINE_SECONDS", seconds)
+    with ReadingProgress() as progress:
+        for done in (1000, 1500, 2000):
+            progress("read", done, 2000)
+    output, error = capsys.readouterr()
+    assert output == ""
+    assert error.splitlines()[1:2] == ["read 1,500 of 2,000 image files"][:lines]
+    assert error.count("\n") == lines
+
+
+class Screen(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_reading_on_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("gpucnn.cli.display.READING_SECONDS", 0.0)
+    monkeypatch.setattr("gpucnn.cli.display.is_fancy", lambda console: True)
+    with ReadingProgress() as progress:
+        assert progress.progress is not None
+        progress.progress.console.file = screen = Screen()
+        progress("examined", 3, 80)
+        progress("read", 40, 80)
+    assert "examined 3 of 80 image files" in screen.getvalue()
+    assert "read 40 of 80 image files" in screen.getvalue()
 
 
 def test_a_signal_after_the_end_is_discarded_but_a_failed_output_is_not() -> None:

@@ -98,6 +98,31 @@ def test_a_signal_ends_the_reading_of_data(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_reading_of_images(tmp_path: Path, number: int, status: int) -> None:
+    """Even if the threads hang in a file, as they may on a network drive."""
+    image = pytest.importorskip("PIL.Image")
+    for name in ("a", "b"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(4):
+            image.new("L", (8, 8), index).save(tmp_path / f"set/{name}/{index}.png")
+    injected = """
+        import threading, gpucnn.data.folder as folder
+        def hanging(*arguments):
+            print("reading", flush=True)
+            threading.Event().wait()
+        folder.decode = hanging
+    """
+    process = start(tmp_path, ["train", "--data", "set", "--model", "mlp"], injected)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(number)
+    output, error = process.communicate(timeout=30)
+    assert (process.returncode, error) == (status, "")
+    assert not output.replace("reading\n", "")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_hanging_step_ends_with_the_last_checkpoint(tmp_path: Path) -> None:
     """The third step never ends: after the grace time the run ends without it."""
     save_npz(tmp_path / "small.npz", small_data(60))

@@ -1,8 +1,12 @@
-"""Limits on unpacking."""
+"""Opening files, and limits on unpacking."""
+
+import os
 
 import pytest
 
-from gpucnn.data.files import check_packing
+from gpucnn.data import load
+from gpucnn.data.files import check_packing, open_file
+from gpucnn.data.images import read_image
 from gpucnn.errors import DataError
 
 LARGE = 1 << 28
@@ -30,3 +34,21 @@ def test_the_ratio_of_unpacked_to_packed_bytes(unpacked, packed, most):
         f"FILE declares {unpacked} unpacked bytes, but {packed} packed bytes hold at most {most}:"
         " the file is damaged"
     )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="POSIX")
+def test_a_pipe_or_a_device_is_not_opened(tmp_path):
+    """Without a writer opening a pipe would wait forever; a device may never end."""
+    os.mkfifo(tmp_path / "pipe.npz")
+    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"):
+        os.mkfifo(tmp_path / name)
+        (tmp_path / name.replace("train", "t10k")).touch()
+    for reader, path, kind in (
+        (load, tmp_path / "pipe.npz", "named pipe"),
+        (load, tmp_path, "named pipe"),
+        (read_image, tmp_path / "pipe.npz", "named pipe"),
+        (read_image, "/dev/zero", "device"),
+        (open_file, "/dev/null", "device"),
+    ):
+        with pytest.raises(DataError, match=rf" is a {kind}, not a file$"):
+            reader(path)
