@@ -40,17 +40,19 @@ def seen_digests(data: Data) -> Digests:
 
 def remarks(data: Data) -> tuple[str, ...]:
     """Return what should be known before a network is trained on the data, one line each."""
-    notes = []
+    shared = [] if data.builtin else _shared(data)  # none of its test images is a training image
+    return (*_one_class(data), *shared)
+
+
+def _one_class(data: Data) -> tuple[str, ...]:
+    """Return a line if all training images are of one class."""
     classes = np.unique(data.train.labels)
-    if len(classes) == 1:
-        notes.append(
-            f"every training image is of class {data.classes[classes[0]]!r}: a network needs"
-            " images of two or more classes to learn from (with a limit, raise it or shuffle the"
-            " images)"
-        )
-    if not data.builtin:  # none of its test images is a training image
-        notes += _shared(data)
-    return tuple(notes)
+    if len(classes) > 1:
+        return ()
+    return (
+        f"every training image is of class {data.classes[classes[0]]!r}: a network needs images of"
+        " two or more classes to learn from (with a limit, raise it or shuffle the images)",
+    )
 
 
 def _shared(data: Data) -> list[str]:

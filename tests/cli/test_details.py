@@ -83,9 +83,8 @@ def test_reading_on_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("gpucnn.cli.display.READING_SECONDS", 0.0)
     monkeypatch.setattr("gpucnn.cli.display.is_fancy", lambda console: True)
+    monkeypatch.setattr("sys.stderr", screen := Screen())
     with ReadingProgress() as progress:
-        assert progress.progress is not None
-        progress.progress.console.file = screen = Screen()
         progress("examined", 3, 80)
         progress("read", 40, 80)
     assert "examined 3 of 80 image files" in screen.getvalue()
