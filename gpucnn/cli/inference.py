@@ -30,7 +30,7 @@ from gpucnn.cli.sources import (
     scale_pixels,
     shape_for,
 )
-from gpucnn.data.dataset import PREPARATIONS, normalize_name
+from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.images import as_digit, as_input, read_image
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.models import MODELS
@@ -59,8 +59,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if transpose is None and trained_on and "preparation" not in trained_on:
         transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
     data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose)
-    names = None if model.classes is None else tuple(map(normalize_name, model.classes))
-    if model.classes is not None and data.classes != names:
+    if model.classes is not None and data.classes != model.classes:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
             f"{', '.join(model.classes)}"

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.data.archive import open_npz
+from gpucnn.data.dataset import normalize_name
 from gpucnn.errors import CheckpointError, DataError
 from gpucnn.files import write_atomically
 from gpucnn.nn.losses import complete
@@ -58,7 +59,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read the checkpoint of a model or a run: a file, or the one in a run's folder.
 
-    Settings that older versions of gpucnn did not have are added with the value that they implied.
+    Settings that older versions of gpucnn did not have are added with the value that they implied,
+    and the names of classes are in Unicode's composed form.
 
     Raises:
         CheckpointError: there is no file, it is damaged, it is not a checkpoint, its contents are
@@ -75,6 +77,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         raise CheckpointError(f"{file} has contents that gpucnn does not write: {error}") from None
     if "settings" in saved.metadata:
         complete(saved.metadata["settings"]["loss"])
+    if saved.metadata.get("classes"):
+        saved.metadata["classes"] = [normalize_name(name) for name in saved.metadata["classes"]]
     allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
         if name.startswith("parameters/"):

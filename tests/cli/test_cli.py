@@ -459,6 +459,20 @@ def test_a_run_without_digests_is_noted_unless_its_data_are_the_same(
         assert bool(error) == bool(note)
 
 
+def test_class_names_in_another_unicode_form_are_equal(folder: Path) -> None:
+    """Older versions wrote them as the file system gave them, decomposed on macOS."""
+    names = ["caf\u00e9", "tea"]
+    for index in range(40):
+        draw_noise(f"set/{names[index % 2]}/{index}.png", index)
+    assert train("--data", "set", "--out", "r") == 0
+    saved = gpucnn.training.checkpoint.load("r")
+    assert saved.metadata["classes"] == names
+    saved.metadata["classes"] = ["cafe\u0301", "tea"]
+    gpucnn.training.checkpoint.save("r/checkpoint.npz", saved)
+    assert run(["evaluate", "r", "--data", "set"]) == 0
+    assert run(["train", "--resume", "r"]) == 0
+
+
 def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train("--out", "r")
     data = small_data()
