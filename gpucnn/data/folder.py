@@ -8,7 +8,9 @@ hash of each file's content.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,7 @@ import numpy as np
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Bytes, Data, Split
 from gpucnn.data.files import format_sides, open_file, unreadable
-from gpucnn.data.images import as_input, check_size, decode, image_shape, is_grey
+from gpucnn.data.images import as_input, check_size, decode, image_shape, is_grey, shrink
 from gpucnn.data.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.opening import open_image, pillow, quiet
 from gpucnn.data.parallel import map_files
@@ -29,6 +31,10 @@ from gpucnn.rng import Stream, generator
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Pixels of a large image; photos have 12 to 50 million before they are shrunk.
+_LARGE = 1 << 24
+
 OnProgress = Callable[[str, int, int], object]
 """Called with "examined" or "read", the number of files that were, and their total."""
 
@@ -182,12 +188,18 @@ def _read(
             " with resize=(H, W) or --resize HxW"
         ) from None
 
+    large = threading.Lock()
+
     def read(index: int) -> bytes | DataError:
         image = images[index]
         try:
             digest = _digest(image.path) if image.part == "all" else b""
             with open_image(image.path) as opened:
-                pixels[index] = as_input(decode(opened, resize), channels, size)
+                if resize is not None:
+                    shrink(opened, resize)
+                # Decoding takes about ten bytes for a pixel: only one large image at a time.
+                with large if opened.width * opened.height > _LARGE else nullcontext():
+                    pixels[index] = as_input(decode(opened), channels, size)
         except DataError as error:
             return error
         return digest

@@ -40,7 +40,9 @@ def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Byt
         SettingError: Pillow is not installed.
     """
     with open_image(path) as image:
-        return decode(image, at_least)
+        if at_least is not None:
+            shrink(image, at_least)
+        return decode(image)
 
 
 def image_shape(path: Path | str) -> tuple[int, int, int]:
@@ -50,11 +52,16 @@ def image_shape(path: Path | str) -> tuple[int, int, int]:
         return (1 if is_grey(image) else 3), height, width
 
 
-def decode(image: Image, at_least: tuple[int, int] | None = None) -> Bytes:
+def shrink(image: Image, at_least: tuple[int, int]) -> None:
+    """Have an open JPEG file decoded to a smaller size, as ``read_image`` does."""
+    if image.format not in ("JPEG", "MPO"):  # looking for the EXIF data of others may decode them
+        return
+    height, width = at_least if upright_size(image) == image.size[::-1] else at_least[::-1]
+    image.draft(None, (2 * width, 2 * height))
+
+
+def decode(image: Image) -> Bytes:
     """Return the pixels of an open image as ``read_image`` does."""
-    if at_least is not None:
-        height, width = at_least if upright_size(image) == image.size[::-1] else at_least[::-1]
-        image.draft(None, (2 * width, 2 * height))
     return np.asarray(_plain(image))
 
 

@@ -3,13 +3,14 @@
 import os
 import socket
 import sys
+import threading
 import unicodedata
 import warnings
 
 import numpy as np
 import pytest
 
-from gpucnn.data import load, parallel
+from gpucnn.data import folder, load, parallel
 from gpucnn.errors import DataError, DataWarning, SettingError
 
 Image = pytest.importorskip("PIL.Image")
@@ -446,6 +447,31 @@ def test_pixels_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
         data = load(tmp_path, resize=(9, 12))
         prints.append((data.fingerprint(), data.test.images.tobytes()))
     assert prints[0] == prints[1] == prints[2]
+
+
+@pytest.mark.parametrize(("largest", "most"), [(29, 1), (30, 4)])
+def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch, largest, most):
+    write_set(tmp_path, {"a": 12})
+    decode, lock, running = folder.decode, threading.Lock(), []
+    peaks = []
+
+    def watched(image):
+        with lock:
+            running.append(image)
+            peaks.append(len(running))
+            if most > 1 and len(peaks) == most:
+                together.set()
+        together.wait(0.05 if most == 1 else 60)
+        with lock:
+            running.remove(image)
+        return decode(image)
+
+    together = threading.Event()
+    monkeypatch.setattr(folder, "decode", watched)
+    monkeypatch.setattr(folder, "_LARGE", largest)
+    monkeypatch.setattr(parallel, "default_threads", lambda: 4)
+    load(tmp_path)
+    assert max(peaks) == most
 
 
 def test_progress_counts_the_files(tmp_path):
