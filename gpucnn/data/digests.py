@@ -22,8 +22,10 @@ def digests(split: Split) -> Digests:
     return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
 
 
-def seen_digests(data: Data) -> Digests:
+def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
     """Return what a run keeps of the images that it trains on or selects an epoch by.
+
+    ``earlier`` are the digests that a network brings that was trained before.
 
     Of more than ``MAX_KEPT`` images it keeps those with the smallest digests: a random sample that
     depends on nothing but the images, so that a later test set that shares many images with them
@@ -32,10 +34,12 @@ def seen_digests(data: Data) -> Digests:
     Returns:
         Digests in increasing order, uint64 (at most MAX_KEPT,).
     """
-    seen = digests(data.train)
+    seen = [digests(data.train)]
     if data.validation is not None:
-        seen = np.concatenate([seen, digests(data.validation)])
-    return np.unique(seen)[:MAX_KEPT]
+        seen.append(digests(data.validation))
+    if earlier is not None:
+        seen.append(earlier)
+    return np.unique(np.concatenate(seen))[:MAX_KEPT]
 
 
 def remarks(data: Data) -> tuple[str, ...]:

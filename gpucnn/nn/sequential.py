@@ -62,6 +62,9 @@ class Sequential(FlatParameters):
     output: Output = "softmax"
     """What turns the last layer's scores into probabilities; ``fit`` sets it by the loss."""
 
+    seen: NDArray[np.uint64] | None = None
+    """Digests of the images that it was trained on (``gpucnn.data.digests``); ``fit`` adds them."""
+
     def __init__(
         self,
         layers: Mapping[str, Layer] | Sequence[Layer],
@@ -84,6 +87,7 @@ class Sequential(FlatParameters):
     def initialize(self, seed: int) -> None:
         """Draw all weights from ``seed``, and start dropout's masks over."""
         super().initialize(seed)
+        self.seen = None
         self.seed_dropout(seed, 0)
 
     def seed_dropout(self, seed: int, passes: int, rank: int = 0) -> None:

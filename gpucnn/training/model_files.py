@@ -59,6 +59,8 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
     except (TypeError, ValueError) as error:
         raise SettingError(f"the model cannot be saved: {error}") from None
     arrays = {f"parameters/{name}": values for name, values in model.state_dict().items()}
+    if model.seen is not None:
+        arrays["seen"] = model.seen
     save(path, Checkpoint(metadata, arrays))
 
 
@@ -96,6 +98,7 @@ def load_model(
     backend = get_backend(backend, dtype_of(saved))
     model = Sequential(layers, metadata["model"]["input_shape"], backend=backend)
     model.load_state_dict(parameters)
+    model.seen = saved.arrays.get("seen")
     if metadata["normalization"] is not None:
         mean, std = metadata["normalization"]
         model.normalization = (tuple(mean), tuple(std))
@@ -166,7 +169,8 @@ def load_weights(
         >>> gpucnn.load_weights(letters, "digits.npz", new_classes=True)
         'fc3'
     """
-    state, fresh = _read_weights(path), None
+    state, seen = _read_weights(path)
+    fresh = None
     if new_classes and (fresh := _other_outputs(model, state)):
         own = model.state_dict()
         state |= {name: own[name] for name in own if name.startswith(f"{fresh}.")}
@@ -174,14 +178,16 @@ def load_weights(
         model.load_state_dict(state)
     except CheckpointError as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
+    model.seen = seen
     return fresh
 
 
-def _read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the parameters in a checkpoint or in an archive of a ``state_dict``."""
+def _read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
+    """Return the parameters in a checkpoint or an archive of a ``state_dict``, and ``seen``."""
     file = locate(path)
     if not is_state_archive(file):
-        return load(file).group("parameters")
+        saved = load(file)
+        return saved.group("parameters"), saved.arrays.get("seen")
     try:
         with file.open("rb") as stream, open_npz(file, stream) as archive:
             arrays = archive.read(archive.keys)
@@ -190,7 +196,7 @@ def _read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise CheckpointError(f"{file}: {name} is {array.dtype}, expected numbers")
-    return arrays
+    return arrays, None
 
 
 def _other_outputs(model: Sequential, state: Mapping[str, Any]) -> str | None:

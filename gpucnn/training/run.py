@@ -12,7 +12,7 @@ import numpy as np
 from gpucnn.backends import device_error
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
-from gpucnn.data.digests import remarks
+from gpucnn.data.digests import remarks, seen_digests
 from gpucnn.errors import BackendError, SettingError, ShapeError, WorkerError
 from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.losses import BCELoss
@@ -60,6 +60,7 @@ class Run:
             rest, validation = data.hold_out(settings.validation, settings.seed)
         model.normalization, model.classes = rest.statistics(), data.classes
         model.output = settings.loss.output
+        model.seen = seen_digests(data, model.seen)
 
         self.train = Batches(model, rest.train, settings.batch_size)
         self.test = Batches(model, data.test, BATCH_SIZE)

@@ -11,7 +11,6 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.data import Data
-from gpucnn.data.digests import Digests, seen_digests
 from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential
@@ -84,7 +83,8 @@ class RunState:
         arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
         arrays["totals"] = be.to_numpy(self.totals)
-        arrays["seen"] = self._seen
+        if self.model.seen is not None:
+            arrays["seen"] = self.model.seen
         identity = self._identity()
         identity["data"]["preparation"] = self._preparation
         return Checkpoint(
@@ -126,6 +126,7 @@ class RunState:
         for name, values in saved.group("optimizer").items():
             self.settings.optimizer.state[name][...] = be.asarray(values)
         self.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
+        self.model.seen = saved.arrays.get("seen", self.model.seen)
         self.best_parameters = saved.group("best")
         self.best, self.last = metadata["best"], metadata["last"]
         self.epoch, self.index = metadata["epoch"], metadata["index"]
@@ -134,11 +135,6 @@ class RunState:
     def _preparation(self) -> str:
         """How ``gpucnn predict`` prepares images. It follows from the data: no part of identity."""
         return self.data.preparation or recognise(self.data)
-
-    @cached_property
-    def _seen(self) -> Digests:
-        """Digests of the training and validation images, by which ``evaluate`` recognises them."""
-        return seen_digests(self.data)
 
     def _other_data(self, saved: Mapping[str, Any]) -> Iterator[str]:
         """Yield how the data differ from those in a checkpoint. Their name and path may differ."""
@@ -159,7 +155,7 @@ class RunState:
         own |= {f"optimizer/{name}": a for name, a in self.settings.optimizer.state.items()}
         own["totals"] = self.totals
         if "seen" in saved.arrays:  # older versions saved none
-            own["seen"] = self._seen
+            own["seen"] = saved.arrays["seen"]
         wanted = {name: f"{array.dtype} {tuple(array.shape)}" for name, array in own.items()}
         found = {name: f"{array.dtype} {array.shape}" for name, array in saved.arrays.items()}
         faults = [

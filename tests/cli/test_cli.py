@@ -423,6 +423,32 @@ def test_evaluate_refuses_images_that_were_trained_on(
     assert "none is left for the evaluation" in capsys.readouterr().err
 
 
+def test_a_network_remembers_what_its_first_weights_were_trained_on(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Through --init, a resumed run, and a file of ``save_model``."""
+    first, second = small_data(), small_data(seed=5)
+    save_npz("second.npz", second)
+    save_npz("test.npz", replace(second, test=first.train.limit(30), train=first.test))
+    train("--out", "r")
+    tuned = ["--data", "second.npz", "--init", "r"]
+    assert run(["train", *tuned, "--epochs", "2", "--out", "r2"]) == 0
+    seen = gpucnn.training.checkpoint.load("r2").arrays["seen"]
+    assert len(seen) == 140
+    saved = gpucnn.training.checkpoint.load("r2")
+    assert run(["train", "--resume", "r2"]) == 0
+    again = gpucnn.training.checkpoint.load("r2")
+    np.testing.assert_array_equal(again.arrays["seen"], saved.arrays["seen"])
+    gpucnn.save_model(gpucnn.load_model("r2"), "model.npz")
+    for path in ("r2", "model.npz"):
+        capsys.readouterr()
+        assert run(["evaluate", path, "--data", "test.npz"]) == 2
+        assert "30 of 30 test images of test were used in training" in capsys.readouterr().err
+    model = gpucnn.load_model("model.npz")
+    model.initialize(0)
+    assert model.seen is None
+
+
 def test_skipping_needs_digests_of_all_training_images(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
