@@ -147,3 +147,23 @@ def test_an_array_that_is_not_an_image(image, found):
     for convert in (as_digit, lambda image: as_input(image, 1, (28, 28))):
         with pytest.raises(DataError, match=rf"uint8 \(H, W\) or \(H, W, 3\), got {found}"):
             convert(image)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_to_a_size_that_suffices(tmp_path, orientation):
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.jpg"
+    small.resize((800, 600)).save(path, exif=exif, quality=95)
+    whole = read_image(path)
+    assert whole.shape == ((600, 800, 3) if orientation == 1 else (800, 600, 3))
+    for at_least, factor in (((30, 30), 8), ((30, 140), 2), ((400, 10), 1)):
+        reduced = read_image(path, at_least)
+        assert reduced.shape == (whole.shape[0] // factor, whole.shape[1] // factor, 3)
+        difference = as_input(reduced, 3, (24, 24)) - as_input(whole, 3, (24, 24)).astype(float)
+        assert np.abs(difference).mean() < 1
+    # Other formats cannot be decoded to a smaller size.
+    small.resize((800, 600)).save(tmp_path / "photo.png")
+    assert read_image(tmp_path / "photo.png", (30, 40)).shape == (600, 800, 3)
