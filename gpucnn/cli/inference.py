@@ -102,7 +102,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
         probabilities = model.predict(np.stack(inputs))
     if not np.isfinite(probabilities).all():
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
-    classes = model.classes or tuple(map(str, range(probabilities.shape[1])))
+    # Outputs without a class of the data have numbers.
+    names = model.classes or ()
+    classes = (*names, *map(str, range(len(names), probabilities.shape[1])))
     rows = [
         [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
         for row in probabilities

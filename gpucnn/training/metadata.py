@@ -76,14 +76,14 @@ def integer(least: int, most: int = _MAX_INTEGER) -> Schema:
     return check
 
 
-def number(above: float = -math.inf, finite: bool = True) -> Schema:
-    """Return the schema of a number greater than ``above``."""
+def number(least: float = -math.inf, most: float = math.inf) -> Schema:
+    """Return the schema of a number from ``least`` to ``most``; without limits, also NaN."""
 
     def check(path: str, value: Any) -> None:
+        limits = f" from {least:g} to {most:g}" if most < math.inf else ""
         valid = isinstance(value, float) or (type(value) is int and abs(value) <= _MAX_INTEGER)
-        if not valid or (finite and not above < value < math.inf):
-            limit = f" > {above:g}" if above > -math.inf else ""
-            raise _fault(path, value, f"a number{limit}")
+        if not valid or (limits and not least <= value <= most):
+            raise _fault(path, value, f"a number{limits}")
 
     return check
 
@@ -155,13 +155,14 @@ def _argument(path: str, value: Any) -> None:
 
 
 def _normalization(path: str, value: Any) -> None:
-    sequence(sequence(number(), 1, _MAX_SIDE), 2, 2)(path, value)
-    sequence(number(above=0), 1, _MAX_SIDE)(f"{path}[1]", value[1])
+    # Pixels are from 0 to 1; with such values, scaled ones are finite in float32.
+    sequence(sequence(number(-1e6, 1e6), 1, _MAX_SIDE), 2, 2)(path, value)
+    sequence(number(1e-12, 1e6), 1, _MAX_SIDE)(f"{path}[1]", value[1])
 
 
 # --- the description ----------------------------------------------------------------------------
 
-_FIGURES = record({"test_loss": number(finite=False), "test_accuracy": number(finite=False)})
+_FIGURES = record({"test_loss": number(), "test_accuracy": number()})
 _DESCRIPTION = record({"type": text()})
 
 _LAYER = record({"name": text(), "type": text()}, others=_argument)
@@ -215,7 +216,7 @@ _RUN = record(
             record(
                 {
                     "epoch": integer(1),
-                    "figures": sequence(number(finite=False), 2, 2),
+                    "figures": sequence(number(), 2, 2),
                     "test": _FIGURES,
                 }
             )

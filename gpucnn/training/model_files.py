@@ -97,6 +97,11 @@ def load_model(
     check_state(layers, parameters)  # before memory is taken for what the file only declares
     backend = get_backend(backend, dtype_of(saved))
     model = Sequential(layers, metadata["model"]["input_shape"], backend=backend)
+    if metadata["classes"] is not None and len(metadata["classes"]) > model.output_shape[0]:
+        raise CheckpointError(
+            f"the checkpoint has {len(metadata['classes'])} classes, but its model's output is "
+            f"{model.output_shape}"
+        )
     model.load_state_dict(parameters)
     model.seen = saved.arrays.get("seen")
     if metadata["normalization"] is not None:

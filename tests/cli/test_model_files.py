@@ -122,3 +122,18 @@ def test_names_in_a_file_cannot_steer_the_terminal(
         assert not [c for c in text.replace("\n", "") if not c.isprintable()]
         assert text.count("\n") == 1
     assert "those of the network are \\x1b[2Ja, [/b] b, \\x9bc, \\ud800d" in captured.err
+
+
+def test_outputs_without_a_class_have_numbers(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network may have more outputs than its data have classes."""
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(small_data().test.images[0, 0]).save("image.png")
+    saved.classes = ("only",)
+    gpucnn.save_model(saved, "model.npz")
+    assert run(["predict", "model.npz", "image.png", "--prepare", "plain", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    wanted = saved.predict(small_data().test.images[:1])[0]
+    names = [str(index) if index else "only" for index in np.argsort(-wanted)[:3]]
+    assert [row["class"] for row in found["top"]] == names

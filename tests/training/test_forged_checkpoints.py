@@ -122,8 +122,9 @@ def test_an_altered_array_is_refused_or_without_effect(files: Files, data: st.Da
         (("dtype",), "float16", "dtype is 'float16', expected 'float32' or 'float64'"),
         (("settings", "workers"), 10**6, "settings.workers is 1000000, expected an integer from 1"),
         (("settings", "keep_best"), 1, "settings.keep_best is 1, expected true or false"),
-        (("normalization", 1), [0.0], r"normalization\[1\]\[0\] is 0.0, expected a number > 0"),
+        (("normalization", 1), [0.0], r"normalization\[1\]\[0\] is 0.0, expected a number"),
         (("normalization", 0), [0.5, 0.5], "normalization must have 1 means and"),
+        (("normalization", 0), [1e300], r"normalization\[0\]\[0\] is 1e\+300, expected a number"),
         (("classes",), ["a", 5], r"classes\[1\] is 5, expected text"),
         (("model", "layers", 1, "name"), "conv", "model.layers has a name twice"),
         (("model", "layers", 0, "stride"), 2**40, r"layers\[0\].stride is 1099511627776, expected"),
@@ -169,6 +170,12 @@ def test_a_model_of_huge_activations_is_refused(files: Files) -> None:
     write(files.path, forged, files.run.arrays)
     message = "'conv' is 3x2097158x2097158, more than 268,435,456 values for one image"
     refused_in_little_memory(load_and_predict, files.path, message)
+
+
+def test_more_classes_than_outputs_are_refused(files: Files) -> None:
+    write(files.path, alter(files.run.metadata, ("classes",), list("abcde")), files.run.arrays)
+    with pytest.raises(CheckpointError, match=r"has 5 classes, but its model's output is \(4,\)"):
+        gpucnn.load_model(files.path)
 
 
 def test_arrays_are_compared_before_a_run_changes_the_model(files: Files) -> None:
