@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import find_strokes
+from gpucnn.data.digits.colour import as_grey, colour_axis
 from gpucnn.data.files import format_sides
 from gpucnn.data.opening import open_image, pillow, upright_size
 from gpucnn.errors import DataError, SettingError
@@ -23,8 +24,17 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+# Bits that the pixels of a file of 16 bits may take: of 8-bit images saved as such, and of cameras.
+_DEPTHS = (8, 10, 12, 16)
+
+# What differs by fewer levels from its background is not visible.
+_VISIBLE = 32
+
+
 def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Bytes:
-    """Read an image file, upright as its EXIF data asks, on white where it is transparent.
+    """Read an image file, upright as its EXIF data asks.
+
+    Transparent parts become white; they become black if all that is visible is nearly white.
 
     Args:
         path: the file; its format is recognised by its content, whatever its name.
@@ -33,7 +43,8 @@ def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Byt
 
     Returns:
         uint8: (H, W) if the file is grey, (H, W, 3) in red, green and blue otherwise. Of 16-bit
-        pixels the upper byte; of an animation the first frame.
+        pixels the upper byte, unless all values are below 256, 1,024 or 4,096: then the upper 8 of
+        8, 10 or 12 bits. Of an animation the first frame.
 
     Raises:
         DataError: not an image, a damaged one, one with too many pixels, or not a file.
@@ -119,8 +130,10 @@ def as_digit(image: Bytes, size: int = 28) -> Bytes:
     """
     if size < 4:
         raise SettingError(f"size is {size}: a digit needs 4 pixels or more")
-    strokes = find_strokes(np.asarray(_to_pillow(image).convert("L")))
-    return _centre(_scale(strokes, round(size * 20 / 28)), size)
+    converted = _to_pillow(image)
+    axis = colour_axis(image) if image.ndim == 3 else None
+    grey = np.asarray(converted.convert("L")) if axis is None else as_grey(image, axis)
+    return _centre(_scale(find_strokes(grey), round(size * 20 / 28)), size)
 
 
 def _scale(strokes: npt.NDArray[np.float32], longer: int) -> npt.NDArray[np.float32]:
@@ -184,9 +197,27 @@ def _plain(image: Image) -> Image:
         raise DataError(f"{name} has 32-bit float pixels: save it with 8 or 16-bit integers")
     image = PIL.ImageOps.exif_transpose(image)
     if _is_deep(image):
-        upper = np.asarray(image).astype(np.int64) >> 8
-        return PIL.Image.fromarray(upper.clip(0, 255).astype(np.uint8))
+        return PIL.Image.fromarray(_upper_bits(np.asarray(image)))
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        background = PIL.Image.new("RGBA", image.size, "white")
-        image = PIL.Image.alpha_composite(background, image.convert("RGBA"))
+        image = _on_background(image.convert("RGBA"))
     return image.convert(mode)
+
+
+def _upper_bits(pixels: npt.NDArray[Any]) -> Bytes:
+    """Return the upper 8 of the 8, 10, 12 or 16 bits that the values of an image take."""
+    values = pixels.clip(0, (1 << 16) - 1).astype(np.uint16)
+    bits = next(bits for bits in _DEPTHS if values.max(initial=0) < 1 << bits)
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _on_background(image: Image) -> Image:
+    """Return an image in mode RGBA on white, or on black if nothing of it shows on white."""
+    import PIL.Image
+
+    on = {
+        colour: PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, colour), image)
+        for colour in ("white", "black")
+    }
+    # On white, white ink shows nothing; an opaque image is the same on both.
+    contrast = {colour: np.ptp(np.asarray(each.convert("L"))) for colour, each in on.items()}
+    return on["black" if contrast["white"] < _VISIBLE <= contrast["black"] else "white"]

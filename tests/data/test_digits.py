@@ -1,9 +1,8 @@
 """as_digit: whatever a digit is drawn on, the result looks like MNIST's digits."""
 
-import itertools
-
 import numpy as np
 import pytest
+from likeness import likeness
 
 from gpucnn.data import mnist
 from gpucnn.data.images import as_digit
@@ -74,15 +73,6 @@ def check(digit, size=28):
     assert digit.max() >= 250
     # Most of the background is exactly 0.
     assert np.count_nonzero(digit == 0) > 0.4 * digit.size
-
-
-def likeness(one, other):
-    """Return the intersection over union of two digits, shifted by up to a pixel to fit best."""
-    both = [
-        (np.roll(one, shift, (0, 1)).astype(float), other.astype(float))
-        for shift in itertools.product((-1, 0, 1), repeat=2)
-    ]
-    return max(np.minimum(*pair).sum() / np.maximum(*pair).sum() for pair in both)
 
 
 # --- drawings -----------------------------------------------------------------------------------

@@ -54,6 +54,24 @@ def test_a_jpeg_in_cmyk_and_a_pgm_of_16_bits(tmp_path):
     assert read_image(tmp_path / "deep.pgm").tolist() == [[0x12, 0xFF]]
 
 
+@pytest.mark.parametrize(
+    ("bits", "name"), [(8, "image.png"), (8, "image.tif"), (10, "image.png"), (12, "image.png")]
+)
+def test_fewer_bits_in_a_file_of_16(tmp_path, bits, name):
+    levels = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    image = Image.fromarray(levels << (bits - 8))
+    np.testing.assert_array_equal(read_back(tmp_path, image, name), levels)
+
+
+def test_white_strokes_on_a_transparent_background_show_on_black(tmp_path):
+    alpha = np.zeros((6, 5), np.uint8)
+    alpha[2:4, 1:4] = 255
+    pixels = np.full((6, 5, 4), 255, np.uint8)
+    pixels[..., 3] = alpha
+    image = read_back(tmp_path, Image.fromarray(pixels))
+    np.testing.assert_array_equal(image, np.stack([alpha] * 3, axis=-1))
+
+
 @pytest.mark.parametrize(("value", "expected"), [(-300, 0), (0x4D12, 0x4D), (1 << 20, 255)])
 def test_integers_beyond_16_bits_are_clipped(tmp_path, value, expected):
     assert (read_back(tmp_path, Image.new("I", (3, 2), value), "image.tif") == expected).all()

@@ -1,0 +1,141 @@
+"""Long straight lines that are not strokes: ruled and squared paper, the boxes of a form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucnn.data.digits.arrays import FAINT, Floats, Mask, ndimage
+
+# Lines are turned by at most so many degrees, and tried in steps of half a degree.
+_ANGLES = np.arange(-5, 5.1, 0.5)
+# A line covers at least this fraction of the width of the image, and both ends of it.
+_COVERAGE = 0.7
+_END = 0.08
+# A wider line, as a fraction of the image's side, is not one of paper.
+_WIDEST = 0.05
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """The lines of one direction in a sheared mask, where they are horizontal."""
+
+    shift: npt.NDArray[np.intp]
+    rows: list[slice]
+
+
+def remove_lines(strokes: Floats) -> Floats:
+    """Return the strokes without lines that cross the whole image; strokes across them remain.
+
+    Args:
+        strokes: (H, W), 0 for the background and 1 for full strokes.
+    """
+    for _ in range(2):
+        without = _remove_vertical(_remove_horizontal(strokes))
+        if np.array_equal(without, strokes):
+            break
+        strokes = without
+    return strokes
+
+
+def _remove_vertical(strokes: Floats) -> Floats:
+    return _remove_horizontal(strokes.T).T
+
+
+def _remove_horizontal(strokes: Floats) -> Floats:
+    """Remove nearly horizontal lines."""
+    mask = strokes > FAINT
+    if min(mask.shape) < 20 or not mask.any():
+        return strokes
+    found = _find(mask)
+    if not found.rows:
+        return strokes
+    level = _shear(strokes, found.shift)
+    removed = np.zeros(mask.shape, dtype=np.bool_)
+    for rows in found.rows:
+        removed |= _line_pixels(level, rows)
+    without = np.where(_shear(removed, -found.shift), np.float32(0), strokes)
+    if len(found.rows) == 1 and not _lies_inside(without > 0.5, strokes > 0.5):
+        return strokes
+    return without
+
+
+def _find(mask: Mask) -> _Direction:
+    """Return the lines at the angle at which they cover the most of their rows."""
+    width = mask.shape[1]
+    best = _Direction(np.zeros(width, dtype=np.intp), [])
+    most = 0.0
+    for angle in sorted(_ANGLES, key=abs):
+        shift = np.rint(np.tan(np.deg2rad(angle)) * (np.arange(width) - width / 2)).astype(np.intp)
+        sheared = _shear(mask, shift)
+        rows = _line_rows(sheared)
+        total = float(sum((sheared[at].mean(axis=1) ** 2).sum() for at in rows))
+        if total > 1.02 * most:
+            best, most = _Direction(shift, rows), total
+    return best
+
+
+def _shear(array: npt.NDArray[Any], shift: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+    """Move each column down by its shift; what leaves the image comes back at the other end."""
+    height = len(array)
+    rows = (np.arange(height)[:, None] - shift) % height
+    return np.take_along_axis(array, rows, axis=0)
+
+
+def _line_rows(mask: Mask) -> list[slice]:
+    """Return the rows of each line: inked from end to end, and few of them."""
+    height, width = mask.shape
+    # A row of a line may be thinner than a pixel here and there.
+    tolerant = mask.copy()
+    tolerant[1:] |= mask[:-1]
+    end = max(2, round(_END * width))
+    covered = tolerant.mean(axis=1) >= _COVERAGE
+    covered &= tolerant[:, :end].mean(axis=1) >= 0.5
+    covered &= tolerant[:, -end:].mean(axis=1) >= 0.5
+    edges = np.flatnonzero(np.diff(covered.astype(np.int8), prepend=0, append=0))
+    return [
+        slice(first, stop)
+        for first, stop in zip(edges[::2], edges[1::2], strict=True)
+        if stop - first <= max(3, _WIDEST * height + 1)
+    ]
+
+
+def _line_pixels(level: Floats, rows: slice) -> Mask:
+    """Return the pixels of a line that belong to no stroke across it.
+
+    Those of a column are kept where the ink continues above or below, or is darker than the line.
+    """
+    height = len(level)
+    ink = level > FAINT
+    # The rows next to a line may be its faint edge, or the wobble of a line that is not straight.
+    first, stop = max(rows.start - 2, 0), min(rows.stop + 1, height)
+    span = level[first:stop]
+    thick = rows.stop - rows.start
+    run = _run_lengths(ink)[first:stop].max(axis=0)
+    line = np.median(span.max(axis=0))
+    darker = (span.max(axis=0) > line + 0.35) if line < 0.6 else np.zeros(level.shape[1], np.bool_)
+    stroke = (run > thick + 2) | darker
+    removed = np.zeros(level.shape, dtype=np.bool_)
+    removed[first:stop] = ~stroke
+    return removed
+
+
+def _run_lengths(mask: Mask) -> npt.NDArray[np.intp]:
+    """Return for each pixel of the mask the length of its vertical run, 0 outside."""
+    vertical = np.array([[0, 1, 0]] * 3, dtype=np.bool_)
+    labels, _ = ndimage().label(mask, vertical)
+    lengths = np.bincount(labels.ravel())
+    lengths[0] = 0
+    runs: npt.NDArray[np.intp] = lengths[labels]
+    return runs
+
+
+def _lies_inside(rest: Mask, before: Mask) -> bool:
+    """Return whether what remains lies inside the image: a lone line may be the bar of a 7."""
+    if not rest.any():
+        return True
+    touching = [rest[0], rest[-1], rest[:, 0], rest[:, -1]]
+    return not any(side.any() for side in touching)
