@@ -1,27 +1,21 @@
-"""``gpucnn evaluate``, ``predict`` and ``summary``."""
+"""``gpucnn evaluate`` and ``summary``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gpucnn.cli.display import is_fancy, make_console, plain_json
 from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
-    find_preparation,
     is_mnist,
     loss_for,
     parse_shape,
@@ -30,17 +24,12 @@ from gpucnn.cli.sources import (
     scale_pixels,
     shape_for,
 )
-from gpucnn.data.dataset import PREPARATIONS
-from gpucnn.data.images import as_digit, as_input, read_image
-from gpucnn.errors import DataError, DivergedError, SettingError, unknown
+from gpucnn.errors import DataError, DivergedError, SettingError
 from gpucnn.models import MODELS
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
 from gpucnn.training.progress import percent
-
-SHADES = " .:-=+*#%@"
-"""Characters from dark to bright."""
 
 USELESS = "the outputs of the network contain NaN or infinity; train it again"
 
@@ -84,68 +73,6 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             f"images of {printable(data.name)}), loss {result.loss:.4f}"
         )
     return 0
-
-
-def predict_command(arguments: argparse.Namespace) -> int:
-    """Print the three most probable classes of each image."""
-    if arguments.prepare not in ("auto", *PREPARATIONS):
-        raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
-    saved = load(arguments.checkpoint)
-    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    scale_pixels(model, arguments.checkpoint)
-    how = arguments.prepare
-    if how == "auto":
-        how = find_preparation(saved, arguments.checkpoint)
-    as_digits = how == "digit"
-    inputs = _read_inputs(arguments.images, model.input_shape, as_digits)
-    with np.errstate(all="ignore"):
-        probabilities = model.predict(np.stack(inputs))
-    if not np.isfinite(probabilities).all():
-        raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
-    # Outputs without a class of the data have numbers.
-    names = model.classes or ()
-    classes = (*names, *map(str, range(len(names), probabilities.shape[1])))
-    rows = [
-        [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
-        for row in probabilities
-    ]
-    if arguments.json:
-        results = [
-            {"image": image, **top[0], "top": top}
-            for image, top in zip(arguments.images, rows, strict=True)
-        ]
-        print(json.dumps(plain_json(results)))
-        return 0
-    console = make_console()
-    for image, top, pixels in zip(arguments.images, rows, inputs, strict=True):
-        text = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
-        console.print(printable(f"{image}: {text}"))
-        if arguments.show:
-            _draw(console, pixels)
-    return 0
-
-
-def _read_inputs(
-    paths: Sequence[str], input_shape: tuple[int, ...], as_digits: bool
-) -> list[NDArray[np.uint8]]:
-    """Return the image files as inputs of a network, uint8 (C, H, W)."""
-    channels, height, width = input_shape
-    if as_digits and (channels != 1 or height != width):
-        raise SettingError(
-            f"--prepare digit needs a network for square images of one channel, got {input_shape}: "
-            "use --prepare plain"
-        )
-    images = [read_image(Path(path)) for path in paths]
-    inputs = []
-    for path, image in zip(paths, images, strict=True):
-        try:
-            if as_digits:
-                inputs.append(as_digit(image, height)[None])
-            else:
-                inputs.append(as_input(image, channels, (height, width)))
-        except DataError as error:
-            raise DataError(f"{path}: {error}") from None
-    return inputs
 
 
 def summary_command(arguments: argparse.Namespace) -> int:
@@ -201,23 +128,3 @@ def _summary_table(summary: Summary, fancy: bool) -> Table:
     for row in summary.rows:
         table.add_row(*row.cells)
     return table
-
-
-def _draw(console: Console, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    """Draw an image (C, H, W), with colours where the console supports them, else in ASCII."""
-    rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:])) if len(pixels) == 1 else pixels
-    if not is_fancy(console):
-        shade = rgb.mean(0) * (len(SHADES) - 1) / 255
-        for row in shade.round().astype(int):
-            console.print("".join(2 * SHADES[level] for level in row).rstrip())
-        return
-    if rgb.shape[1] % 2:
-        rgb = np.pad(rgb, ((0, 0), (0, 1), (0, 0)))
-    for upper, lower in zip(
-        rgb[:, 0::2].T.swapaxes(0, 1), rgb[:, 1::2].T.swapaxes(0, 1), strict=True
-    ):
-        line = Text()
-        for top, bottom in zip(upper, lower, strict=True):
-            colours = ["#" + "".join(f"{value:02x}" for value in pixel) for pixel in (top, bottom)]
-            line.append("▀", style=f"{colours[0]} on {colours[1]}")
-        console.print(line)

@@ -78,13 +78,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         with stop.handling():
             train(arguments, stop)
         return stop.status
-    from gpucnn.cli import inference, machine
+    from gpucnn.cli import inference, machine, predict
 
     commands = {
         "check": machine.check_command,
         "doctor": machine.doctor_command,
         "evaluate": inference.evaluate_command,
-        "predict": inference.predict_command,
+        "predict": predict.predict_command,
         "summary": inference.summary_command,
     }
     with stop.handling():

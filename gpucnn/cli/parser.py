@@ -44,6 +44,9 @@ RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
 TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
 TRANSPOSE_HELP += "recognises digits that lie transposed, and EMNIST's files); no also leaves "
 TRANSPOSE_HELP += "EMNIST's labels as they are"
+PREDICT_EPILOG = """\
+The exit status is 0 if every image has a class, 1 if an image shows no digit or several digits, and
+2 if a file cannot be read. The other images are classified in any case."""
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 REGISTRIES = {
@@ -122,7 +125,7 @@ def make_parser() -> Parser:
 
     _train_options(add("train", "train a network and save it", TRAIN_EPILOG))
     _evaluate_options(add("evaluate", "measure the accuracy of a saved network on test images"))
-    _predict_options(add("predict", "classify image files with a saved network"))
+    _predict_options(add("predict", "classify image files with a saved network", PREDICT_EPILOG))
     _summary_options(add("summary", "show the layers of a network"))
     _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
     add("doctor", "show the hardware and libraries found, and how to fix what is missing")
@@ -237,8 +240,12 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
 
 def _predict_options(parser: argparse.ArgumentParser) -> None:
     _checkpoint_options(parser)
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="image file")
-    parser.add_argument("--show", action="store_true", help="draw the input of the network")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image file, or a folder of them"
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="draw the steps of the preparation and the input"
+    )
     parser.add_argument(
         "--prepare",
         default="auto",

@@ -112,10 +112,11 @@ def as_input(image: Bytes, channels: int, size: tuple[int, int]) -> Bytes:
 def as_digit(image: Bytes, size: int = 28) -> Bytes:
     """Prepare an image of one digit as those of MNIST: bright strokes on a background of 0.
 
-    The digit may be dark on light or light on dark, drawn or photographed. Uneven light, the edge
-    of a shadow and specks are removed. The longer side of the digit becomes 20/28 of ``size``, its
-    proportions are kept, and its centre of mass moves to pixel (size // 2, size // 2), to within
-    half a pixel. Strokes much thinner than MNIST's are thickened.
+    The digit may be dark on light or light on dark, drawn or photographed, and lie on a sheet or in
+    a frame. Uneven light, the edge of a shadow, ruled lines and specks are removed. The longer side
+    of the digit becomes 20/28 of ``size``, its proportions are kept, and its centre of mass moves
+    to pixel (size // 2, size // 2), to within half a pixel. Strokes much thinner than MNIST's are
+    thickened.
 
     Args:
         image: uint8 (H, W) or (H, W, 3).
@@ -126,14 +127,28 @@ def as_digit(image: Bytes, size: int = 28) -> Bytes:
 
     Raises:
         DataError: another dtype or shape, or no digit is found.
-        SettingError: a size below 4, or Pillow is not installed.
+        SettingError: a size below 4, or Pillow or SciPy is not installed.
     """
+    check_digit_size(size)
+    return place_strokes(find_strokes(to_grey(image)), size)
+
+
+def check_digit_size(size: int) -> None:
+    """Raise SettingError if an image of this side is too small for a digit."""
     if size < 4:
         raise SettingError(f"size is {size}: a digit needs 4 pixels or more")
+
+
+def to_grey(image: Bytes) -> Bytes:
+    """Return an image, uint8 (H, W) or (H, W, 3), in grey, in which coloured strokes stand out."""
     converted = _to_pillow(image)
     axis = colour_axis(image) if image.ndim == 3 else None
-    grey = np.asarray(converted.convert("L")) if axis is None else as_grey(image, axis)
-    return _centre(_scale(find_strokes(grey), round(size * 20 / 28)), size)
+    return np.asarray(converted.convert("L")) if axis is None else as_grey(image, axis)
+
+
+def place_strokes(strokes: npt.NDArray[np.float32], size: int) -> Bytes:
+    """Return strokes, (h, w) from 0 to 1, in the size and at the position of MNIST's digits."""
+    return _centre(_scale(strokes, round(size * 20 / 28)), size)
 
 
 def _scale(strokes: npt.NDArray[np.float32], longer: int) -> npt.NDArray[np.float32]:

@@ -636,11 +636,73 @@ def test_predict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"0.png: {found[0]['class']} ")
     assert len(lines) == 1 + 8
-    Path("bad.png").write_text("no picture")
-    assert run(["predict", "r", "0.png", "bad.png"]) == 2
-    assert "bad.png" in capsys.readouterr().err
     assert run(["predict", "r", "0.png", "--prepare", "digits"]) == 2
     assert "did you mean 'digit'" in capsys.readouterr().err
+
+
+def test_predict_continues_after_a_file_that_cannot_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    train("--out", "r")
+    for index in range(2):
+        image.fromarray(small_data().test.images[index, 0]).save(f"{index}.png")
+    Path("bad.png").write_text("no image")
+    capsys.readouterr()
+    assert run(["predict", "r", "0.png", "bad.png", "none.png", "1.png"]) == 2
+    output = capsys.readouterr()
+    assert [line.split(":")[0] for line in output.out.splitlines()] == ["0.png", "1.png"]
+    assert [name in output.err for name in ("0.png", "bad.png", "none.png")] == [False, True, True]
+    assert run(["predict", "r", "bad.png", "1.png", "--json"]) == 2
+    bad, good = json.loads(capsys.readouterr().out)
+    assert (bad["status"], bad["class"], bad["top"]) == ("unreadable", None, [])
+    assert "bad.png" in bad["reason"]
+    assert (good["status"], good["reason"]) == ("image", None)
+
+
+def test_predict_reads_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = pytest.importorskip("PIL.Image")
+    train("--out", "r")
+    Path("photos").mkdir()
+    for name in ("b.png", "a.png", ".hidden.png"):
+        image.fromarray(small_data().test.images[0, 0]).save(Path("photos", name))
+    Path("photos", "notes.txt").write_text("not an image")
+    capsys.readouterr()
+    assert run(["predict", "r", "photos"]) == 0
+    output = capsys.readouterr()
+    names = [line.split(":")[0] for line in output.out.splitlines()]
+    assert names == [str(Path("photos", "a.png")), str(Path("photos", "b.png"))]
+    assert "1 other files" in output.err
+    Path("empty").mkdir()
+    assert run(["predict", "r", "empty"]) == 2
+    assert "empty contains no files" in capsys.readouterr().err
+
+
+def test_predict_reports_images_without_a_single_digit(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pytest.importorskip("scipy")
+    model = gpucnn.models.lenet5(seed=0)
+    gpucnn.save_model(model, "net.npz")
+    digits = gpucnn.data.mnist().test.images[:2, 0]
+    image.fromarray(digits[0]).save("one.png")
+    image.fromarray(np.concatenate(digits, axis=1)).save("two.png")
+    image.new("L", (60, 60), 255).save("blank.png")
+    command = ["predict", "net.npz", "one.png", "two.png", "blank.png", "--prepare", "digit"]
+    assert run([*command, "--json"]) == 1
+    one, two, blank = json.loads(capsys.readouterr().out)
+    assert [row["status"] for row in (one, two, blank)] == ["digit", "several", "none"]
+    assert (two["class"], len(two["top"]), blank["class"], blank["top"]) == (None, 3, None, [])
+    assert blank["reason"] == "the image is uniform"
+    assert run(command) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("two.png: several digits (2 shapes like digits")
+    assert lines[2] == "blank.png: no digit (the image is uniform)"
+    assert run([*command[:3], "--prepare", "digit", "--show"]) == 0
+    drawing = capsys.readouterr().out
+    for title in ("image", "background subtracted", "input"):
+        assert title in drawing
 
 
 def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

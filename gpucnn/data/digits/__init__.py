@@ -7,7 +7,7 @@ from outside the image; crop to the bounding box; thicken thin strokes.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,15 +23,33 @@ from gpucnn.data.digits.arrays import (
     downsampling,
     ndimage,
 )
-from gpucnn.data.digits.background import is_light, subtract_background
-from gpucnn.data.digits.components import keep_digit
+from gpucnn.data.digits.background import is_light, may_be_screen, subtract_background
+from gpucnn.data.digits.components import keep_digit, large_components
 from gpucnn.data.digits.lines import remove_lines
 from gpucnn.data.digits.page import fill_outside, find_frame, find_sheet
+from gpucnn.data.digits.shape import stroke_width
+from gpucnn.errors import DataError
 
 # Width of MNIST's thinnest strokes, as a fraction of the digit's longer side.
 _MIN_STROKE = 1 / 12
 # Sheets and frames within each other: paper on a table with a form's box on it.
 _NESTED = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """The strokes found in an image.
+
+    ``digit`` are all strokes and ``parts`` the connected components of similar size, at least two,
+    or none. Each is float32 (h, w), 0 for the background and 1 for full strokes, cropped to its
+    bounding box. ``stages`` are the images (h, w), from 0 to 1, after each step, by its name.
+    ``may_be_screen``: strokes at the border leave open whether the background is a screen's.
+    """
+
+    digit: Floats
+    parts: tuple[Floats, ...]
+    stages: dict[str, Floats]
+    may_be_screen: bool
 
 
 def find_strokes(grey: Bytes) -> Floats:
@@ -47,18 +65,45 @@ def find_strokes(grey: Bytes) -> Floats:
     Raises:
         DataError: no digit is found.
     """
+    return find(grey).digit
+
+
+def find(
+    grey: Bytes, stages: dict[str, Floats] | None = None, *, screen: bool | None = None
+) -> Found:
+    """Return the strokes in an image, their large components, and the stages of the search.
+
+    Args:
+        grey: uint8 (H, W), dark strokes on light or light strokes on dark.
+        stages: receives the stages as they are reached, also if an error ends the search.
+        screen: whether the background is a screen's; None: if the border has one level.
+
+    Raises:
+        DataError: no digit is found.
+    """
+    stages = {} if stages is None else stages
     small = downsample(grey)
+    stages["image"] = small / np.float32(255)
     inside = _find_inside(small)
-    strokes, light, crop = _strokes_inside(small, inside)
-    factor = downsampling(grey)
-    found = strokes > FAINT
+    crop = bounding_box(inside)
+    if not inside.all():
+        stages["sheet or frame"] = fill_outside(small[crop], inside[crop]) / np.float32(255)
+    view = fill_outside(small[crop], inside[crop])
+    light = is_light(view)
+    kept = np.zeros(small.shape, dtype=np.float32)
+    kept[crop] = _clean(view, light, screen, stages)
+    found = kept > FAINT
     part = _enlarge(bounding_box(found), crop)
-    close_up = grey[_scale(part, factor)]
+    factor = downsampling(grey)
+    close_up = grey[_times(part, factor)]
     if factor > 1 and downsampling(close_up) < factor:
         # Again at a higher resolution: the digit is a small part of the image.
         near = ndimage().binary_dilation(found, SQUARE)[part]
-        strokes = _look_closer(close_up, light, near)
-    return _thicken(strokes[bounding_box(strokes > FAINT)])
+        kept = _look_closer(close_up, light, screen, near)
+        stages["strokes, closer"] = kept
+    parts = tuple(_thicken(each) for each in large_components(kept))
+    digit = _thicken(kept[bounding_box(kept > FAINT)])
+    return Found(digit, parts, stages, may_be_screen(view))
 
 
 def _find_inside(grey: Floats) -> Mask:
@@ -75,7 +120,7 @@ def _find_inside(grey: Floats) -> Mask:
         if found is None:
             try:
                 strokes, _ = subtract_background(view, is_light(view))
-            except ValueError:
+            except DataError:
                 break
             found = find_frame(strokes > FAINT)
         if found is None or not (found & inside[box]).any():
@@ -84,46 +129,42 @@ def _find_inside(grey: Floats) -> Mask:
     return inside
 
 
-def _strokes_inside(grey: Floats, inside: Mask) -> tuple[Floats, bool, Box]:
-    crop = bounding_box(inside)
-    view = fill_outside(grey[crop], inside[crop])
-    light = is_light(view)
-    strokes = _clean(view, light)
-    full = np.zeros(grey.shape, dtype=np.float32)
-    full[crop] = strokes
-    return full, light, crop
+def _clean(view: Floats, light: bool, screen: bool | None, stages: dict[str, Floats]) -> Floats:
+    """Return the strokes of a sheet without lines, specks and edges."""
+    strokes, paper = subtract_background(view, light, screen)
+    stages["background subtracted"] = strokes
+    without = remove_lines(strokes)
+    if not np.array_equal(without, strokes):
+        stages["lines removed"] = without
+    if not without.any():
+        raise DataError("no digit found: there are only lines")
+    kept = keep_digit(without, without > 0.5, paper)
+    if not np.array_equal(kept, without):
+        stages["strokes kept"] = kept
+    return kept
 
 
-def _clean(view: Floats, light: bool) -> Floats:
-    strokes, paper = subtract_background(view, light)
-    strokes = remove_lines(strokes)
-    return keep_digit(strokes, strokes > 0.5, paper)
-
-
-def _look_closer(grey: Bytes, light: bool, near: Mask) -> Floats:
+def _look_closer(grey: Bytes, light: bool, screen: bool | None, near: Mask) -> Floats:
     """Return the strokes of a part of the image, without what is not ``near`` those found in it.
 
     Args:
         grey: uint8 (H, W).
         light: whether the background is.
+        screen: whether it is a screen's; None: if the border has one level.
         near: bool, the same part of the image, downsampled by some factor.
     """
     small = downsample(grey)
     rows, columns = (
         np.arange(side) * other // side for side, other in zip(small.shape, near.shape, strict=True)
     )
-    strokes, paper = subtract_background(small, light)
+    strokes, paper = subtract_background(small, light, screen)
     strokes = remove_lines(strokes) * near[np.ix_(rows, columns)]
     return keep_digit(strokes, strokes > 0.5, paper)
 
 
 def _thicken(strokes: Floats) -> Floats:
     """Return strokes at least as wide as MNIST's: 1/12 of their longer side."""
-    mask = np.pad(strokes > 0.5, 1)
-    across, down = mask[:, 1:] != mask[:, :-1], mask[1:] != mask[:-1]
-    edges = int(across.sum()) + int(down.sum())
-    # The width is twice the area / the perimeter; slanting edges have more pixel edges, by 4/pi.
-    width = 2 * int(mask.sum()) / (max(edges, 1) * math.pi / 4)
+    width = stroke_width(strokes > 0.5)
     reach = int((_MIN_STROKE * max(strokes.shape) - width) / 2)
     if reach < 1:
         return strokes
@@ -142,7 +183,7 @@ def _enlarge(box: Box, crop: Box) -> Box:
     return rows, columns
 
 
-def _scale(box: Box, factor: int) -> Box:
+def _times(box: Box, factor: int) -> Box:
     """Return a box of the downsampled image as one of the image."""
     rows, columns = (slice(side.start * factor, side.stop * factor) for side in box)
     return rows, columns

@@ -27,9 +27,7 @@ _RIM = 16
 
 def is_light(grey: Floats) -> bool:
     """Return whether the background, as seen at the border, is lighter than the strokes."""
-    # Next to the border may be a frame: strokes are also further inside.
-    rim = -(-min(grey.shape) // _RIM)
-    inner = (slice(rim, -rim),) * 2 if min(grey.shape) > 2 * rim else (slice(None),) * 2
+    inner = _inner(grey)
     border = border_pixels(grey, 1)
     level = np.median(border)
     if np.mean(border == level) > _MOSTLY_UNIFORM:
@@ -44,11 +42,29 @@ def is_light(grey: Floats) -> bool:
     return bool(np.sum(darker**8) > np.sum(lighter**8))
 
 
-def subtract_background(grey: Floats, light: bool) -> tuple[Floats, bool]:
+def _inner(grey: Floats) -> tuple[slice, slice]:
+    """Return the part within a rim, which may show a frame, if it has strokes at all."""
+    rim = -(-min(grey.shape) // _RIM)
+    inner = slice(rim, grey.shape[0] - rim), slice(rim, grey.shape[1] - rim)
+    if grey[inner].size and np.ptp(grey[inner]) >= MIN_CONTRAST:
+        return inner
+    return slice(None), slice(None)
+
+
+def may_be_screen(grey: Floats) -> bool:
+    """Return whether the border leaves open if it shows a screen with strokes on it, or paper."""
+    border = border_pixels(grey, 1)
+    return bool(_MOSTLY_UNIFORM < np.mean(border == np.median(border)) <= _UNIFORM)
+
+
+def subtract_background(
+    grey: Floats, light: bool, screen: bool | None = None
+) -> tuple[Floats, bool]:
     """Return how far each pixel stands out, from 0 to 1 for full strokes, and whether on paper.
 
     The background of a drawing on a screen, and of MNIST, has exact grey levels; paper has light
-    that varies, and noise. ``light`` says whether the strokes are darker than the background.
+    that varies, and noise. ``light`` says whether the strokes are darker than the background, and
+    ``screen`` whether it is a screen's; None: if the border has one level.
 
     Raises:
         DataError: nothing stands out.
@@ -56,7 +72,7 @@ def subtract_background(grey: Floats, light: bool) -> tuple[Floats, bool]:
     bright = 255 - grey if light else grey
     border = border_pixels(bright, 1)
     level = np.median(border)
-    if np.mean(border == level) > _UNIFORM:
+    if np.mean(border == level) > _UNIFORM if screen is None else screen:
         contrast = np.maximum(bright - level, 0)
         return (contrast / peak(contrast)).astype(np.float32), False
     background = _open(_blur(bright))

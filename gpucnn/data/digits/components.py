@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpucnn.data.digits.arrays import FAINT, SQUARE, Floats, Mask, border_pixels, label, ndimage
+from gpucnn.data.digits.arrays import (
+    FAINT,
+    SQUARE,
+    Floats,
+    Mask,
+    border_pixels,
+    bounding_box,
+    label,
+    ndimage,
+)
 from gpucnn.errors import DataError
 
 # A connected component with less than this fraction of the greatest one's mass is a speck.
@@ -12,6 +21,10 @@ _SPECK = 0.03
 # A component at the border that reaches no further in, as a fraction of the side, is the edge of a
 # frame or of a table.
 _RIM = 0.1
+# Several digits have at least this fraction of the greatest one's mass: a 1 next to an 8.
+_SIMILAR = 0.15
+# More components than this are no digits, but a pattern.
+_MOST = 30
 
 
 def keep_digit(strokes: Floats, core: Mask, paper: bool) -> Floats:
@@ -43,6 +56,18 @@ def keep_digit(strokes: Floats, core: Mask, paper: bool) -> Floats:
         # The faint edges next to a component belong to it.
         kept = ndimage().binary_dilation(kept, SQUARE)
     return np.where(kept, strokes, np.float32(0))
+
+
+def large_components(strokes: Floats) -> list[Floats]:
+    """Return the components of a similar size, each cropped; none if there is only one."""
+    labels, _ = label(strokes > FAINT)
+    mass = np.bincount(labels.ravel(), weights=strokes.ravel())
+    mass[0] = 0
+    large = np.flatnonzero(mass >= _SIMILAR * mass.max(initial=0))
+    if not 2 <= len(large) <= _MOST:
+        return []
+    parts = [np.where(labels == number, strokes, np.float32(0)) for number in large]
+    return [part[bounding_box(part > FAINT)] for part in parts]
 
 
 def _at_border(labels: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> list[int]:

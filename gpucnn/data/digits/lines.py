@@ -15,6 +15,8 @@ _ANGLES = np.arange(-5, 5.1, 0.5)
 # A line covers at least this fraction of the width of the image, and both ends of it.
 _COVERAGE = 0.7
 _END = 0.08
+# Smaller images, such as MNIST's, are cropped to a digit: they show no ruled paper.
+_SMALLEST = 40
 # A wider line, as a fraction of the image's side, is not one of paper.
 _WIDEST = 0.05
 
@@ -48,7 +50,7 @@ def _remove_vertical(strokes: Floats) -> Floats:
 def _remove_horizontal(strokes: Floats) -> Floats:
     """Remove nearly horizontal lines."""
     mask = strokes > FAINT
-    if min(mask.shape) < 20 or not mask.any():
+    if min(mask.shape) < _SMALLEST or not mask.any():
         return strokes
     found = _find(mask)
     if not found.rows:

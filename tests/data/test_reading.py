@@ -1,0 +1,121 @@
+"""read_digit: whether an image shows one digit, none or several."""
+
+import numpy as np
+import pytest
+
+from gpucnn.data import mnist
+
+Image = pytest.importorskip("PIL.Image")
+ImageDraw = pytest.importorskip("PIL.ImageDraw")
+pytest.importorskip("scipy")
+
+from gpucnn.data.images import as_digit  # noqa: E402
+from gpucnn.data.reading import read_digit  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist().test.images[:100, 0]
+
+
+def enlarged(digit, side=140):
+    size = (side, side)
+    return np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC))
+
+
+def drawn(draw, size=(200, 200)):
+    """Return what ``draw`` draws with a pen, dark on light."""
+    image = Image.new("L", size, 245)
+    draw(ImageDraw.Draw(image))
+    return np.asarray(image)
+
+
+def letter_a(pen):
+    pen.line([(50, 160), (100, 40), (150, 160)], fill=20, width=12)
+    pen.line([(70, 115), (130, 115)], fill=20, width=12)
+
+
+def face(pen):
+    pen.ellipse((40, 40, 160, 160), outline=20, width=5)
+    pen.ellipse((70, 75, 84, 89), fill=20)
+    pen.ellipse((116, 75, 130, 89), fill=20)
+    pen.arc((75, 85, 125, 140), 20, 160, fill=20, width=5)
+
+
+def cross(pen):
+    pen.line([(50, 50), (150, 150)], fill=20, width=10)
+    pen.line([(150, 50), (50, 150)], fill=20, width=10)
+
+
+def rules(pen):
+    for row in range(15, 200, 30):
+        pen.line([(0, row), (200, row)], fill=90, width=3)
+
+
+def chequers(pen):
+    for row in range(0, 200, 25):
+        for column in range(row % 50, 200, 50):
+            pen.rectangle((column, row, column + 24, row + 24), fill=20)
+
+
+def test_digits_of_mnist_are_digits(digits):
+    readings = [read_digit(digit) for digit in digits]
+    assert sum(reading.status != "digit" for reading in readings) <= 3
+    np.testing.assert_array_equal(readings[0].pixels, as_digit(digits[0]))
+
+
+def test_photos_of_digits_are_digits(digits):
+    noise = np.random.default_rng(0).normal(0, 4, (200, 200))
+    for digit in digits[:6]:
+        photo = np.pad(255 - enlarged(digit) * 0.8, 30, mode="edge") * 0.8 + noise
+        assert read_digit(photo.clip(0, 255).astype(np.uint8)).status == "digit"
+
+
+@pytest.mark.parametrize(
+    ("draw", "reason"),
+    [
+        (letter_a, "unlike MNIST's digits"),
+        (cross, "unlike MNIST's digits"),
+        (chequers, "unlike MNIST's digits"),
+        (lambda pen: pen.ellipse((50, 50, 150, 150), fill=20), "a filled shape, not strokes"),
+        (face, "an outline with shapes inside"),
+        (rules, "there are only lines"),
+        (lambda pen: None, "the image is uniform"),
+    ],
+    ids=["A", "cross", "chequers", "disc", "face", "ruled paper", "white"],
+)
+@pytest.mark.parametrize("inverted", [False, True])
+def test_what_is_no_digit(draw, reason, inverted):
+    image = drawn(draw)
+    reading = read_digit(255 - image if inverted else image)
+    assert (reading.status, reading.reason) == ("none", reason)
+    assert next(iter(reading.stages)) == "image"
+
+
+@pytest.mark.parametrize("axis", [0, 1], ids=["above each other", "side by side"])
+def test_several_digits(digits, axis):
+    for first, second in ((0, 1), (2, 3), (4, 7), (9, 11)):
+        pair = np.concatenate([enlarged(digits[first]), enlarged(digits[second])], axis=axis)
+        reading = read_digit(255 - np.pad(pair, 20))
+        assert reading.status == "several"
+        assert "2 shapes like digits" in reading.reason
+
+
+def test_a_digit_of_two_strokes_is_one_digit():
+    def four(pen):
+        pen.line([(80, 40), (55, 110), (115, 108)], fill=20, width=10, joint="curve")
+        pen.line([(128, 45), (124, 165)], fill=20, width=10)
+
+    def five(pen):
+        pen.line(
+            [(80, 50), (70, 95), (110, 95), (125, 130), (100, 160), (60, 155)], fill=20, width=9
+        )
+        pen.line([(90, 48), (140, 42)], fill=20, width=9)
+
+    for draw in (four, five):
+        assert read_digit(drawn(draw)).status == "digit"
+
+
+def test_without_judging_every_shape_counts():
+    reading = read_digit(drawn(letter_a), judge=False)
+    assert (reading.status, reading.reason) == ("digit", "")
