@@ -10,7 +10,15 @@ from gpucnn.backends.contract import PRECISIONS, Backend
 from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import BackendError, SettingError, unknown
 
-__all__ = ["BACKENDS", "PRECISIONS", "Backend", "choose_backend", "device_error", "get_backend"]
+__all__ = [
+    "BACKENDS",
+    "PRECISIONS",
+    "Backend",
+    "choose_backend",
+    "device_error",
+    "get_backend",
+    "has_nvidia_driver",
+]
 
 BACKENDS = ("auto", "numpy", "cuda", "emulated")
 
@@ -90,3 +98,10 @@ def choose_backend(
                 f"precision tf32 requires CUDA, which is not available: {error}"
             ) from None
         return NumpyBackend(dtype, precision), f"CUDA is not available: {error}"
+
+
+def has_nvidia_driver() -> bool:
+    """Return whether this machine has a driver for an NVIDIA GPU, whether or not CUDA works."""
+    from gpucnn.backends.cuda.probe import driver_version
+
+    return driver_version() is not None

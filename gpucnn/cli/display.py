@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
+from gpucnn.cli.console import PlainConsole, is_fancy, print_table
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
 from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, percent, start_lines
 
@@ -19,33 +23,10 @@ READING_SECONDS, READING_LINE_SECONDS = 0.5, 10.0
 """The progress of reading is shown after this time, and then, without a terminal, this often."""
 
 
-class PipeConsole(Console):
-    """A console that raises an exception when the pipe that it writes to is closed."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise BrokenPipeError; rich would end the process."""
-        raise BrokenPipeError
-
-
-def make_console() -> Console:
-    """Return the console of standard output."""
-    return PipeConsole(highlight=False, soft_wrap=True, markup=False)
-
-
-def is_fancy(console: Console) -> bool:
-    """Return whether the console is a terminal with cursor movement, colours and Unicode."""
-    return (
-        console.is_terminal
-        and not console.is_dumb_terminal
-        and "NO_COLOR" not in os.environ
-        and console.encoding.lower().startswith("utf")
-    )
-
-
 class PlainDisplay:
     """Prints a line at the start and one for each epoch, which are readable in a log file."""
 
-    def __init__(self, console: Console, title: str, note: str = "") -> None:
+    def __init__(self, console: PlainConsole, title: str, note: str = "") -> None:
         self.console = console
         self.title = title
         self.note = note
@@ -72,41 +53,37 @@ class PlainDisplay:
 
     def print_results(self, stopped: Stopped, folder: str) -> None:
         """Print the table of results."""
-        self.console.print(self.table(stopped, folder))
-
-    def table(self, stopped: Stopped, folder: str) -> Table:
-        """Return the table of results."""
-        table = Table(box=box.ASCII, show_header=False)
+        rows = []
         if stopped.test_accuracy is not None and stopped.test_loss is not None:
-            table.add_row("test accuracy", percent(stopped.test_accuracy))
-            table.add_row("test error", percent(1 - stopped.test_accuracy))
-            table.add_row("test loss", f"{stopped.test_loss:.4f}")
+            rows.append(("test accuracy", percent(stopped.test_accuracy)))
+            rows.append(("test error", percent(1 - stopped.test_accuracy)))
+            rows.append(("test loss", f"{stopped.test_loss:.4f}"))
         if stopped.best_epoch is not None:
-            table.add_row("best epoch", f"{stopped.best_epoch}, by validation accuracy")
-        table.add_row("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}")
+            rows.append(("best epoch", f"{stopped.best_epoch}, by validation accuracy"))
+        rows.append(("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}"))
         if self.seconds:
             rate = self.images / self.seconds
-            table.add_row("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s")
-        table.add_row("saved to", folder)
-        return table
+            rows.append(("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s"))
+        rows.append(("saved to", folder))
+        print_table(self.console, rows, left=2)
 
 
 class LiveDisplay(PlainDisplay):
     """Shows a progress bar as well, which is redrawn in place."""
 
-    def __init__(self, console: Console, title: str, note: str = "") -> None:
+    def __init__(self, console: PlainConsole, title: str, note: str = "") -> None:
         super().__init__(console, title, note)
-        self.wide = console.width >= 80
-        columns = [
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[figures]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
+        columns: list[tuple[int, ProgressColumn]] = [
+            (36, TextColumn("{task.description}")),
+            (80, BarColumn(bar_width=None)),
+            (0, TextColumn("{task.percentage:3.0f} %")),
+            (64, TextColumn("{task.fields[figures]}")),
+            (100, TextColumn("{task.fields[speed]}")),
+            (0, TextColumn("left")),
+            (0, TimeRemainingColumn(compact=True)),
         ]
         self.progress = Progress(
-            *(column for column in columns if self.wide or not isinstance(column, BarColumn)),
+            *(column for width, column in columns if console.width >= width),
             console=console,
             auto_refresh=False,
             transient=True,
@@ -126,30 +103,26 @@ class LiveDisplay(PlainDisplay):
         super().show(event)
         if isinstance(event, RunStarted):
             total = self.epochs * event.steps_per_epoch
-            self.task = self.progress.add_task("", total=total, completed=event.step, figures="")
+            self.task = self.progress.add_task(
+                "", total=total, completed=event.step, figures="", speed=""
+            )
         elif isinstance(event, StepEnded) and self.task is not None:
             now = time.perf_counter()
             if now - self.drawn < REFRESH_SECONDS:
                 return
             self.drawn = now
             loss, accuracy = event.metrics()
-            speed = f"  {event.images_per_second:,.0f} images/s" if self.wide else ""
             self.progress.update(
                 self.task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{self.epochs}",
-                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}" + speed,
+                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}",
+                speed=f"{event.images_per_second:,.0f} images/s",
             )
             self.progress.refresh()
 
-    def table(self, stopped: Stopped, folder: str) -> Table:
-        """Return the table of results, with a border of Unicode lines."""
-        table = super().table(stopped, folder)
-        table.box = box.ROUNDED
-        return table
 
-
-def make_display(console: Console, title: str, note: str = "") -> PlainDisplay:
+def make_display(console: PlainConsole, title: str, note: str = "") -> PlainDisplay:
     """Return the display for the console. The first line has ``title`` and ``note``."""
     kind = LiveDisplay if is_fancy(console) else PlainDisplay
     return kind(console, title, note)

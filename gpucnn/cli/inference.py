@@ -8,10 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
 
-from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.cli.console import is_fancy, make_console, print_table
+from gpucnn.cli.display import plain_json
 from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import unseen_test_images
 from gpucnn.cli.sources import (
@@ -68,7 +67,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         }
         print(json.dumps(plain_json(figures)))
     else:
-        print(
+        make_console().print(
             f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
             f"images of {printable(data.name)}), loss {result.loss:.4f}"
         )
@@ -89,8 +88,8 @@ def summary_command(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"input_shape": summary.input_shape, "layers": _plain_rows(summary)}))
     else:
-        console = make_console()
-        console.print(_summary_table(summary, is_fancy(console)))
+        cells = [row.cells for row in summary.rows]
+        print_table(make_console(), cells, summary.headings, summary.totals, left=2)
     return 0
 
 
@@ -119,12 +118,3 @@ def _plain_rows(summary: Summary) -> list[dict[str, Any]]:
         }
         for row in summary.rows
     ]
-
-
-def _summary_table(summary: Summary, fancy: bool) -> Table:
-    table = Table(box=box.ROUNDED if fancy else box.ASCII, show_footer=True)
-    for column, (heading, total) in enumerate(zip(summary.headings, summary.totals, strict=True)):
-        table.add_column(heading, total, justify="left" if column < 2 else "right")
-    for row in summary.rows:
-        table.add_row(*row.cells)
-    return table

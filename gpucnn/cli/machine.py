@@ -6,12 +6,11 @@ import argparse
 import json
 from dataclasses import asdict
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from gpucnn.backends import choose_backend
-from gpucnn.cli.display import is_fancy, make_console, plain_json
+from gpucnn.cli.console import is_fancy, make_console, print_table
+from gpucnn.cli.display import plain_json
 from gpucnn.cli.sources import make_backend
 from gpucnn.machine.check import check
 from gpucnn.machine.doctor import examine
@@ -28,12 +27,8 @@ def check_command(arguments: argparse.Namespace) -> int:
         print(json.dumps(plain_json(known)))
         return 1 if wrong else 0
     console = make_console()
-    fancy = is_fancy(console)
-    table = Table(box=box.ROUNDED if fancy else box.ASCII)
-    for heading in ("operation", "error", "", backend.name, "numpy float64", "ratio"):
-        table.add_column(heading, justify="left" if heading == "operation" else "right")
-    for result in results:
-        table.add_row(
+    cells = [
+        (
             result.op,
             f"{result.error:.4f}",
             Text("ok", "green") if result.ok else Text("WRONG", "bold red"),
@@ -41,7 +36,9 @@ def check_command(arguments: argparse.Namespace) -> int:
             f"{1e3 * result.reference_seconds:.3f} ms",
             f"{result.reference_seconds / result.seconds:.2f}",
         )
-    console.print(table)
+        for result in results
+    ]
+    print_table(console, cells, ("operation", "error", "", backend.name, "numpy float64", "ratio"))
     dtype = f"{backend.dtype}" + (", tf32" if backend.precision == "tf32" else "")
     if wrong:
         verdict = f"errors above their tolerance, 1: {', '.join(wrong)}"
@@ -54,13 +51,20 @@ def check_command(arguments: argparse.Namespace) -> int:
 def doctor_command(arguments: argparse.Namespace) -> int:
     """Print the hardware and libraries found, and how to fix what is missing."""
     console = make_console()
-    fancy = is_fancy(console)
-    styles = {"ok": "green", "missing": "yellow", "bad": "bold red"}
+    styles = {"ok": "green", "missing": "yellow", "bad": "bold red"} if is_fancy(console) else {}
+    indent = 24 if console.width >= 80 else 2
     for finding in examine():
-        style = styles[finding.state] if fancy else ""
-        console.print(Text(f"{finding.state:8}", style), Text(f"{finding.name:14}"), finding.found)
+        state = Text(finding.state.ljust(8) + " ", styles.get(finding.state, ""))
+        if indent == 2:  # no room for columns
+            console.print(state + Text(finding.name))
+            console.print_indented(finding.found, indent)
+        else:
+            first, *rest = Text(finding.found).wrap(console, console.width - indent) or [Text()]
+            console.print(state + Text(finding.name.ljust(15)) + first)
+            for line in rest:
+                console.print(Text(" " * indent) + line)
         if finding.fix:
-            console.print(" " * 9 + f"-> {finding.fix}")
+            console.print(" " * min(indent, 9) + f"-> {finding.fix}", soft_wrap=True)
     backend, reason = choose_backend()
     console.print(f"--backend auto selects {backend.name}: {reason}")
     return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gpucnn.data
-from gpucnn.backends import Backend, choose_backend, get_backend
+from gpucnn.backends import Backend, choose_backend, get_backend, has_nvidia_driver
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.data import Data
@@ -174,7 +174,9 @@ def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> 
 
     if name == "auto":
         backend, _ = choose_backend(dtype, notify, precision)
-        return backend, "auto" if backend.name == "cuda" else "auto; see gpucnn doctor"
+        # Where there is no driver nobody expects CUDA.
+        surprising = backend.name != "cuda" and has_nvidia_driver()
+        return backend, "auto; no CUDA, see gpucnn doctor" if surprising else "auto"
     return get_backend(name, dtype, notify, precision), ""
 
 

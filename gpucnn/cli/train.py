@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend
-from gpucnn.cli.display import PlainDisplay, make_console, make_display
+from gpucnn.cli.console import make_console
+from gpucnn.cli.display import PlainDisplay, make_display
 from gpucnn.cli.options import NOT_SAVED, folder_and_options
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
@@ -84,7 +85,7 @@ def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             write_config(folder, options, settings)
             log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
             display = make_display(make_console(), f"{name} on {data.name}", note)
-            again = f"Continue with: {resume_command(folder, options.get('model', ''))}"
+            again = resume_command(folder, options.get("model", ""))
             _follow(run, display, folder, again, stop, log)
 
 
@@ -208,7 +209,8 @@ def _follow(
                     saved = event.step
     except Interrupted:
         with _stopping_quietly(stop):
-            display.console.print(f"stopped; the last checkpoint is of step {saved:,}. {again}")
+            last = f"stopped; the last checkpoint is of step {saved:,}. Continue with:"
+            display.console.print_command(last, again)
         raise
     if isinstance(event, Stopped):
         if event.reason != "interrupted":
@@ -216,7 +218,8 @@ def _follow(
         with _stopping_quietly(stop):
             display.print_results(event, f"{folder}{os.sep}")
             if event.reason == "interrupted":
-                display.console.print(f"stopped at step {event.step:,}. {again}")
+                last = f"stopped at step {event.step:,}. Continue with:"
+                display.console.print_command(last, again)
 
 
 def _measured(events: Iterable[Event], stop: StopRequest) -> Iterator[Event]:

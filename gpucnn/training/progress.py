@@ -87,24 +87,41 @@ class Progress:
             now = time.perf_counter()
             if self.redraw and now - self.drawn >= REFRESH_SECONDS:
                 self.drawn = now
-                self._draw(self._step_line(event, now - self.began))
+                columns = shutil.get_terminal_size().columns
+                self._draw(self._step_line(event, now - self.began, columns))
         elif isinstance(event, EpochEnded):
             self._write_line(epoch_line(event, self.epochs))
         elif isinstance(event, Stopped) and event.reason != "finished":
             self._write_line(f"{event.reason}: stopped after step {event.step:,}")
 
-    def _step_line(self, event: StepEnded, seconds: float) -> str:
+    def _step_line(self, event: StepEnded, seconds: float, columns: int = 100) -> str:
+        """Return the figures of a step, without those for which ``columns`` are too few.
+
+        A line that is as wide as the terminal may wrap; a shortened one fills it up to there.
+        """
         loss, accuracy = event.metrics()
         done = event.step / self.steps
         left = seconds * (self.steps - event.step) / (event.step - self.first_step)
-        bar = "#" * int(_BAR * done)
-        return (
-            f"epoch {event.epoch}/{self.epochs} [{bar:-<{_BAR}}] {done:4.0%}  loss {loss:.4f}  "
-            f"accuracy {percent(accuracy)}  {_duration(left)} left"
-        )
+        parts = {
+            "epoch": f"epoch {event.epoch}/{self.epochs} ",
+            "bar": f"[{'#' * int(_BAR * done):-<{_BAR}}] ",
+            "percent": f"{done:4.0%}  ",
+            "loss": f"loss {loss:.4f}  ",
+            "accuracy": f"accuracy {percent(accuracy)}  ",
+            "left": f"{_duration(left)} left",
+        }
+        if sum(map(len, parts.values())) < columns:
+            return "".join(parts.values())
+        for name in ("accuracy", "loss", "bar", "epoch"):
+            excess = sum(map(len, parts.values())) - columns + 1
+            short = _BAR - excess
+            if name == "bar" and 4 <= short < _BAR:
+                parts[name] = f"[{'#' * int(short * done):-<{short}}] "
+            elif excess > 0:
+                parts[name] = ""
+        return "".join(parts.values())[: columns - 1].ljust(columns - 1)
 
     def _draw(self, line: str) -> None:
-        line = line[: shutil.get_terminal_size().columns - 1]  # a longer one would wrap
         self.stream.write("\r" + line.ljust(self.drawn_length))
         self.stream.flush()
         self.drawn_length = len(line)

@@ -225,6 +225,7 @@ def test_lines_do_not_wrap(every_step: None, monkeypatch: pytest.MonkeyPatch) ->
     drawn = redrawn(shown(monkeypatch, Terminal()))
     assert drawn
     assert all(len(line) == 39 for line in drawn)
+    assert all("epoch " in line and " left" in line for line in drawn)
 
 
 def test_progress_of_a_run_that_is_resumed_or_stopped(
@@ -245,6 +246,23 @@ def test_the_time_left_is_estimated_from_this_process_alone() -> None:
     event = StepEnded(5, 1, 80, 1e3, 0.1, lambda: (0.5, 0.25))
     line = progress._step_line(event, seconds=8.0)  # of two steps
     assert line.endswith("] " + " 50%  loss 0.5000  accuracy 25.00 %  0:20 left")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (16, " 50%  0:20 left"),
+        (30, "epoch 1/2  50%  0:20 left    "),
+        (36, "epoch 1/2 [###----]  50%  0:20 left"),
+        (60, "epoch 1/2 [########--------]  50%  loss 0.5000  0:20 left  "),
+    ],
+)
+def test_a_narrow_terminal_shows_fewer_figures(columns: int, shown: str) -> None:
+    progress = display.Progress(io.StringIO(), redraw=True)
+    progress.epochs, progress.steps, progress.first_step = 2, 10, 3
+    event = StepEnded(5, 1, 80, 1e3, 0.1, lambda: (0.5, 0.25))
+    assert progress._step_line(event, 8.0, columns) == shown
+    assert len(shown) == columns - 1
 
 
 def test_an_error_leaves_no_half_line(every_step: None, monkeypatch: pytest.MonkeyPatch) -> None:
