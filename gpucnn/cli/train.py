@@ -223,13 +223,21 @@ def _follow(
 
 
 def _measured(events: Iterable[Event], stop: StopRequest) -> Iterator[Event]:
-    """Pass the events on, and the time of a step and a checkpoint to ``stop``."""
+    """Pass the events on, and the time of a step and a checkpoint to ``stop``.
+
+    The evaluation after an epoch needs no time: where it is interrupted, all steps are saved.
+    """
     seconds = {StepEnded: 0.0, CheckpointWritten: 0.0}
+    images = 0
     began = time.perf_counter()
     for event in events:
-        if type(event) in seconds:
+        if isinstance(event, RunStarted):
+            images = event.train_images
+        elif type(event) in seconds:
             seconds[type(event)] = time.perf_counter() - began
             stop.expect(sum(seconds.values()))
+        if isinstance(event, StepEnded) and event.images == images:
+            stop.expect(0)
         yield event
         began = time.perf_counter()
 
