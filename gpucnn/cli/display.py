@@ -135,7 +135,7 @@ class ReadingProgress:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+        self.console = PlainConsole(stderr=True, highlight=False, markup=False)
         self.progress: Progress | None = None
         self.task = TaskID(0)
         if is_fancy(self.console):

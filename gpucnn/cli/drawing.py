@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.text import Text
 
-from gpucnn.cli.display import is_fancy
+from gpucnn.cli.console import is_fancy
 
 SHADES = " .:-=+*#%@"
 """Characters from dark to bright."""

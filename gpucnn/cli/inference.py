@@ -8,8 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-
-from gpucnn.cli.console import is_fancy, make_console, print_table
+from gpucnn.cli.console import make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import unseen_test_images

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.cli.display import make_console, plain_json
+from gpucnn.cli.console import make_console
+from gpucnn.cli.display import plain_json
 from gpucnn.cli.drawing import draw, draw_stages
 from gpucnn.cli.output import printable
 from gpucnn.cli.sources import find_preparation, read_model, scale_pixels

@@ -13,7 +13,8 @@ The emulator requires Linux on x86-64 and g++; elsewhere the first use raises Ba
 Streams capture launches and graphs replay them, as in CuPy; operations that CUDA refuses during a
 capture raise CaptureError. Not supported are inline PTX, cooperative launches and half precision.
 ``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. A thread that waits for another one in a loop
-instead of at a barrier never ends.
+instead of at a barrier never ends. Python's signal handlers run while a kernel runs in the main
+thread, and an exception of theirs, such as KeyboardInterrupt, ends it.
 
 Check mode reports some code that a GPU runs: a thread that exits before a barrier that other
 threads of its block reach; memory whose pointer is passed in a struct or an array instead of as an

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small import save_npz, small_data
+from small import save_npz, small_data, small_model
 
 import gpucnn.cli
+from gpucnn import training
 from gpucnn.__main__ import main
 from gpucnn.cli.signals import Interrupted, StopRequest
-from gpucnn.training import checkpoint
+from gpucnn.cli.train import _measured
+from gpucnn.training import CheckpointWritten, Event, StepEnded, checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -79,7 +81,9 @@ def test_a_signal_ends_the_reading_of_data(
     """The data are read from a pipe to which nobody writes."""
     data, model = tmp_path / "data.npz", tmp_path / "model.npz"
     os.mkfifo(data)
-    gpucnn.save_model(gpucnn.models.mlp(), model)
+    network = gpucnn.models.mlp()
+    network.normalization = ((0.1,), (0.3,))
+    gpucnn.save_model(network, model)
     words = [command, "--data", str(data), *([str(model)] if command == "evaluate" else [])]
     injected = """
         import gpucnn.data
@@ -220,6 +224,23 @@ def test_long_steps_get_twice_their_time() -> None:
     for seconds, grace in ((0.001, 1), (3, 6), (1000, 30)):
         stop.expect(seconds)
         assert stop.grace == grace
+
+
+def test_the_time_for_a_step_follows_from_the_last_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of 3 seconds and a checkpoint of 1; the evaluation after the last needs no time."""
+    started = next(training.events(small_model(), small_data(), epochs=1))
+    steps = [StepEnded(n, 1, n * 35, 1.0, 0.1, lambda: (0.0, 0.0)) for n in (1, 2)]
+    events = [started, CheckpointWritten(0, 0, ""), *steps]
+    clock = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+
+    def timed() -> Iterator[Event]:
+        for event, seconds in zip(events, (9, 1, 3, 3), strict=True):
+            clock[0] += seconds
+            yield event
+
+    stop = StopRequest()
+    assert [stop.grace for _ in _measured(timed(), stop)] == [1, 2, 8, 1]
 
 
 def test_handlers_are_restored() -> None:
