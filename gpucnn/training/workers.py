@@ -95,7 +95,7 @@ class Workers:
             self._start_processes()
         except OSError as error:  # the system has no more processes, files or memory
             raise WorkerError(
-                f"cannot start {self.count - 1} worker processes: {error.strerror or error}; "
+                f"cannot start worker processes: {error.strerror or error}; "
                 "train with workers=1 (--workers 1), which needs none"
             ) from error
         for rank in range(1, self.count):

@@ -227,7 +227,7 @@ def test_a_system_without_more_processes_is_reported(monkeypatch: pytest.MonkeyP
         begin(process)
 
     monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", limited)
-    message = r"cannot start 2 worker processes: Resource temporarily .*train with workers=1"
+    message = r"cannot start worker processes: Resource temporarily .*train with workers=1"
     with pytest.raises(WorkerError, match=message):
         list(start(3))
     assert not children()

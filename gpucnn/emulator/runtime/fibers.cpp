@@ -41,6 +41,7 @@ static Fiber *take_fiber(Worker &w)
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (start == MAP_FAILED) exhausted(w, "no address space for the threads' stacks");
         w.stacks = (char *)start;
+        w.free_fibers.reserve(max_threads);   // returning a fiber needs no memory
     }
     Fiber *fiber = new Fiber;
     fiber->index = w.fibers_made++;

@@ -12,8 +12,8 @@ static void work(Worker &w, Launch &launch)
         w.threads[i].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
                               t / blockDim.x / blockDim.y};
     }
-    if (launch.request->check) check_begin_launch(w);
     if (!sigsetjmp(w.escape, 1)) {
+        if (launch.request->check) check_begin_launch(w);
         while (!launch.stopped) {
             if (w.ticked && is_interrupted(w)) break;
             uint64_t next = launch.next_block++;
