@@ -17,6 +17,8 @@ import gpucnn
 PACKAGE = Path(gpucnn.__file__).parent
 
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
+DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests"}
+DATA = DATA_GROUND | {"data", "data.arrays", "data.formats", "data.digits", "data.images"}
 # A room may import those that stand above it in this table, as far as they are listed.
 MAY_IMPORT = {
     "errors": set(),
@@ -31,15 +33,25 @@ MAY_IMPORT = {
     "backends.cuda": GROUND | {"backends.contract"},
     "backends": GROUND | {"backends.contract", "backends.numpy", "backends.cuda", "emulator"},
     "machine": GROUND | {"backends", "backends.contract", "backends.cuda", "emulator"},
-    "data": GROUND,
+    "data.files": GROUND,
+    "data.dataset": GROUND | {"data.files"},
+    "data.digests": GROUND | {"data.dataset"},
+    "data.arrays": DATA_GROUND,
+    "data.idx": DATA_GROUND,
+    "data.formats": DATA_GROUND | {"data.arrays"},
+    "data.digits": DATA_GROUND | {"data.idx"},
+    "data.opening": DATA_GROUND,
+    "data.images": DATA_GROUND | {"data.digits", "data.opening"},
+    "data.folders": DATA_GROUND | {"data.images", "data.opening"},
+    "data": DATA_GROUND
+    | {"data.arrays", "data.formats", "data.images", "data.folders", "data.digits", "data.opening",
+       "data.idx"},
     "nn": GROUND | {"backends", "backends.contract"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
-    "training": GROUND
-    | {"nn", "optim", "data", "machine", "backends", "backends.contract"},
-    "cli": GROUND | {"training", "models", "nn", "optim", "data", "machine", "backends"},
-    "": {"version", "errors", "arithmetic", "rng", "backends", "nn", "optim", "models", "data",
-         "training", "machine", "cli"},
+    "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract"},
+    "cli": DATA | {"data.opening", "training", "models", "nn", "optim", "machine", "backends"},
+    "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 20
 

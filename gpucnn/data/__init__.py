@@ -83,7 +83,7 @@ def load(
     <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
     # The readers are imported when they are needed, so that importing gpucnn stays cheap.
-    from gpucnn.data.formats import read
+    from gpucnn.data.choice import read
 
     return _finished(read(Path(path), resize, seed, on_progress), transpose)
 
@@ -126,8 +126,8 @@ def from_arrays(
     >>> gpucnn.data.from_arrays(images, [0, 1], images, [0, 1], classes=["cat", "dog"])
     <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 2 classes ('cat', 'dog')>
     """
-    from gpucnn.data.arrays import as_array, build
-    from gpucnn.data.source import Source
+    from gpucnn.data.arrays.build import as_array, build
+    from gpucnn.data.arrays.source import Source
 
     pairs = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
     arrays, roles = {}, {}

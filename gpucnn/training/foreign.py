@@ -68,7 +68,7 @@ def _members(file: Path) -> list[str]:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.namelist()
-    except Exception:  # see gpucnn.data.archive: a damaged archive raises anything
+    except Exception:  # see gpucnn.data.formats.archive: a damaged archive raises anything
         return []
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend, get_backend
-from gpucnn.data.archive import open_npz
 from gpucnn.data.files import format_sides
+from gpucnn.data.formats.archive import open_npz
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import output_shapes

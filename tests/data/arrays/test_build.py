@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpucnn.data import from_arrays, load
-from gpucnn.data.arrays import find_roles
+from gpucnn.data.arrays.build import find_roles
 from gpucnn.errors import DataError, DataWarning, SettingError
 
 RNG = np.random.default_rng(3)

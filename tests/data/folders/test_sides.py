@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from gpucnn.data.sides import draw_test
+from gpucnn.data.folders.sides import draw_test
 
 
 def digests(*names):

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.data.arrays.labels import to_labels
+from gpucnn.data.arrays.pixels import to_images
+from gpucnn.data.arrays.source import Source
 from gpucnn.data.dataset import Data, Split, assemble
 from gpucnn.data.digests import digests
-from gpucnn.data.labels import to_labels
-from gpucnn.data.pixels import to_images
-from gpucnn.data.source import Source
 from gpucnn.errors import DataError
 
 Array = npt.NDArray[Any]

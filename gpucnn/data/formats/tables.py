@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.arrays import Roles, build
+from gpucnn.data.arrays.build import Roles, build
+from gpucnn.data.arrays.source import Source, literal
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, open_file, unreadable
-from gpucnn.data.source import Source, literal
 from gpucnn.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")

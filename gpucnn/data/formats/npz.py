@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from gpucnn.data.archive import open_npz
-from gpucnn.data.arrays import Roles, build, find_roles
+from gpucnn.data.arrays.build import Roles, build, find_roles
+from gpucnn.data.arrays.source import Source, listed, npz_source
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import open_file, unreadable
-from gpucnn.data.source import Source, listed, npz_source
+from gpucnn.data.formats.archive import open_npz
 from gpucnn.errors import DataError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")

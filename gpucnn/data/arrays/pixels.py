@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.data.arrays.source import Source, listed
 from gpucnn.data.dataset import Bytes
-from gpucnn.data.source import Source, listed
 
 Array = npt.NDArray[Any]
 

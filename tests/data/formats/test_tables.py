@@ -160,7 +160,7 @@ def test_pixels_from_0_to_1(tmp_path):
 
 
 def test_more_rows_than_are_read_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpucnn.data.tables._BLOCK_LINES", 7)
+    monkeypatch.setattr("gpucnn.data.formats.tables._BLOCK_LINES", 7)
     check(quietly(pair(tmp_path)))
     images = IMAGES.astype(float)
     images[:9] = images[:9].round() // 2
@@ -233,7 +233,7 @@ def test_what_is_refused(tmp_path, change, message):
 
 
 def test_an_endless_line_takes_little_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpucnn.data.tables._MAX_LINE", 1 << 16)
+    monkeypatch.setattr("gpucnn.data.formats.tables._MAX_LINE", 1 << 16)
     path = tmp_path / "a.csv"
     path.write_bytes(b"1," * (1 << 22))
     message, peak = peak_memory(refusal, path)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from gpucnn.data.parallel import map_files
+from gpucnn.data.folders.parallel import map_files
 
 
 @pytest.mark.parametrize("threads", [1, 2, 9])

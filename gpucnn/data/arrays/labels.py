@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.data.arrays.source import Source
 from gpucnn.data.dataset import normalize_name
-from gpucnn.data.source import Source
 
 Array = npt.NDArray[Any]
 

@@ -10,7 +10,9 @@ import warnings
 import numpy as np
 import pytest
 
-from gpucnn.data import folder, load, parallel
+from gpucnn.data import load
+from gpucnn.data.folders import parallel
+from gpucnn.data.folders import reader as folder
 from gpucnn.errors import DataError, DataWarning, SettingError
 
 Image = pytest.importorskip("PIL.Image")
@@ -413,7 +415,7 @@ def test_pipes_sockets_devices_and_empty_folders_are_not_opened(tmp_path, monkey
     monkeypatch.chdir(tmp_path)  # the name of a socket is short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("a/s.png")
-        monkeypatch.setattr("gpucnn.data.listing._NAMED", 9)
+        monkeypatch.setattr("gpucnn.data.folders.listing._NAMED", 9)
         _, message = note(tmp_path)
     assert message == (
         "DIR: 5 files were not read: a/d.png is a device, not a file; a/gone.png cannot be read:"

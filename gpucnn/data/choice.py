@@ -8,9 +8,10 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from gpucnn.data import idx, tables
+from gpucnn.data import idx
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
+from gpucnn.data.formats import tables
 from gpucnn.errors import DataError, SettingError
 
 _EXPECTED = (
@@ -61,7 +62,7 @@ def _read_folder(
     path: Path, resize: tuple[int, int] | None, seed: int, on_progress: Progress | None
 ) -> Data:
     """Read the data set in a folder."""
-    from gpucnn.data.folder import read_folder
+    from gpucnn.data.folders.reader import read_folder
 
     if os.path.isfile(path / "checkpoint.npz"):
         raise DataError(
@@ -101,7 +102,7 @@ def _idx_folders(path: Path) -> list[Path]:
 def _read_file(path: Path) -> Data:
     """Read the data set in a single file."""
     if path.suffix.lower() == ".npz":
-        from gpucnn.data.npz import read_npz
+        from gpucnn.data.formats.npz import read_npz
 
         return read_npz(path)
     if path.suffix.lower() in tables.SUFFIXES:

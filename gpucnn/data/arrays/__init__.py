@@ -1,0 +1,1 @@
+"""What arrays of any dtype and layout mean: images, labels and classes."""

@@ -1,0 +1,1 @@
+"""Folders of image files, with one sub-folder for each class."""
