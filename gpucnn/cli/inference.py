@@ -36,7 +36,6 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print the loss and accuracy of a saved network on the test images."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    scale_pixels(model, arguments.checkpoint)
     trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
     if arguments.data is None and not (trained_on and is_mnist(trained_on)):
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
@@ -52,6 +51,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
             f"{', '.join(model.classes)}"
         )
     test = unseen_test_images(saved, data, arguments.skip_trained)
+    scale_pixels(model, arguments.checkpoint)
     result = evaluate(model, test, loss=loss_for(saved, model))
     if not math.isfinite(result.loss):
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")

@@ -19,7 +19,8 @@ iterator of events. Who wants a loop of their own writes it in six lines:
 True
 
 Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epochs and steps),
-``step.py`` (what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` and
+``checks.py`` (what must fit before it) and ``reports.py`` (its figures and events), ``step.py``
+(what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` and
 ``checkpoint.py`` (what is saved, and how), ``metadata.py`` (what a checkpoint may hold),
 ``model_files.py`` and ``foreign.py`` (models and weights in files), ``divergence.py`` (NaN and
 infinity), ``workers.py`` and ``worker.py`` (several processes), ``progress.py`` and ``history.py``

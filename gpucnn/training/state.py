@@ -39,6 +39,10 @@ class RunState:
         self.best: dict[str, Any] | None = None
         self.best_parameters: dict[str, Any] = {}
 
+    def steps_done(self, per_epoch: int) -> int:
+        """Return the number of steps since the beginning of the run."""
+        return self.epoch * per_epoch + self.index
+
     def end_epoch(self, test: Evaluation, validation: Evaluation | None) -> None:
         """Count an epoch and remember its figures, and its weights if they are the best so far."""
         self.epoch, self.index = self.epoch + 1, 0

@@ -1,0 +1,52 @@
+"""What is checked before a run: that model, data and settings fit each other."""
+
+from __future__ import annotations
+
+from gpucnn.data import Data
+from gpucnn.data.digests import remarks
+from gpucnn.errors import SettingError, ShapeError
+from gpucnn.nn.layers import Sigmoid, Softmax
+from gpucnn.nn.losses import BCELoss
+from gpucnn.nn.sequential import Sequential
+from gpucnn.training.settings import Settings
+
+
+def check_fit(model: Sequential, data: Data, settings: Settings) -> None:
+    """Raise ShapeError or SettingError unless the model can be trained on the data."""
+    if not isinstance(data, Data):
+        raise SettingError(
+            f"data must be a gpucnn.Data, for example gpucnn.data.mnist(); "
+            f"got {type(data).__name__}"
+        )
+    if data.input_shape != model.input_shape:
+        raise ShapeError(f"the images are {data.input_shape}, the model takes {model.input_shape}")
+    if len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
+        raise ShapeError(
+            f"the model's output is {model.output_shape}, the data has {len(data.classes)} classes"
+        )
+    if not model.size:
+        raise SettingError("the model has no parameters to train")
+    settings.loss.check_outputs(model.output_shape[0])
+    if (settings.early_stopping or settings.keep_best) and not (
+        settings.validation or data.validation
+    ):
+        raise SettingError(
+            "early_stopping and keep_best need validation images: set validation to the number of "
+            "training images to hold out, for example validation=5000"
+        )
+    last = list(model.layers.values())[-1]
+    if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
+        raise SettingError(
+            "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
+        )
+
+
+def notes(data: Data, settings: Settings) -> tuple[str, ...]:
+    """Return what should be known before training, without what reading the data has reported."""
+    found = remarks(data)
+    if data.validation is not None and settings.validation:
+        found = (
+            "the data set has validation images of its own, so no training images are held out",
+            *found,
+        )
+    return tuple(note for note in found if note not in data.notes)
