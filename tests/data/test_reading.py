@@ -71,6 +71,19 @@ def test_photos_of_digits_are_digits(digits):
         assert read_digit(photo.clip(0, 255).astype(np.uint8)).status == "digit"
 
 
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_scan_of_eight_pixels_loses_its_wide_grey_edges(inverted):
+    # A 9 cropped so that its strokes touch the edges, in 16 levels.
+    rows = ["00039c20", "004fefb0", "00ae36f0", "00bd39f0", "003eeef0", "000003f0", "002617d0"]
+    rows.append("003eeb30")
+    levels = np.array([[int(level, 16) for level in row] for row in rows], np.uint8) * 17
+    image = np.asarray(Image.fromarray(levels).resize((64, 64), Image.Resampling.BILINEAR))
+    reading = read_digit(255 - image if inverted else image)
+    assert reading.status == "digit"
+    # With its wide grey edges, it would cover about 300 pixels.
+    assert 150 < np.count_nonzero(reading.pixels) < 250
+
+
 @pytest.mark.parametrize(
     ("draw", "reason"),
     [
