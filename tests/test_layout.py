@@ -17,7 +17,7 @@ import gpucnn
 PACKAGE = Path(gpucnn.__file__).parent
 
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
-DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests"}
+DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests", "data.sides"}
 DATA = DATA_GROUND | {"data", "data.arrays", "data.formats", "data.digits", "data.images"}
 # A room may import those that stand above it in this table, as far as they are listed.
 MAY_IMPORT = {
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "backends": GROUND | {"backends.contract", "backends.numpy", "backends.cuda", "emulator"},
     "machine": GROUND | {"backends", "backends.contract", "backends.cuda", "emulator"},
     "data.files": GROUND,
+    "data.sides": GROUND,
     "data.dataset": GROUND | {"data.files"},
     "data.digests": GROUND | {"data.dataset"},
     "data.arrays": DATA_GROUND,

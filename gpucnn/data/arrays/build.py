@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,14 +14,12 @@ import numpy.typing as npt
 from gpucnn.data.arrays.labels import to_labels
 from gpucnn.data.arrays.pixels import to_images
 from gpucnn.data.arrays.source import Source
-from gpucnn.data.dataset import Data, Split, assemble
+from gpucnn.data.dataset import Data, Split, assemble, normalize_name
 from gpucnn.data.digests import digests
+from gpucnn.data.sides import draw_test
 from gpucnn.errors import DataError
 
 Array = npt.NDArray[Any]
-
-# One image of so many becomes a test image where there are none.
-_TEST_SHARE = 5
 
 _KINDS = {
     "images": "x|images?|imgs?|pixels?|data|features?|inputs?|samples?",
@@ -111,10 +110,11 @@ def _checked(names: Sequence[str], count: int) -> tuple[str, ...]:
     """Return the names of the classes; DataError if there are too few or one is there twice."""
     if len(names) < count:
         raise DataError(f"classes has {len(names)} names, but there are labels up to {count - 1}")
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    composed = [normalize_name(str(name)) for name in names]
+    twice = sorted(name for name, times in Counter(composed).items() if times > 1)
     if twice:
         raise DataError(f"classes has the name {twice[0]!r} more than once")
-    return tuple(map(str, names))
+    return tuple(composed)
 
 
 def _of(kind: str, parts: Iterable[str], roles: Roles) -> list[str]:
@@ -142,14 +142,10 @@ def _check_lengths(source: Source, images: tuple[str, Array], labels: tuple[str,
 
 
 def _held_out(source: Source, images: Array, labels: Array) -> dict[str, tuple[Array, Array]]:
-    """Return a training and a test part: which image is where depends on its pixels alone.
-
-    Every class keeps a training image.
-    """
-    split = Split(images, np.zeros(len(images), np.int64))
-    held = digests(split) % _TEST_SHARE == 0
-    trained = np.isin(labels, labels[~held])
-    held &= trained
+    """Return a training and a test part, drawn by the pixels of each image."""
+    numbers = digests(Split(images, np.zeros(len(images), np.int64))).tolist()
+    contents = [number.to_bytes(8, "big") for number in numbers]
+    held = np.array(draw_test(contents, labels.tolist(), seed=0))
     if not held.any():
         raise source.error(
             f"there are no test images, and {len(held)} images are too few to hold some out: add"

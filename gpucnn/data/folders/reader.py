@@ -23,9 +23,9 @@ from gpucnn.data.dataset import Bytes, Data, Split
 from gpucnn.data.files import format_sides, open_file, unreadable
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.folders.parallel import map_files
-from gpucnn.data.folders.sides import draw_test
 from gpucnn.data.images import as_input, check_size, decode, image_shape, is_grey, shrink
 from gpucnn.data.opening import open_image, pillow, quiet
+from gpucnn.data.sides import draw_test
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator
 
@@ -67,7 +67,7 @@ def read_folder(
         resize: (height, width) in pixels to which every image is scaled; None: all must have
             the same size.
         seed: if there are no train/ and test/, it determines the test images, together with the
-            content of each file and nothing else; see ``gpucnn.data.folders.sides``.
+            content of each file and nothing else; see ``gpucnn.data.sides``.
         on_progress: see ``OnProgress``.
 
     Returns:

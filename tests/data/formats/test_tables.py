@@ -160,7 +160,7 @@ def test_pixels_from_0_to_1(tmp_path):
 
 
 def test_more_rows_than_are_read_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpucnn.data.formats.tables._BLOCK_LINES", 7)
+    monkeypatch.setattr("gpucnn.data.formats.rows._BLOCK", 300)
     check(quietly(pair(tmp_path)))
     images = IMAGES.astype(float)
     images[:9] = images[:9].round() // 2
@@ -233,12 +233,22 @@ def test_what_is_refused(tmp_path, change, message):
 
 
 def test_an_endless_line_takes_little_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpucnn.data.formats.tables._MAX_LINE", 1 << 16)
+    monkeypatch.setattr("gpucnn.data.formats.rows._MAX_LINE", 1 << 16)
     path = tmp_path / "a.csv"
     path.write_bytes(b"1," * (1 << 22))
     message, peak = peak_memory(refusal, path)
     assert message == "FILE, line 1 has more than 65536 characters"
     assert peak < 4_000_000
+
+
+def test_a_long_label_takes_little_memory(tmp_path):
+    """An array of text has the length of the longest one for every row."""
+    path = write(tmp_path / "a.csv", np.zeros((4000, 4, 4), np.uint8), ["a"] * 4000, None)
+    with path.open("a") as file:
+        file.write(",".join(["b" * 20_000, *["0"] * 16]) + "\n")
+    message, peak = peak_memory(refusal, path)
+    assert message == ("FILE, line 4001 has a label of 20000 characters, expected at most 256")
+    assert peak < 20_000_000
 
 
 def test_tables_that_are_not_images_do_not_hide_folders_of_images(tmp_path):

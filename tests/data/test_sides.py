@@ -1,10 +1,10 @@
-"""Which files are for testing: a function of each file's content, and a few exceptions."""
+"""Which images are for testing: a function of each one's content, and a few exceptions."""
 
 import hashlib
 
 import pytest
 
-from gpucnn.data.folders.sides import draw_test
+from gpucnn.data.sides import draw_test
 
 
 def digests(*names):
@@ -39,6 +39,15 @@ def test_every_class_is_on_both_sides(size):
         own = set(range(label * size, (label + 1) * size))
         assert own & train
         assert own & test
+
+
+def test_the_only_image_of_a_class_is_for_training():
+    names = range(60)
+    assert sides(names, names) == (set(names), set())
+    # Copies of it, or one that is in another class as well, make no difference.
+    assert sides([*names, *names], [*names, *names]) == (set(names), set())
+    train, _ = sides([*names, *names], [*names, *[-1] * 60])
+    assert train == set(names)
 
 
 def test_growing_classes_make_test_images_of_training_images_only_in_the_rare_exception():

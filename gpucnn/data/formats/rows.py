@@ -1,0 +1,218 @@
+"""One table of images: its separator, header and columns, and its rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from io import TextIOWrapper
+from itertools import chain
+from math import isqrt
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucnn.data.arrays.source import literal
+from gpucnn.data.files import open_file, unreadable
+from gpucnn.errors import DataError
+
+Array = npt.NDArray[Any]
+
+# Lines are converted in blocks of at most so many characters, unless a single one has more.
+_BLOCK = 1 << 22
+# A line of more characters is not a row of pixels, nor is a longer label the name of a class.
+_MAX_LINE, _MAX_LABEL = 1 << 24, 256
+_LEAST_PIXELS = 16
+_LABELS = ("label", "labels", "class", "target", "y", "digit")
+_NUMBERS = ("", "id", "index", "imageid", "image_id", "unnamed: 0")
+
+
+class Table(NamedTuple):
+    """A table of images: labels (N,) of text; pixels (N, D), uint8 or float32."""
+
+    labels: Array
+    pixels: Array
+    loading: str  # Python statements that read it, with PREFIX_ before the names of the arrays
+
+
+class _Layout(NamedTuple):
+    """Where things are in a table. ``label`` is a column, ``pixels`` are columns."""
+
+    separator: str
+    header: bool
+    columns: int
+    label: int | None
+    pixels: list[int]
+
+
+def has_images(path: Path) -> bool:
+    """Return whether the first line of a table has a column for each pixel of an image."""
+    try:
+        with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
+            return bool(_layout(path, file.readline(_MAX_LINE)))
+    except (OSError, UnicodeDecodeError, DataError):
+        return False
+
+
+def read_rows(path: Path) -> Table | None:
+    """Read a table; None if it has no labels."""
+    try:
+        with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
+            return _parse(path, file)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not text in UTF-8") from None
+    except MemoryError:
+        raise DataError(f"{path} does not fit in memory") from None
+
+
+def _parse(path: Path, file: TextIO) -> Table | None:
+    rows = _rows(path, file)
+    first = next(rows, None)
+    if first is None:
+        raise DataError(f"{path} is empty: expected a row for each image")
+    layout = _layout(path, first[1])
+    if layout.label is None:
+        return None
+    labels: list[str] = []
+    blocks: list[Array] = []
+    if not layout.header:
+        rows = chain([first], rows)
+    for block in _blocks(rows):
+        labels += [_label(path, number, line, layout) for number, line in block]
+        blocks.append(_numbers(path, block, layout))
+    if not blocks:
+        raise DataError(f"{path} has a header and no rows: expected a row for each image")
+    return Table(np.array(labels), np.concatenate(blocks), _loading(path, layout))
+
+
+def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
+    """Yield each line that is not blank, with its number."""
+    number = 0
+    while line := file.readline(_MAX_LINE):
+        number += 1
+        if len(line) == _MAX_LINE:
+            raise DataError(f"{path}, line {number} has more than {_MAX_LINE} characters")
+        if line.strip():
+            yield number, line
+
+
+def _blocks(rows: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+    """Yield the lines in lists of about _BLOCK characters."""
+    block, size = [], 0
+    for number, line in rows:
+        block.append((number, line))
+        size += len(line)
+        if size >= _BLOCK:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def _label(path: Path, number: int, line: str, layout: _Layout) -> str:
+    """Return the label of a line, whose number of columns is checked."""
+    if (found := line.count(layout.separator) + 1) != layout.columns:
+        raise DataError(
+            f"{path}, line {number} has {found} columns, expected {layout.columns} as in the first"
+            " line"
+        )
+    assert layout.label is not None
+    # No more of the line is split than necessary.
+    label = _unquoted(line.split(layout.separator, layout.label + 1)[layout.label])
+    if len(label) > _MAX_LABEL:  # an array of text takes this for every row
+        raise DataError(
+            f"{path}, line {number} has a label of {len(label)} characters, expected at most"
+            f" {_MAX_LABEL}"
+        )
+    return label
+
+
+def _is_header(cells: list[str]) -> bool:
+    """Return whether the first line holds names, or numbers that are all different as names are.
+
+    pandas names columns 0, 1, 2, ..., or by the first row: 0, 0.1, 0.2, 255, 0.3, ...
+    """
+    words = sum(not _is_number(cell) for cell in cells)
+    if words > 1 or len(cells) == 1:
+        return words > 1
+    seen: dict[str, int] = {}
+    for cell in cells:
+        base = cell.partition(".")[0]
+        times = seen.get(base, 0)
+        if cell != (f"{base}.{times}" if times else base):
+            return False
+        seen[base] = times + 1
+    return len(cells) > _LEAST_PIXELS
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _layout(path: Path, line: str) -> _Layout:
+    """Find the label and the pixels by the first line; DataError if a row is not an image."""
+    separator = max(",;\t", key=line.count)
+    cells = [_unquoted(cell) for cell in line.split(separator)]
+    header = _is_header(cells)
+    columns, label = list(range(len(cells))), None
+    if header:
+        names = [cell.lower() for cell in cells]
+        columns = [column for column in columns if names[column] not in _NUMBERS]
+        known = [column for column in columns if names[column] in _LABELS]
+        wordy = [column for column in columns if not re.search(r"\d", names[column])]
+        label = next(iter(known or (wordy if len(wordy) == 1 else [])), None)
+    if label is None and not _is_image(len(columns)) and _is_image(len(columns) - 1):
+        label = columns[0]
+    pixels = [column for column in columns if column != label]
+    if not _is_image(len(pixels)):
+        raise DataError(
+            f"{path} has {len(cells)} columns, {len(pixels)} of them without the label: expected a"
+            " column of labels and one for each pixel of square images, such as 1 + 28*28"
+        )
+    return _Layout(separator, header, len(cells), label, pixels)
+
+
+def _is_image(count: int) -> bool:
+    square, colour = isqrt(count) ** 2 == count, 3 * isqrt(count // 3) ** 2 == count
+    return count >= _LEAST_PIXELS and (square or colour)
+
+
+def _unquoted(cell: str) -> str:
+    return cell.strip().strip('"').strip()
+
+
+def _numbers(path: Path, block: list[tuple[int, str]], layout: _Layout) -> Array:
+    """Return the pixels of some lines, uint8 where all fit and float32 otherwise."""
+    lines = [line for _, line in block]
+    options: dict[str, Any] = {"comments": None, "quotechar": '"', "ndmin": 2}
+    options |= {"delimiter": layout.separator, "usecols": layout.pixels}
+    for dtype in (np.uint8, np.float32):
+        try:
+            return np.loadtxt(lines, dtype, **options)
+        except ValueError as error:
+            found = str(error)
+    match = re.search(r"string (.*) to float32 at row (\d+), column (\d+)", found)
+    if not match:
+        raise DataError(f"{path}: {found.partition(chr(10))[0]}")
+    line = block[int(match[2])][0]
+    raise DataError(f"{path}, line {line}, column {match[3]}: {match[1]} is not a number")
+
+
+def _loading(path: Path, layout: _Layout) -> str:
+    """Return the Python statements that read the table with NumPy; see ``Source``."""
+    options = f"str, delimiter={literal(layout.separator)}, skiprows={int(layout.header)}"
+    first, last, label = layout.pixels[0], layout.pixels[-1], layout.label
+    pixels = f"n.delete(a, {label}, 1)[:, {first}:{last}]"
+    if label is None or not first < label < last:
+        pixels = f"a[:, {first}:{last + 1}]"
+    return (
+        f"a = n.loadtxt({literal(str(path))}, {options}, comments=None, quotechar=chr(34)); "
+        f"d.update(PREFIX_pixels={pixels}.astype(float), PREFIX_labels=a[:, {label}]); "
+    )
