@@ -8,6 +8,9 @@ A file is a header of big-endian 32-bit integers, followed by the items in row-m
     columns  width of an image in pixels     (images only; the magic number of labels is 2049)
 
 It may be compressed with gzip, which is recognised by the first bytes, whatever the file's name.
+
+QMNIST's labels are rows of eight 32-bit integers, of which the first is the class of the digit
+(Yadav, Bottou, "Cold case: the lost MNIST digits", NeurIPS 2019).
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from collections.abc import Sequence
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from gpucnn.data.dataset import Bytes, Data, assemble
 from gpucnn.data.files import check_packing, format_sides, list_folder, open_file, unreadable
@@ -36,6 +40,8 @@ _TYPES = {
     0x0E: "64-bit floats",
 }
 _UNSIGNED_BYTES = 0x08
+# QMNIST's labels: the magic number, and the integers of a row.
+_LABEL_ROWS, _ROW = b"\0\0\x0c\x02", 8
 _FIELDS = ("count", "rows", "columns")
 # What a file holds, by its number of axes; its name ends in f"{content}-idx{axes}-ubyte".
 _CONTENTS = {3: "images", 1: "labels"}
@@ -43,8 +49,7 @@ _CONTENTS = {3: "images", 1: "labels"}
 _TRAIN, _TEST = ("train",), ("t10k", "test")
 _NAME = re.compile(
     rf"(?:(?P<prefix>.+)-)?(?P<part>{'|'.join((*_TRAIN, *_TEST))})-"
-    rf"(?P<content>{'|'.join(f'{name}(?=[-.]idx{axes})' for axes, name in _CONTENTS.items())})"
-    r"[-.]idx\d-ubyte(?:\.gz)?"
+    r"(?:(?P<images>images)[-.]idx3-ubyte|labels[-.](?:idx1-ubyte|idx2-int))(?:\.gz)?"
 )
 # A side of more pixels is a damaged header.
 _MAX_SIDE = 16384
@@ -76,7 +81,29 @@ def read_idx(path: Path | str, ndim: int) -> Bytes:
         DataError: an unreadable or damaged file, or one that holds something else. Memory is
             bounded by the file's size.
     """
-    path = Path(path)
+    shape, items = _read_file(Path(path), ndim)
+    pixels = np.frombuffer(items, np.uint8).reshape(shape)
+    pixels.flags.writeable = False
+    return pixels
+
+
+class _Content(NamedTuple):
+    """The shape in the header of a file, and the bytes of its items."""
+
+    shape: tuple[int, ...]
+    items: bytes | bytearray
+
+
+def _read_labels(path: Path) -> npt.NDArray[Any]:
+    """Return the labels (N,) of a file: unsigned bytes, or the first of each row of QMNIST's."""
+    shape, items = _read_file(path, 1)
+    if len(shape) == 1:
+        return np.frombuffer(items, np.uint8)
+    return np.frombuffer(items, ">i4").reshape(shape)[:, 0]
+
+
+def _read_file(path: Path, ndim: int) -> _Content:
+    """Read a file as ``read_idx`` does; labels may be rows of integers."""
     try:
         with open_file(path) as file:
             return _read(path, file, ndim)
@@ -138,7 +165,9 @@ def idx_files(folder: Path) -> dict[Key, Path]:
 
 def _key(path: Path) -> Key | None:
     match = _NAME.fullmatch(path.name)
-    return Key(match["prefix"] or "", match["part"], match["content"]) if match else None
+    if not match:
+        return None
+    return Key(match["prefix"] or "", match["part"], match["images"] or "labels")
 
 
 def is_idx_name(name: str) -> bool:
@@ -161,10 +190,10 @@ def _pair(
     return found[Key(prefix, part, "images")], found[Key(prefix, part, "labels")]
 
 
-def _read_pair(images: Path, labels: Path) -> tuple[Bytes, Bytes]:
+def _read_pair(images: Path, labels: Path) -> tuple[Bytes, npt.NDArray[Any]]:
     """Read images (N, 1, H, W) and labels (N,) that belong together."""
     # Labels first: they are quick to read, and most mistakes show in them too.
-    numbers, pixels = read_idx(labels, 1), read_idx(images, 3)
+    numbers, pixels = _read_labels(labels), read_idx(images, 3)
     if len(pixels) != len(numbers):
         raise DataError(
             f"{images} holds {len(pixels)} images but {labels.name} {len(numbers)} labels:"
@@ -173,7 +202,7 @@ def _read_pair(images: Path, labels: Path) -> tuple[Bytes, Bytes]:
     return pixels[:, None], numbers
 
 
-def _read(path: Path, file: IO[bytes], ndim: int) -> Bytes:
+def _read(path: Path, file: BufferedIOBase, ndim: int) -> _Content:
     """Read an open IDX file: its header, then no more than the header declares."""
     start = file.read(24)
     size = file.seek(0, 2)
@@ -184,36 +213,32 @@ def _read(path: Path, file: IO[bytes], ndim: int) -> Bytes:
         return _read_gzip(path, file, ndim, size)
     if start[:2] != b"\0\0" and not _is_little_endian(start):
         raise DataError(f"{path} is neither gzip data nor an IDX file: it begins with {start!r}")
-    header = 4 + 4 * ndim
-    shape = _shape(path, file.read(header), ndim)
-    if size - header != prod(shape):
-        _refuse_size(path, shape, size - header)
-    return np.frombuffer(file.read(prod(shape)), dtype=np.uint8).reshape(shape)
+    shape, count = _read_header(path, file, ndim)
+    if (present := size - file.tell()) != count:
+        _refuse_size(path, shape, count, present)
+    return _Content(shape, file.read(count))
 
 
-def _read_gzip(path: Path, file: IO[bytes], ndim: int, size: int) -> Bytes:
+def _read_gzip(path: Path, file: BufferedIOBase, ndim: int, size: int) -> _Content:
     """Read a gzip IDX file of ``size`` bytes without unpacking more than its header declares."""
     import gzip  # here, because most programs that import gpucnn never unpack a file
     import zlib
 
     try:
         with gzip.GzipFile(fileobj=file) as stream:
-            shape = _shape(path, stream.read(4 + 4 * ndim), ndim)
-            count = prod(shape)
+            shape, count = _read_header(path, stream, ndim)
             check_packing(f"{path} ({format_sides(shape)})", count, size)
             data = bytearray()
             # One byte more, which must not exist: reaching the end also checks the CRC.
             while block := stream.read(min(_BLOCK, count + 1 - len(data))):
                 data += block
             if len(data) != count:
-                _refuse_size(path, shape, len(data) + _count_remaining(stream))
+                _refuse_size(path, shape, count, len(data) + _count_remaining(stream))
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip data is incomplete") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}; download it again") from None
-    pixels = np.frombuffer(data, dtype=np.uint8).reshape(shape)
-    pixels.flags.writeable = False
-    return pixels
+    return _Content(shape, data)
 
 
 def _count_remaining(stream: BufferedIOBase) -> int:
@@ -222,6 +247,18 @@ def _count_remaining(stream: BufferedIOBase) -> int:
     while count < _MAX_EXTRA and (block := stream.read(_BLOCK)):
         count += len(block)
     return count
+
+
+def _read_header(path: Path, stream: BufferedIOBase, ndim: int) -> tuple[tuple[int, ...], int]:
+    """Read a header; return the shape in it, and the number of bytes of the items."""
+    magic = stream.read(4)
+    if ndim == 1 and magic == _LABEL_ROWS:
+        shape = _sides(path, magic + stream.read(8), 2)
+        if shape[1] != _ROW:
+            raise DataError(f"{path} has rows of {shape[1]} integers, expected {_ROW} as QMNIST's")
+        return shape, 4 * prod(shape)
+    shape = _shape(path, magic + stream.read(4 * ndim), ndim)
+    return shape, prod(shape)
 
 
 def _shape(path: Path, header: bytes, ndim: int) -> tuple[int, ...]:
@@ -241,6 +278,11 @@ def _shape(path: Path, header: bytes, ndim: int) -> tuple[int, ...]:
         raise DataError(
             f"{path} holds {_content(axes)}, expected {_content(ndim)}: are two files swapped?"
         )
+    return _sides(path, header, ndim)
+
+
+def _sides(path: Path, header: bytes, ndim: int) -> tuple[int, ...]:
+    """Return the numbers of a header after its magic number."""
     if len(header) < 4 + 4 * ndim:
         raise DataError(f"{path} is truncated: its header ends after {len(header)} bytes")
     shape = tuple(int(side) for side in struct.unpack_from(f">{ndim}I", header, 4))
@@ -272,12 +314,12 @@ def _is_little_endian(header: bytes) -> bool:
     return header[2:4] == b"\0\0" and header[1] in _TYPES and 1 <= header[0] <= 8
 
 
-def _refuse_size(path: Path, shape: Sequence[int], size: int) -> NoReturn:
-    """Raise the DataError for ``size`` bytes of items where ``shape`` needs another number."""
-    count = prod(shape)
+def _refuse_size(path: Path, shape: Sequence[int], count: int, size: int) -> NoReturn:
+    """Raise the DataError for ``size`` bytes of items where ``shape`` needs ``count``."""
     if size < count:
+        sides = shape if prod(shape) == count else (*shape, count // prod(shape))
         raise DataError(
-            f"{path} is truncated: its header declares {format_sides(shape)} = {count} bytes, but"
+            f"{path} is truncated: its header declares {format_sides(sides)} = {count} bytes, but"
             f" only {size} follow"
         )
     # _count_remaining stops there.

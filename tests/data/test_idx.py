@@ -95,6 +95,47 @@ def test_gzip_of_two_members_is_one_file(tmp_path):
     np.testing.assert_array_equal(read_idx(tmp_path / "f", 3), PIXELS)
 
 
+@pytest.mark.parametrize("squeeze", [False, True])
+def test_the_labels_of_qmnist(tmp_path, squeeze):
+    """Rows of eight integers: the digit, then the writer, the form and so on."""
+    folder = write_set(tmp_path, "qmnist-", "test", squeeze=squeeze)
+    suffix = ".gz" if squeeze else ""
+    for part, numbers in (("train", NUMBERS), ("test", NUMBERS[1:])):
+        rows = np.full((len(numbers), 8), 3_000_000, ">i4")
+        rows[:, 0] = numbers
+        data = pack(rows, 0x0C)
+        (folder / f"qmnist-{part}-labels-idx1-ubyte{suffix}").unlink()
+        (folder / f"qmnist-{part}-labels-idx2-int{suffix}").write_bytes(
+            gzip.compress(data) if squeeze else data
+        )
+    data = load(folder)
+    assert data.name == "qmnist"
+    np.testing.assert_array_equal(data.train.labels, NUMBERS)
+    np.testing.assert_array_equal(data.test.labels, NUMBERS[1:])
+
+
+@pytest.mark.parametrize(
+    ("rows", "cut", "message"),
+    [
+        (np.zeros((3, 7), ">i4"), None, "FILE has rows of 7 integers, expected 8 as QMNIST's"),
+        (
+            np.zeros((3, 8), ">i4"),
+            -1,
+            "FILE is truncated: its header declares 3x8x4 = 96 bytes, but only 95 follow",
+        ),
+        (np.full((3, 8), -1, ">i4"), None, "FOLDER: training label 0 is -1, expected 0 to 9"),
+    ],
+)
+def test_damaged_labels_of_qmnist(tmp_path, rows, cut, message):
+    folder = write_set(tmp_path)
+    (folder / "train-labels-idx1-ubyte").unlink()
+    path = folder / "train-labels-idx2-int"
+    path.write_bytes(pack(rows, 0x0C)[:cut])
+    with pytest.raises(DataError) as caught:
+        load(folder)
+    assert message in str(caught.value).replace(str(path), "FILE").replace(str(folder), "FOLDER")
+
+
 def test_labels_from_1_to_26_make_27_classes(tmp_path):
     letters = np.arange(1, 27, dtype=np.uint8)
     for part in ("train", "t10k"):
