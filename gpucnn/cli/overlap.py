@@ -27,7 +27,8 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
     seen = saved.arrays.get("seen")
     if seen is None:
         trained_on = saved.metadata.get("data")
-        if trained_on and trained_on["fingerprint"] != data.fingerprint():
+        builtin = trained_on and trained_on["builtin"] and data.builtin
+        if trained_on and not builtin and trained_on["fingerprint"] != data.fingerprint():
             print(
                 f"note: the run does not record its training images (it is of gpucnn"
                 f" {saved.metadata.get('gpucnn', '0.2')}), so test images of {data.name} may be"

@@ -23,7 +23,7 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences, load
 from gpucnn.training.foreign import is_state_archive
 from gpucnn.training.imports import import_file
-from gpucnn.training.model_files import dtype_of, load_model, load_weights
+from gpucnn.training.model_files import dtype_of, load_model, load_weights, set_from
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
@@ -185,7 +185,8 @@ def read_model(
 ) -> Sequential:
     """Return the model of a checkpoint.
 
-    ``source``, FILE.py:FUNCTION, defines its custom layers and must build the same architecture.
+    ``source``, FILE.py:FUNCTION, builds the model where the file does not hold its code: that of
+    custom layers, or of a class of its own. The layers must be those of the checkpoint.
     """
     if source is not None:
         channels, *size = saved.metadata["model"]["input_shape"]
@@ -195,10 +196,12 @@ def read_model(
             shape["classes"] = len(classes)
         elif weights and weights[-1].ndim:  # never trained: one for each output
             shape["classes"] = len(weights[-1])
-        built = json.loads(json.dumps(build_model(source, shape).config()))
+        model = build_model(source, shape)
+        built = json.loads(json.dumps(model.config()))
         faults = list(differences(built, saved.metadata["model"], "model"))
         if faults:
             raise CheckpointError("the checkpoint is of another model: " + "; ".join(faults))
+        return set_from(model.to(make_backend(backend, dtype_of(saved), precision)[0]), saved)
     return load_model(saved, make_backend(backend, dtype_of(saved), precision)[0])
 
 

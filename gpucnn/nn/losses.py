@@ -143,7 +143,8 @@ class CrossEntropyLoss(Loss):
         counted = labels[labels != self.ignore_index]
         if self.weight is None:
             return float(counted.size)
-        return float(np.array(self.weight)[counted].sum())
+        # A label outside the classes is refused by the operation.
+        return float(np.take(self.weight, counted, mode="clip").sum())
 
     def _weights(self) -> dict[str, tuple[float, ...] | None]:
         return {"weight": cast("tuple[float, ...] | None", self.weight)}
@@ -237,16 +238,16 @@ LOSSES: dict[str, type[Loss]] = {
 }
 """Losses by their names on the command line."""
 
+_KINDS = {kind.__name__: kind for kind in LOSSES.values()}
+
 
 def from_description(description: Mapping[str, Any]) -> Loss:
     """Return the loss that ``gpucnn.config.describe`` described; SettingError if unknown."""
-    kinds = {kind.__name__: kind for kind in LOSSES.values()}
-    return cast(Loss, build("loss", description, kinds))
+    return cast(Loss, build("loss", description, _KINDS))
 
 
 def complete(description: dict[str, Any]) -> None:
     """Add the arguments that older versions of a loss did not have, with their defaults."""
-    kinds = {kind.__name__: kind for kind in LOSSES.values()}
-    kind = kinds.get(str(description.get("type")))
+    kind = _KINDS.get(str(description.get("type")))
     for argument in fields(kind) if kind else ():  # type: ignore[arg-type]
         description.setdefault(argument.name, argument.default)

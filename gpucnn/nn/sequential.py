@@ -193,6 +193,17 @@ class Sequential(FlatParameters):
         return cls(layers_from_config(config), config["input_shape"], backend=backend)
 
 
+def custom_class(model: Sequential) -> str | None:
+    """Return the name of the model's class if it computes otherwise than ``Sequential``, else None.
+
+    Its code is in no file: the layers alone would be another model.
+    """
+    for name in ("forward", "backward", "__call__"):
+        if name in vars(model) or getattr(type(model), name) is not getattr(Sequential, name):
+            return type(model).__name__
+    return None
+
+
 def layers_from_config(config: Mapping[str, Any]) -> dict[str, Layer]:
     """Return the layers that ``Sequential.config`` described, without memory for their weights.
 

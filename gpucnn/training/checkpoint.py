@@ -75,24 +75,32 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         validate(saved.metadata)
     except ValueError as error:
         raise CheckpointError(f"{file} has contents that gpucnn does not write: {error}") from None
+    _check_weights(file, saved)
     if "settings" in saved.metadata:
         complete(saved.metadata["settings"]["loss"])
-    if saved.metadata.get("classes"):
+    if saved.metadata["classes"]:
         saved.metadata["classes"] = [normalize_name(name) for name in saved.metadata["classes"]]
+    return saved
+
+
+def _check_weights(file: Path, saved: Checkpoint) -> None:
+    """Raise CheckpointError if the arrays of a model are of a kind that no model has.
+
+    The optimizer's are compared with the run that is resumed from them.
+    """
     allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
         if name.startswith("parameters/"):
             allowed, axes = ("float32", "float64"), array.ndim
         elif name == "seen":
             allowed, axes = ("uint64",), 1
-        else:  # of the optimizer: what a run is resumed from is compared with the run
+        else:
             continue
         if array.dtype not in allowed or array.ndim != axes:
             raise CheckpointError(
                 f"{file} has contents that gpucnn does not write: {name} is {array.dtype} "
                 f"{array.shape}, expected {' or '.join(allowed)} of {axes} axes"
             )
-    return saved
 
 
 def locate(path: str | os.PathLike[str]) -> Path:

@@ -27,12 +27,17 @@ def raise_if_failed(failed_step: int, batches: Batches, loss: Loss) -> None:
 
 
 def raise_if_overflowed(model: Sequential, step: int) -> None:
-    """Raise DivergedError if the updates up to ``step`` made a weight NaN or infinite."""
+    """Raise DivergedError if a weight is NaN or infinite after step ``step``, 0 before any."""
     be = model.backend
     if be.all_finite(model.flat_parameters):
         return
     for name, parameter in model.named_parameters():
         if not be.all_finite(parameter.data):
+            if not step:
+                raise DivergedError(
+                    f"{name!r} contains NaN or infinity before the first step: the model's weights "
+                    "cannot be trained"
+                )
             raise DivergedError(
                 f"step {step}: the update made {name!r} NaN or infinite; "
                 "a lower learning rate may help"

@@ -62,7 +62,7 @@ def evaluate(
         ShapeError: the images do not have the model's input shape.
         DataError: a label is outside the model's classes.
         SettingError: the model has no normalization, ``batch_size`` is not a positive integer, or
-            the loss ignores the classes of all images.
+            the loss has weights for another number of classes or ignores all images.
 
     Example:
         >>> import gpucnn
@@ -76,6 +76,7 @@ def evaluate(
         True
     """
     batches, loss = Batches(model, split, batch_size), loss or CrossEntropyLoss()
+    loss.check_outputs(model.output_shape[0])
     batches.check_weight(loss, "images")
     return evaluate_batches(batches, loss)
 

@@ -62,9 +62,11 @@ def _describe_arrays(file: Path, arrays: list[str]) -> str:
 
 
 def _members(file: Path) -> list[str]:
-    """Return the names in a zip archive, none if it is damaged."""
+    """Return the names in a zip archive; none if it is damaged, or a pipe or a device."""
     import zipfile
 
+    if not file.is_file():
+        return []
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.namelist()

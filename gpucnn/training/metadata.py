@@ -172,15 +172,14 @@ _MODEL = record(
         "model": record(
             {
                 "input_shape": sequence(integer(1, _MAX_SIDE), 3, 3),
-                "layers": sequence(
-                    record({"name": text(), "type": text()}, others=_argument), 1, 10_000
-                ),
+                "layers": sequence(_LAYER, 1, 10_000),
             }
         ),
         "normalization": optional(_normalization),
         "classes": optional(sequence(text(), 1, 1 << 20)),
     },
-    later={"output": text("softmax", "sigmoid", "none")},  # runs had none
+    # Runs had no output; most models have no class.
+    later={"output": text("softmax", "sigmoid", "none"), "class": text()},
 )
 
 _RUN = record(

@@ -18,7 +18,7 @@ from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
-from gpucnn.nn.sequential import Sequential, layers_from_config
+from gpucnn.nn.sequential import Sequential, custom_class, layers_from_config
 from gpucnn.training.checkpoint import Checkpoint, load, locate, save
 from gpucnn.training.foreign import is_state_archive
 from gpucnn.training.metadata import validate
@@ -38,7 +38,8 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written.
-        SettingError: ``normalization``, ``classes`` or a layer's argument cannot be saved.
+        SettingError: ``normalization``, ``classes`` or a layer's argument cannot be saved, or the
+            model is of a class with a ``forward`` of its own.
 
     Example:
         >>> import gpucnn
@@ -46,6 +47,12 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         >>> gpucnn.load_model("model.npz").size
         61706
     """
+    if (custom := custom_class(model)) is not None:
+        raise SettingError(
+            f"the model ({custom}) has a forward or backward of its own, which no file holds: save "
+            "its weights with numpy.savez(path, **model.state_dict()), and load them with "
+            "gpucnn.load_weights(model, path)"
+        )
     normalization, classes = model.normalization, model.classes
     metadata = {
         "gpucnn": __version__,
@@ -80,8 +87,9 @@ def load_model(
         the last checkpoint.
 
     Raises:
-        CheckpointError: no such file, it is damaged, or it has a layer that is not defined: import
-            the module that defines it first.
+        CheckpointError: no such file, it is damaged, it has a layer that is not defined (import
+            the module that defines it first), or its model is of a class with a ``forward`` of its
+            own (build it and use ``load_weights``).
         BackendError: the backend cannot be used on this machine.
 
     Example:
@@ -92,17 +100,32 @@ def load_model(
         (3, 10)
     """
     saved = path if isinstance(path, Checkpoint) else load(path)
-    metadata, parameters = saved.metadata, saved.group("parameters")
+    if "class" in saved.metadata:
+        raise CheckpointError(
+            f"the checkpoint is of a model of class {saved.metadata['class']!r} with a forward or "
+            "backward of its own, which no file holds: build the model and use "
+            "gpucnn.load_weights(model, path) (command line: --model FILE.py:FUNCTION)"
+        )
     layers = _layers(saved)
-    check_state(layers, parameters)  # before memory is taken for what the file only declares
+    # Before memory is taken for what the file only declares.
+    check_state(layers, saved.group("parameters"))
     backend = get_backend(backend, dtype_of(saved))
-    model = Sequential(layers, metadata["model"]["input_shape"], backend=backend)
+    model = Sequential(layers, saved.metadata["model"]["input_shape"], backend=backend)
+    return set_from(model, saved)
+
+
+def set_from(model: Sequential, saved: Checkpoint) -> Sequential:
+    """Set weights, normalization, classes and output of a model from a checkpoint of its layers.
+
+    Returns the model. Raises CheckpointError if its outputs are fewer than the classes.
+    """
+    metadata = saved.metadata
     if metadata["classes"] is not None and len(metadata["classes"]) > model.output_shape[0]:
         raise CheckpointError(
             f"the checkpoint has {len(metadata['classes'])} classes, but its model's output is "
             f"{model.output_shape}"
         )
-    model.load_state_dict(parameters)
+    model.load_state_dict(saved.group("parameters"))
     model.seen = saved.arrays.get("seen")
     if metadata["normalization"] is not None:
         mean, std = metadata["normalization"]
@@ -206,7 +229,10 @@ def _read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
 
 def _other_outputs(model: Sequential, state: Mapping[str, Any]) -> str | None:
     """Return the name of the last layer with weights if ``state`` has another number of outputs."""
-    last = [name for name, layer in model.layers.items() if layer.parameters][-1]
+    names = [name for name, layer in model.layers.items() if layer.parameters]
+    if not names:
+        return None
+    last = names[-1]
     own = {f"{last}.{key}": p.shape for key, p in model.layers[last].parameters.items()}
     saved = {name: np.shape(state[name]) for name in own if name in state}
     comparable = saved.keys() == own.keys() and all(

@@ -13,7 +13,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.data import Data
 from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
-from gpucnn.nn.sequential import Sequential
+from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.training.checkpoint import Checkpoint, differences
 from gpucnn.training.evaluation import Evaluation
 from gpucnn.training.settings import Settings
@@ -91,6 +91,8 @@ class RunState:
             arrays["seen"] = self.model.seen
         identity = self._identity()
         identity["data"]["preparation"] = self._preparation
+        if (custom := custom_class(self.model)) is not None:
+            identity["class"] = custom
         return Checkpoint(
             {
                 **identity,
@@ -116,10 +118,10 @@ class RunState:
                 "the file holds a model without the state of a run, so it cannot be resumed: "
                 "train it further with fit(load_model(path), data)"
             )
-        faults = [*self._other_data(metadata["data"])]
+        faults, own = [*self._other_data(metadata["data"])], self._identity()
+        own["settings"]["epochs"] = metadata["settings"]["epochs"]  # see check_epochs
         for key in ("model", "classes", "settings", "dtype", "precision"):
-            faults += differences(self._identity()[key], metadata[key], key)
-        faults = [fault for fault in faults if not fault.startswith("settings.epochs ")]
+            faults += differences(own[key], metadata[key], key)
         if faults:
             raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))
         self._check_arrays(saved)
@@ -142,10 +144,17 @@ class RunState:
 
     def _other_data(self, saved: Mapping[str, Any]) -> Iterator[str]:
         """Yield how the data differ from those in a checkpoint. Their name and path may differ."""
-        for key, found in self._fingerprints.items():
-            part = "training" if key == "fingerprint" else key.partition("_")[0]
-            before = saved.get(key, found)  # older versions saved one
-            if found != before:
+        names = {
+            "fingerprint": "training",
+            "test_fingerprint": "test",
+            "validation_fingerprint": "validation",
+        }
+        for key, part in names.items():
+            found, before = self._fingerprints.get(key, "none"), saved.get(key, "none")
+            # Older versions saved one fingerprint, and read no validation images: those matter if
+            # the run has held out training images.
+            held_out = part == "validation" and self.settings.validation
+            if found != before and (key in saved or held_out):
                 yield (
                     f"the {part} images or labels of {self.data.name!r} are not those that the run "
                     f"was started with ({saved['name']!r}): SHA-256 {found[:8]}, then {before[:8]}"

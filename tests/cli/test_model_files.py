@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,33 @@ def test_custom_layers_of_a_model_that_was_never_trained(
     layers = [gpucnn.nn.Flatten(), gpucnn.nn.Linear(64, 4, bias=False)]
     gpucnn.save_model(gpucnn.Sequential(layers, (1, 8, 8)), "new.npz")
     assert run(["evaluate", "new.npz", "--data", "small.npz", "--model", "net.py:build"]) == 0
+
+
+def test_a_model_of_a_class_of_its_own_is_evaluated_as_that_class(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the file that defines it; without that, the layers alone would be another model."""
+    Path("net.py").write_text(
+        "from gpucnn.nn import Flatten, Linear, Sequential\n"
+        "class Net(Sequential):\n"
+        "    def forward(self, x, training=False):\n"
+        "        scores, kept = super().forward(x, training)\n"
+        "        return scores[:, ::-1].copy(), kept\n"
+        "    def backward(self, grad, saved, input_grad=False):\n"
+        "        return super().backward(grad[:, ::-1].copy(), saved, input_grad)\n"
+        "def build(channels, size, classes):\n"
+        "    return Net([Flatten(), Linear(channels * size[0] * size[1], classes)], (1, *size))\n"
+    )
+    words = ["train", "--data", "small.npz", "--model", "net.py:build", "--out", "r", "--lr", "0.3"]
+    assert run([*words, "--epochs", "3", "--batch-size", "10"]) == 0
+    trained = re.search(r"test accuracy +\| +([\d.]+ %)", capsys.readouterr().out)
+    assert trained is not None
+    assert float(trained[1][:-2]) > 50
+    command = ["evaluate", "r", "--data", "small.npz"]
+    assert run(command) == 2
+    assert "use gpucnn.load_weights(model, path) (command line: --m" in capsys.readouterr().err
+    assert run([*command, "--model", "net.py:build"]) == 0
+    assert f"test accuracy {trained[1]} " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", ["evaluate", "summary"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runs import start
+from runs import start, train
 from small import small_data, small_model
 
 import gpucnn
@@ -78,6 +78,13 @@ def test_a_gradient_that_overflows_is_named() -> None:
         values[name].data[...] = 0
     with pytest.raises(DivergedError, match=r"the gradient of '1\.bias' contains NaN or infinity"):
         list(start(model, small_data(), loss=HalfSquaredError()))
+
+
+def test_weights_that_are_nan_before_the_first_step_are_named() -> None:
+    model = small_model()
+    model.load_state_dict(model.state_dict() | {"fc.bias": np.array([0, 1, np.nan, 0])})
+    with pytest.raises(DivergedError, match=r"^'fc\.bias' contains NaN or infinity before"):
+        train(model)
 
 
 def test_an_update_that_overflows_is_found_before_it_is_saved(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gpucnn.backends import Backend
 from gpucnn.data import Split
 from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.nn.layers import ReLU
-from gpucnn.nn.losses import MSELoss
+from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
 from gpucnn.training import evaluation
 
 
@@ -129,3 +129,8 @@ def test_what_is_refused() -> None:
         gpucnn.evaluate(model, data.test, batch_size=0)
     with pytest.raises(SettingError, match="normalization"):
         gpucnn.evaluate(small_model(), data.test)
+    with pytest.raises(SettingError, match="weight has 2 numbers, but the model has 4 outputs"):
+        gpucnn.evaluate(model, data.test, loss=CrossEntropyLoss(weight=[1, 2]))
+    outside = Split(data.test.images, data.test.labels + 3)
+    with pytest.raises(DataError, match="classes"):
+        gpucnn.evaluate(model, outside, loss=CrossEntropyLoss(weight=[1, 2, 3, 4]))

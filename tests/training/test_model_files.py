@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import subprocess
 import sys
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +123,53 @@ def test_what_could_not_be_loaded_is_not_saved(
     with pytest.raises(SettingError, match=f"the model cannot be saved: .*{message}"):
         gpucnn.save_model(model, tmp_path / "model.npz")
     assert not list(tmp_path.iterdir())
+
+
+class Negated(gpucnn.Sequential):
+    """A model whose code is in no file."""
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        scores, kept = super().forward(x, training)
+        return -scores, kept
+
+
+class Named(gpucnn.Sequential):
+    """A model that computes as its layers do."""
+
+
+def test_a_class_with_a_forward_of_its_own_is_not_loaded_as_another_model(tmp_path: Path) -> None:
+    """Its weights are loaded into the model that a program builds, and its run is resumed."""
+
+    def build(kind: type[gpucnn.Sequential], seed: int = 0) -> gpucnn.Sequential:
+        return kind([Flatten(), Linear(64, 4)], (1, 8, 8), seed=seed)
+
+    path, model = tmp_path / "checkpoint.npz", build(Negated)
+    with pytest.raises(SettingError, match=r"the model \(Negated\) has a forward or backward"):
+        gpucnn.save_model(model, path)
+    train(model, checkpoint=path)
+    with pytest.raises(CheckpointError, match=r"of class 'Negated' .* use gpucnn.load_weights"):
+        gpucnn.load_model(path)
+    other = build(Negated, seed=1)
+    gpucnn.load_weights(other, path)
+    np.testing.assert_array_equal(other.flat_parameters, model.flat_parameters)
+    assert [event.name for event in train(model, resume=path)[1]] == ["start", "stop"]
+    gpucnn.save_model(build(Named), path)
+    assert gpucnn.load_model(path).size == model.size
+
+
+def test_a_model_without_parameters_has_no_weights_to_load(tmp_path: Path) -> None:
+    np.savez(tmp_path / "w.npz", w=np.zeros(3))
+    model = gpucnn.Sequential([Flatten()], (1, 8, 8))
+    with pytest.raises(CheckpointError, match="w is unknown"):
+        gpucnn.load_weights(model, tmp_path / "w.npz", new_classes=True)
+
+
+def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npz")
+    for path in (tmp_path / "pipe.npz", Path("/dev/zero")):
+        for read in (gpucnn.load_model, partial(gpucnn.load_weights, small_model())):
+            with pytest.raises(CheckpointError, match="it is not a regular file"):
+                read(path)
 
 
 def test_weights_of_every_kind_of_file(tmp_path: Path) -> None:

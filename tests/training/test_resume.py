@@ -14,6 +14,7 @@ from small import small_data, small_model
 import gpucnn
 from gpucnn.data import Split
 from gpucnn.errors import CheckpointError
+from gpucnn.nn.losses import CrossEntropyLoss
 from gpucnn.optim import SGD, Adam, ConstantLR, CosineAnnealingLR, OneCycleLR, StepLR
 from gpucnn.training import RunStarted, Stopped
 
@@ -37,6 +38,41 @@ def test_resuming_after_any_step_gives_the_same_bits(tmp_path: Path, optimizer: 
         assert isinstance(events[0], RunStarted)
         assert events[0].step == step
         assert events[-1] == straight[-1]
+
+
+def test_resuming_with_a_weighted_loss_validation_images_and_other_weights(tmp_path: Path) -> None:
+    """The run began with weights from a file; a resume takes those of the checkpoint."""
+    loss = CrossEntropyLoss(weight=[1, 2, 0, 1], ignore_index=3, label_smoothing=0.1)
+    data = replace(small_data(), validation=small_data(20, seed=5).train)
+    np.savez(tmp_path / "w.npz", **small_model(seed=9).state_dict())
+    path = tmp_path / "checkpoint.npz"
+
+    def begin(seed: int) -> gpucnn.Sequential:
+        model = small_model(seed=seed)
+        gpucnn.load_weights(model, tmp_path / "w.npz")
+        return model
+
+    options = {"loss": loss, "keep_best": True}
+    contents, straight = snapshots(path, model=begin(0), data=data, **options)
+    final = path.read_bytes()
+    for step in (0, 2, 5, 7):
+        path.write_bytes(contents[step])
+        _, events = train(begin(1), data=data, checkpoint=path, resume=path, **options)
+        assert path.read_bytes() == final, f"resumed after step {step}"
+        assert figures(events) == figures(straight)[step // 5 :]
+
+
+def test_validation_images_that_appear_or_disappear_are_another_run(tmp_path: Path) -> None:
+    """Where they decide which images are trained on, or which epoch is the best."""
+    path, plain = tmp_path / "checkpoint.npz", small_data()
+    extended = replace(plain, validation=small_data(20, seed=5).train)
+    expected = "the validation images or labels of 'blobs' are not those"
+    for first, second, held_out in ((extended, plain, 0), (plain, extended, 10)):
+        train(data=first, checkpoint=path, validation=held_out)
+        with pytest.raises(CheckpointError, match=expected):
+            start(data=second, resume=path, validation=held_out)
+    train(data=plain, checkpoint=path)
+    start(data=extended, resume=path).close()  # neither
 
 
 def stopped_after(steps: int, **options: Any) -> tuple[gpucnn.Sequential, list[Any]]:
