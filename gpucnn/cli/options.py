@@ -36,8 +36,6 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
     The options of a resumed run are those in its config.json and those ``given`` now.
     """
     out = getattr(arguments, "out", None)
-    if out == "":
-        raise SettingError("--out must be the name of a folder, got ''")
     if arguments.resume is None:
         folder = None if out is None else Path(out)
         if folder is not None and any((folder / name).exists() for name in RUN_FILES):

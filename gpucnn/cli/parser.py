@@ -84,6 +84,11 @@ class Parser(argparse.ArgumentParser):
                 options = self.commands[arguments.command]._option_string_actions
                 raise unknown("option", word.split("=")[0], options)
             raise SettingError(f"unexpected argument {word!r}")
+        for action in self.commands[arguments.command]._actions:
+            value = getattr(arguments, action.dest, None)
+            if value == "" or (isinstance(value, list) and "" in value):  # an unset variable
+                name = action.option_strings[0] if action.option_strings else action.metavar
+                raise SettingError(f"{name} is empty: see {self.prog} {arguments.command} --help")
         return arguments
 
     def format_help(self) -> str:

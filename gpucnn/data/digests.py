@@ -14,6 +14,8 @@ Digests = npt.NDArray[np.uint64]
 MAX_KEPT = 1 << 17
 """A run keeps the digests of at most so many images, 1 MiB."""
 
+_NAMED = 5  # names of classes in a remark
+
 
 def digests(split: Split) -> Digests:
     """Return a 64-bit digest (BLAKE2b) of the pixels of each image, uint64 (N,)."""
@@ -45,7 +47,18 @@ def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
 def remarks(data: Data) -> tuple[str, ...]:
     """Return what should be known before a network is trained on the data, one line each."""
     shared = [] if data.builtin else _shared(data)  # none of its test images is a training image
-    return (*_one_class(data), *shared)
+    return (*_one_class(data), *_empty_classes(data), *shared)
+
+
+def _empty_classes(data: Data) -> tuple[str, ...]:
+    """Return a line if the labels count from 1 or leave out other numbers."""
+    used = np.unique(data.train.labels)
+    empty = [repr(name) for k, name in enumerate(data.classes) if k not in used]
+    if not empty or len(used) == 1:  # see _one_class
+        return ()
+    named = ", ".join(empty[:_NAMED]) + (", ..." if len(empty) > _NAMED else "")
+    hint = " (if the labels count from 1, subtract 1 from all)" if empty == ["'0'"] else ""
+    return (f"{len(empty)} of {len(data.classes)} classes have no training images: {named}{hint}",)
 
 
 def _one_class(data: Data) -> tuple[str, ...]:

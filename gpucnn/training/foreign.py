@@ -20,14 +20,16 @@ def describe_foreign(file: Path, head: bytes) -> str:
             file,
             "import numpy, torch",
             "torch.load({source!r}, map_location='cpu', weights_only=True)",
-            "v.float().numpy()",
+            # Checkpoints often hold the state_dict under this name, and DataParallel adds a prefix.
+            "{k.removeprefix('module.'): v.float().numpy() for k, v in s.get('state_dict', s)"
+            ".items()}",
         )
     if file.suffix == ".safetensors" or (head[5:] == b"\0\0\0{"):
         return "is a safetensors file, not a checkpoint of gpucnn: convert it with " + _convert(
             file,
             "import numpy, safetensors.numpy",
             "safetensors.numpy.load_file({source!r})",
-            "v",
+            "s",
         )
     if head.startswith(_HDF5) or any(name.endswith(".weights.h5") for name in names):
         return (
@@ -74,8 +76,8 @@ def _members(file: Path) -> list[str]:
         return []
 
 
-def _convert(file: Path, imports: str, load: str, value: str) -> str:
-    """Return the shell command that writes the arrays of ``file`` to an .npz file."""
-    source, target = str(file), str(file.with_suffix(".npz"))
-    items = f"{{k: {value} for k, v in {load.format(source=source)}.items()}}"
-    return "python -c " + shlex.quote(f"{imports}; numpy.savez({target!r}, **{items})")
+def _convert(file: Path, imports: str, load: str, arrays: str) -> str:
+    """Return the shell command that writes ``arrays``, of what was loaded as s, to a new file."""
+    target = str(file.with_name(f"{file.stem}-converted.npz"))
+    code = f"{imports}; s = {load.format(source=str(file))}; numpy.savez({target!r}, **{arrays})"
+    return "python -c " + shlex.quote(code)

@@ -128,6 +128,25 @@ def test_refused_words(capsys: pytest.CaptureFixture[str], words: str, message: 
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["train", "--data", ""], "--data"),
+        (["train", "--out="], "--out"),
+        (["train", "--model", ""], "--model"),
+        (["train", "--resume", ""], "--resume"),
+        (["evaluate", ""], "CHECKPOINT"),
+        (["predict", "run", "a.png", ""], "IMAGE"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_directory(
+    capsys: pytest.CaptureFixture[str], command: list[str], option: str
+) -> None:
+    assert run(command) == 2
+    expected = f"gpucnn: {option} is empty: see gpucnn {command[0]} --help\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_an_interrupt_outside_of_training_exits_with_status_130(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -81,3 +81,24 @@ def test_a_single_class_is_remarked_on(classes):
     assert [note.partition(":")[0] for note in found] == [
         f"every training image is of class {classes[len(classes) // 2]!r}"
     ]
+
+
+def test_classes_without_training_images_are_remarked_on():
+    def found(labels):
+        classes = tuple(map(str, range(10)))
+        split = blobs(6)
+        return remarks(Data(Split(split.images, np.array(labels)), blobs(1, seed=3), classes, "x"))
+
+    assert found([1, 2, 3, 4, 5, 6])[0] == (
+        "4 of 10 classes have no training images: '0', '7', '8', '9'"
+    )
+    assert found([0, 9, 0, 9, 0, 9])[0].endswith(": '1', '2', '3', '4', '5', ...")
+
+
+def test_labels_that_count_from_one_are_remarked_on():
+    split = blobs(6)
+    data = Data(Split(split.images, np.array([1, 2, 3] * 2)), blobs(1, seed=3), tuple("0123"), "x")
+    assert remarks(data) == (
+        "1 of 4 classes have no training images: '0' (if the labels count from 1, subtract 1 from "
+        "all)",
+    )

@@ -213,6 +213,11 @@ def test_only_the_last_layer_may_have_other_outputs(tmp_path: Path) -> None:
         gpucnn.load_weights(model, path)
 
 
+def test_a_device_is_no_file_of_weights() -> None:
+    with pytest.raises(CheckpointError, match="/dev/zero is not a checkpoint: it is not a regular"):
+        gpucnn.load_weights(small_model(), "/dev/zero")
+
+
 def zipped(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -244,19 +249,22 @@ def test_files_of_others_are_named(tmp_path: Path, name: str, content: bytes, me
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_the_line_that_converts_a_pytorch_file_does(tmp_path: Path, legacy: bool) -> None:
+@pytest.mark.parametrize("name", ["it's mine.pt", "weights.npz"])
+@pytest.mark.parametrize("form", ["plain", "legacy", "wrapped"])
+def test_the_line_that_converts_a_pytorch_file_does(tmp_path: Path, form: str, name: str) -> None:
     torch = pytest.importorskip("torch")
-    path, source = tmp_path / "it's mine.pt", small_model(seed=5)
+    path, source = tmp_path / name, small_model(seed=5)
     state = {name: torch.from_numpy(values) for name, values in source.state_dict().items()}
-    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    if form == "wrapped":  # by a training script, from a model in DataParallel
+        state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+    torch.save(state, path, _use_new_zipfile_serialization=form != "legacy")
     with pytest.raises(CheckpointError) as error:
         gpucnn.load_model(path)
     command = shlex.split(str(error.value).partition("convert it with ")[2])
     assert command[:2] == ["python", "-c"]
     subprocess.run([sys.executable, *command[1:]], check=True)
     model = small_model(seed=8)
-    gpucnn.load_weights(model, tmp_path / "it's mine.npz")
+    gpucnn.load_weights(model, path.with_name(f"{path.stem}-converted.npz"))
     np.testing.assert_array_equal(model.flat_parameters, source.flat_parameters)
 
 

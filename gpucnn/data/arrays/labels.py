@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -93,6 +94,7 @@ def _integers(name: str, array: Array, source: Source) -> Array:
         return array.astype(np.int64)
     if array.dtype.kind != "f":
         return array
+    array = array.astype(np.float64)  # float16 does not hold the limit
     whole = np.isfinite(array) & (array == np.rint(array)) & (np.abs(array) < 2**53)
     if not whole.all():
         index = int((~whole).argmax())
@@ -116,7 +118,7 @@ def _from_names(
     labels = {}
     for name, (words, index) in texts.items():
         if are_numbers:
-            numbers |= {word: int(word) for word in words if _is_number(word)}
+            numbers |= {word: int(float(word)) for word in words if _is_number(word)}
         for position, word in enumerate(words):
             if word not in numbers:
                 where = int((index == position).argmax())
@@ -127,7 +129,9 @@ def _from_names(
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    """Return whether text is a class number such as 3, or 3.0 as pandas writes integer floats."""
+    digits = re.sub(r"\.0*$", "", text)
+    return digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS
 
 
 def _texts(name: str, array: Array, source: Source) -> tuple[list[str], Array]:

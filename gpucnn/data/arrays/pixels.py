@@ -27,6 +27,10 @@ _LEAST_BRIGHT, _LEAST_WHITE = 0.05, 128
 _ROUNDED = 'x.round().astype("uint8")'
 # How near to -1 and 1 the extremes of pixels from -1 to 1 must be.
 _NEAR_ONE = 0.9
+# What float32 may add to 1 or 255 where images were resized or scaled back and forth.
+_ROUNDING = 1 + 1e-5
+# Bytes that do not reach this are of fewer levels, such as scikit-learn's digits from 0 to 16.
+_LEAST_LEVELS = 32
 
 
 def to_images(arrays: Mapping[str, Array], source: Source) -> dict[str, Bytes]:
@@ -79,6 +83,8 @@ def _find_scale(arrays: Mapping[str, Array], source: Source) -> _Scale | None:
         source.remark("pixels from 0 to 1 were multiplied by 255")
         return _Scale(0, 255)
     if is_bytes or high == low == 0:
+        if 0 < high < _LEAST_LEVELS:
+            source.remark(f"pixels reach only {high:g} of 255 and are used as they are")
         return None
     if -1 <= low <= -_NEAR_ONE and _NEAR_ONE <= high <= 1:
         source.remark("pixels from -1 to 1 were scaled to 0 to 255")
@@ -100,6 +106,14 @@ def _find_scale(arrays: Mapping[str, Array], source: Source) -> _Scale | None:
         names, f'((x - {low:.9g}) * (255 / {high - low:.9g})).clip(0, 255).round().astype("uint8")'
     )
     raise source.error(f"{found}, {expected}. To scale them, run: {line}")
+
+
+def _without_rounding(low: float, high: float) -> tuple[float, float]:
+    """Return the limits of a range without what rounding in float32 adds beyond -1, 0, 1, 255."""
+    white = next((one for one in (1, 255) if one < high <= one * _ROUNDING), high)
+    if -_ROUNDING <= low < -1:
+        return -1, white
+    return (0 if (1 - _ROUNDING) * white <= low < 0 else low), white
 
 
 def _refuse_mixture(ranges: Mapping[str, _Range], source: Source) -> None:
@@ -135,6 +149,8 @@ def _range(name: str, array: Array, source: Source) -> _Range:
         low, high = min(low, least), max(high, greatest)
         if integers and array.dtype.kind == "f":
             integers = bool((values == np.rint(values)).all())
+    if array.dtype.kind == "f":
+        low, high = _without_rounding(low, high)
     return _Range(low, high, integers)
 
 

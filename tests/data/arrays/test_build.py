@@ -91,12 +91,28 @@ def test_black_and_white_images(tmp_path, dtype):
     assert note == "pixels from 0 to 1 were multiplied by 255"
 
 
+@pytest.mark.parametrize(("low", "high", "factor"), [(-1e-7, 1 + 1e-6, 255), (-1e-4, 255.0001, 1)])
+def test_what_rounding_adds_to_a_range_is_not_another_range(tmp_path, low, high, factor):
+    images = SQUARE / factor
+    images[images == images.min()], images[images == images.max()] = low, high
+    data, _ = noted(saved(tmp_path, images, LABELS))
+    np.testing.assert_array_equal(data.train.images[:, 0], SQUARE[10:])
+
+
+def test_bytes_of_few_levels_are_remarked_on(tmp_path):
+    data, note = noted(saved(tmp_path, SQUARE // 16, LABELS))
+    assert note == "pixels reach only 15 of 255 and are used as they are"
+    np.testing.assert_array_equal(data.train.images[:, 0], SQUARE[10:] // 16)
+
+
 FORMS_OF_LABELS = {
     "one-hot floats": (np.eye(4)[LABELS], "labels are one-hot rows"),
     "one-hot bytes": (np.eye(4, dtype=np.uint8)[LABELS], "labels are one-hot rows"),
     "one-hot booleans": (np.eye(4)[LABELS] > 0, "labels are one-hot rows"),
     "column": (LABELS[:, None], None),
     "floats": (LABELS.astype(np.float32), None),
+    "half precision": (LABELS.astype(np.float16), None),
+    "floats as text": (LABELS.astype(float).astype(str), "labels are numbers stored as text"),
     "text": (LABELS.astype(str), "labels are numbers stored as text"),
     "bytes": (LABELS.astype("S"), "labels are numbers stored as text"),
     "column of text": (LABELS.astype(str)[:, None], "labels are numbers stored as text"),
