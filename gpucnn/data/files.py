@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable
 from io import BufferedReader
 from pathlib import Path
@@ -55,8 +56,9 @@ def list_folder(folder: Path) -> list[Path]:
         found = list(folder.iterdir())
     except OSError as error:
         raise unreadable(folder, error) from None
-    # By name: paths compare differently on different systems.
-    return sorted(found, key=lambda path: path.name)
+    # By name, as paths compare differently on different systems; composed, as macOS may store it
+    # decomposed.
+    return sorted(found, key=lambda path: (unicodedata.normalize("NFC", path.name), path.name))
 
 
 def format_sides(shape: Iterable[int]) -> str:

@@ -56,13 +56,6 @@ def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Byt
         return decode(image)
 
 
-def image_shape(path: Path | str) -> tuple[int, int, int]:
-    """Return the shape (C, H, W) that ``read_image`` will find; C is 1 (grey) or 3."""
-    with open_image(path) as image:
-        height, width = upright_size(image)
-        return (1 if is_grey(image) else 3), height, width
-
-
 def shrink(image: Image, at_least: tuple[int, int]) -> None:
     """Have an open JPEG file decoded to a smaller size, as ``read_image`` does."""
     if image.format not in ("JPEG", "MPO"):  # looking for the EXIF data of others may decode them
@@ -71,9 +64,17 @@ def shrink(image: Image, at_least: tuple[int, int]) -> None:
     image.draft(None, (2 * width, 2 * height))
 
 
-def decode(image: Image) -> Bytes:
-    """Return the pixels of an open image as ``read_image`` does."""
-    return np.asarray(_plain(image))
+def decode(image: Image, bits: int = 0) -> Bytes:
+    """Return the pixels of an open image as ``read_image`` does.
+
+    ``bits`` are those that the 16-bit pixels of this and other images take; 0: as this one's.
+    """
+    return np.asarray(_plain(image, bits))
+
+
+def find_bits(image: Image) -> int:
+    """Return how many bits the 16-bit pixels of an image take: 8, 10, 12 or 16; 0 without such."""
+    return _bits(np.asarray(image)) if _is_deep(image) else 0
 
 
 def check_size(name: str, size: tuple[int, int]) -> None:
@@ -201,8 +202,8 @@ def is_grey(image: Image) -> bool:
     return image.mode in ("1", "L", "LA", "F") or _is_deep(image)
 
 
-def _plain(image: Image) -> Image:
-    """Return an image in mode L or RGB, upright and on white."""
+def _plain(image: Image, bits: int) -> Image:
+    """Return an image in mode L or RGB, upright and on white; ``bits`` as for ``decode``."""
     import PIL.Image
     import PIL.ImageOps
 
@@ -212,17 +213,22 @@ def _plain(image: Image) -> Image:
         raise DataError(f"{name} has 32-bit float pixels: save it with 8 or 16-bit integers")
     image = PIL.ImageOps.exif_transpose(image)
     if _is_deep(image):
-        return PIL.Image.fromarray(_upper_bits(np.asarray(image)))
+        return PIL.Image.fromarray(_upper_bits(np.asarray(image), bits))
     if image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = _on_background(image.convert("RGBA"))
     return image.convert(mode)
 
 
-def _upper_bits(pixels: npt.NDArray[Any]) -> Bytes:
-    """Return the upper 8 of the 8, 10, 12 or 16 bits that the values of an image take."""
+def _bits(pixels: npt.NDArray[Any]) -> int:
+    """Return how many bits the values of an image take, one of _DEPTHS."""
+    greatest = pixels.max(initial=0)
+    return next((bits for bits in _DEPTHS if greatest < 1 << bits), _DEPTHS[-1])
+
+
+def _upper_bits(pixels: npt.NDArray[Any], bits: int) -> Bytes:
+    """Return the upper 8 of so many bits, or if that is 0, of those that the values take."""
     values = pixels.clip(0, (1 << 16) - 1).astype(np.uint16)
-    bits = next(bits for bits in _DEPTHS if values.max(initial=0) < 1 << bits)
-    return (values >> (bits - 8)).astype(np.uint8)
+    return (values >> ((bits or _bits(values)) - 8)).astype(np.uint8)
 
 
 def _on_background(image: Image) -> Image:

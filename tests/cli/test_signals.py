@@ -111,11 +111,11 @@ def test_a_signal_ends_the_reading_of_images(tmp_path: Path, number: int, status
         for index in range(4):
             image.new("L", (8, 8), index).save(tmp_path / f"set/{name}/{index}.png")
     injected = """
-        import os, threading, gpucnn.data.folders.reader as folder
+        import os, threading, gpucnn.data.folders.decoding as decoding
         def hanging(*arguments):
             os.write(1, b"reading\\n")  # in one piece, whichever threads write
             threading.Event().wait()
-        folder.decode = hanging
+        decoding.decode = hanging
     """
     process = start(tmp_path, ["train", "--data", "set", "--model", "mlp"], injected)
     assert process.stdout is not None

@@ -1,11 +1,12 @@
 """Opening files, and limits on unpacking."""
 
 import os
+import unicodedata
 
 import pytest
 
 from gpucnn.data import load
-from gpucnn.data.files import check_packing, open_file
+from gpucnn.data.files import check_packing, list_folder, open_file
 from gpucnn.data.images import read_image
 from gpucnn.errors import DataError
 
@@ -52,3 +53,14 @@ def test_a_pipe_or_a_device_is_not_opened(tmp_path):
     ):
         with pytest.raises(DataError, match=rf" is a {kind}, not a file$"):
             reader(path)
+
+
+def test_the_order_of_files_does_not_depend_on_the_unicode_form(tmp_path):
+    orders = []
+    for form in ("NFC", "NFD"):
+        (tmp_path / form).mkdir()
+        for name in ("caf\u00e9", "cafes", "caff", "cage"):
+            (tmp_path / form / unicodedata.normalize(form, name)).touch()
+        listed = list_folder(tmp_path / form)
+        orders.append([unicodedata.normalize("NFC", path.name) for path in listed])
+    assert orders[0] == orders[1] == ["cafes", "caff", "caf\u00e9", "cage"]

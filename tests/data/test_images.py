@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from gpucnn.data.images import as_digit, as_input, image_shape, read_image
+from gpucnn.data.images import as_digit, as_input, is_grey, read_image
+from gpucnn.data.opening import open_image, upright_size
 from gpucnn.errors import DataError, SettingError
 
 Image = pytest.importorskip("PIL.Image")
@@ -15,7 +16,8 @@ def read_back(tmp_path, image, name="image.png", **options):
     """Save an image, and return its pixels after checking them against the header's shape."""
     path = tmp_path / name
     image.save(path, **options)
-    channels, *size = image_shape(path)
+    with open_image(path) as image:
+        channels, size = 1 if is_grey(image) else 3, upright_size(image)
     pixels = read_image(path)
     assert pixels.dtype == np.uint8
     assert pixels.shape == (tuple(size) if channels == 1 else (*size, 3))

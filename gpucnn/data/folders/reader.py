@@ -7,11 +7,7 @@ hash of each file's content.
 
 from __future__ import annotations
 
-import hashlib
-import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
@@ -20,33 +16,16 @@ import numpy as np
 
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Bytes, Data, Split
-from gpucnn.data.files import format_sides, open_file, unreadable
+from gpucnn.data.folders.decoding import ImageFile, OnProgress, examine, read
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
-from gpucnn.data.folders.parallel import map_files
-from gpucnn.data.images import as_input, check_size, decode, image_shape, is_grey, shrink
-from gpucnn.data.opening import open_image, pillow, quiet
+from gpucnn.data.images import check_size
+from gpucnn.data.opening import pillow, quiet
 from gpucnn.data.sides import draw_test
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-# Pixels of a large image; photos have 12 to 50 million before they are shrunk.
-_LARGE = 1 << 24
-
-OnProgress = Callable[[str, int, int], object]
-"""Called with "examined" or "read", the number of files that were, and their total."""
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image file: its split ("all" if that is drawn), class number and shape (C, H, W)."""
-
-    path: Path
-    part: str
-    label: int
-    shape: tuple[int, int, int] = (0, 0, 0)
 
 
 def read_folder(
@@ -87,16 +66,17 @@ def read_folder(
     parts = find_parts(folder, report)
     classes = {part: list_classes(path, report) for part, path in parts.items()}
     names = _common_classes(parts, classes)
+    labels = {name: label for label, name in enumerate(names)}
     images = [
-        _Image(path, part, names.index(name))
+        ImageFile(path, part, labels[name])
         for part, files in classes.items()
         for name, paths in files.items()
         for path in paths
     ]
     with quiet:
-        images = _examine(images, resize, report, on_progress)
+        images = examine(images, resize, report, on_progress)
         _check_classes(images, parts, classes, report)
-        pixels, digests = _read(images, resize, on_progress)
+        pixels, digests = read(images, resize, on_progress)
     for image, result in zip(images, digests, strict=True):
         if isinstance(result, DataError):
             report.add_error(image.path, result)
@@ -128,7 +108,7 @@ def _common_classes(parts: dict[str, Path], classes: dict[str, Classes]) -> list
 
 
 def _check_classes(
-    images: Iterable[_Image], parts: dict[str, Path], classes: dict[str, Classes], report: Report
+    images: Iterable[ImageFile], parts: dict[str, Path], classes: dict[str, Classes], report: Report
 ) -> None:
     """Raise DataError if a class has no images."""
     present = {(image.part, image.label) for image in images}
@@ -145,105 +125,9 @@ def _check_classes(
             )
 
 
-def _examine(
-    images: Sequence[_Image],
-    resize: tuple[int, int] | None,
-    report: Report,
-    on_progress: OnProgress | None,
-) -> list[_Image]:
-    """Return the files that are images, with their shapes; the others are reported."""
-
-    def examine(image: _Image) -> tuple[int, int, int] | DataError:
-        try:
-            if resize is None:
-                return image_shape(image.path)
-            with open_image(image.path) as opened:  # the size is not needed
-                return (1 if is_grey(opened) else 3), *resize
-        except DataError as error:
-            return error
-
-    found = []
-    for image, shape in zip(images, _mapped(examine, images, "examined", on_progress), strict=True):
-        if isinstance(shape, DataError):
-            report.add_error(image.path, shape)
-        else:
-            found.append(_Image(image.path, image.part, image.label, shape))
-    return found
-
-
-def _read(
-    images: Sequence[_Image], resize: tuple[int, int] | None, on_progress: OnProgress | None
-) -> tuple[Bytes, list[bytes | DataError]]:
-    """Read all images into one array; return it, and for each the digest of the file's content.
-
-    An image that cannot be read has the error in place of the digest.
-    """
-    channels, size = _common_shape(images)
-    shape = (len(images), channels, *size)
-    try:
-        pixels: Bytes = np.empty(shape, dtype=np.uint8)
-    except (MemoryError, ValueError):  # NumPy raises ValueError beyond 2**63 bytes
-        raise DataError(
-            f"{format_sides(shape)} bytes of pixels do not fit in memory: choose a smaller size"
-            " with resize=(H, W) or --resize HxW"
-        ) from None
-
-    large = threading.Lock()
-
-    def read(index: int) -> bytes | DataError:
-        image = images[index]
-        try:
-            digest = _digest(image.path) if image.part == "all" else b""
-            with open_image(image.path) as opened:
-                if resize is not None:
-                    shrink(opened, resize)
-                # Decoding takes about ten bytes for a pixel: only one large image at a time.
-                with large if opened.width * opened.height > _LARGE else nullcontext():
-                    pixels[index] = as_input(decode(opened), channels, size)
-        except DataError as error:
-            return error
-        return digest
-
-    return pixels, _mapped(read, range(len(images)), "read", on_progress)
-
-
-def _mapped(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    what: str,
-    on_progress: OnProgress | None,
-) -> list[Result]:
-    """Return the results of ``function`` for all items, computed in threads."""
-    if on_progress is None:
-        return map_files(function, items)
-    return map_files(function, items, lambda done, total: on_progress(what, done, total))
-
-
-def _digest(path: Path) -> bytes:
-    """Return the SHA-256 of a file's content."""
-    try:
-        with open_file(path) as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def _common_shape(images: Sequence[_Image]) -> tuple[int, tuple[int, int]]:
-    """Return channels and (height, width) of the images; DataError if their sizes differ."""
-    first = images[0]
-    for image in images:
-        if image.shape[1:] != first.shape[1:]:
-            raise DataError(
-                f"{first.path} is {format_sides(first.shape[1:])} pixels (height x width), but"
-                f" {image.path} is {format_sides(image.shape[1:])}: scale all to one size with"
-                " resize=(H, W) or --resize HxW"
-            )
-    return max(image.shape[0] for image in images), first.shape[1:]
-
-
 def _splits(
     folder: Path,
-    images: Sequence[_Image],
+    images: Sequence[ImageFile],
     digests: Sequence[bytes | DataError],
     pixels: Bytes,
     seed: int,
@@ -298,7 +182,7 @@ def _rearrange(rows: Bytes, order: list[int]) -> None:
         done[position] = True
 
 
-def _nested_note(images: Sequence[_Image], parts: dict[str, Path], report: Report) -> list[str]:
+def _nested_note(images: Sequence[ImageFile], parts: dict[str, Path], report: Report) -> list[str]:
     """Return a line on the images that lie in sub-folders of a class, if there are some."""
     nested = [im.path for im in images if len(im.path.relative_to(parts[im.part]).parts) > 2]
     if not nested:

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from gpucnn.data import load
-from gpucnn.data.folders import parallel
-from gpucnn.data.folders import reader as folder
+from gpucnn.data.folders import decoding, parallel
 from gpucnn.errors import DataError, DataWarning, SettingError
 
 Image = pytest.importorskip("PIL.Image")
@@ -260,6 +259,29 @@ def test_one_image_in_colour_makes_all_colour(tmp_path):
     assert pixels == {(200, 10, 20), *((grey, grey, grey) for grey in range(10))}
 
 
+@pytest.mark.parametrize(
+    ("high", "expected", "message"),
+    [
+        (255, [3, 80, 200, 255], "below 256, so they are read as 8-bit"),
+        (4000, [0, 5, 200, 250], "below 4,096, so they are read as 12-bit"),
+        (40_000, [0, 0, 156, 200], None),
+    ],
+)
+def test_files_of_16_bits_are_scaled_alike(tmp_path, high, expected, message):
+    """Else dark images would be as bright as the others."""
+    for part, values in (("train", (3, 200)), ("test", (80, high))):
+        for name, value in zip("ab", values, strict=True):
+            (tmp_path / part / name).mkdir(parents=True)
+            kind = np.uint8 if value == 200 else np.uint16
+            Image.fromarray(np.full((5, 6), value, kind)).save(tmp_path / part / name / "x.png")
+    if message:
+        data, found = note(tmp_path)
+        assert found == f"DIR: the values of all 16-bit files are {message}"
+    else:
+        data = load(tmp_path)
+    assert sorted(greys(data.train) + greys(data.test)) == expected
+
+
 def test_images_of_different_sizes(tmp_path):
     write_set(tmp_path / "train", {"a": 2, "b": 2})
     write_set(tmp_path / "test", {"a": 1, "b": 0}, start=4)
@@ -454,10 +476,10 @@ def test_pixels_do_not_depend_on_the_number_of_threads(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("largest", "most"), [(29, 1), (30, 4)])
 def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch, largest, most):
     write_set(tmp_path, {"a": 12})
-    decode, lock, running = folder.decode, threading.Lock(), []
+    decode, lock, running = decoding.decode, threading.Lock(), []
     peaks = []
 
-    def watched(image):
+    def watched(image, bits):
         with lock:
             running.append(image)
             peaks.append(len(running))
@@ -466,11 +488,11 @@ def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch, largest, 
         together.wait(0.05 if most == 1 else 60)
         with lock:
             running.remove(image)
-        return decode(image)
+        return decode(image, bits)
 
     together = threading.Event()
-    monkeypatch.setattr(folder, "decode", watched)
-    monkeypatch.setattr(folder, "_LARGE", largest)
+    monkeypatch.setattr(decoding, "decode", watched)
+    monkeypatch.setattr(decoding, "_LARGE", largest)
     monkeypatch.setattr(parallel, "default_threads", lambda: 4)
     load(tmp_path)
     assert max(peaks) == most

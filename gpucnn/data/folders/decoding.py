@@ -1,0 +1,160 @@
+"""Examining and reading the image files of a folder, in threads."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from gpucnn.data.dataset import Bytes
+from gpucnn.data.files import format_sides, open_file, unreadable
+from gpucnn.data.folders.listing import Report
+from gpucnn.data.folders.parallel import map_files
+from gpucnn.data.images import as_input, decode, find_bits, is_grey, shrink
+from gpucnn.data.opening import open_image, upright_size
+from gpucnn.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+OnProgress = Callable[[str, int, int], object]
+"""Called with "examined" or "read", the number of files that were, and their total."""
+
+# Pixels of a large image; photos have 12 to 50 million before they are shrunk.
+_LARGE = 1 << 24
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file: its split ("all" if that is drawn), class number, shape (C, H, W) and bits.
+
+    ``bits`` are those that its 16-bit pixels take; 0 for another file.
+    """
+
+    path: Path
+    part: str
+    label: int
+    shape: tuple[int, int, int] = (0, 0, 0)
+    bits: int = 0
+
+
+def examine(
+    images: Sequence[ImageFile],
+    resize: tuple[int, int] | None,
+    report: Report,
+    on_progress: OnProgress | None,
+) -> list[ImageFile]:
+    """Return the files that are images, with their shapes and bits; the others are reported."""
+    large = threading.Lock()
+
+    def examined(image: ImageFile) -> ImageFile | DataError:
+        try:
+            with open_image(image.path) as opened:
+                shape = (1 if is_grey(opened) else 3), *(resize or upright_size(opened))
+                with _turn(large, opened):
+                    return replace(image, shape=shape, bits=find_bits(opened))
+        except DataError as error:
+            return error
+
+    found = []
+    for image, result in zip(
+        images, _mapped(examined, images, "examined", on_progress), strict=True
+    ):
+        if isinstance(result, DataError):
+            report.add_error(image.path, result)
+        else:
+            found.append(result)
+    if any(image.bits for image in found) and (bits := _common_bits(found)) < 16:
+        report.remarks.append(
+            f"{report.folder}: the values of all 16-bit files are below {1 << bits:,}, so they are"
+            f" read as {bits}-bit"
+        )
+    return found
+
+
+def _turn(large: threading.Lock, image: Image) -> AbstractContextManager[object]:
+    """Return the lock for a large image: decoding takes about ten bytes for a pixel."""
+    return large if image.width * image.height > _LARGE else nullcontext()
+
+
+def _common_bits(images: Sequence[ImageFile]) -> int:
+    """Return the bits of 16-bit images, the same for all: a dark one stays darker than others."""
+    return max(image.bits for image in images)
+
+
+def read(
+    images: Sequence[ImageFile], resize: tuple[int, int] | None, on_progress: OnProgress | None
+) -> tuple[Bytes, list[bytes | DataError]]:
+    """Read all images into one array; return it, and for each the digest of the file's content.
+
+    An image that cannot be read has the error in place of the digest.
+    """
+    channels, size = _common_shape(images)
+    shape = (len(images), channels, *size)
+    try:
+        pixels: Bytes = np.empty(shape, dtype=np.uint8)
+    except (MemoryError, ValueError):  # NumPy raises ValueError beyond 2**63 bytes
+        raise DataError(
+            f"{format_sides(shape)} bytes of pixels do not fit in memory: choose a smaller size"
+            " with resize=(H, W) or --resize HxW"
+        ) from None
+
+    large, bits = threading.Lock(), _common_bits(images)
+
+    def read_one(index: int) -> bytes | DataError:
+        image = images[index]
+        try:
+            digest = _digest(image.path) if image.part == "all" else b""
+            with open_image(image.path) as opened:
+                if resize is not None:
+                    shrink(opened, resize)
+                with _turn(large, opened):
+                    pixels[index] = as_input(decode(opened, bits), channels, size)
+        except DataError as error:
+            return error
+        return digest
+
+    return pixels, _mapped(read_one, range(len(images)), "read", on_progress)
+
+
+def _mapped(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    what: str,
+    on_progress: OnProgress | None,
+) -> list[Result]:
+    """Return the results of ``function`` for all items, computed in threads."""
+    if on_progress is None:
+        return map_files(function, items)
+    return map_files(function, items, lambda done, total: on_progress(what, done, total))
+
+
+def _digest(path: Path) -> bytes:
+    """Return the SHA-256 of a file's content."""
+    try:
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def _common_shape(images: Sequence[ImageFile]) -> tuple[int, tuple[int, int]]:
+    """Return channels and (height, width) of the images; DataError if their sizes differ."""
+    first = images[0]
+    for image in images:
+        if image.shape[1:] != first.shape[1:]:
+            raise DataError(
+                f"{first.path} is {format_sides(first.shape[1:])} pixels (height x width), but"
+                f" {image.path} is {format_sides(image.shape[1:])}: scale all to one size with"
+                " resize=(H, W) or --resize HxW"
+            )
+    return max(image.shape[0] for image in images), first.shape[1:]
