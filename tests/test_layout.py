@@ -18,7 +18,7 @@ PACKAGE = Path(gpucnn.__file__).parent
 
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
 DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests", "data.sides"}
-DATA = DATA_GROUND | {"data", "data.arrays", "data.formats", "data.digits", "data.images"}
+DATA = DATA_GROUND | {"data", "data.formats", "data.images"}
 # A room may import those that stand above it in this table, as far as they are listed.
 MAY_IMPORT = {
     "errors": set(),
@@ -38,20 +38,16 @@ MAY_IMPORT = {
     "data.dataset": GROUND | {"data.files"},
     "data.digests": GROUND | {"data.dataset"},
     "data.arrays": DATA_GROUND,
-    "data.idx": DATA_GROUND,
     "data.formats": DATA_GROUND | {"data.arrays"},
-    "data.digits": DATA_GROUND | {"data.idx"},
-    "data.opening": DATA_GROUND,
-    "data.images": DATA_GROUND | {"data.digits", "data.opening"},
-    "data.folders": DATA_GROUND | {"data.images", "data.opening"},
-    "data": DATA_GROUND
-    | {"data.arrays", "data.formats", "data.images", "data.folders", "data.digits", "data.opening",
-       "data.idx"},
+    "data.digits": DATA_GROUND | {"data.formats"},
+    "data.images": DATA_GROUND | {"data.digits"},
+    "data.folders": DATA_GROUND | {"data.images"},
+    "data": DATA_GROUND | {"data.arrays", "data.formats", "data.images", "data.folders"},
     "nn": GROUND | {"backends", "backends.contract"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
     "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract"},
-    "cli": DATA | {"data.opening", "training", "models", "nn", "optim", "machine", "backends"},
+    "cli": DATA | {"training", "models", "nn", "optim", "machine", "backends"},
     "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 20

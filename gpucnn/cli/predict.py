@@ -20,9 +20,9 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.files import list_folder
-from gpucnn.data.images import as_input, read_image
-from gpucnn.data.opening import NotAnImage
-from gpucnn.data.reading import Reading, read_digit
+from gpucnn.data.images.inputs import as_input, read_image
+from gpucnn.data.images.opening import NotAnImage
+from gpucnn.data.images.reading import Reading, read_digit
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
 from gpucnn.nn import Sequential
 from gpucnn.training.checkpoint import load

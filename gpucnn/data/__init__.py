@@ -28,7 +28,7 @@ def mnist() -> Data:
     >>> data.test.images.shape, data.test.images.dtype
     ((10000, 1, 28, 28), dtype('uint8'))
     """
-    from gpucnn.data.idx import read_idx_folder
+    from gpucnn.data.formats.idx import read_idx_folder
 
     data = read_idx_folder(Path(__file__).parent / "mnist")
     return replace(data, builtin=True, preparation="digit")

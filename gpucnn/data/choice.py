@@ -8,18 +8,15 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from gpucnn.data import idx
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
-from gpucnn.data.formats import tables
+from gpucnn.data.formats import idx, tables
 from gpucnn.errors import DataError, SettingError
 
 _EXPECTED = (
     "expected an .npz or .csv file, a folder of IDX files or a folder of images with a sub-folder"
     " for each class"
 )
-
-
 _PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 Progress = Callable[[str, int, int], object]

@@ -5,7 +5,7 @@ import pytest
 from likeness import likeness
 
 from gpucnn.data import mnist
-from gpucnn.data.images import as_digit
+from gpucnn.data.images.inputs import as_digit
 from gpucnn.errors import DataError, SettingError
 
 Image = pytest.importorskip("PIL.Image")

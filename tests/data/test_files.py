@@ -7,7 +7,7 @@ import pytest
 
 from gpucnn.data import load
 from gpucnn.data.files import check_packing, list_folder, open_file
-from gpucnn.data.images import read_image
+from gpucnn.data.images.inputs import read_image
 from gpucnn.errors import DataError
 
 LARGE = 1 << 28

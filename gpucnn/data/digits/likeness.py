@@ -14,7 +14,7 @@ import numpy as np
 
 from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits.arrays import Floats, ndimage
-from gpucnn.data.idx import read_idx
+from gpucnn.data.formats.idx_file import read_idx
 
 LIMIT = 0.19
 """Greater distances are no digit's. Measured: 1.6 % of MNIST's test digits exceed it."""

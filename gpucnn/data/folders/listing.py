@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gpucnn.data.dataset import normalize_name
 from gpucnn.data.files import FOLDER, list_folder, other_kind, unreadable
-from gpucnn.data.opening import NotAnImage, has_image_suffix
+from gpucnn.data.images.opening import NotAnImage, has_image_suffix
 from gpucnn.errors import DataError
 
 Classes = dict[str, list[Path]]

@@ -18,8 +18,8 @@ from gpucnn.config import check_integer
 from gpucnn.data.dataset import Bytes, Data, Split
 from gpucnn.data.folders.decoding import ImageFile, OnProgress, examine, read
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
-from gpucnn.data.images import check_size
-from gpucnn.data.opening import pillow, quiet
+from gpucnn.data.images.inputs import check_size
+from gpucnn.data.images.opening import pillow, quiet
 from gpucnn.data.sides import draw_test
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator

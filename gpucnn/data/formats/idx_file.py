@@ -15,8 +15,6 @@ QMNIST's labels are rows of eight 32-bit integers, of which the first is the cla
 
 from __future__ import annotations
 
-import os
-import re
 import struct
 from collections.abc import Sequence
 from io import BufferedIOBase
@@ -27,8 +25,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes, Data, assemble
-from gpucnn.data.files import check_packing, format_sides, list_folder, open_file, unreadable
+from gpucnn.data.dataset import Bytes
+from gpucnn.data.files import check_packing, format_sides, open_file, unreadable
 from gpucnn.errors import DataError
 
 _TYPES = {
@@ -43,28 +41,14 @@ _UNSIGNED_BYTES = 0x08
 # QMNIST's labels: the magic number, and the integers of a row.
 _LABEL_ROWS, _ROW = b"\0\0\x0c\x02", 8
 _FIELDS = ("count", "rows", "columns")
-# What a file holds, by its number of axes; its name ends in f"{content}-idx{axes}-ubyte".
-_CONTENTS = {3: "images", 1: "labels"}
-# How the name begins for each split, the usual spelling first.
-_TRAIN, _TEST = ("train",), ("t10k", "test")
-_NAME = re.compile(
-    rf"(?:(?P<prefix>.+)-)?(?P<part>{'|'.join((*_TRAIN, *_TEST))})-"
-    r"(?:(?P<images>images)[-.]idx3-ubyte|labels[-.](?:idx1-ubyte|idx2-int))(?:\.gz)?"
-)
+# What a file holds, by its number of axes.
+CONTENTS = {3: "images", 1: "labels"}
 # A side of more pixels is a damaged header.
 _MAX_SIDE = 16384
 # How many bytes after the last item to count before giving up.
 _MAX_EXTRA = 1 << 26
 # Bytes to unpack at a time: memory follows the data, not what the header declares.
 _BLOCK = 1 << 20
-
-
-class Key(NamedTuple):
-    """What an IDX file's name stands for: emnist-letters-train-images-idx3-ubyte."""
-
-    prefix: str  # "emnist-letters"; "" if there is none
-    part: str  # "train", "t10k" or "test"
-    content: str  # "images" or "labels"
 
 
 def read_idx(path: Path | str, ndim: int) -> Bytes:
@@ -94,7 +78,7 @@ class _Content(NamedTuple):
     items: bytes | bytearray
 
 
-def _read_labels(path: Path) -> npt.NDArray[Any]:
+def read_labels(path: Path) -> npt.NDArray[Any]:
     """Return the labels (N,) of a file: unsigned bytes, or the first of each row of QMNIST's."""
     shape, items = _read_file(path, 1)
     if len(shape) == 1:
@@ -111,95 +95,6 @@ def _read_file(path: Path, ndim: int) -> _Content:
         raise unreadable(path, error) from None
     except MemoryError:
         raise DataError(f"{path} does not fit in memory") from None
-
-
-def read_idx_folder(folder: Path, prefix: str | None = None) -> Data:
-    """Read the four files of an IDX set.
-
-    Args:
-        folder: the folder of the files.
-        prefix: selects one of several sets in the folder ("emnist-letters"); None: the only
-            set, or the one whose files have no prefix.
-
-    Returns:
-        Data named after the prefix, or after the folder if there is none.
-
-    Raises:
-        DataError: a missing or damaged file, several sets to choose from, or files that do not
-            belong together.
-    """
-    found = idx_files(folder)
-    prefixes = sorted({key.prefix for key in found})
-    if prefix is None:
-        if len(prefixes) > 1 and "" not in prefixes:
-            raise DataError(
-                f"{folder} holds {len(prefixes)} data sets ({', '.join(prefixes)}):"
-                f" give one as {folder / prefixes[0]}"
-            )
-        prefix = prefixes[0] if prefixes else ""
-    train_files = _pair(folder, found, prefix, _TRAIN)
-    test_files = _pair(folder, found, prefix, _TEST)
-    train, test = _read_pair(*train_files), _read_pair(*test_files)
-    # At least ten classes: a subset of the digits may lack the last ones.
-    place = folder.resolve()
-    name = prefix or (place.parent if place.name == "raw" else place).name
-    return assemble(folder / prefix, name, train, test, min_classes=10)
-
-
-def idx_files(folder: Path) -> dict[Key, Path]:
-    """Return the files in ``folder`` that are named as IDX files; DataError if unreadable.
-
-    In archives from Kaggle each may lie in a folder of its own name.
-    """
-    files: dict[Key, Path] = {}
-    folders: dict[Key, Path] = {}
-    # In reverse, so that of "x" and "x.gz" the unpacked file is the one to stay.
-    for path in reversed(list_folder(folder)):
-        if key := _key(path):
-            (folders if os.path.isdir(path) else files)[key] = path
-    for key, own in folders.items():
-        inside = (file for file in list_folder(own) if _key(file) == key)
-        files.setdefault(key, next(inside, own))
-    return files
-
-
-def _key(path: Path) -> Key | None:
-    match = _NAME.fullmatch(path.name)
-    if not match:
-        return None
-    return Key(match["prefix"] or "", match["part"], match["images"] or "labels")
-
-
-def is_idx_name(name: str) -> bool:
-    """Return whether a file of this name is one of an IDX set."""
-    return _NAME.fullmatch(name) is not None
-
-
-def _pair(
-    folder: Path, found: dict[Key, Path], prefix: str, parts: Sequence[str]
-) -> tuple[Path, Path]:
-    """Return the image file and the label file of a split; ``parts`` are spellings of its name."""
-    present = [part for part in parts if any(key[:2] == (prefix, part) for key in found)]
-    part = (present or parts)[0]
-    for axes, content in _CONTENTS.items():
-        if (prefix, part, content) not in found:
-            name = "-".join(filter(None, (prefix, part, content, f"idx{axes}-ubyte")))
-            others = "".join(f", or {other}-..." for other in parts if other != part)
-            names = ", ".join(sorted(path.name for path in found.values())) or "none"
-            raise DataError(f"{folder} lacks {name} (or .gz{others}); found: {names}")
-    return found[Key(prefix, part, "images")], found[Key(prefix, part, "labels")]
-
-
-def _read_pair(images: Path, labels: Path) -> tuple[Bytes, npt.NDArray[Any]]:
-    """Read images (N, 1, H, W) and labels (N,) that belong together."""
-    # Labels first: they are quick to read, and most mistakes show in them too.
-    numbers, pixels = _read_labels(labels), read_idx(images, 3)
-    if len(pixels) != len(numbers):
-        raise DataError(
-            f"{images} holds {len(pixels)} images but {labels.name} {len(numbers)} labels:"
-            " expected one label for each image"
-        )
-    return pixels[:, None], numbers
 
 
 def _read(path: Path, file: BufferedIOBase, ndim: int) -> _Content:
@@ -295,7 +190,7 @@ def _type(element: int) -> str:
 
 
 def _content(axes: int) -> str:
-    return f"{_CONTENTS.get(axes, f'items of {axes} axes')} (magic {_UNSIGNED_BYTES << 8 | axes})"
+    return f"{CONTENTS.get(axes, f'items of {axes} axes')} (magic {_UNSIGNED_BYTES << 8 | axes})"
 
 
 def _check_sides(path: Path, shape: Sequence[int]) -> None:

@@ -9,8 +9,8 @@ Image = pytest.importorskip("PIL.Image")
 ImageDraw = pytest.importorskip("PIL.ImageDraw")
 pytest.importorskip("scipy")
 
-from gpucnn.data.images import as_digit  # noqa: E402
-from gpucnn.data.reading import read_digit  # noqa: E402
+from gpucnn.data.images.inputs import as_digit  # noqa: E402
+from gpucnn.data.images.reading import read_digit  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ from peak import peak_memory
 
 import gpucnn.data
 from gpucnn.data import load, mnist
-from gpucnn.data.idx import read_idx, read_idx_folder
+from gpucnn.data.formats.idx import read_idx_folder
+from gpucnn.data.formats.idx_file import read_idx
 from gpucnn.errors import DataError, SettingError
 
 PIXELS = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)

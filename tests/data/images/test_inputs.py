@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gpucnn.data.images import as_digit, as_input, is_grey, read_image
-from gpucnn.data.opening import open_image, upright_size
+from gpucnn.data.images.inputs import as_digit, as_input, is_grey, read_image
+from gpucnn.data.images.opening import open_image, upright_size
 from gpucnn.errors import DataError, SettingError
 
 Image = pytest.importorskip("PIL.Image")

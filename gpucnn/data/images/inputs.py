@@ -17,7 +17,7 @@ from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import find_strokes
 from gpucnn.data.digits.colour import as_grey, colour_axis
 from gpucnn.data.files import format_sides
-from gpucnn.data.opening import open_image, pillow, upright_size
+from gpucnn.data.images.opening import open_image, pillow, upright_size
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Single image files, and what they become for a network."""
