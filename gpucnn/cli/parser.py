@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -42,7 +42,9 @@ PRECISION_HELP = "precision of float32 matrix products: {precisions} (default: i
 PRECISION_HELP += "the operands of large products for the tensor cores of a GPU"
 RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
 TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
-TRANSPOSE_HELP += "recognises digits that lie transposed, and EMNIST's files); no also leaves "
+TRANSPOSE_HELP += (
+    "recognises digits that are stored transposed, and EMNIST's files); no also leaves "
+)
 TRANSPOSE_HELP += "EMNIST's labels as they are"
 PREDICT_EPILOG = """\
 The exit status is 0 if every image has a class, 1 if an image shows no digit or several digits, and
@@ -143,6 +145,20 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     def option(name: str, help: str, **rest: object) -> None:
         parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
+    _data_and_model_options(option)
+    _settings_options(option)
+    _run_options(option)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=None,
+        metavar="DIR",
+        help="continue the run in DIR (default: the folder given by --out)",
+    )
+
+
+def _data_and_model_options(option: Callable[..., None]) -> None:
     option("--backend", BACKEND_HELP, metavar="NAME")
     option("--precision", PRECISION_HELP, metavar="NAME")
     option(
@@ -160,6 +176,9 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "of a state_dict; without --model, its network is used",
         metavar="PATH",
     )
+
+
+def _settings_options(option: Callable[..., None]) -> None:
     option(
         "--recipe",
         "values of the options below that are not given: {recipes} (default: default)",
@@ -197,6 +216,9 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "keep the weights of the epoch with the best validation accuracy",
         action="store_true",
     )
+
+
+def _run_options(option: Callable[..., None]) -> None:
     option(
         "--workers",
         "number of processes that share each batch, on the numpy backend (default: the number of "
@@ -211,14 +233,6 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
     )
     option("--out", "folder for the results (default: runs/MODEL-DATA-N)", metavar="DIR")
-    parser.add_argument(
-        "--resume",
-        nargs="?",
-        const=True,
-        default=None,
-        metavar="DIR",
-        help="continue the run in DIR (default: the folder given by --out)",
-    )
 
 
 def _checkpoint_options(parser: argparse.ArgumentParser) -> None:

@@ -130,7 +130,7 @@ def first_model(
     """Return the model of a run as ``options`` describe it.
 
     With "init", it has the weights of that file or run and, without "model", its layers as well;
-    the last layer starts fresh if the data have another number of classes. ``saved`` is the
+    the last layer is newly initialised if the data have another number of classes. ``saved`` is the
     checkpoint of a resumed run, whose weights replace those of the model.
     """
     spec, init = options.get("model"), options.get("init")
@@ -143,7 +143,7 @@ def first_model(
     else:
         model = _model_for_classes(load(init), len(data.classes), seed)
     fresh = load_weights(model, init, new_classes=True)
-    note = f"; layer {fresh} starts fresh, for {len(data.classes)} classes" if fresh else ""
+    note = f"; layer {fresh} is newly initialised for {len(data.classes)} classes" if fresh else ""
     print(f"weights from {init}{note}", file=sys.stderr)
     return model
 

@@ -189,9 +189,13 @@ def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
 
 
 def _follow(
-    events: Iterable[Event], display: PlainDisplay, folder: Path, again: str, stop: StopRequest,
+    events: Iterable[Event],
+    display: PlainDisplay,
+    folder: Path,
+    again: str,
+    stop: StopRequest,
     log: Log,
-) -> None:  # fmt: skip
+) -> None:
     """Show and log all events of a run, then print the table of results.
 
     ``again`` is the command that resumes the run.

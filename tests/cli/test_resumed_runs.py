@@ -297,7 +297,7 @@ def test_init_with_another_number_of_classes(folder: Path, capsys: Capture) -> N
     for extra in ([], ["--model", "mlp"]):
         capsys.readouterr()
         assert run([*words, *extra, "--seed", "3", "--out", f"three{len(extra)}"]) == 0
-        assert "layer fc2 starts fresh, for 3 classes" in capsys.readouterr().err
+        assert "layer fc2 is newly initialised for 3 classes" in capsys.readouterr().err
     assert content("three0") == content("three2")
     before, after = (gpucnn.load_model(name).state_dict() for name in ("four", "three0"))
     np.testing.assert_array_equal(before["fc1.weight"], after["fc1.weight"])
