@@ -83,12 +83,15 @@ def sync_path(path: PathLike) -> None:
 
 
 def sync(descriptor: int, path: PathLike) -> None:
-    """Wait until a file or a folder is on disk, where its file system supports that."""
+    """Wait until a file or a folder is on disk, where its file system supports that.
+
+    Another OSError names it.
+    """
     try:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
-            raise
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         folder = path if os.path.isdir(path) else os.path.dirname(path) or "."
         _warn_once(
             f"the file system of {os.fspath(folder)} does not support fsync ({error.strerror}): "
@@ -99,7 +102,8 @@ def sync(descriptor: int, path: PathLike) -> None:
 def lock(descriptor: int, path: PathLike) -> None:
     """Lock an open file or folder until it is closed; BlockingIOError if it is locked already.
 
-    Does nothing where there are no locks: on Windows, and on file systems without them.
+    Does nothing where there are no locks: on Windows, and on file systems without them. Another
+    OSError names it.
     """
     try:
         import fcntl
@@ -111,7 +115,7 @@ def lock(descriptor: int, path: PathLike) -> None:
         raise
     except OSError as error:
         if error.errno not in _UNSUPPORTED | {errno.ENOLCK}:
-            raise
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
         _warn_once(
             f"the file system of {os.fspath(path)} does not support locks ({error.strerror}): "
             "do not start two runs in this folder"

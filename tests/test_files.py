@@ -131,6 +131,17 @@ def test_other_errors_of_fsync_fail_and_keep_the_old_file(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
 
 
+def test_other_errors_of_folders_and_locks_name_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", fails_with(errno.EIO))
+    monkeypatch.setattr("fcntl.flock", fails_with(errno.EIO))
+    for action in (files.sync_path, lambda path: files.lock(0, path)):
+        with pytest.raises(OSError, match="error") as caught:
+            action(tmp_path)
+        assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(tmp_path))
+
+
 def test_a_lock_of_another_is_reported(tmp_path: Path) -> None:
     one, other = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
     files.lock(one, tmp_path)

@@ -22,7 +22,8 @@ from gpucnn.cli.sources import (
     scale_pixels,
     shape_for,
 )
-from gpucnn.errors import DataError, DivergedError, SettingError
+from gpucnn.data.files import format_sides
+from gpucnn.errors import DataError, DivergedError, SettingError, ShapeError
 from gpucnn.models import MODELS
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
@@ -49,6 +50,12 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
             f"{', '.join(model.classes)}"
+        )
+    if data.input_shape[1:] != model.input_shape[1:]:
+        size = format_sides(model.input_shape[1:])
+        raise ShapeError(
+            f"the images of {data.name} are {format_sides(data.input_shape[1:])}, those of the "
+            f"network {size}: for a folder of images, add --resize {size}"
         )
     test = unseen_test_images(saved, data, arguments.skip_trained)
     scale_pixels(model, arguments.checkpoint)

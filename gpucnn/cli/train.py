@@ -121,7 +121,9 @@ def _note_epochs(folder: Path, before: int, settings: Settings) -> None:
         rates = [settings.optimizer.lr * settings.schedule.factor(float(p)) for p in progress]
         first, last = (f"{rate:g}" for rate in (rates[0], rates[-1]))
         lr = f"learning rate {first}" if first == last else f"learning rates {first} to {last}"
-        print(f"{folder}: epochs {before + 1} to {now} are added, with {lr}", file=sys.stderr)
+        many = now - before > 1
+        added = f"epochs {before + 1} to {now} are" if many else f"epoch {now} is"
+        print(f"{folder}: {added} added, with {lr}", file=sys.stderr)
     elif now < before:
         print(f"{folder}: the run ends after epoch {now} instead of {before}", file=sys.stderr)
 

@@ -514,6 +514,21 @@ def test_evaluate_refuses_other_classes(folder: Path, capsys: pytest.CaptureFixt
     )
 
 
+def test_evaluate_names_the_size_of_the_networks_images(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("--out", "r")
+    arrays = dict(np.load("small.npz"))
+    arrays |= {name: arrays[name].repeat(2, axis=-1) for name in ("x_train", "x_test")}
+    np.savez("wide.npz", **arrays)
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "wide.npz"]) == 2
+    assert capsys.readouterr().err == (
+        "gpucnn: the images of wide are 8x16, those of the network 8x8: for a folder of images, "
+        "add --resize 8x8\n"
+    )
+
+
 def test_weights_that_a_model_file_loads_are_kept(folder: Path) -> None:
     Path("pre.py").write_text(
         MODEL + "\ndef pretrained():\n    model = fixed()\n    state = model.state_dict()\n"

@@ -156,6 +156,8 @@ def test_more_epochs_give_the_longer_run(folder: Path, capsys: Capture) -> None:
     assert epochs("r") == epochs("long") == [1, 2, 3, 4]
     message = refused(capsys, "train", "--resume", "r", "--epochs", "3")
     assert "epochs is 3, but 4 epochs of the run are done" in message
+    assert run(["train", "--resume", "r", "--epochs", "5"]) == 0
+    assert "r: epoch 5 is added, with learning rate 0.02\n" in capsys.readouterr().err
 
 
 def test_a_schedule_that_depends_on_the_epochs_is_not_continued(
