@@ -15,9 +15,10 @@ from pathlib import Path
 from gpucnn.cli.parser import make_parser
 from gpucnn.cli.runs import Values, read_log, resume_command
 from gpucnn.errors import SettingError
+from gpucnn.training.checkpoint import FILE_NAME
 from gpucnn.training.metadata import parse_json
 
-RUN_FILES = ("checkpoint.npz", "config.json", "log.jsonl")
+RUN_FILES = (FILE_NAME, "config.json", "log.jsonl")
 NOT_SAVED = ("command", "debug", "help", "resume", "out")
 
 _MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "transpose")
@@ -45,7 +46,7 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
             )
         return folder, given
     folder = _resumed_folder(arguments.resume, out)
-    config, checkpoint = folder / "config.json", folder / "checkpoint.npz"
+    config, checkpoint = folder / "config.json", folder / FILE_NAME
     if not config.exists() and checkpoint.exists():
         raise SettingError(
             f"{folder} has a checkpoint but no config.json, so it cannot be resumed. Train its "
@@ -71,9 +72,9 @@ def _resumed_folder(resume: str | bool, out: str | None) -> Path:
         raise SettingError("--resume needs the folder of the run: --resume DIR")
     folder = Path(path)
     if folder.suffix == ".npz":
-        if folder.name != "checkpoint.npz":
+        if folder.name != FILE_NAME:
             raise SettingError(
-                f"--resume must be the folder of a run or its checkpoint.npz, got {folder}"
+                f"--resume must be the folder of a run or its {FILE_NAME}, got {folder}"
             )
         folder = folder.parent
     if out is not None and Path(out).resolve() != folder.resolve():
@@ -86,7 +87,7 @@ def _check_nothing_lost(folder: Path) -> None:
     names = [event["event"] for event, _ in read_log(folder / "log.jsonl")]
     if "checkpoint" in names or "epoch" in names:
         raise SettingError(
-            f"{folder} has no checkpoint.npz, but its log has {names.count('epoch')} epochs: "
+            f"{folder} has no {FILE_NAME}, but its log has {names.count('epoch')} epochs: "
             "restore the file, or start over in another folder with --out"
         )
 

@@ -42,10 +42,8 @@ PRECISION_HELP = "precision of float32 matrix products: {precisions} (default: i
 PRECISION_HELP += "the operands of large products for the tensor cores of a GPU"
 RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
 TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
-TRANSPOSE_HELP += (
-    "recognises digits that are stored transposed, and EMNIST's files); no also leaves "
-)
-TRANSPOSE_HELP += "EMNIST's labels as they are"
+TRANSPOSE_HELP += "recognises digits that are stored transposed, and EMNIST's files); no also "
+TRANSPOSE_HELP += "leaves EMNIST's labels as they are"
 PREDICT_EPILOG = """\
 The exit status is 0 if every image has a class, 1 if an image shows no digit or several digits, and
 2 if a file cannot be read. The other images are classified in any case."""

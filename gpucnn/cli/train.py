@@ -29,7 +29,7 @@ from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
-from gpucnn.training.checkpoint import Checkpoint, load
+from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.event_types import (
     CheckpointWritten,
     Event,
@@ -60,7 +60,7 @@ def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
     name = model_name(options)
     with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
-        checkpoint = folder / "checkpoint.npz"
+        checkpoint = folder / FILE_NAME
         saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
         model = first_model(options, data, settings.seed, saved)
         if "workers" not in options:

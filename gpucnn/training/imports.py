@@ -16,7 +16,8 @@ PREFIX = "gpucnn_model_"
 def import_file(path: Path) -> ModuleType:
     """Import a Python file as a module; SettingError says why it cannot be imported."""
     if not path.is_file():
-        raise SettingError(f"no such file: {path}")
+        found = f"{path} is not a regular file" if path.exists() else f"no such file: {path}"
+        raise SettingError(found)
     name = PREFIX + path.stem
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,14 @@ def test_summary_of_readmes_network(readme: Path, capsys: Capture) -> None:
 def test_wrong_shapes_of_a_summary(capsys: Capture, words: str, message: str) -> None:
     assert run(["summary", "lenet5", *words.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_pipe_or_folder_in_place_of_a_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.py")
+    Path("folder.py").mkdir()
+    for name in ("pipe.py", "folder.py"):
+        assert run(["summary", f"{name}:build"]) == 2
+        assert capsys.readouterr().err == f"gpucnn: {name} is not a regular file\n"
