@@ -1,17 +1,20 @@
-"""Finding the reader for what lies at a path: a file, or a folder in one of the usual layouts."""
+"""Choosing the reader for a path: a file, or a folder in one of the usual layouts."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
 from gpucnn.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from gpucnn.data.folders.decoding import OnProgress
 
 _EXPECTED = (
     "expected an .npz or .csv file, a folder of IDX files or a folder of images with a sub-folder"
@@ -19,11 +22,9 @@ _EXPECTED = (
 )
 _PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
-Progress = Callable[[str, int, int], object]
-
 
 def read(
-    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: Progress | None
+    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: OnProgress | None
 ) -> Data:
     """Read the data set at ``path``; see ``gpucnn.data.load``."""
     kind = _kind(path)
@@ -56,7 +57,7 @@ def _kind(path: Path) -> str:
 
 
 def _read_folder(
-    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: Progress | None
+    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: OnProgress | None
 ) -> Data:
     """Read the data set in a folder."""
     from gpucnn.data.folders.reader import read_folder

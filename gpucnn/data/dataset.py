@@ -19,6 +19,7 @@ from gpucnn.rng import Stream, generator
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
 
 PREPARATIONS = ("digit", "plain")
 """How an image file can be prepared as an input of a network."""

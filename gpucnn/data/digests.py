@@ -27,7 +27,7 @@ def digests(split: Split) -> Digests:
 def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
     """Return what a run keeps of the images that it trains on or selects an epoch by.
 
-    ``earlier`` are the digests that a network brings that was trained before.
+    ``earlier`` are the digests of a network that was trained before.
 
     Of more than ``MAX_KEPT`` images it keeps those with the smallest digests: a random sample that
     depends on nothing but the images, so that a later test set that shares many images with them

@@ -44,7 +44,7 @@ def open_file(path: Path | str) -> BufferedReader:
 
 
 def other_kind(mode: int) -> str:
-    """Return what else than a file ``mode`` stands for, as "a named pipe"; "" for a file."""
+    """Return what a ``mode`` is of, such as "a named pipe"; "" if it is of a file."""
     if stat.S_ISREG(mode):
         return ""
     return _KINDS.get(stat.S_IFMT(mode), "of an unknown kind")

@@ -1,4 +1,4 @@
-"""Which images are for testing, where nobody says so: a function of the content of each.
+"""Which images are for testing, where that is not given: a function of the content of each.
 
 An image stays on its side when others are added, removed or renamed. The exception is a class whose
 images would all be on one side: one of them then changes sides.

@@ -6,20 +6,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from gpucnn.data.arrays.labels import to_labels
 from gpucnn.data.arrays.pixels import to_images
 from gpucnn.data.arrays.source import Source
-from gpucnn.data.dataset import Data, Split, assemble, normalize_name
+from gpucnn.data.dataset import Array, Data, Split, assemble, normalize_name
 from gpucnn.data.digests import digests
 from gpucnn.data.sides import draw_test
 from gpucnn.errors import DataError
-
-Array = npt.NDArray[Any]
 
 _KINDS = {
     "images": "x|images?|imgs?|pixels?|data|features?|inputs?|samples?",
@@ -174,5 +170,6 @@ def as_array(name: str, values: object) -> Array:
     for kinds, dtype in ((str, np.str_), ((int, np.integer), np.int64), ((float, int), np.float64)):
         if all(isinstance(item, kinds) for item in items):
             return np.array(items, dtype).reshape(array.shape)
-    odd = items[0]
-    raise DataError(f"{name} holds objects of type {type(odd).__name__}, expected numbers or text")
+    raise DataError(
+        f"{name} holds objects of type {type(items[0]).__name__}, expected numbers or text"
+    )

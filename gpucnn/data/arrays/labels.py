@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from gpucnn.data.arrays.source import Source
-from gpucnn.data.dataset import normalize_name
-
-Array = npt.NDArray[Any]
+from gpucnn.data.dataset import Array, normalize_name
 
 # A label of more digits is a name.
 _MAX_DIGITS = 9

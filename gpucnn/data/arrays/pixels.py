@@ -14,13 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.arrays.source import Source, listed
-from gpucnn.data.dataset import Bytes
-
-Array = npt.NDArray[Any]
+from gpucnn.data.dataset import Array, Bytes
 
 # Elements converted at a time, so that float copies stay small.
 _CHUNK = 1 << 20
-# Rows of fewer values than this are no flattened images.
+# A row of fewer values is not an image.
 _LEAST_PIXELS = 16
 # An image set whose brightest value is below these was scaled twice, or is not of 255 levels.
 _LEAST_BRIGHT, _LEAST_WHITE = 0.05, 128
@@ -198,14 +196,19 @@ def _shaped(name: str, arrays: Mapping[str, Array], source: Source) -> Array:
     )
 
 
+def square_side(values: int, channels: int = 1) -> int:
+    """Return the side of the square image that a row of so many values may be, or 0."""
+    side = isqrt(values // channels)
+    return side if values >= _LEAST_PIXELS and channels * side * side == values else 0
+
+
 def _unflattened(name: str, array: Array, alike: list[str], source: Source) -> Array:
     """Return rows of pixels as square grey images (N, 1, side, side); ``alike`` have such rows."""
     pixels = array.shape[1]
-    side, third = isqrt(pixels), isqrt(pixels // 3)
-    if pixels >= _LEAST_PIXELS and side * side == pixels:
+    if side := square_side(pixels):
         source.remark(f"rows of {pixels} pixels are grey images of {side}x{side}")
         return array.reshape(len(array), 1, side, side)
-    if pixels >= _LEAST_PIXELS and 3 * third * third == pixels:
+    if third := square_side(pixels, channels=3):
         planes = source.converting(alike, f"x.reshape(-1, 3, {third}, {third})")
         triples = source.converting(alike, f"x.reshape(-1, {third}, {third}, 3)")
         raise source.error(

@@ -34,7 +34,7 @@ class Source:
     remarks: list[str] = field(default_factory=list)
 
     def error(self, text: str) -> DataError:
-        """Return the error that says ``text`` of this source."""
+        """Return an error about this source."""
         return DataError(f"{self.path}: {text}" if self.path else text)
 
     def remark(self, text: str) -> None:

@@ -44,7 +44,7 @@ class Report:
     remarks: list[str] = field(default_factory=list)
 
     def add(self, path: Path, reason: str) -> None:
-        """Report a file; ``reason`` goes on from its name: "is a named pipe, not a file"."""
+        """Report a file; ``reason`` follows its name: "is a named pipe, not a file"."""
         self.unread.append(f"{self.name(path)} {reason}")
 
     def add_error(self, path: Path, error: DataError) -> None:
@@ -182,7 +182,7 @@ def _files_in(folder: Path, report: Report, above: tuple[os.stat_result, ...]) -
 
 
 def _skip(path: Path, report: Report, reason: str) -> None:
-    """Report something that lies where nothing is read."""
+    """Report a file or folder in a place where none is read."""
     if not _is_hidden(path) and (path.is_dir() or has_image_suffix(path)):
         report.add(path, reason)
     else:

@@ -50,7 +50,7 @@ def map_files(
     Raises:
         What ``function`` or ``progress`` raises.
     """
-    total, told = len(items), -_SECONDS
+    total, reported = len(items), -_SECONDS
     results: dict[int, Result] = {}
     tasks = iter(range(total))
     done: queue.SimpleQueue[tuple[int, Any, BaseException | None]] = queue.SimpleQueue()
@@ -78,8 +78,8 @@ def map_files(
                 if error is not None:
                     raise error
                 results[index] = result
-            if progress and (time.monotonic() - told >= _SECONDS or len(results) == total):
-                told = time.monotonic()
+            if progress and (time.monotonic() - reported >= _SECONDS or len(results) == total):
+                reported = time.monotonic()
                 progress(len(results), total)
     finally:
         stop.set()

@@ -24,7 +24,7 @@ _NAME = re.compile(
 
 
 class Key(NamedTuple):
-    """What an IDX file's name stands for: emnist-letters-train-images-idx3-ubyte."""
+    """The parts of an IDX file's name, such as emnist-letters-train-images-idx3-ubyte."""
 
     prefix: str  # "emnist-letters"; "" if there is none
     part: str  # "train", "t10k" or "test"

@@ -6,24 +6,23 @@ import re
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
 from itertools import chain
-from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-import numpy.typing as npt
 
+from gpucnn.data.arrays.pixels import square_side
 from gpucnn.data.arrays.source import literal
+from gpucnn.data.dataset import Array
 from gpucnn.data.files import open_file, unreadable
 from gpucnn.errors import DataError
-
-Array = npt.NDArray[Any]
 
 # Lines are converted in blocks of at most so many characters, unless a single one has more.
 _BLOCK = 1 << 22
 # A line of more characters is not a row of pixels, nor is a longer label the name of a class.
 _MAX_LINE, _MAX_LABEL = 1 << 24, 256
-_LEAST_PIXELS = 16
+# A first line of no more numbers is a row, even if they are all different.
+_MOST_DIFFERENT = 16
 _LABELS = ("label", "labels", "class", "target", "y", "digit")
 _NUMBERS = ("", "id", "index", "imageid", "image_id", "unnamed: 0")
 
@@ -145,7 +144,7 @@ def _is_header(cells: list[str]) -> bool:
         if cell != (f"{base}.{times}" if times else base):
             return False
         seen[base] = times + 1
-    return len(cells) > _LEAST_PIXELS
+    return len(cells) > _MOST_DIFFERENT
 
 
 def _is_number(text: str) -> bool:
@@ -166,8 +165,8 @@ def _layout(path: Path, line: str) -> _Layout:
         names = [cell.lower() for cell in cells]
         columns = [column for column in columns if names[column] not in _NUMBERS]
         known = [column for column in columns if names[column] in _LABELS]
-        wordy = [column for column in columns if not re.search(r"\d", names[column])]
-        label = next(iter(known or (wordy if len(wordy) == 1 else [])), None)
+        unnumbered = [column for column in columns if not re.search(r"\d", names[column])]
+        label = next(iter(known or (unnumbered if len(unnumbered) == 1 else [])), None)
     if label is None and not _is_image(len(columns)) and _is_image(len(columns) - 1):
         label = columns[0]
     pixels = [column for column in columns if column != label]
@@ -180,8 +179,7 @@ def _layout(path: Path, line: str) -> _Layout:
 
 
 def _is_image(count: int) -> bool:
-    square, colour = isqrt(count) ** 2 == count, 3 * isqrt(count // 3) ** 2 == count
-    return count >= _LEAST_PIXELS and (square or colour)
+    return bool(square_side(count) or square_side(count, channels=3))
 
 
 def _unquoted(cell: str) -> str:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gpucnn.data.arrays.build import Array, Roles, build
+from gpucnn.data.arrays.build import Roles, build
 from gpucnn.data.arrays.source import Source
-from gpucnn.data.dataset import Data
+from gpucnn.data.dataset import Array, Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.rows import has_images, read_rows
 from gpucnn.errors import DataError
@@ -60,9 +60,9 @@ def read_table(path: Path | str) -> Data:
         DataError: an unreadable or damaged table, one without labels, or rows that are not images.
     """
     path = Path(path)
-    twin = next(_siblings(path, "test", ("train",)), None)
-    if twin:
-        raise DataError(f"{path} belongs to the training images in {twin}: give that")
+    training = next(_siblings(path, "test", ("train",)), None)
+    if training:
+        raise DataError(f"{path} belongs to the training images in {training}: give that")
     train = read_rows(path)
     if train is None:
         raise DataError(

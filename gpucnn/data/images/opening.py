@@ -43,7 +43,7 @@ def has_image_suffix(path: Path | str) -> bool:
 
 
 class NotAnImage(DataError):
-    """A file is of another kind than an image: neither its content nor its name is an image's."""
+    """A file is not an image, and its name is not an image's either."""
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def open_image(path: Path | str) -> Iterator[Image]:
     """Open an image file; any error until the end of the block becomes a DataError.
 
     Raises:
-        NotAnImage: nothing says that the file should be an image.
+        NotAnImage: neither the content nor the name of the file is an image's.
         DataError: a damaged image, one with too many pixels, or not a file.
         SettingError: Pillow is not installed.
     """
@@ -94,7 +94,7 @@ class _Silence:
 
 
 quiet = _Silence()
-"""Silences Pillow's warnings of odd metadata, which do no harm here."""
+"""Silences Pillow's warnings about unusual metadata, which do no harm here."""
 
 
 def pillow() -> ModuleType:
