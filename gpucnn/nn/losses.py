@@ -127,6 +127,8 @@ class CrossEntropyLoss(Loss):
 
     def __post_init__(self) -> None:
         index = check_integer("ignore_index", self.ignore_index, -(2**63))
+        if index >= 2**63:
+            raise SettingError(f"ignore_index must be an int64, got {index}")
         smoothing = check_number("label_smoothing", self.label_smoothing, 0)
         if smoothing > 1:
             raise SettingError(f"label_smoothing must be from 0 to 1, got {smoothing!r}")
@@ -212,7 +214,7 @@ def _numbers(name: str, weights: Sequence[float] | None) -> tuple[float, ...] | 
     if weights is None:
         return None
     try:
-        numbers = tuple(float(number) for number in weights)
+        numbers = () if isinstance(weights, str) else tuple(float(number) for number in weights)
     except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(0 <= number < math.inf for number in numbers):

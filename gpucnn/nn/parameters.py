@@ -62,8 +62,9 @@ class FlatParameters:
         differ.
         """
         check_state(self.layers, state)
-        for name, parameter in self.named_parameters():
-            parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
+        with np.errstate(over="ignore"):  # training reports infinite weights
+            for name, parameter in self.named_parameters():
+                parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
         self.seed = None
 
     def to(self, backend: str | Backend) -> Self:

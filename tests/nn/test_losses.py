@@ -93,11 +93,13 @@ def test_every_position_of_a_map_has_a_class() -> None:
         (lambda: losses.CrossEntropyLoss(weight=[1, -1]), "weight must be .* got "),
         (lambda: losses.CrossEntropyLoss(weight=[1, math.nan]), "weight must be"),
         (lambda: losses.CrossEntropyLoss(weight="ab"), "weight must be"),  # type: ignore[arg-type]
+        (lambda: losses.CrossEntropyLoss(weight="12"), "weight must be"),  # type: ignore[arg-type]
         (lambda: losses.CrossEntropyLoss(weight=2), "weight must be"),  # type: ignore[arg-type]
         (lambda: losses.BCEWithLogitsLoss([math.inf]), "pos_weight must be finite"),
         (lambda: losses.CrossEntropyLoss(label_smoothing=1.5), "must be from 0 to 1, got 1.5"),
         (lambda: losses.CrossEntropyLoss(label_smoothing=-0.5), "label_smoothing must be"),
         (lambda: losses.CrossEntropyLoss(ignore_index=1.5), "ignore_index"),  # type: ignore[arg-type]
+        (lambda: losses.CrossEntropyLoss(ignore_index=2**63), "ignore_index must be an int64"),
     ],
 )  # fmt: skip
 def test_invalid_options(make: Callable[[], Loss], message: str) -> None:

@@ -81,10 +81,12 @@ def test_a_gradient_that_overflows_is_named() -> None:
 
 
 def test_weights_that_are_nan_before_the_first_step_are_named() -> None:
+    """Also where float32 cannot hold them."""
     model = small_model()
-    model.load_state_dict(model.state_dict() | {"fc.bias": np.array([0, 1, np.nan, 0])})
-    with pytest.raises(DivergedError, match=r"^'fc\.bias' contains NaN or infinity before"):
-        train(model)
+    for value in (np.nan, 1e300):
+        model.load_state_dict(model.state_dict() | {"fc.bias": np.array([0, 1, value, 0])})
+        with pytest.raises(DivergedError, match=r"^'fc\.bias' contains NaN or infinity before"):
+            train(model)
 
 
 def test_an_update_that_overflows_is_found_before_it_is_saved(tmp_path: Path) -> None:
