@@ -28,14 +28,12 @@ def find_table(folder: Path) -> Path | None:
 
     Each may lie in a folder of its own name, as in Kaggle's archives.
     """
-    found = {path.stem: path for path in _tables(folder) if has_images(path)}
-    training = [path for name, path in found.items() if "train" in name.lower()]
-    if len(training) == 1 or len(found) == 1:
-        return (training or list(found.values()))[0]
-    if found:
-        names = ", ".join(path.name for path in training or found.values())
+    found = [path for path in _tables(folder) if has_images(path)]
+    found = [path for path in found if "train" in path.stem.lower()] or found
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
         raise DataError(f"{folder} holds several tables: {names}. Give the one of training images")
-    return None
+    return found[0] if found else None
 
 
 def _tables(folder: Path) -> Iterator[Path]:

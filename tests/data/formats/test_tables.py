@@ -265,5 +265,7 @@ def test_several_tables(tmp_path):
         pair(tmp_path, f"{name}_train.csv", f"{name}_test.csv")
     message = refusal(tmp_path)
     assert "FILE holds several tables: a_train.csv, b_train.csv. Give the one" in message
+    (tmp_path / "b_train.csv").rename(tmp_path / "a_train.tsv")
+    assert "FILE holds several tables: a_train.csv, a_train.tsv. Give the one" in refusal(tmp_path)
     with pytest.raises(SettingError, match="resize is for folders of images only"):
         load(tmp_path / "a_train.csv", resize=(3, 3))
