@@ -226,7 +226,7 @@ def _run_options(option: Callable[..., None]) -> None:
     )
     option(
         "--checkpoint-every",
-        "save a checkpoint every N steps, besides the one after each epoch",
+        "save a checkpoint every N steps, in addition to those after each epoch",
         type=int,
         metavar="N",
     )

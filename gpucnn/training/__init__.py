@@ -1,7 +1,7 @@
 """What happens in a training run: settings, the loop and its events, checkpoints, evaluation.
 
 ``gpucnn.fit`` trains to the end and returns a ``History``; ``events`` is the same run as an
-iterator of events. Who wants a loop of their own writes it in six lines:
+iterator of events. A training loop of your own takes six lines:
 
 >>> import gpucnn
 >>> from gpucnn import optim, training

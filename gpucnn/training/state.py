@@ -211,7 +211,7 @@ class EpochsError(CheckpointError):
 
 
 def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
-    """Raise EpochsError unless the run may go on to ``settings.epochs``.
+    """Raise EpochsError unless the run may continue to ``settings.epochs``.
 
     It may if every step that is done would have had the same learning rate: then the result is that
     of a run with this number of epochs from the start.
@@ -244,5 +244,5 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
         if all(np.array_equal(best[name], last[name], equal_nan=True) for name in best):
             raise EpochsError(
                 f"the run has ended with the weights of its best epoch, {metadata['best']['epoch']}"
-                f" (keep_best): those of epoch {metadata['epoch']}, where it would go on, are gone"
+                f" (keep_best): the weights of epoch {metadata['epoch']} are gone"
             )

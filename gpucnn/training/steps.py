@@ -1,6 +1,6 @@
 """The steps of a run: how they are launched, several at a time where a device can replay them.
 
-The order of the images, the rates of an epoch's steps and the number of the step lie in arrays
+The order of the images, the rates of an epoch's steps and the number of the step are in arrays
 before the epoch begins, and losses stay in arrays until they are read: no step needs the host.
 """
 

@@ -58,11 +58,9 @@ class Part:
         be, shared = self.model.backend, self.shared
         self.model.seed_dropout(self.seed, passes, self.rank)
         # A part counts by the weights of its images, if the loss has weights.
-        own, whole = (
-            self.loss.weigh(shared.labels[start:end]),
-            self.loss.weigh(shared.labels[:count]),
-        )
-        totals, share = np.zeros(2), own / whole if whole else 0.0
+        weight = self.loss.weigh(shared.labels[:count])
+        share = self.loss.weigh(shared.labels[start:end]) / weight if weight else 0.0
+        totals = np.zeros(2)
         with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
             indices, target = self.order[start:end], shared.labels[start:end]
             x = be.gather_images(shared.images, indices, self.scale, self.shift)

@@ -48,7 +48,7 @@ CLOSE_SECONDS = 0.5
 class Workers:
     """Processes that compute gradients together; the current process is the first of them.
 
-    While they run, the model's parameters and gradients lie in shared memory.
+    While they run, the model's parameters and gradients are in shared memory.
 
     Args:
         model: a network on a backend whose operations run in several threads.
