@@ -244,5 +244,5 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
         if all(np.array_equal(best[name], last[name], equal_nan=True) for name in best):
             raise EpochsError(
                 f"the run has ended with the weights of its best epoch, {metadata['best']['epoch']}"
-                f" (keep_best): the weights of epoch {metadata['epoch']} are gone"
+                f" (keep_best): those of epoch {metadata['epoch']} are gone"
             )
