@@ -33,9 +33,12 @@ def run(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):  # characters that the locale lacks are escaped
             stream.reconfigure(errors="backslashreplace")
     debug = "--debug" in (sys.argv if argv is None else argv)
+    command = None
     try:
         with _plain_warnings():
-            status = _dispatch(make_parser().parse(argv))
+            arguments = make_parser().parse(argv)
+            command = arguments.command
+            status = _dispatch(arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -44,7 +47,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return getattr(stop, "status", 130)
     except Exception as error:
-        message = _one_line(error)
+        message = _one_line(error, command)
         if message is None:
             raise
         if debug:
@@ -91,10 +94,11 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         return commands[arguments.command](arguments)
 
 
-def _one_line(error: Exception) -> str | None:
+def _one_line(error: Exception, command: str | None) -> str | None:
     """Return the message for an error of the input, the machine or a device, None for a defect."""
     if isinstance(error, MemoryError):
-        return f"out of memory: {error}; try a smaller --batch-size"
+        hint = "; try a smaller --batch-size" if command == "train" else ""
+        return f"out of memory: {error}{hint}"
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, GpucnnError | OSError):

@@ -97,19 +97,28 @@ def _expand(names: Sequence[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _read_all(files: Iterator[tuple[str, bool]], model: Sequential, how: str) -> Iterator[_Image]:
-    """Yield each file as an input of the network; other files of a folder are left out."""
-    left_out = 0
+    """Yield each file as an input of the network; other files of a folder are left out.
+
+    Raises DataError at the end if all files were left out.
+    """
+    left_out, count = [], 0
     for path, in_folder in files:
+        count += 1
         try:
             yield _read(path, model, how)
         except NotAnImage as error:
-            left_out += in_folder
-            if not in_folder:
+            if in_folder:
+                left_out.append(path)
+            else:
                 yield _Image(path, None, error=str(error))
         except DataError as error:
             yield _Image(path, None, error=str(error))
+    if left_out and len(left_out) == count:
+        raise DataError(f"none of {count} files is an image, for example {left_out[0]}")
     if left_out:
-        print(f"gpucnn: {left_out} other files were left out", file=sys.stderr)
+        files_were = "files were" if len(left_out) > 1 else "file was"
+        text = f"gpucnn: {len(left_out)} other {files_were} left out, for example {left_out[0]}"
+        print(printable(text), file=sys.stderr)
 
 
 def _read(path: str, model: Sequential, how: str) -> _Image:

@@ -36,6 +36,8 @@ FILE_NAME = "checkpoint.npz"
 
 _MARK = b"sha256:"
 _COMMENT_SIZE = len(_MARK) + 64
+# Longer values in messages are cut.
+_MAX_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,12 @@ def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
     elif isinstance(wanted, list) and isinstance(found, list):
         yield f"{path} had {len(found)} entries, now {len(wanted)}"
     elif wanted != found:
-        yield f"{path} was {found!r}, now {wanted!r}"
+        yield f"{path} was {_shortened(found)}, now {_shortened(wanted)}"
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}..."
 
 
 def _pack(checkpoint: Checkpoint) -> bytes:

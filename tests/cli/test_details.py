@@ -161,7 +161,7 @@ def test_memory_and_file_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     errors = {
-        "gpucnn: out of memory: 3 GiB; try a smaller --batch-size\n": MemoryError("3 GiB"),
+        "gpucnn: out of memory: 3 GiB\n": MemoryError("3 GiB"),
         "gpucnn: x.npz: Permission denied\n": PermissionError(13, "Permission denied", "x.npz"),
         "gpucnn: two lines\n": SettingError("two\nlines"),
         "gpucnn: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered\n": (
@@ -176,6 +176,18 @@ def test_memory_and_file_errors_are_one_line(
         monkeypatch.setattr(machine, "doctor_command", failing)
         assert run(["doctor"]) == (2 if isinstance(error, SettingError) else 1)
         assert capsys.readouterr().err == message
+
+
+def test_only_training_can_use_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(*arguments: object) -> None:
+        raise MemoryError("3 GiB")
+
+    monkeypatch.setattr("gpucnn.cli.train.train", failing)
+    assert run(["train"]) == 1
+    expected = "gpucnn: out of memory: 3 GiB; try a smaller --batch-size\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_other_errors_are_defects_and_show_where(monkeypatch: pytest.MonkeyPatch) -> None:

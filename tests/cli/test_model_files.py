@@ -136,6 +136,25 @@ def test_an_archive_of_a_state_dict_is_named(
     assert line.endswith("or train with: gpucnn train --init state.npz --model NAME")
 
 
+def test_a_folder_without_images_is_refused_and_other_files_are_named(
+    saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    gpucnn.save_model(saved, "model.npz")
+    Path("photos").mkdir()
+    Path("photos/a.txt").write_text("no image")
+    command = ["predict", "model.npz", "photos", "--prepare", "plain"]
+    assert run(command) == 2
+    assert "gpucnn: none of 1 files is an image, for example photos/a.txt\n" in (
+        capsys.readouterr().err
+    )
+    image.fromarray(small_data().test.images[0, 0]).save("photos/b.png")
+    assert run(command) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("photos/b.png: ")
+    assert "gpucnn: 1 other file was left out, for example photos/a.txt\n" in captured.err
+
+
 def test_names_in_a_file_cannot_steer_the_terminal(
     saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from gpucnn.errors import CheckpointError
 from gpucnn.training import checkpoint
-from gpucnn.training.checkpoint import Checkpoint, load, read, save
+from gpucnn.training.checkpoint import Checkpoint, differences, load, read, save
 
 WITH_PACKAGE = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -158,3 +158,8 @@ for number in range(25):
 print("never damaged")
 """
     assert run_child(code, tmp_path / "a.npz").stdout == "never damaged\n"
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    (text,) = differences({"name": "a" * 9999}, {"name": "b"})
+    assert text == f"name was 'b', now '{'a' * 199}..."
