@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
@@ -116,9 +119,15 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for beta in self.betas:
-            check_number(f"{type(self).__name__}: betas", beta, 0.0, 1.0)
-        check_number(f"{type(self).__name__}: eps", self.eps, 0.0)
+        name = type(self).__name__
+        betas: Any = self.betas
+        if isinstance(betas, np.ndarray):
+            betas = betas.tolist()
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise SettingError(f"{name}: betas must be two numbers, got {self.betas!r}")
+        first, second = (check_number(f"{name}: betas", beta, 0.0, 1.0) for beta in betas)
+        self.betas = (first, second)
+        self.eps = check_number(f"{name}: eps", self.eps, 0.0)
 
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
         """See ``Optimizer.rates``; ``Backend.adam_step`` explains the three numbers."""

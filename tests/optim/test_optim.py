@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,20 @@ def test_a_bad_rate_is_refused(kind: type[Optimizer], value: float) -> None:
 def test_adam_refuses_negative_settings(values: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"Adam: {next(iter(values))} must be a finite number"):
         Adam(**values)
+
+
+@pytest.mark.parametrize("betas", [(0.9,), (0.9, 0.99, 0.999), 0.9, np.ones((3, 2)), np.ones(())])
+def test_adam_needs_two_betas(betas: Any) -> None:
+    with pytest.raises(SettingError, match="Adam: betas must be two numbers, got"):
+        Adam(betas=betas)
+
+
+def test_betas_and_eps_of_numpy_are_stored_as_pythons() -> None:
+    betas: Any = np.array([0.5, 0.75])
+    eps: Any = np.float32(0.125)
+    expected = json.dumps(describe(Adam(betas=(0.5, 0.75), eps=0.125)))
+    for given in (betas, betas.tolist(), tuple(betas)):
+        assert json.dumps(describe(Adam(betas=given, eps=eps))) == expected
 
 
 @pytest.mark.parametrize("betas", [(1.0, 0.9), (0.9, 1.0), (0.9, float("nan"))])
