@@ -1,8 +1,8 @@
 """Locate the strokes of a digit in a grey image: the NumPy part of ``images.as_digit``.
 
 The steps: find the sheet of paper, or the inside of a frame; estimate the background (paper with
-its shadows, or a screen) and subtract it; remove ruled lines; drop specks, and edges that enter
-from outside the image; crop to the bounding box; thicken thin strokes.
+its shadows, or a screen) and subtract it; remove ruled lines; drop specks, edges that enter
+from outside the image, underlines and open boxes; crop to the bounding box; thicken thin strokes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from gpucnn.data.digits.components import keep_digit, large_components
 from gpucnn.data.digits.lines import remove_lines
 from gpucnn.data.digits.page import fill_outside, find_frame, find_sheet
 from gpucnn.data.digits.shape import stroke_width
+from gpucnn.data.digits.surroundings import drop_surroundings
 from gpucnn.errors import DataError
 
 # Width of MNIST's thinnest strokes, as a fraction of the digit's longer side.
@@ -41,13 +42,15 @@ class Found:
     """The strokes found in an image.
 
     ``digit`` are all strokes and ``parts`` the connected components of similar size, at least two,
-    or none. Each is float32 (h, w), 0 for the background and 1 for full strokes, cropped to its
-    bounding box. ``stages`` are the images (h, w), from 0 to 1, after each step, by its name.
-    ``may_be_screen``: strokes at the border leave open whether the background is a screen's.
+    or none; ``shapes`` is their number, even if it is too great for digits. Each is float32 (h, w),
+    0 for the background and 1 for full strokes, cropped to its bounding box. ``stages`` are the
+    images (h, w), from 0 to 1, after each step, by its name. ``may_be_screen``: strokes at the
+    border leave open whether the background is a screen's.
     """
 
     digit: Floats
     parts: tuple[Floats, ...]
+    shapes: int
     stages: dict[str, Floats]
     may_be_screen: bool
 
@@ -101,9 +104,10 @@ def find(
         near = ndimage().binary_dilation(found, SQUARE)[part]
         kept = _look_closer(close_up, light, screen, near)
         stages["strokes, closer"] = kept
-    parts = tuple(_thicken(each) for each in large_components(kept))
+    shapes, large = large_components(kept)
+    parts = tuple(_thicken(each) for each in large)
     digit = _thicken(kept[bounding_box(kept > FAINT)])
-    return Found(digit, parts, stages, may_be_screen(view))
+    return Found(digit, parts, shapes, stages, may_be_screen(view))
 
 
 def _find_inside(grey: Floats) -> Mask:
@@ -138,7 +142,7 @@ def _clean(view: Floats, light: bool, screen: bool | None, stages: dict[str, Flo
         stages["lines removed"] = without
     if not without.any():
         raise DataError("no digit found: there are only lines")
-    kept = keep_digit(without, without > 0.5, paper)
+    kept = drop_surroundings(keep_digit(without, without > 0.5, paper), paper)
     if not np.array_equal(kept, without):
         stages["strokes kept"] = kept
     return kept

@@ -23,8 +23,9 @@ _SPECK = 0.03
 _RIM = 0.1
 # Several digits have at least this fraction of the greatest one's mass: a 1 next to an 8.
 _SIMILAR = 0.15
-# More components than this are no digits, but a pattern.
-_MOST = 30
+
+MOST = 30
+"""More components of a similar size are no digits, but text or a pattern."""
 
 
 def keep_digit(strokes: Floats, core: Mask, paper: bool) -> Floats:
@@ -58,16 +59,19 @@ def keep_digit(strokes: Floats, core: Mask, paper: bool) -> Floats:
     return np.where(kept, strokes, np.float32(0))
 
 
-def large_components(strokes: Floats) -> list[Floats]:
-    """Return the components of a similar size, each cropped; none if there is only one."""
+def large_components(strokes: Floats) -> tuple[int, list[Floats]]:
+    """Return the number of components of a similar size, and each of them, cropped.
+
+    There are none if there is only one, or more than digits could be.
+    """
     labels, _ = label(strokes > FAINT)
     mass = np.bincount(labels.ravel(), weights=strokes.ravel())
     mass[0] = 0
     large = np.flatnonzero(mass >= _SIMILAR * mass.max(initial=0))
-    if not 2 <= len(large) <= _MOST:
-        return []
+    if not 2 <= len(large) <= MOST:
+        return len(large), []
     parts = [np.where(labels == number, strokes, np.float32(0)) for number in large]
-    return [part[bounding_box(part > FAINT)] for part in parts]
+    return len(large), [part[bounding_box(part > FAINT)] for part in parts]
 
 
 def _at_border(labels: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> list[int]:

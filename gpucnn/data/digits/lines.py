@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.digits.arrays import FAINT, Floats, Mask, ndimage
+from gpucnn.data.digits.arrays import FAINT, SQUARE, Floats, Mask, label, ndimage
 
 # Lines are turned by at most so many degrees, and tried in steps of half a degree.
 _ANGLES = np.arange(-5, 5.1, 0.5)
@@ -17,6 +17,12 @@ _COVERAGE = 0.7
 _END = 0.08
 # Smaller images, such as MNIST's, are cropped to a digit: they show no ruled paper.
 _SMALLEST = 40
+# The grey edge of a stroke is no wider, in pixels.
+_EDGE = 3
+# Remains of lines lie in this outer part of the image, or are no longer than this fraction of its
+# side: the crossings on squared paper.
+_RIM = 0.1
+_CROSSING = 1 / 40
 # A wider line, as a fraction of the image's side, is not one of paper.
 _WIDEST = 0.05
 
@@ -35,12 +41,29 @@ def remove_lines(strokes: Floats) -> Floats:
     Args:
         strokes: (H, W), 0 for the background and 1 for full strokes.
     """
+    rest = strokes
     for _ in range(2):
-        without = _remove_vertical(_remove_horizontal(strokes))
-        if np.array_equal(without, strokes):
+        without = _remove_vertical(_remove_horizontal(rest))
+        if np.array_equal(without, rest):
             break
-        strokes = without
-    return strokes
+        rest = without
+    return strokes if rest is strokes else _drop_remains(rest)
+
+
+def _drop_remains(strokes: Floats) -> Floats:
+    """Drop what remains of the lines: faint pixels far from strokes, crossings, bits at the border.
+
+    Nothing is left if nothing else was there.
+    """
+    core = strokes > 0.5
+    near = ndimage().binary_dilation(core, SQUARE, iterations=_EDGE)
+    rim = int(_RIM * min(core.shape))
+    least = max(core.shape) * _CROSSING
+    boxes = ndimage().find_objects(label(core)[0])
+    digit = core[rim:-rim, rim:-rim].any() and any(
+        max(side.stop - side.start for side in box) > least for box in boxes
+    )
+    return np.where(near, strokes, np.float32(0)) if digit else np.zeros_like(strokes)
 
 
 def _remove_vertical(strokes: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,9 @@ from gpucnn.data.digits.arrays import SQUARE, Box, Floats, Mask, border_pixels, 
 # Sheets and frames are rectangles: a greater fraction of their bounding rectangle is inside. A
 # circle has 0.79, and the outline of a digit less.
 _RECTANGULAR = 0.93
+# A circle has nearly equal sides, and takes pi/4 of its bounding square to within this.
+_ROUND = 1.15
+_CIRCULAR = 0.04
 # Rectangles are turned by at most so many degrees.
 _ANGLES = range(-6, 7)
 # A sheet shows at least this fraction of the image, and is itself at least half of what it
@@ -45,19 +49,26 @@ def find_sheet(grey: Floats) -> Mask | None:
 
 
 def find_frame(ink: Mask) -> Mask | None:
-    """Return the mask of the inside of a rectangular frame of lines that has strokes inside."""
-    best: Mask | None = None
-    for inside in (*_insides_of_outlines(ink), *_cells(ink)):
-        if _has_content(ink & inside, inside) and (best is None or inside.sum() < best.sum()):
-            best = inside
-    return best
+    """Return the mask of the inside of a frame of lines that has strokes inside.
+
+    The frame is a rectangle or a circle. Of frames within each other it is the innermost; that of
+    several next to each other includes the insides of all.
+    """
+    found = np.zeros_like(ink)
+    insides = (*_insides_of_outlines(ink), *_cells(ink))
+    for inside in sorted(insides, key=np.sum):
+        if not (found & inside).any() and _has_content(ink & inside, inside):
+            found |= inside
+    return found if found.any() else None
 
 
 def _insides_of_outlines(ink: Mask) -> Iterator[Mask]:
-    """Yield what rectangular outlines of ink enclose; strokes may touch their lines."""
+    """Yield what rectangles and circles of ink enclose; strokes may touch their lines."""
     for box, ring in _large_components(ink):
         filled = ndimage().binary_fill_holes(ring)
-        if filled.sum() < _FRAMED * ink.size or not _is_rectangular(filled):
+        if filled.sum() < _FRAMED * ink.size:
+            continue
+        if not (_is_rectangular(filled) or _is_circle(filled)):
             continue
         thick = _line_width(ring)
         if thick <= _WIDEST_LINE * min(ring.shape):
@@ -147,6 +158,15 @@ def _is_rectangular(filled: Mask) -> bool:
         if area >= _RECTANGULAR * across * down:
             return True
     return False
+
+
+def _is_circle(filled: Mask) -> bool:
+    """Return whether a filled component is a circle: zeros are narrower."""
+    height, width = filled.shape
+    fraction = filled.sum() / filled.size
+    return bool(max(height, width) <= _ROUND * min(height, width)) and bool(
+        abs(fraction - math.pi / 4) <= _CIRCULAR
+    )
 
 
 def _line_width(ring: Mask) -> int:

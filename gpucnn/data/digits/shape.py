@@ -24,10 +24,15 @@ def stroke_width(mask: Mask) -> float:
     return 2 * int(mask.sum()) / (max(edges, 1) * math.pi / 4)
 
 
+def is_filled(mask: Mask) -> bool:
+    """Return whether a component, cropped, is a filled shape such as a disc."""
+    return bool(stroke_width(mask) > _WIDEST_STROKE * max(mask.shape))
+
+
 def why_no_digit(strokes: Floats) -> str:
     """Return why strokes, (h, w) from 0 to 1 and cropped, are no digit; empty if they may be."""
     mask = strokes > 0.5
-    if stroke_width(mask) > _WIDEST_STROKE * max(mask.shape):
+    if is_filled(mask):
         return "a filled shape, not strokes"
     labels, count = label(strokes > FAINT)
     if count <= _INSIDE + 1:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import Found, find
 from gpucnn.data.digits.arrays import FAINT, bounding_box
+from gpucnn.data.digits.components import MOST
 from gpucnn.data.digits.likeness import LIMIT, distances
 from gpucnn.data.digits.shape import why_no_digit
 from gpucnn.data.images.inputs import check_digit_size, place_strokes, to_grey
@@ -101,6 +102,8 @@ def _crisp(strokes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def _judge(found: Found) -> tuple[Status, str]:
     """Return the status and its reason by the shape, and the distances to MNIST's digits."""
+    if found.shapes > MOST:
+        return "none", f"{found.shapes} shapes, as of text or a pattern"
     if reason := why_no_digit(found.digit):
         return "none", reason
     strokes = (found.digit, *found.parts)

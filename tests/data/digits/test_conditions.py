@@ -96,6 +96,40 @@ def on_a_line(strokes):
     return grey(found)
 
 
+def open_box(strokes, sides, gap=20, width=3):
+    """Some sides of a box around the digit; two that face each other do not meet others."""
+    found = strokes.copy()
+    low, high = gap, -gap
+    for side in sides:
+        {
+            "top": found[low : low + width, low:high],
+            "bottom": found[high - width : high, low:high],
+            "left": found[low:high, low : low + width],
+            "right": found[low:high, high - width : high],
+        }[side][...] = 0.9
+    return grey(found)
+
+
+def circled(strokes):
+    found = np.pad(strokes, 40)
+    found = np.pad(found, [((max(found.shape) - side) // 2,) for side in found.shape])
+    y, x = (
+        axis - side / 2 for axis, side in zip(np.indices(found.shape), found.shape, strict=True)
+    )
+    found[np.abs(np.hypot(y, x) - min(found.shape) / 2 + 8) < 2] = 1
+    return grey(found)
+
+
+def with_holes(strokes):
+    """The two holes of a sheet from a folder."""
+    found = np.pad(strokes, ((0, 0), (60, 0)))
+    y, x = np.indices(found.shape)
+    for row in (60, 180):
+        found[np.hypot(y - row, x - 30) < 12] = 1
+    noise = np.random.default_rng(0).normal(0, 2, found.shape)
+    return (grey(found, 235) + noise).clip(0, 255).astype(np.uint8)
+
+
 CONDITIONS = {
     "dark border": lambda strokes: dark_border(strokes, ("top", "bottom", "left", "right")),
     "dark border on three sides": lambda strokes: dark_border(strokes, ("top", "bottom", "left")),
@@ -104,6 +138,11 @@ CONDITIONS = {
     "box": boxed,
     "thick box": lambda strokes: boxed(strokes, width=6, level=1),
     "row of boxes": in_a_row_of_boxes,
+    "box without a top": lambda strokes: open_box(strokes, ("left", "bottom", "right")),
+    "corner of a box": lambda strokes: open_box(strokes, ("left", "bottom")),
+    "underlined": lambda strokes: open_box(np.pad(strokes, ((0, 0), (50, 50))), ("bottom",)),
+    "circled": circled,
+    "holes of a folder": with_holes,
     "ruled": lambda strokes: on_lines(strokes, 33, 3, 0.9),
     "ruled, sloping": lambda strokes: on_lines(strokes, 33, 3, 0.9, slope=0.04),
     "squared": lambda strokes: on_lines(strokes, 29, 2, 0.8, down=True),

@@ -52,6 +52,18 @@ def rules(pen):
         pen.line([(0, row), (200, row)], fill=90, width=3)
 
 
+def squared_paper_at_an_angle(pen):
+    for start in range(-10, 210, 30):
+        pen.line([(0, start + 4), (200, start - 4)], fill=60, width=3)
+        pen.line([(start - 4, 0), (start + 4, 200)], fill=60, width=3)
+
+
+def text(pen):
+    for row in range(10, 190, 12):
+        for column in range(10, 60, 8):
+            pen.line([(column, row), (column + 4, row + 6)], fill=20, width=2)
+
+
 def chequers(pen):
     for row in range(0, 200, 25):
         for column in range(row % 50, 200, 50):
@@ -93,9 +105,11 @@ def test_a_scan_of_eight_pixels_loses_its_wide_grey_edges(inverted):
         (lambda pen: pen.ellipse((50, 50, 150, 150), fill=20), "a filled shape, not strokes"),
         (face, "an outline with shapes inside"),
         (rules, "there are only lines"),
+        (squared_paper_at_an_angle, "there are only lines"),
+        (text, "105 shapes, as of text or a pattern"),
         (lambda pen: None, "the image is uniform"),
     ],
-    ids=["A", "cross", "chequers", "disc", "face", "ruled paper", "white"],
+    ids=["A", "cross", "chequers", "disc", "face", "ruled", "squared", "text", "white"],
 )
 @pytest.mark.parametrize("inverted", [False, True])
 def test_what_is_no_digit(draw, reason, inverted):
@@ -112,6 +126,12 @@ def test_several_digits(digits, axis):
         reading = read_digit(255 - np.pad(pair, 20))
         assert reading.status == "several"
         assert "2 shapes like digits" in reading.reason
+
+
+def test_several_digits_each_in_a_box_of_its_own(digits):
+    boxes = [np.pad(np.pad(enlarged(digits[k]), 12), 4, constant_values=200) for k in (0, 1, 2)]
+    reading = read_digit(255 - np.pad(np.concatenate([np.pad(box, 8) for box in boxes], axis=1), 9))
+    assert (reading.status, reading.reason) == ("several", "3 shapes like digits")
 
 
 def test_a_digit_of_two_strokes_is_one_digit():
