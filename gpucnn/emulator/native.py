@@ -46,7 +46,7 @@ class Runtime:
         self.open_module = function("gpu_open_module", pointer, pointer, size, size)
         self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
         # Called with Python's global lock, which it releases, and may raise what handlers raise.
-        self._launch = cache.load(path, ctypes.PyDLL)["gpu_launch"]
+        self._launch = cache.load(path, ctypes.PyDLL)["gpu_launch_from_python"]
         self._launch.restype, self._launch.argtypes = number, (text, ctypes.POINTER(Fault))
         set_python = function("gpu_set_python", None, pointer, pointer, pointer)
         set_python(*(ctypes.cast(ctypes.pythonapi[name], pointer) for name in _PYTHON))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from available import backend_or_skip
 
 import gpucnn
 from gpucnn import emulator
+from gpucnn.emulator import native
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -73,6 +75,18 @@ class Stopped(Exception):
 
 def stop() -> None:
     raise Stopped
+
+
+def test_a_program_launches_without_the_lock_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a stand-in for the CUDA driver does, which CuPy calls without it."""
+    runtime = native.runtime()
+    launch = ctypes.CDLL(str(runtime.path))["gpu_launch"]  # CDLL releases the lock
+    launch.argtypes = [ctypes.c_char_p, ctypes.POINTER(native.Fault)]
+    x = emulator.zeros(64, "float32")
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "_launch", launch)
+        emulator.RawModule(code=ENDLESS).get_function("fills")((1,), (64,), (x,))
+    np.testing.assert_array_equal(emulator.asnumpy(x), np.full(64, 7, np.float32))
 
 
 @MODES

@@ -135,12 +135,11 @@ extern "C" __attribute__((visibility("default"))) const size_t gpu_struct_sizes[
     sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range), sizeof(GpuKernel),
     sizeof(GpuParameter)};
 
-static int run_launch(const Request *request, Fault *faults)
+static int run_launch(const Request *request, Fault *faults, bool is_main)
 {
     std::lock_guard<std::mutex> guard(launching);
     Caller from;
     if (sigsetjmp(from.place, 0)) return -1;
-    bool is_main = in_main_thread();
     if (pool_process != getpid()) {   // the first launch, or a fork copied no threads
         if (!first_worker) first_worker = new Worker;
         pool = new Pool;
@@ -173,13 +172,19 @@ static int run_launch(const Request *request, Fault *faults)
 }
 
 // Runs a launch until it ends. Returns the number of faults, and fills in `faults` (max_faults); -1
-// if memory is short. Python calls this with its global lock, and must look for an exception.
+// if memory is short. For callers without Python's global lock: no signal handler ends the launch.
 GPU_API int gpu_launch(const Request *request, Fault *faults)
+{
+    return run_launch(request, faults, false);
+}
+
+// As gpu_launch, for Python, which calls with its global lock and must look for an exception.
+GPU_API int gpu_launch_from_python(const Request *request, Fault *faults)
 {
     bool is_main = in_main_thread();
     void *state = python.release_gil();
     if (is_main) python.state = state;
-    int count = run_launch(request, faults);
+    int count = run_launch(request, faults, is_main);
     python.take_gil(is_main ? python.state : state);
     return count;
 }
