@@ -20,8 +20,10 @@ _STRAIGHT = 0.1
 _STRAY = 0.02
 # A side of a bracket is drawn if so much of it has ink; a bracket has at least two.
 _DRAWN = 0.7
-# A filled shape (the hole of a folder) is apart from the digit by this fraction of its longer side.
+# Filled shapes (holes of a folder) are apart from the digit by this fraction of its longer side.
+# A sheet has up to four holes: more shapes are the pieces of a broken stroke.
 _APART = 0.15
+_HOLES = 4
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def _dropped(parts: list[_Part], shape: tuple[int, ...], paper: bool) -> Iterato
     if _is_around(largest, max(within, key=lambda part: part.height, default=None), shape):
         yield largest
     elif paper:
-        yield from (part for part in within if is_filled(part.mask) and _is_apart(part, largest))
+        filled = [part for part in within if is_filled(part.mask) and _is_apart(part, largest)]
+        yield from filled if len(filled) <= _HOLES else ()
 
 
 def _is_around(bracket: _Part, content: _Part | None, shape: tuple[int, ...]) -> bool:
