@@ -34,7 +34,15 @@ def import_file(path: Path) -> ModuleType:
     return module
 
 
-def imported_files() -> list[str]:
-    """Return the files that ``import_file`` has imported."""
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith(PREFIX)]
+def files_of(pickled: bytes) -> list[str]:
+    """Return the files, of those that ``import_file`` has imported, whose classes a pickle names.
+
+    Another process must import them before it can load the pickle, and no others: code of a file
+    that is not needed must not run again.
+    """
+    modules = [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(PREFIX) and name.encode() in pickled
+    ]
     return [module.__file__ for module in modules if module.__file__]

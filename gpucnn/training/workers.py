@@ -32,7 +32,7 @@ from gpucnn.errors import SettingError, WorkerError
 from gpucnn.machine import processor
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.imports import imported_files
+from gpucnn.training.imports import files_of
 from gpucnn.training.settings import Settings
 from gpucnn.training.shared import SHARED_MEMORY, SharedArrays, receive, send
 from gpucnn.training.worker import Job, Part, work
@@ -79,7 +79,7 @@ class Workers:
             raise SettingError(f"the model cannot be sent to a worker: {error}") from error
         self.model, self.loss, self.seed = model, loss, seed
         self.count, self.max_batch = count, max_batch
-        self.job = Job(pickled, imported_files(), seed)
+        self.job = Job(pickled, files_of(pickled), seed)
         self.processes: list[BaseProcess] = []
         self.connections: list[Connection] = []
         self.owner = os.getpid()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import time
@@ -26,6 +27,7 @@ from gpucnn.machine import processor
 from gpucnn.nn.layers import Dropout, Layer, ReLU
 from gpucnn.training import checkpoint, workers
 from gpucnn.training.event_types import CheckpointWritten, Event, StepEnded
+from gpucnn.training.imports import files_of, import_file
 from gpucnn.training.settings import Settings
 
 
@@ -306,3 +308,16 @@ def test_the_default_number_of_workers(
         assert workers.default_workers(model, model.backend, images, settings) == 1
     monkeypatch.setattr(type(model.backend), "thread_parallel", False)
     assert workers.default_workers(model, model.backend, images, settings) == 1
+
+
+def test_a_worker_imports_only_the_files_of_its_model(tmp_path: Path) -> None:
+    """Files of other models may have been imported before, in a notebook for example."""
+    for name in ("mine", "other"):
+        (tmp_path / f"{name}.py").write_text(
+            "from gpucnn.nn import ReLU\nclass Own(ReLU): pass\ndef own(): return Own()\n"
+        )
+    mine, other = (import_file(tmp_path / f"{name}.py") for name in ("mine", "other"))
+    assert files_of(pickle.dumps(mine.own())) == [str(tmp_path / "mine.py")]
+    both = pickle.dumps([mine.own(), other.own()])
+    assert files_of(both) == [str(tmp_path / "mine.py"), str(tmp_path / "other.py")]
+    assert files_of(pickle.dumps(small_model())) == []
