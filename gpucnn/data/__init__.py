@@ -63,8 +63,8 @@ def load(
         resize: (height, width) in pixels to scale every image to; for folders of images only.
         seed: of a folder without train/ and test/; another seed selects other test images.
         transpose: whether to exchange rows and columns of the images. None: if they are digits
-            that lie transposed, or the name is EMNIST's, whose classes are then named by their
-            characters. False: images, labels and class names are read as they are stored.
+            that are stored transposed, or the name is EMNIST's, whose classes are then named by
+            their characters. False: images, labels and class names are read as they are stored.
         on_progress: called about ten times a second while image files are read, with "examined" or
             "read", the number of files that were, and their total.
 

@@ -53,7 +53,9 @@ def upright(data: Data, transpose: bool | None) -> Data:
             data = replace(data, preparation="digit")
     if not transpose:
         return data
-    note = f"the images of {data.name} lie transposed, {reason}rows and columns were exchanged"
+    note = (
+        f"the images of {data.name} are stored transposed, {reason}rows and columns were exchanged"
+    )
     note += " (--transpose no, or transpose=False, reads them as they are stored)" if reason else ""
     train, test = _turned(data.train), _turned(data.test)
     validation = data.validation and _turned(data.validation)

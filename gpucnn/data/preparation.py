@@ -1,4 +1,4 @@
-"""Recognising images that were prepared as MNIST's, and those that lie transposed, by content.
+"""Recognising images that were prepared as MNIST's, and transposed ones, by content.
 
 A network classifies well only images that are prepared as its training images were. The makers of
 MNIST scaled each digit to 20 pixels and moved its centre of mass to the centre of 28x28 pixels, on

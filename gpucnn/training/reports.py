@@ -22,7 +22,7 @@ class Reports:
         data: what the run was given.
         steps: its steps; ``steps.batches`` are the training images.
         validation: its validation images, held out or of the data set.
-        state: how far it has come.
+        state: the progress of the run.
     """
 
     finished_step = 0

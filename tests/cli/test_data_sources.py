@@ -144,10 +144,10 @@ def test_transposed_digits_are_turned_unless_the_option_says_no(
     write_idx(folder / "raw", *turned, prefix="emnist-digits-")
     write_idx(folder / "upright", train_split, test_split)
     assert train("raw", "auto") == 0
-    assert "note: the images of emnist-digits lie transposed" in capsys.readouterr().err
+    assert "note: the images of emnist-digits are stored transposed" in capsys.readouterr().err
     assert train("upright", "upright") == 0
     assert train("raw", "no", "--transpose", "no") == 0
-    assert "lie transposed" not in capsys.readouterr().err
+    assert "are stored transposed" not in capsys.readouterr().err
     fingerprints = [load(f"{out}").metadata["data"]["fingerprint"] for out in ("auto", "upright")]
     assert fingerprints[0] == fingerprints[1] != load("no").metadata["data"]["fingerprint"]
     assert run(["evaluate", "no", "--data", "raw", "--transpose", "no"]) == 0

@@ -1,4 +1,4 @@
-"""EMNIST's files, which lie transposed, and its classes."""
+"""EMNIST's files, which are stored transposed, and its classes."""
 
 import string
 import warnings
@@ -20,7 +20,9 @@ def letters(first=1):
 
 def test_emnist_digits_are_turned_and_named(tmp_path):
     write_idx(tmp_path, transposed(emnist_digits()), prefix="emnist-digits-")
-    with pytest.warns(DataWarning, match=r"^the images of emnist-digits lie transposed, .*rows"):
+    with pytest.warns(
+        DataWarning, match=r"^the images of emnist-digits are stored transposed, .*rows"
+    ):
         data = load(tmp_path)
     np.testing.assert_array_equal(data.train.images, emnist_digits().images)
     np.testing.assert_array_equal(data.test.images, emnist_digits().images)
@@ -91,6 +93,6 @@ def test_false_reads_everything_as_it_is_stored(tmp_path):
 def test_true_turns_any_images(tmp_path):
     images = np.arange(12, dtype=np.uint8).reshape(1, 1, 3, 4).repeat(2, 0)
     write_idx(tmp_path / "set", Split(images, np.array([0, 1])))
-    with pytest.warns(DataWarning, match="lie transposed, rows and columns were exchanged$"):
+    with pytest.warns(DataWarning, match="are stored transposed, rows and columns were exchanged$"):
         data = load(tmp_path / "set", transpose=True)
     np.testing.assert_array_equal(data.train.images, images.transpose(0, 1, 3, 2))

@@ -1,7 +1,7 @@
 """Data sets as folders of image files: one sub-folder for each class, named after it.
 
-The class folders lie in train/ and in test/, and perhaps in val/. If there are no such folders,
-they lie in the folder itself, and about a fifth of the images becomes the test split, chosen by a
+The class folders are in train/ and test/, and perhaps in val/. If there are no such folders,
+they are in the folder itself, and about a fifth of the images becomes the test split, chosen by a
 hash of each file's content.
 """
 

@@ -186,7 +186,7 @@ def test_emnists_tables_lie_transposed(tmp_path):
         write(path, split.images, split.labels, header=None)
     data = quietly(tmp_path / "emnist-digits-train.csv")
     np.testing.assert_array_equal(data.train.images, emnist_digits(100).images)
-    assert "lie transposed" in data.notes[1]
+    assert "are stored transposed" in data.notes[1]
 
 
 def test_the_line_that_converts(tmp_path):
