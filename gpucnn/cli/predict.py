@@ -20,7 +20,7 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.files import list_folder
-from gpucnn.data.images.inputs import as_input, read_image
+from gpucnn.data.images.inputs import as_input, read_image, shifted
 from gpucnn.data.images.opening import NotAnImage
 from gpucnn.data.images.reading import Reading, read_digit
 from gpucnn.errors import DataError, DivergedError, SettingError, unknown
@@ -150,8 +150,10 @@ def _classify(
     inputs = [image.pixels for image in images if image.pixels is not None]
     if not inputs:
         return [[] for _ in images]
+    stacked = np.stack(inputs)
+    variants = [stacked] if images[0].reading is None else shifted(stacked)
     with np.errstate(all="ignore"):
-        probabilities = model.predict(np.stack(inputs))
+        probabilities = np.mean([model.predict(variant) for variant in variants], axis=0)
     if not np.isfinite(probabilities).all():
         raise DivergedError(
             f"{checkpoint}: the outputs of the network contain NaN or infinity; train it again"

@@ -22,6 +22,7 @@ from gpucnn.cli.main import run
 from gpucnn.cli.parser import make_parser
 from gpucnn.cli.runs import Log
 from gpucnn.data import Data, Split
+from gpucnn.data.images.inputs import as_digit
 from gpucnn.machine import openblas
 from gpucnn.models import MODELS
 from gpucnn.nn.losses import LOSSES
@@ -653,6 +654,26 @@ def test_predict(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 1 + 8
     assert run(["predict", "r", "0.png", "--prepare", "digits"]) == 2
     assert "did you mean 'digit'" in capsys.readouterr().err
+
+
+def test_the_probabilities_of_a_digit_are_means_over_its_shifts(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = pytest.importorskip("PIL.Image")
+    data = gpucnn.data.mnist()
+    model = gpucnn.models.lenet5(seed=3)
+    model.normalization, model.classes = data.statistics(), data.classes
+    gpucnn.save_model(model, "untrained.npz")
+    digit = data.test.images[0, 0]
+    image.fromarray(digit).save("7.png")
+    assert run(["predict", "untrained.npz", "7.png", "--prepare", "digit", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    around = np.pad(as_digit(digit), 1)
+    corners = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
+    variants = [around[top : top + 28, left : left + 28] for top, left in corners]
+    wanted = model.predict(np.stack(variants)[:, None]).mean(0)
+    assert found["class"] == str(wanted.argmax())
+    assert found["probability"] == pytest.approx(wanted.max(), rel=1e-5)
 
 
 def test_predict_continues_after_a_file_that_cannot_be_read(

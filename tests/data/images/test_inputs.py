@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from gpucnn.data.images.inputs import as_digit, as_input, is_grey, read_image
+from gpucnn.data.images.inputs import (
+    as_digit,
+    as_input,
+    is_grey,
+    read_image,
+    shifted,
+    to_grey,
+)
 from gpucnn.data.images.opening import open_image, upright_size
 from gpucnn.errors import DataError, SettingError
 
@@ -187,3 +194,39 @@ def test_a_large_jpeg_is_decoded_to_a_size_that_suffices(tmp_path, orientation):
     # Other formats cannot be decoded to a smaller size.
     small.resize((800, 600)).save(tmp_path / "photo.png")
     assert read_image(tmp_path / "photo.png", (30, 40)).shape == (600, 800, 3)
+
+
+@pytest.mark.parametrize(("rows", "columns", "factor"), [(28, 28, 3), (20, 30, 7), (8, 9, 10)])
+def test_an_image_enlarged_by_repeated_pixels_is_read_in_its_own_size(rows, columns, factor):
+    rng = np.random.default_rng(rows)
+    image = np.full((rows, columns), 240, np.uint8)
+    image[2:-2, 3:-3] = rng.integers(0, 100, (rows - 4, columns - 6))
+    enlarged = np.kron(image, np.ones((factor, factor), np.uint8))
+    np.testing.assert_array_equal(as_digit(enlarged), as_digit(image))
+    enlarged[0, 0] = 0  # one pixel that is not repeated
+    assert to_grey(enlarged).shape == enlarged.shape
+
+
+def test_a_drawing_of_few_edges_keeps_pixels_enough():
+    """Its edges are 50 pixels apart, but a digit of 4 x 4 pixels could not be read."""
+    bar = np.full((200, 200), 255, np.uint8)
+    bar[50:150, 100:150] = 0
+    assert to_grey(bar).shape == (8, 8)
+    assert to_grey(np.full((60, 90), 7, np.uint8)).shape == (10, 15)
+
+
+def test_shifts_are_by_one_pixel_to_each_side():
+    digits = np.random.default_rng(0).integers(1, 256, (2, 1, 4, 5)).astype(np.uint8)
+    same, up, down, left, right = shifted(digits)
+    np.testing.assert_array_equal(same, digits)
+    np.testing.assert_array_equal(up[:, :, :-1], digits[:, :, 1:])
+    np.testing.assert_array_equal(down[:, :, 1:], digits[:, :, :-1])
+    np.testing.assert_array_equal(left[..., :-1], digits[..., 1:])
+    np.testing.assert_array_equal(right[..., 1:], digits[..., :-1])
+    for moved, edge in (
+        (up, np.s_[:, :, -1]),
+        (down, np.s_[:, :, 0]),
+        (left, np.s_[..., -1]),
+        (right, np.s_[..., 0]),
+    ):
+        assert not moved[edge].any()
