@@ -151,7 +151,8 @@ def _classify(
     if not inputs:
         return [[] for _ in images]
     stacked = np.stack(inputs)
-    variants = [stacked] if images[0].reading is None else shifted(stacked)
+    are_digits = any(image.reading is not None for image in images)
+    variants = shifted(stacked) if are_digits else [stacked]
     with np.errstate(all="ignore"):
         probabilities = np.mean([model.predict(variant) for variant in variants], axis=0)
     if not np.isfinite(probabilities).all():

@@ -668,6 +668,11 @@ def test_the_probabilities_of_a_digit_are_means_over_its_shifts(
     image.fromarray(digit).save("7.png")
     assert run(["predict", "untrained.npz", "7.png", "--prepare", "digit", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
+    Path("bad.png").write_text("no image")
+    assert (
+        run(["predict", "untrained.npz", "bad.png", "7.png", "--prepare", "digit", "--json"]) == 2
+    )
+    assert json.loads(capsys.readouterr().out)[1] == found, "other files make no difference"
     around = np.pad(as_digit(digit), 1)
     corners = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
     variants = [around[top : top + 28, left : left + 28] for top, left in corners]
