@@ -222,7 +222,7 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
         return
     begun = metadata["epoch"] + (metadata["index"] > 0)
     if now < begun:
-        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or begun")
+        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or started")
     done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
     for step in range(done):
         first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))

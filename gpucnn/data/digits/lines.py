@@ -17,7 +17,7 @@ _COVERAGE = 0.7
 _END = 0.08
 # Smaller images, such as MNIST's, are cropped to a digit: they show no ruled paper.
 _SMALLEST = 40
-# The grey edge of a stroke is no wider, in pixels.
+# Greatest width of the grey edge of a stroke, in pixels.
 _EDGE = 3
 # Remains of lines lie in this outer part of the image, or are no longer than this fraction of its
 # side: the crossings on squared paper.
