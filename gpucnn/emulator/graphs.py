@@ -115,7 +115,7 @@ class Stream:
 class Event:
     """A point in a stream, already reached unless it was captured."""
 
-    def __init__(self) -> None:
+    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
         self._captured = False
 
     def record(self, stream: Stream | None = None) -> None:

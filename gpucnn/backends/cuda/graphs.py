@@ -122,8 +122,11 @@ class CapturedWork:
 
     def _limit_pending(self) -> None:
         """Wait until at most MAX_PENDING_CALLS calls are unfinished, so that a stop comes soon."""
-        event = self._cuda.Event()
+        if len(self._pending) < MAX_PENDING_CALLS:
+            # Without ``block`` a thread that waits keeps a core busy.
+            event = self._cuda.Event(block=True, disable_timing=True)
+        else:
+            event = self._pending.popleft()
+            event.synchronize()
         event.record()
         self._pending.append(event)
-        if len(self._pending) > MAX_PENDING_CALLS:
-            self._pending.popleft().synchronize()

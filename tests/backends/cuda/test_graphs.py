@@ -162,21 +162,45 @@ def test_the_fault_of_an_earlier_kernel_is_not_an_error_of_the_capture(device: B
 def test_the_host_is_two_calls_ahead_at_most(
     device: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[Any] = []
-    events: list[Any] = []
+    calls: list[tuple[str, Any]] = []
 
     class Counted:
+        def __init__(self, **_: bool) -> None:
+            calls.append(("create", self))
+
         def record(self) -> None:
-            events.append(self)
+            calls.append(("record", self))
 
         def synchronize(self) -> None:
-            waits.append(self)
+            calls.append(("wait", self))
 
     replay, _ = doubling(device)
     monkeypatch.setattr(replay._cuda, "Event", Counted)  # type: ignore[attr-defined]
     for _ in range(5):
         replay(1)
-    assert waits == events[:3], "the oldest calls first"
+    first, second = (event for call, event in calls if call == "create")
+    assert [event for call, event in calls if call == "wait"] == [first, second, first]
+    assert [event for call, event in calls if call == "record"] == [first, second] * 2 + [first]
+    assert calls[-2:] == [("wait", first), ("record", first)], "recorded again after the wait"
+
+
+def test_waiting_for_a_call_keeps_no_core_busy(
+    device: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay, _ = doubling(device)
+    cuda, options = replay._cuda, []  # type: ignore[attr-defined]
+    event = cuda.Event
+
+    def made(**given: bool) -> Any:
+        options.append(given)
+        return event(**given)
+
+    monkeypatch.setattr(cuda, "Event", made)
+    replay(1)
+    assert options == [{"block": True, "disable_timing": True}]
+    if device.name == "cuda":
+        with pytest.raises(cuda.runtime.CUDARuntimeError, match="InvalidResourceHandle"):
+            cuda.get_elapsed_time(*replay._pending * 2)  # type: ignore[attr-defined]
 
 
 # --- memory -------------------------------------------------------------------------------------
