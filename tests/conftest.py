@@ -16,6 +16,16 @@ settings.register_profile("deterministic", derandomize=True, deadline=None, data
 settings.load_profile("deterministic")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests whose parameters name the cuda backend: ``pytest -m cuda`` selects them."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        for value in call.params.values() if call else ():
+            parts = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(part, str) and part == "cuda" for part in parts):
+                item.add_marker("cuda")
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend_name(request: pytest.FixtureRequest) -> str:
     name: str = request.param
