@@ -1,0 +1,72 @@
+"""What the stand-in's libraries ask of gpucnn's emulator.
+
+Each function takes two texts and returns (whether it succeeded, the answer or what went wrong).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+
+from gpucnn.emulator import cache, native, settings, source, toolchain
+from gpucnn.emulator.compiled import Compiled, compiled
+from gpucnn.errors import GpucnnError
+
+_IGNORED_OPTIONS = re.compile(r"-I.*|--?pch|--?arch=.*|-DCUPY_\w+(=.*)?")
+"""Options that CuPy adds to those of a source and that change no result of the emulator."""
+
+_CUPY_INCLUDE = re.compile(r"^#include <cupy/\w+\.(?:cuh|h)>$", re.MULTILINE)
+_CUPY_HEADER = Path(__file__).with_name("cupy_kernels.h")
+
+
+def _answers(function: Callable[[str, str], str]) -> Callable[[str, str], tuple[bool, bytes]]:
+    @wraps(function)
+    def answer(first: str, second: str) -> tuple[bool, bytes]:
+        try:
+            return True, function(first, second).encode()
+        except GpucnnError as error:
+            return False, str(error).encode()
+
+    return answer
+
+
+@_answers
+def begin(*_: str) -> str:
+    """Return the emulator's settings (check, order, host threads) and its library's path."""
+    now = settings.current()
+    order = settings.ORDERS.index(now.order)
+    return f"{int(now.mode == 'check')} {order} {now.threads} {native.runtime().path}"
+
+
+def _compiled(code: str, options: str) -> Compiled:
+    kept = [option for option in options.splitlines() if not _IGNORED_OPTIONS.fullmatch(option)]
+    if _CUPY_INCLUDE.search(code):
+        code = _CUPY_HEADER.read_text(encoding="utf-8") + _CUPY_INCLUDE.sub("", code)
+    if not code.lstrip().startswith("#line"):
+        code = f'#line 1 "<code>"\n{code}'
+    return compiled(code, source.parse_options(kept), settings.current().mode)
+
+
+@_answers
+def compile(code: str, options: str) -> str:
+    """Compile a source; a failure has NVRTC's form. Without code, return the emulator's version."""
+    if not code:
+        return cache.key(toolchain.own_sources())
+    try:
+        _compiled(code, options)
+    except GpucnnError as error:
+        text = re.sub(r"^([^:\n]+):(\d+): ", r"\1(\2): ", str(error))
+        raise GpucnnError(f"{text}\n\n1 error detected in the compilation.\n") from error
+    return ""
+
+
+@_answers
+def load(code: str, options: str) -> str:
+    """Return a module's library, the emulator's handle, and each kernel with its shared bytes."""
+    found = _compiled(code, options)
+    kernels = found.notes["kernels"].keys() - set(found.notes["mangled"])
+    lines = [str(found.path), str(found.module)]
+    lines += [f"{name} {found.static_shared_bytes(name)}" for name in sorted(kernels)]
+    return "\n".join(lines)

@@ -1,0 +1,25 @@
+// The only part that calls Python.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "bridge.h"
+
+Answer ask_bridge(const char *function, const std::string &first, const std::string &second)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    Answer answer = {false, "standin_bridge.py failed"};
+    PyObject *module = PyImport_ImportModule("standin_bridge");
+    PyObject *found = nullptr;
+    if (module)
+        found = PyObject_CallMethod(module, function, "ss", first.c_str(), second.c_str());
+    int good = 0;
+    const char *text = nullptr;
+    Py_ssize_t length = 0;
+    if (found && PyArg_ParseTuple(found, "ps#", &good, &text, &length))
+        answer = {good != 0, std::string(text, (size_t)length)};
+    if (PyErr_Occurred()) PyErr_Print();
+    Py_XDECREF(found);
+    Py_XDECREF(module);
+    PyGILState_Release(gil);
+    return answer;
+}

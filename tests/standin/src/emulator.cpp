@@ -1,0 +1,194 @@
+// Calls the emulator's library, whose headers are gpucnn/emulator/runtime/*.h.
+#include "emulator.h"
+
+#include "bridge.h"
+#include "call.h"
+#include "memory.h"
+
+#include <dlfcn.h>
+#include <sstream>
+
+#define GPU_RUNTIME
+#define uint3 EmulatorIndex   // CUDA's headers have a uint3 of their own
+#include "runtime/runtime.h"
+#undef uint3
+
+namespace {
+
+struct Library {
+    Allocation *(*allocate)(size_t, int, Address *);
+    void (*release)(Allocation *);
+    void (*mark_written)(Allocation *, size_t, size_t);
+    int (*launch)(const Request *, Fault *);
+    unsigned check, order, threads;
+} library;
+
+bool fail(const std::string &what)
+{
+    fprintf(stderr, "stand-in: %s\n", what.c_str());
+    return false;
+}
+
+template <class Function> bool find(void *handle, const char *name, Function &function)
+{
+    *(void **)&function = dlsym(handle, name);
+    return function;
+}
+
+// The structures that this library was compiled with must be those of the emulator in use.
+bool is_same_interface(void *handle)
+{
+    static const size_t sizes[] = {sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range),
+                                   sizeof(GpuKernel), sizeof(GpuParameter)};
+    const void *theirs = dlsym(handle, "gpu_struct_sizes");
+    return theirs && !memcmp(sizes, theirs, sizeof sizes);
+}
+
+bool open_library()
+{
+    Answer answer = ask_bridge("begin");
+    if (!answer.good) return fail("the emulator cannot run: " + answer.text);
+    std::istringstream words(answer.text);
+    Library found = {};
+    std::string path;
+    words >> found.check >> found.order >> found.threads >> std::ws;
+    std::getline(words, path);
+    void *handle = dlopen(path.c_str(), RTLD_NOW);
+    if (!handle) return fail(std::string("the emulator cannot run: ") + dlerror());
+    bool complete = find(handle, "gpu_allocate", found.allocate)
+                    && find(handle, "gpu_release", found.release)
+                    && find(handle, "gpu_mark_written", found.mark_written)
+                    && find(handle, "gpu_launch", found.launch);
+    if (!complete || !is_same_interface(handle))
+        return fail("it was built for another version of gpucnn: run tests/standin/setup PYTHON"
+                    " again");
+    Hold hold(state);
+    library = found;
+    return true;
+}
+
+}   // namespace
+
+// Two threads may open it at a time, which does no harm; a lock could wait for Python's.
+bool load_emulator()
+{
+    static std::atomic<bool> loaded{false};
+    if (!loaded && open_library()) loaded = true;
+    return loaded;
+}
+
+Allocation *emulator_allocate(size_t bytes, char **start)
+{
+    Address address = 0;
+    Allocation *memory = library.allocate(bytes, 1, &address);
+    *start = (char *)address;
+    return memory;
+}
+
+void emulator_release(Allocation *memory) { library.release(memory); }
+
+void emulator_mark_written(Allocation *memory, size_t offset, size_t bytes)
+{
+    if (library.check) library.mark_written(memory, offset, bytes);
+}
+
+std::string emulator_load(const std::string &source, const std::string &options,
+                          std::map<std::string, EmulatedKernel> &kernels)
+{
+    Answer answer = ask_bridge("load", source, options);
+    if (!answer.good) return answer.text;
+    std::istringstream words(answer.text);
+    std::string path, name;
+    uintptr_t module = 0;
+    int shared = 0;
+    std::getline(words, path);
+    words >> module;
+    void *handle = dlopen(path.c_str(), RTLD_NOW);
+    if (!handle) return dlerror();
+    while (words >> name >> shared) {
+        auto *kernel = (const GpuKernel *)dlsym(handle, ("gpu_export_" + name).c_str());
+        if (!kernel) continue;
+        int most = kernel->max_threads ? kernel->max_threads : max_threads;
+        kernels[name] = {name, kernel, (Module *)module, shared, most};
+    }
+    return "";
+}
+
+void *KernelArguments::pointer(const EmulatedKernel &kernel, unsigned number) const
+{
+    return *(void *const *)(packed.data() + kernel.kernel->parameters[number].offset);
+}
+
+KernelArguments pack_arguments(const EmulatedKernel &kernel, void *const *parameters)
+{
+    const GpuKernel &described = *kernel.kernel;
+    KernelArguments arguments = {};
+    size_t bytes = 0;
+    for (int i = 0; i < described.parameter_count; ++i) {
+        const GpuParameter &parameter = described.parameters[i];
+        bytes = std::max<size_t>(bytes, parameter.offset + (parameter.size + 7) / 8 * 8);
+        if (parameter.kind == 'p') arguments.pointers.push_back((unsigned)i);
+    }
+    arguments.packed.resize(bytes);
+    for (int i = 0; i < described.parameter_count; ++i)
+        memcpy(arguments.packed.data() + described.parameters[i].offset, parameters[i],
+               described.parameters[i].size);
+    return arguments;
+}
+
+// The memory that each pointer may reach, for check mode.
+static std::vector<Range> find_ranges(const EmulatedKernel &kernel,
+                                      const KernelArguments &arguments)
+{
+    std::vector<Range> ranges;
+    for (unsigned number : arguments.pointers) {
+        Range range = {};
+        range.parameter = number & 0x7fffffffu;
+        range.writable = !kernel.kernel->parameters[number].read_only;
+        const void *start = arguments.pointer(kernel, number);
+        if (const Block *block = find_block(start)) {
+            range.memory = block->memory;
+            range.low = (Address)start;
+            range.high = (Address)block->start + block->bytes;
+        }
+        ranges.push_back(range);
+    }
+    return ranges;
+}
+
+static void report(const EmulatedKernel &kernel, const Fault &found)
+{
+    const Where &here = found.here;
+    fprintf(stderr, "stand-in: %s: %s, thread (%u, %u, %u) of block (%u, %u, %u)\n",
+            kernel.name.c_str(), found.text, here.thread.x, here.thread.y, here.thread.z,
+            here.block.x, here.block.y, here.block.z);
+}
+
+cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &arguments)
+{
+    std::vector<Range> ranges;
+    if (library.check) ranges = find_ranges(kernel, arguments);
+    Request request = {};
+    request.kernel = kernel.kernel;
+    request.module = kernel.module;
+    memcpy(request.grid, arguments.grid, sizeof request.grid);
+    memcpy(request.block, arguments.block, sizeof request.block);
+    request.dynamic_bytes = arguments.shared;
+    request.check = library.check;
+    request.order = library.order;
+    request.threads = library.threads;
+    request.range_count = (uint32_t)ranges.size();
+    std::vector<char> message(sizeof request + ranges.size() * sizeof(Range));
+    memcpy(message.data(), &request, sizeof request);
+    memcpy(message.data() + sizeof request, ranges.data(), ranges.size() * sizeof(Range));
+    message.insert(message.end(), arguments.packed.begin(), arguments.packed.end());
+    Fault faults[max_faults];
+    int count = library.launch((const Request *)message.data(), faults);
+    for (int i = 0; i < count; ++i) report(kernel, faults[i]);
+    if (count < 0) {
+        fprintf(stderr, "stand-in: %s: the emulator has no memory for a launch\n",
+                kernel.name.c_str());
+        return cudaErrorLaunchFailure;
+    }
+    return count ? cudaErrorIllegalAddress : cudaSuccess;
+}

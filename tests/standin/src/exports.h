@@ -1,0 +1,13 @@
+// What libcuda.so.1 of the stand-in exports for its libnvrtc.so.12.
+#pragma once
+#include <string>
+
+#pragma GCC visibility push(default)
+extern "C" {
+// Traces a call; returns the error number that STANDIN_FAIL gives to it, or 0.
+int standin_begin(const char *function);
+int standin_capability();   // 90 for 9.0
+// As ask_bridge.
+bool standin_ask(const char *function, const char *first, const char *second, std::string *text);
+}
+#pragma GCC visibility pop

@@ -1,0 +1,131 @@
+// Graphs, instantiated graphs and their launches.
+#include "graphs.h"
+
+#include "call.h"
+#include "knobs.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+
+typedef std::vector<Work> Works;
+
+struct CUgraph_st {
+    std::vector<Node> nodes;
+};
+
+struct CUgraphExec_st {
+    std::shared_ptr<const Works> works;   // in the order of replays
+    Point last;                           // its latest launch, which the next one waits for
+};
+
+static std::map<cudaGraph_t, std::unique_ptr<CUgraph_st>> graphs;
+static std::map<cudaGraphExec_t, std::unique_ptr<CUgraphExec_st>> instances;
+
+cudaGraph_t make_graph(std::vector<Node> nodes)
+{
+    auto graph = std::make_unique<CUgraph_st>(CUgraph_st{std::move(nodes)});
+    cudaGraph_t handle = graph.get();
+    graphs[handle] = std::move(graph);
+    return handle;
+}
+
+// An order in which CUDA might do the nodes. In eager mode it is that of the capture. In late mode
+// it is the one in which, of the nodes whose predecessors are done, the last captured goes first:
+// work of forked streams that only seemed to be in order then is not.
+static Works order(const std::vector<Node> &nodes)
+{
+    std::vector<size_t> waits(nodes.size());
+    std::vector<std::vector<size_t>> followers(nodes.size());
+    std::vector<size_t> ready;   // a heap: the greatest number first
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        waits[i] = nodes[i].after.size();
+        for (size_t before : nodes[i].after) followers[before].push_back(i);
+        if (!waits[i]) ready.push_back(i);
+    }
+    std::make_heap(ready.begin(), ready.end());
+    std::vector<size_t> found;
+    while (!ready.empty()) {
+        std::pop_heap(ready.begin(), ready.end());
+        size_t next = ready.back();
+        ready.pop_back();
+        found.push_back(next);
+        for (size_t follower : followers[next])
+            if (!--waits[follower]) {
+                ready.push_back(follower);
+                std::push_heap(ready.begin(), ready.end());
+            }
+    }
+    if (!knobs().late) std::sort(found.begin(), found.end());
+    Works works;
+    for (size_t i : found)
+        if (strcmp(nodes[i].work.kind, "fork")) works.push_back(nodes[i].work);
+    return works;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *handle, cudaGraph_t graph, unsigned long long)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        auto found = graphs.find(graph);
+        if (!handle || found == graphs.end()) return cudaErrorInvalidValue;
+        auto instance = std::make_unique<CUgraphExec_st>();
+        instance->works = std::make_shared<Works>(order(found->second->nodes));
+        if (knobs().trace)
+            fprintf(stderr, "stand-in: a graph of %zu nodes\n", instance->works->size());
+        *handle = instance.get();
+        instances[instance.get()] = std::move(instance);
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        return graphs.erase(graph) ? cudaSuccess : cudaErrorInvalidValue;
+    });
+}
+
+// Launches that are pending keep the works.
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        return instances.erase(graph) ? cudaSuccess : cudaErrorInvalidValue;
+    });
+}
+
+static cudaError_t launch(CUgraphExec_st &instance, Stream &stream)
+{
+    auto works = instance.works;
+    auto run = [works] {
+        for (const Work &work : *works)
+            if (cudaError_t error = work.run()) return error;
+        return cudaSuccess;
+    };
+    std::vector<Point> after;
+    if (instance.last.queue) after.push_back(instance.last);
+    cudaError_t error = enqueue(stream, {"graph", run}, after);
+    if (!error && !stream.capture) instance.last = {stream.queue, stream.queue->asked};
+    return error;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        auto found = instances.find(graph);
+        Stream *stream = find_stream(handle);
+        if (found == instances.end()) return cudaErrorInvalidValue;
+        return stream ? launch(*found->second, *stream) : cudaErrorInvalidResourceHandle;
+    });
+}
+
+cudaError_t cudaGraphUpload(cudaGraphExec_t graph, cudaStream_t handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        Stream *stream = find_stream(handle);
+        if (!instances.count(graph)) return cudaErrorInvalidValue;
+        if (!stream) return cudaErrorInvalidResourceHandle;
+        if (!stream->capture) return cudaSuccess;
+        return invalidate(*stream->capture, cudaErrorStreamCaptureUnsupported);
+    });
+}

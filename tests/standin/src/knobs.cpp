@@ -1,0 +1,113 @@
+// Reads the environment and rejects what it does not understand.
+#include "knobs.h"
+
+#include <cuda.h>
+#include <dlfcn.h>
+
+#include <climits>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <regex>
+#include <unistd.h>
+
+namespace {
+
+const std::regex failure_pattern("([A-Za-z0-9_]+):([0-9]+)(\\+?)(=([0-9]+))?");
+
+[[noreturn]] void reject(const char *name, const std::string &value, const char *expected)
+{
+    fprintf(stderr, "stand-in: %s=%s: expected %s\n", name, value.c_str(), expected);
+    fflush(stderr);
+    _exit(2);
+}
+
+int integer(const char *name, int fallback, int low, int high, const char *expected)
+{
+    const char *text = getenv(name);
+    if (!text || !*text) return fallback;
+    char *end = nullptr;
+    long value = strtol(text, &end, 10);
+    if (*end || value < low || value > high) reject(name, text, expected);
+    return (int)value;
+}
+
+bool choice(const char *name, const char *no, const char *yes, const char *expected)
+{
+    const char *text = getenv(name);
+    if (!text || !*text || !strcmp(text, no)) return false;
+    if (strcmp(text, yes)) reject(name, text, expected);
+    return true;
+}
+
+void read_capability(Knobs &knobs)
+{
+    const char *name = "STANDIN_CAPABILITY", *text = getenv(name);
+    if (!text || !*text) return;
+    std::cmatch parts;
+    if (!std::regex_match(text, parts, std::regex("([0-9]{1,2})\\.([0-9])")))
+        reject(name, text, "a compute capability such as 9.0");
+    knobs.major = std::stoi(parts[1]);
+    knobs.minor = std::stoi(parts[2]);
+}
+
+// Whether this library, or the stand-in's NVRTC, has a function of that name.
+bool exists(const std::string &function)
+{
+    Dl_info own;
+    dladdr((void *)&knobs, &own);
+    std::string path = own.dli_fname;
+    std::string folder = path.substr(0, path.rfind('/') + 1);
+    for (const std::string &library : {path, folder + "libnvrtc.so.12"}) {
+        void *handle = dlopen(library.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+        if (handle && dlsym(handle, function.c_str())) return true;
+    }
+    return false;
+}
+
+void read_failures(Knobs &knobs)
+{
+    const char *name = "STANDIN_FAIL", *text = getenv(name);
+    std::string rest = text ? text : "";
+    while (!rest.empty()) {
+        size_t comma = std::min(rest.find(','), rest.size());
+        std::string entry = rest.substr(0, comma);
+        rest.erase(0, comma + 1);
+        std::smatch parts;
+        if (!std::regex_match(entry, parts, failure_pattern))
+            reject(name, entry, "function:call=error, such as cudaMalloc:3=2; a + after the call"
+                                " number makes later calls fail too");
+        if (!exists(parts[1]))
+            reject(name, entry, "a function of CUDA that the stand-in has: see"
+                                " tests/standin/README.md");
+        unsigned long call = strtoul(parts[2].str().c_str(), nullptr, 10);
+        unsigned long error = CUDA_ERROR_UNKNOWN;
+        if (parts[5].matched) error = strtoul(parts[5].str().c_str(), nullptr, 10);
+        if (!call) reject(name, entry, "calls to be counted from 1");
+        if (!error || error > 9999) reject(name, entry, "an error number of CUDA, not 0");
+        knobs.failures.insert({parts[1], {call, parts[3].length() > 0, (int)error}});
+    }
+}
+
+Knobs read_environment()
+{
+    Knobs knobs;
+    knobs.late = choice("STANDIN_MODE", "eager", "late", "eager or late");
+    knobs.trace = choice("STANDIN_TRACE", "0", "1", "0 or 1");
+    knobs.devices = integer("STANDIN_DEVICES", 1, 0, 16, "a number of devices from 0 to 16");
+    knobs.driver_version = integer("STANDIN_DRIVER_VERSION", CUDA_VERSION, 1000, 99999,
+                                   "a version of CUDA such as 11040 for 11.4");
+    knobs.memory_bytes = (size_t)integer("STANDIN_MEMORY_MIB", 8192, 1, 1 << 24,
+                                         "a number of MiB, at least 1") << 20;
+    read_capability(knobs);
+    read_failures(knobs);
+    return knobs;
+}
+
+}   // namespace
+
+const Knobs &knobs()
+{
+    static const Knobs read = read_environment();
+    return read;
+}

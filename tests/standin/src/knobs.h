@@ -1,0 +1,24 @@
+// What the environment asks for: the variables STANDIN_* of README.md.
+#pragma once
+#include <cstddef>
+#include <map>
+#include <string>
+
+struct Failure {   // one entry of STANDIN_FAIL
+    unsigned long call;   // the number of the call that fails, from 1
+    bool later;           // so do all calls after it
+    int error;
+};
+
+struct Knobs {
+    bool late = false;
+    bool trace = false;
+    int major = 9, minor = 0;   // compute capability
+    size_t memory_bytes = (size_t)8192 << 20;   // of each device
+    int devices = 1;
+    int driver_version;
+    std::multimap<std::string, Failure> failures;
+};
+
+// The knobs, read once. The process ends with status 2 and one line if one has a bad value.
+const Knobs &knobs();

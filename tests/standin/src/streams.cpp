@@ -1,0 +1,224 @@
+// Streams and their queues.
+#include "streams.h"
+
+#include "call.h"
+#include "captures.h"
+#include "devices.h"
+#include "knobs.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+static std::map<Stream *, std::unique_ptr<Stream>> streams;   // those that were created
+static std::map<int, Stream> legacy_streams;                  // by device
+static std::vector<std::shared_ptr<Queue>> queues;            // of all of them
+
+static std::shared_ptr<Queue> make_queue(int device, bool blocking)
+{
+    auto is_over = [](const std::shared_ptr<Queue> &queue) {
+        return queue.use_count() == 1 && queue->pending.empty();
+    };
+    queues.erase(std::remove_if(queues.begin(), queues.end(), is_over), queues.end());
+    queues.push_back(std::make_shared<Queue>(Queue{device, blocking, {}}));
+    return queues.back();
+}
+
+static Stream &legacy_stream(int device)
+{
+    Stream &stream = legacy_streams[device];
+    if (!stream.queue) stream.queue = make_queue(device, true);
+    return stream;
+}
+
+bool is_legacy(const Stream &stream) { return &stream == &legacy_stream(stream.queue->device); }
+
+Stream *find_stream(cudaStream_t handle)
+{
+    if (!handle || handle == cudaStreamLegacy) return &legacy_stream(current_device());
+    auto found = streams.find(handle);
+    return found == streams.end() ? nullptr : found->second.get();
+}
+
+// ------------------------------------------------------------------------------------------ work
+bool Point::is_done() const { return !queue || queue->done >= count; }
+
+void finish(const Point &point)
+{
+    std::vector<Point> wanted = {point};
+    while (!wanted.empty()) {
+        Point last = wanted.back();
+        if (last.is_done()) {
+            wanted.pop_back();
+            continue;
+        }
+        Queue &queue = *last.queue;
+        auto &after = queue.pending.front().after;
+        while (!after.empty() && after.back().is_done()) after.pop_back();
+        if (!after.empty()) {
+            wanted.push_back(after.back());
+            continue;
+        }
+        Work work = std::move(queue.pending.front().work);
+        queue.pending.pop_front();
+        if (!fault())
+            if (cudaError_t error = work.run()) set_fault(error);
+        ++queue.done;
+    }
+}
+
+static void finish_those(const std::function<bool(const Queue &)> &is_wanted)
+{
+    auto now = queues;
+    for (auto &queue : now)
+        if (is_wanted(*queue)) finish({queue, queue->asked});
+}
+
+void finish_all()
+{
+    finish_those([](const Queue &) { return true; });
+}
+
+void finish_device(int device)
+{
+    finish_those([=](const Queue &queue) { return queue.device == device; });
+}
+
+cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after)
+{
+    if (stream.capture) return capture_work(stream, std::move(work));
+    Queue &queue = *stream.queue;
+    if (is_legacy(stream)) {
+        if (cudaError_t error = use_legacy(queue.device)) return error;
+        for (auto &other : queues)
+            if (other->device == queue.device && other->blocking && other != stream.queue)
+                after.push_back({other, other->asked});
+    } else if (queue.blocking) {
+        Stream &legacy = legacy_stream(queue.device);
+        after.push_back({legacy.queue, legacy.queue->asked});
+    }
+    queue.pending.push_back({std::move(work), std::move(after)});
+    ++queue.asked;
+    if (!knobs().late) finish({stream.queue, queue.asked});
+    return cudaSuccess;   // later calls return what goes wrong in the work
+}
+
+cudaError_t report_freed(const char *what)
+{
+    fprintf(stderr, "stand-in: %s uses memory that was freed after it was enqueued or captured\n",
+            what);
+    return cudaErrorIllegalAddress;
+}
+
+// --------------------------------------------------------------------------------------- waiting
+cudaError_t synchronize(Stream &stream)
+{
+    if (stream.capture) return invalidate(*stream.capture, cudaErrorStreamCaptureUnsupported);
+    int device = stream.queue->device;
+    if (is_legacy(stream)) {
+        if (cudaError_t error = use_legacy(device)) return error;
+        finish_those([=](const Queue &queue) { return queue.device == device && queue.blocking; });
+    }
+    if (cudaError_t error = potentially_unsafe()) return error;
+    finish({stream.queue, stream.queue->asked});
+    return fault();
+}
+
+// Each query does one work, so that a thread that asks again and again sees the end.
+cudaError_t query(const Point &point)
+{
+    if (point.is_done()) return cudaSuccess;
+    finish({point.queue, point.queue->done + 1});
+    return fault() ? fault() : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        Stream *stream = find_stream(handle);
+        return stream ? synchronize(*stream) : cudaErrorInvalidResourceHandle;
+    });
+}
+
+cudaError_t cudaDeviceSynchronize()
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        if (cudaError_t error = invalidate_all(cudaErrorStreamCaptureUnsupported)) return error;
+        finish_device(current_device());
+        return fault();
+    });
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        Stream *stream = find_stream(handle);
+        if (!stream) return cudaErrorInvalidResourceHandle;
+        if (stream->capture)
+            return invalidate(*stream->capture, cudaErrorStreamCaptureUnsupported);
+        if (is_legacy(*stream))
+            if (cudaError_t error = use_legacy(stream->queue->device)) return error;
+        if (cudaError_t error = potentially_unsafe()) return error;
+        return query({stream->queue, stream->queue->asked});
+    });
+}
+
+// ------------------------------------------------------------------------- creation, destruction
+static cudaError_t create(cudaStream_t *handle, unsigned flags, int priority)
+{
+    if (!handle || (flags & ~(unsigned)cudaStreamNonBlocking)) return cudaErrorInvalidValue;
+    auto stream = std::make_unique<Stream>();
+    stream->queue = make_queue(current_device(), !(flags & cudaStreamNonBlocking));
+    stream->flags = flags;
+    stream->priority = priority;
+    *handle = stream.get();
+    streams[stream.get()] = std::move(stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] { return create(handle, 0, 0); });
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *handle, unsigned flags)
+{
+    return runtime_call(__func__, CONTEXT, [&] { return create(handle, flags, 0); });
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *handle, unsigned flags, int priority)
+{
+    return runtime_call(__func__, CONTEXT, [&] { return create(handle, flags, priority); });
+}
+
+// The work that is pending stays in its queue, and is done as that of any other.
+cudaError_t cudaStreamDestroy(cudaStream_t handle)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        auto found = streams.find(handle);
+        if (found == streams.end()) return cudaErrorInvalidResourceHandle;
+        if (found->second->capture) leave_capture(*found->second);
+        streams.erase(found);
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaStreamGetFlags(cudaStream_t handle, unsigned *flags)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        Stream *stream = find_stream(handle);
+        if (!stream) return cudaErrorInvalidResourceHandle;
+        *flags = stream->flags;
+        return cudaSuccess;
+    });
+}
+
+cudaError_t cudaStreamGetPriority(cudaStream_t handle, int *priority)
+{
+    return runtime_call(__func__, CONTEXT, [&] {
+        Stream *stream = find_stream(handle);
+        if (!stream) return cudaErrorInvalidResourceHandle;
+        *priority = stream->priority;
+        return cudaSuccess;
+    });
+}

@@ -1,0 +1,57 @@
+// Streams: queues of work, each done in order, that wait for each other by events.
+//
+// In eager mode work is done as soon as it is enqueued. In late mode it is done when somebody waits
+// for it, so that a missing wait shows.
+#pragma once
+#include "errors.h"
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+struct Capture;
+struct Queue;
+
+struct Work {
+    const char *kind;
+    std::function<cudaError_t()> run;   // returns a fault, which sticks
+};
+
+struct Point {   // the end of the first `count` works of a queue
+    std::shared_ptr<Queue> queue;
+    uint64_t count = 0;
+    bool is_done() const;
+};
+
+struct Queued {
+    Work work;
+    std::vector<Point> after;
+};
+
+struct Queue {
+    int device;
+    bool blocking;   // waits for the legacy stream of its device, and that for it
+    std::deque<Queued> pending;
+    uint64_t asked = 0, done = 0;   // works
+};
+
+struct CUstream_st {
+    std::shared_ptr<Queue> queue;
+    unsigned flags = 0;
+    int priority = 0;
+    std::shared_ptr<Capture> capture;
+    std::vector<size_t> tail;   // nodes of the capture that the next one depends on
+};
+typedef CUstream_st Stream;
+
+Stream *find_stream(cudaStream_t handle);   // null: there is no such stream (any more)
+bool is_legacy(const Stream &stream);
+cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after = {});
+void finish(const Point &point);
+void finish_device(int device);
+void finish_all();
+cudaError_t synchronize(Stream &stream);
+cudaError_t query(const Point &point);
+cudaError_t report_freed(const char *what);   // the fault of work whose memory has been freed
