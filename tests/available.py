@@ -1,14 +1,22 @@
-"""The backends that tests can use on this machine."""
+"""The backends that tests can use on this machine, and CuPy."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.errors import BackendError
+
+STANDIN = os.environ.get("STANDIN") == "1"
+"""Whether CuPy works on the stand-in for CUDA (tests/standin/run)."""
 
 GPU_REQUIRED = os.environ.get("GPUCNN_REQUIRE_GPU") == "1"
 
@@ -31,6 +39,31 @@ def backend_or_skip(name: str, dtype: str = "float32") -> Backend:
     try:
         return get_backend(name, dtype)
     except BackendError as error:
-        if name == "cuda" and GPU_REQUIRED:
-            pytest.fail(f"a GPU is required: {error}", pytrace=False)
+        if name == "cuda":
+            _skip_cuda(error)
         pytest.skip(f"{name}: {error}")
+
+
+def cupy_or_skip() -> Any:
+    """Return CuPy; skip the test where it is not installed, unless a GPU is required."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns where there is no CUDA
+            return importlib.import_module("cupy")
+    except ImportError as error:
+        _skip_cuda(error)
+
+
+def _skip_cuda(error: Exception) -> NoReturn:
+    """Skip a test; without a driver all give the same reason, which pytest prints once."""
+    if GPU_REQUIRED:
+        pytest.fail(f"a GPU is required: {error}", pytrace=False)
+    if driver_version() is not None:
+        pytest.skip(f"cuda: {error}")
+    python = Path(sys.executable)
+    if python.is_relative_to(Path.cwd()):
+        python = python.relative_to(Path.cwd())
+    pytest.skip(
+        f"no GPU; these also run on the stand-in for CUDA: tests/standin/setup {python} && "
+        f"tests/standin/run {python.with_name('pytest')} -k cuda"
+    )

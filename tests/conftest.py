@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
-from available import BACKENDS, backend_or_skip
+from available import BACKENDS, STANDIN, backend_or_skip
 from hypothesis import settings
 
 from gpucnn.backends import Backend, get_backend
@@ -24,6 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             parts = value if isinstance(value, tuple) else (value,)
             if any(isinstance(part, str) and part == "cuda" for part in parts):
                 item.add_marker("cuda")
+
+
+def pytest_report_header() -> str | None:
+    mode = os.environ.get("STANDIN_MODE", "eager")
+    return f"CuPy works on the stand-in for CUDA, {mode} mode" if STANDIN else None
 
 
 @pytest.fixture(scope="session", params=BACKENDS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from available import cupy_or_skip
 
 from gpucnn import emulator
 from gpucnn.emulator.cuda import (
@@ -328,6 +329,7 @@ def test_a_pool_takes_its_blocks_from_its_allocator_and_has_no_limit() -> None:
         inner.set_limit(size=1)
 
 
+@pytest.mark.cuda
 @pytest.mark.parametrize(
     "name",
     [
@@ -343,7 +345,7 @@ def test_a_pool_takes_its_blocks_from_its_allocator_and_has_no_limit() -> None:
 )
 def test_every_name_is_one_of_cupys(name: str) -> None:
     """What is written against the emulator finds the same methods and parameters in CuPy."""
-    cupy = pytest.importorskip("cupy")
+    cupy = cupy_or_skip()
     own, theirs = getattr(emulator.cuda, name), getattr(cupy.cuda, name)
     for method, function in vars(own).items() if isinstance(own, type) else ():
         if not method.startswith("_"):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from available import cupy_or_skip
 from cases import CASES
 from cuda_errors import CUDADriverError, illegal_address
 from rows import (
@@ -579,7 +580,7 @@ def test_the_fields_of_cupy_arrays(
 
 def test_arrays_of_cupy_itself(folder: Path, recorder: Recorder) -> None:
     """Over addresses of no memory: nothing is launched, and no GPU is needed."""
-    cupy = pytest.importorskip("cupy")
+    cupy = cupy_or_skip()
 
     def made(device: int = 0) -> Any:
         memory = cupy.cuda.UnownedMemory(2**40, 64, None, device_id=device)

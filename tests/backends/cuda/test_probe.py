@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import backend_or_skip
+from available import backend_or_skip, cupy_or_skip
 from cuda_errors import CUDADriverError, CUDARuntimeError
 from small import small_data, small_model
 
@@ -382,11 +382,6 @@ def test_faults_of_earlier_kernels_are_told_from_refused_calls(text: str, fault:
 # --- the real CuPy ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cupy() -> Any:
-    return pytest.importorskip("cupy")
-
-
 NAMES = [
     "RawModule",
     "asarray",
@@ -417,8 +412,8 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cupy_has_the_names_that_are_used(name: str, cupy: Any) -> None:
-    found = cupy
+def test_cupy_has_the_names_that_are_used(name: str) -> None:
+    found = cupy_or_skip()
     for part in name.split("."):
         found = getattr(found, part)
     assert found is not None
@@ -434,12 +429,13 @@ def test_the_emulator_has_what_the_backend_uses() -> None:
             found = getattr(found, part)
 
 
-def test_cupys_out_of_memory_error_is_a_memory_error(cupy: Any) -> None:
-    assert issubclass(cupy.cuda.memory.OutOfMemoryError, MemoryError)
+def test_cupys_out_of_memory_error_is_a_memory_error() -> None:
+    assert issubclass(cupy_or_skip().cuda.memory.OutOfMemoryError, MemoryError)
 
 
-def test_without_a_gpu_the_real_cupy_is_refused(cupy: Any) -> None:
+def test_without_a_gpu_the_real_cupy_is_refused() -> None:
     """CuPy can be imported without a driver, so that only a kernel shows whether it works."""
+    cupy = cupy_or_skip()
     if probe.driver_version() is not None:
         pytest.skip("there is a driver")
     assert cupy.cuda.is_available() is False
