@@ -7,7 +7,7 @@ wheel's. The environment's own sitecustomize, if there is one, runs afterwards.
 
 import ctypes
 import sys
-from importlib.machinery import ExtensionFileLoader, PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, PathFinder
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -24,9 +24,12 @@ class Finder:
         """Return where the replacement is, or None for every other module."""
         if name != REPLACED:
             return None
+        library = BUILD / f"runtime{EXTENSION_SUFFIXES[0]}"
+        if not library.exists():
+            setup = HERE.parent / "setup"
+            raise RuntimeError(f"no stand-in is built for this Python: {setup} {sys.executable}")
         # Loaded first, so that it is the NVRTC that CuPy finds, whatever else is installed.
         ctypes.CDLL(str(BUILD / "libnvrtc.so.12"))
-        library = next(BUILD.glob("runtime.*.so"))
         return spec_from_file_location(
             name, library, loader=ExtensionFileLoader(name, str(library))
         )
