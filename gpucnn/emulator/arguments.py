@@ -82,7 +82,7 @@ class Parameter:
         return value.tobytes()
 
     def array(self, value: Any) -> ndarray | None:
-        """Return an array argument after checking it; None for a null pointer, numpy.uintp(0)."""
+        """Return an array argument after checking it; None for a null pointer, also a number 0."""
         if isinstance(value, ndarray):
             wanted = self.dtype
             if wanted is not None and value.dtype != wanted:
@@ -92,12 +92,10 @@ class Parameter:
             if wanted is None and self.size and self.size % value.dtype.itemsize:
                 raise self.refuse(f"{value.dtype} does not divide elements of {self.size} bytes")
             return value
-        if isinstance(value, np.uintp | np.uint64) and value == 0:
+        if value is None or (isinstance(value, np.uintp | np.uint64) and value == 0):
             return None
         if isinstance(value, np.ndarray):
             raise self.refuse("is a NumPy array on the host: copy it with asarray()")
-        if value is None:
-            raise self.refuse("is None: pass numpy.uintp(0) for a null pointer")
         raise self.refuse(f"takes an array of the device, not {type(value).__name__}")
 
 

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import math
+import operator
 import weakref
 from collections.abc import Sequence
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gpucnn.emulator import graphs
-from gpucnn.emulator.memory import Memory, MemoryPointer, alloc_unpooled, get_allocator
-from gpucnn.errors import ArrayError, ShapeError
+from gpucnn.emulator.cuda import Device
+from gpucnn.emulator.errors import EmulatorError, Kind
+from gpucnn.emulator.memory import Memory, MemoryPointer, get_allocator
+from gpucnn.errors import ArrayError, SettingError, ShapeError
 
 Shape = int | Sequence[int]
-
-
-class _Device:
-    id = 0
-
-
-_DEVICE = _Device()
 
 
 class ndarray:
     """An array on the emulated device, with the attributes of CuPy's class of this name.
 
     It is not a numpy.ndarray, is not converted to one implicitly, and has no arithmetic: kernels
-    compute. Basic slices, ``T`` and ``reshape`` are views of the same memory.
+    compute. Basic slices and ``T`` are views of the same memory, and ``reshape`` where it can.
     """
 
     __slots__ = (
@@ -61,9 +57,9 @@ class ndarray:
         return int(self.dtype.itemsize)
 
     @property
-    def device(self) -> _Device:
+    def device(self) -> Device:
         """The only device; its ``id`` is 0."""
-        return _DEVICE
+        return Device()
 
     @property
     def T(self) -> ndarray:
@@ -71,23 +67,20 @@ class ndarray:
         return self._view(self._host.T)
 
     def reshape(self, *shape: Any) -> ndarray:
-        """Return a view of another shape; one length may be -1. ShapeError if there is none."""
-        wanted = shape if len(shape) != 1 or isinstance(shape[0], SupportsIndex) else shape[0]
+        """Return an array of another shape, a view if there is one; one length may be -1."""
+        wanted = shape if len(shape) != 1 or isinstance(shape[0], int | np.integer) else shape[0]
         try:
             view = self._host.reshape(wanted)
         except ValueError as error:
             raise ShapeError(str(error)) from None
         if view.size and not np.may_share_memory(view, self._host):
-            raise ShapeError(f"an array of strides {self.strides} has no view of shape {wanted}")
+            return self.copy().reshape(wanted)
         return self._view(view)
-
-    def ravel(self) -> ndarray:
-        """Return a view in one dimension."""
-        return self.reshape(-1)
 
     def get(self) -> np.ndarray[Any, Any]:
         """Return a copy on the host."""
-        graphs.refuse("a copy to the host")
+        if self.size:
+            graphs.refuse_copy()
         return self._host.copy()
 
     def set(self, values: np.ndarray[Any, Any]) -> None:
@@ -96,12 +89,24 @@ class ndarray:
             raise ArrayError(f"set() requires a numpy.ndarray of {self.dtype}")
         if values.shape != self.shape:
             raise ShapeError(f"set() requires shape {self.shape}, got {values.shape}")
-        graphs.refuse("a copy from the host")
-        self._assign(self._host, values)
+        if not self.flags.forc:
+            raise EmulatorError(
+                f"set() requires a contiguous array, not strides {self.strides}",
+                kind=Kind.ARGUMENT,
+            )
+        graphs.refuse_copy()
+        self._assign(values)
 
-    def fill(self, value: complex) -> None:
+    def fill(self, value: complex | ndarray) -> None:
         """Set every element to one value."""
-        self._assign(self._host, value)
+        sources: tuple[Memory, ...] = ()
+        if isinstance(value, ndarray):
+            number, sources = value._host, (value._memory,)
+        else:
+            number = np.asarray(value, self.dtype)
+        if number.ndim:
+            raise ShapeError("an array is not one value: use set(), or asarray() and x[...] = y")
+        self._assign(number, *sources)
 
     def copy(self) -> ndarray:
         """Return a C-contiguous copy."""
@@ -122,52 +127,56 @@ class ndarray:
         return ndarray(data, host, self if self.base is None else self.base)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        view = self._host[_basic(key)]
+        view = self[key]
         if isinstance(value, ndarray):
-            self._assign(view, value._host, value._memory)
-        elif np.isscalar(value):
-            self._assign(view, value)
+            view._assign(value._host, value._memory)
         else:
-            raise ArrayError(
-                f"cannot assign {type(value).__name__}: use asarray() or set() for host arrays"
-            )
+            view.fill(value)
 
-    def _assign(self, view: np.ndarray[Any, Any], value: Any, *sources: Memory) -> None:
-        try:
-            np.broadcast_to(value, view.shape)
-        except ValueError as error:
-            raise ShapeError(str(error)) from None
-        _write("an assignment", self._memory, view, value, *sources)
+    def _assign(self, values: np.ndarray[Any, Any], *sources: Memory) -> None:
+        """Set the elements: now, or at each replay if the stream captures."""
+        extra = values.ndim - self.ndim
+        if extra > 0 and set(values.shape[:extra]) == {1}:
+            values = values.reshape(values.shape[extra:])
+        if values.ndim and values.shape != self.shape:
+            try:
+                np.broadcast_to(values, self.shape)
+            except ValueError as error:
+                raise ShapeError(str(error)) from None
+        if not self.size:
+            return
+        host, reference = self._host, weakref.ref(self._memory)  # a graph keeps no array alive
+
+        def run() -> None:
+            host[...] = values
+            owner = reference()
+            assert owner is not None
+            owner.mark_written(host)
+
+        graphs.do("an assignment", (self._memory, *sources), run)
 
     def __len__(self) -> int:
         return len(self._host)
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self.get())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self.get())
+
+    def __bool__(self) -> bool:
+        return bool(self.get())
+
+    def __eq__(self, other: object) -> NoReturn:
+        raise ArrayError("arrays of the emulator are not compared: use asnumpy()")
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise ArrayError("an array of the emulator is not a NumPy array: use asnumpy()")
 
     def __repr__(self) -> str:
         return f"emulator.{self._host!r}"
-
-
-def _write(
-    name: str, memory: Memory, view: np.ndarray[Any, Any], value: Any, *sources: Memory
-) -> None:
-    """Set the elements of a view: now, or at each replay if the stream captures."""
-    reference = weakref.ref(memory)  # a graph keeps no array alive
-
-    def run() -> None:
-        view[...] = value
-        owner = reference()
-        assert owner is not None
-        owner.mark_written(view)
-
-    graphs.do(name, (memory, *sources), run)
 
 
 def _basic(key: Any) -> tuple[Any, ...]:
@@ -180,49 +189,47 @@ def _basic(key: Any) -> tuple[Any, ...]:
     return keys if Ellipsis in keys else (*keys, Ellipsis)  # so that a single element is an array
 
 
-def _allocate(shape: Shape, dtype: DTypeLike, poison: bool) -> ndarray:
-    lengths = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    kind = np.dtype(dtype)
-    if kind.hasobject:
-        raise ArrayError("arrays of the emulator cannot hold Python objects")
-    nbytes = math.prod(int(length) for length in lengths) * kind.itemsize
-    allocate = get_allocator()
-    data = alloc_unpooled(nbytes, poison) if allocate is alloc_unpooled else allocate(nbytes)
-    return ndarray(data, np.ndarray(lengths, kind, data.mem.buffer, data.ptr - data.mem.ptr))
-
-
-def empty(shape: Shape, dtype: DTypeLike = float) -> ndarray:
+def empty(shape: Shape, dtype: DTypeLike = float, order: Literal["C", "F"] = "C") -> ndarray:
     """Return an array with unset contents, which read as NaN or -1.
 
     Check mode finds kernels that read them. Raises MemoryError if the arena is full.
     """
-    return _allocate(shape, dtype, poison=True)
+    given = (shape,) if isinstance(shape, int | np.integer) else shape
+    lengths = tuple(operator.index(length) for length in given)
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufcV":
+        raise SettingError(f"arrays of the device cannot hold {kind}")
+    if min(lengths, default=0) < 0:
+        raise ShapeError(f"negative lengths are not allowed: {lengths}")
+    data = get_allocator()(math.prod(lengths) * kind.itemsize)
+    return ndarray(data, np.ndarray(lengths, kind, data.mem.buffer, data.ptr - data.mem.ptr,
+                                    order=order))  # fmt: skip
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:
     """Return an array of zeros."""
-    made = _allocate(shape, dtype, poison=False)
-    if get_allocator() is not alloc_unpooled or graphs.get_current_stream().is_capturing():
-        made.fill(0)
+    made = empty(shape, dtype)
+    made.fill(0)
     return made
 
 
 def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndarray:
-    """Return ``values`` on the device, C-contiguous; a device array of that dtype unchanged."""
+    """Return ``values`` on the device; a device array of that dtype unchanged."""
     if isinstance(values, ndarray):
         if dtype is None or np.dtype(dtype) == values.dtype:
             return values
-        host = values.get().astype(dtype)
+        made = empty(values.shape, dtype)
+        made[...] = values
+        return made
+    host = np.asarray(values, dtype)
+    made = empty(host.shape, host.dtype, order="F" if host.flags.fnc else "C")
+    if host.ndim:
+        made.set(host)
     else:
-        graphs.refuse("a copy from the host")
-        host = np.asarray(values, dtype)
-    made = _allocate(host.shape, host.dtype, poison=False)
-    made._assign(made._host, host)
+        made.fill(host.item())
     return made
 
 
-def asnumpy(array: ndarray) -> np.ndarray[Any, Any]:
-    """Return a copy on the host."""
-    if not isinstance(array, ndarray):
-        raise ArrayError(f"asnumpy() requires an array of the emulator, got {type(array).__name__}")
-    return array.get()
+def asnumpy(array: ArrayLike | ndarray) -> np.ndarray[Any, Any]:
+    """Return an array on the host: a copy of one of the device."""
+    return array.get() if isinstance(array, ndarray) else np.asarray(array)

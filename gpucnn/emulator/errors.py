@@ -67,7 +67,8 @@ class LaunchError(EmulatorError):
     """A launch that a GPU would refuse: the size of the grid, of blocks, or of shared memory."""
 
     def __init__(self, kernel: str, message: str) -> None:
-        super().__init__(f"{kernel}: {message}", kind=Kind.LAUNCH, kernel=kernel)
+        text = f"{kernel}: cudaErrorInvalidValue: {message}"
+        super().__init__(text, kind=Kind.LAUNCH, kernel=kernel)
 
 
 class ArgumentError(EmulatorError, TypeError):

@@ -1,8 +1,11 @@
-"""Streams that capture launches, and graphs that replay them, as CUDA's do.
+"""Streams that capture launches, events, and graphs that replay captures, as CUDA's do.
 
 A launch is captured with the values of its arguments: addresses and numbers. What changes between
 replays must be in device memory. A graph keeps no array alive. On a GPU a replay then writes to
 memory that may belong to another array; here it raises CaptureError.
+
+Errors have CUDA's names, and where CuPy itself refuses, none. What CUDA refuses invalidates the
+captures that it concerns, as in the CUDA programming guide; what CuPy refuses does not.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -18,7 +21,7 @@ from gpucnn.emulator.errors import EmulatorError, Kind
 
 
 class CaptureError(EmulatorError):
-    """An operation that CUDA refuses while a stream captures, or when a graph is replayed."""
+    """An operation that is refused while a stream captures, or when a graph is launched."""
 
     def __init__(self, message: str, kernel: str | None = None) -> None:
         super().__init__(message, kind=Kind.CAPTURE, kernel=kernel)
@@ -33,6 +36,17 @@ class _Node:
     run: Callable[[], None]
 
 
+@dataclass
+class _Capture:
+    """What a stream has captured so far."""
+
+    nodes: list[_Node] = field(default_factory=list)
+    invalid: bool = False
+
+    def add(self, name: str, memories: Iterable[Any], run: Callable[[], None]) -> None:
+        self.nodes.append(_Node(name, [weakref.ref(memory) for memory in memories], run))
+
+
 class Graph:
     """The operations that a stream has captured."""
 
@@ -41,8 +55,10 @@ class Graph:
 
     def launch(self, stream: Stream | None = None) -> None:
         """Replay all operations in order; CaptureError if an array of one was freed."""
-        if (stream or get_current_stream()).is_capturing():
-            raise CaptureError("a graph cannot be launched in a stream that captures")
+        capture = (stream or get_current_stream())._join()
+        if capture is not None:
+            capture.nodes += self._nodes
+            return
         for node in self._nodes:
             if any(memory() is None for memory in node.memories):
                 raise CaptureError(
@@ -50,53 +66,70 @@ class Graph:
                 )
             node.run()
 
-    def upload(self, stream: Stream | None = None) -> None:
-        """Do nothing: there is no device to upload to."""
-
 
 class Stream:
     """A stream. Operations finish before they return, unless the stream captures them."""
 
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.is_null = null
-        self.is_non_blocking = non_blocking
-        self._nodes: list[_Node] | None = None
-        self._invalid = ""
+        self._null = null
+        self._blocking = not (null or non_blocking)
+        self._capture: _Capture | None = None
         self._before: list[Stream] = []
 
-    def begin_capture(self, mode: int | None = None) -> None:
-        """Capture launches instead of running them, until ``end_capture``."""
-        if self.is_null:
+    def begin_capture(self) -> None:
+        """Capture operations instead of doing them, until ``end_capture``."""
+        if self._null:
             raise CaptureError("the null stream cannot capture: use a Stream(non_blocking=True)")
-        if self._nodes is not None:
-            raise CaptureError("the stream is capturing already")
-        self._nodes, self._invalid = [], ""
+        if self._capture is not None:
+            raise CaptureError("cudaErrorIllegalState: the stream is capturing already")
+        self._capture = _Capture()
+        _capturing.add(self)
 
     def end_capture(self) -> Graph:
         """Return the graph of what was captured; CaptureError if the capture is invalid."""
-        if self._nodes is None:
-            raise CaptureError("the stream is not capturing")
-        nodes, self._nodes = self._nodes, None
-        if self._invalid:
-            raise CaptureError(f"the capture was invalidated by {self._invalid}")
-        return Graph(nodes)
+        capture, self._capture = self._capture, None
+        if capture is None:
+            raise CaptureError("cudaErrorIllegalState: the stream is not capturing")
+        _capturing.discard(self)
+        if capture.invalid:
+            raise _invalidated()
+        return Graph(capture.nodes)
 
     def is_capturing(self) -> bool:
-        """Return whether the stream captures."""
-        return self._nodes is not None
+        """Return whether the stream captures; CaptureError if the capture is invalid."""
+        if self._implicit():
+            raise CaptureError(_IMPLICIT)
+        if self._capture is not None and self._capture.invalid:
+            raise CaptureError("an error has invalidated the capture of the stream")
+        return self._capture is not None
 
     def synchronize(self) -> None:
         """Return at once; CaptureError while the stream captures."""
-        self._refuse("a wait for a stream")
+        if self._capture is not None:
+            _refuse_wait([self])
+        self._join()
 
-    def use(self) -> Stream:
-        """Make this the thread's current stream and return it."""
-        _thread.current = self
-        return self
+    def _join(self) -> _Capture | None:
+        """Return the capture that an operation of this stream belongs to, None to do it now."""
+        if self._capture is not None:
+            if self._capture.invalid:
+                raise _invalidated()
+            return self._capture
+        if blocking := self._implicit():
+            _invalidate(blocking)
+            raise CaptureError(_IMPLICIT)
+        return None
+
+    def _implicit(self) -> list[Stream]:
+        """Return the streams that this one, if it is the null stream, would wait for."""
+        if not (self._null and len(_capturing)):
+            return []
+        return [stream for stream in _capturing if stream._blocking]
 
     def __enter__(self) -> Stream:
-        self._before.append(get_current_stream())
-        return self.use()
+        self._before.append(_thread.current)
+        _thread.current = self
+        return self
 
     def __exit__(
         self,
@@ -104,30 +137,30 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._before.pop().use()
-
-    def _refuse(self, what: str) -> None:
-        if self._nodes is not None:
-            self._invalid = self._invalid or what
-            raise CaptureError(f"{what} is not allowed while the stream captures")
+        _thread.current = self._before.pop()
 
 
 class Event:
     """A point in a stream, already reached unless it was captured."""
 
     def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
-        self._captured = False
+        self._capture: _Capture | None = None
 
     def record(self, stream: Stream | None = None) -> None:
         """Set the event to this point of the stream, by default the current one."""
-        self._captured = (stream or get_current_stream()).is_capturing()
+        self._capture = (stream or get_current_stream())._join()
 
     def synchronize(self) -> None:
         """Return at once; CaptureError if the event was captured."""
-        if self._captured:
-            raise CaptureError("a captured event cannot be waited for")
+        if self._capture is not None:
+            self._capture.invalid = True
+            raise CaptureError("cudaErrorCapturedEvent: a captured event cannot be waited for")
 
 
+_IMPLICIT = (
+    "cudaErrorStreamCaptureImplicit: the null stream waits for blocking streams, and one captures"
+)
+_capturing: weakref.WeakSet[Stream] = weakref.WeakSet()
 _NULL = Stream(null=True)
 
 
@@ -139,7 +172,7 @@ _thread = _Thread()
 
 
 def get_current_stream() -> Stream:
-    """Return the stream of this thread's launches that name none."""
+    """Return the stream of this thread's operations that name none."""
     return _thread.current
 
 
@@ -147,13 +180,49 @@ def do(
     name: str, memories: Iterable[Any], run: Callable[[], None], stream: Stream | None = None
 ) -> None:
     """Call ``run``, or add it to the graph that the stream captures."""
-    nodes = (stream or _thread.current)._nodes
-    if nodes is None:
+    capture = (stream or _thread.current)._join()
+    if capture is None:
         run()
     else:
-        nodes.append(_Node(name, [weakref.ref(memory) for memory in memories], run))
+        capture.add(name, memories, run)
 
 
-def refuse(what: str) -> None:
-    """Raise CaptureError if the current stream captures, and invalidate the capture."""
-    _thread.current._refuse(what)
+def note(name: str, memory: Any, run: Callable[[], None]) -> None:
+    """Call ``run`` at each replay if the current stream captures, and now if it does not."""
+    capture = _thread.current._capture
+    if capture is None:
+        run()
+    else:
+        capture.add(name, [memory], run)
+
+
+def refuse_copy() -> None:
+    """Raise CaptureError if the current stream captures, as CuPy does before it asks CUDA."""
+    if _thread.current.is_capturing():
+        raise CaptureError("the current stream is capturing: no copies from or to the host")
+
+
+def synchronize() -> None:
+    """Wait for all streams; CaptureError while one captures."""
+    if streams := list(_capturing):
+        _refuse_wait(streams)
+
+
+def _refuse_wait(streams: list[Stream]) -> None:
+    _invalidate(streams)
+    raise CaptureError(
+        "cudaErrorStreamCaptureUnsupported: a stream that captures cannot be waited for"
+    )
+
+
+def _invalidate(streams: Iterable[Stream]) -> None:
+    for stream in streams:
+        if stream._capture is not None:
+            stream._capture.invalid = True
+
+
+def _invalidated() -> CaptureError:
+    return CaptureError(
+        "cudaErrorStreamCaptureInvalidated: an operation before this one was refused during the"
+        " capture"
+    )

@@ -6,8 +6,10 @@ import ctypes
 import threading
 import weakref
 from bisect import bisect_left, insort
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,11 +28,11 @@ class Memory:
     NumPy access to its bytes.
     """
 
-    def __init__(self, nbytes: int, poison: bool = True) -> None:
-        """``poison``: the contents are unset, and read as NaN or -1; otherwise they are zeros."""
+    def __init__(self, nbytes: int) -> None:
+        """The contents are unset, and read as NaN or -1."""
         address = ctypes.c_size_t()
         library = runtime()
-        self.handle = library.allocate(nbytes, poison, ctypes.byref(address))
+        self.handle = library.allocate(nbytes, True, ctypes.byref(address))
         if not self.handle:
             raise MemoryError(f"the emulator has no room for an array of {nbytes} bytes")
         self.ptr: int = address.value
@@ -78,9 +80,9 @@ class MemoryPointer:
 Allocator = Callable[[int], MemoryPointer]
 
 
-def alloc_unpooled(size: int, poison: bool = True) -> MemoryPointer:
+def alloc_unpooled(size: int) -> MemoryPointer:
     """Return ``size`` bytes of their own; MemoryError where there is no room."""
-    mem = Memory(size, poison)
+    mem = Memory(size)
     return MemoryPointer(mem, mem.ptr, mem)
 
 
@@ -91,34 +93,35 @@ def _size(block: MemoryPointer) -> int:
 class _Loan:
     """A block in use; deleting it, with the last array that uses it, returns the block."""
 
-    __slots__ = ("_block", "_pool")
+    __slots__ = ("_block", "_free")
 
-    def __init__(self, pool: MemoryPool, block: MemoryPointer) -> None:
-        self._pool, self._block = weakref.ref(pool), block
+    def __init__(self, free: list[MemoryPointer], block: MemoryPointer) -> None:
+        self._free, self._block = free, block
 
     def __del__(self) -> None:
-        pool = self._pool()
-        if pool is not None:
-            insort(pool._free, self._block, key=_size)
+        insort(self._free, self._block, key=_size)
 
 
 class MemoryPool:
     """Keeps the blocks that arrays have released, and reuses the smallest that is large enough.
 
-    CuPy splits larger blocks as well. Here an array lies at the end of its block, so that a kernel
-    that runs past it is stopped. Its contents are unset again at each replay.
+    A block is reused in the stream that was current when it was allocated. CuPy splits larger
+    blocks as well. Here an array lies at the end of its block, so that a kernel that runs past it
+    is stopped. Its contents are unset again at each replay.
     """
 
     def __init__(self, allocator: Allocator | None = None) -> None:
         self._allocate = allocator or alloc_unpooled
-        self._free: list[MemoryPointer] = []  # the smallest first
+        # The blocks of each stream, the smallest first.
+        self._free: defaultdict[graphs.Stream, list[MemoryPointer]] = defaultdict(list)
         self._total = 0
 
     def malloc(self, size: int) -> MemoryPointer:
         """Return ``size`` bytes of a released block, or of one from the pool's allocator."""
-        index = bisect_left(self._free, size, key=_size)
-        if index < len(self._free):
-            block = self._free.pop(index)
+        free = self._free[graphs.get_current_stream()]
+        index = bisect_left(free, size, key=_size)
+        if index < len(free):
+            block = free.pop(index)
         else:
             block = self._allocate(size)
             self._total += size
@@ -129,19 +132,18 @@ class MemoryPool:
             assert owner is not None
             owner.poison()
 
-        graphs.do("an allocation", [block.mem], poison)
+        graphs.note("an allocation", block.mem, poison)
         start = (block.mem.ptr + block.mem.nbytes - size) // ALIGNMENT * ALIGNMENT
-        return MemoryPointer(block.mem, start, _Loan(self, block))
+        return MemoryPointer(block.mem, start, _Loan(free, block))
 
     def free_all_blocks(self) -> None:
         """Return the blocks that no array uses to the pool's allocator."""
         self._total -= self.free_bytes()
-        self._free.clear()
+        for free in self._free.values():
+            free.clear()
 
-    def set_limit(self, size: int = 0) -> None:
-        """Do nothing for ``size`` 0, no limit; the emulator's pools have none."""
-        if size:
-            raise ValueError("the emulator's memory pools have no limit: size must be 0")
+    def set_limit(self) -> None:
+        """Set no limit of memory, which is the emulator's only choice."""
 
     def total_bytes(self) -> int:
         """Return the size of all blocks, in bytes."""
@@ -149,7 +151,7 @@ class MemoryPool:
 
     def free_bytes(self) -> int:
         """Return the size of the blocks that no array uses, in bytes."""
-        return sum(map(_size, self._free))
+        return sum(map(_size, chain.from_iterable(self._free.values())))
 
     def used_bytes(self) -> int:
         """Return the size of the blocks that arrays use, in bytes."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import math
+import operator
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from gpucnn.emulator import graphs, report, settings, source
 from gpucnn.emulator.arguments import Packer
 from gpucnn.emulator.array import ndarray
 from gpucnn.emulator.compiled import Compiled, compiled
-from gpucnn.emulator.errors import LaunchError
+from gpucnn.emulator.errors import ArgumentError, LaunchError
 from gpucnn.emulator.limits import (
     DEFAULT_SHARED_BYTES,
     MAX_BLOCK,
@@ -26,33 +26,17 @@ from gpucnn.errors import SettingError, unknown
 class RawModule:
     """CUDA C source, compiled when it is first needed, once for each mode.
 
-    code: the source. Faults name the files of its ``#line`` directives.
-    path: the file of the source; it is read if ``code`` is None. Faults name it if the code does
-    not begin with ``#line``.
-
-    Raises CompileError with file and line, SettingError for an option that the emulator does not
-    support, BackendError without g++.
+    Faults name the files of its ``#line`` directives. Raises CompileError with file and line,
+    SettingError for an option that the emulator does not support, BackendError without g++.
     """
 
-    def __init__(
-        self,
-        *,
-        code: str | None = None,
-        path: str | Path | None = None,
-        options: Sequence[str] = (),
-        backend: str = "nvrtc",
-    ) -> None:
-        if backend != "nvrtc":
-            raise unknown("compiler of RawModule", backend, ["nvrtc"])
-        if code is None:
-            if path is None:
-                raise TypeError("RawModule requires code or path")
-            code = Path(path).read_text(encoding="utf-8")
+    def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
+        if not isinstance(options, tuple):
+            raise TypeError(f"options must be a tuple, got {type(options).__name__}")
         if not code.lstrip().startswith("#line"):
-            name = json.dumps(str(path or "<code>"), ensure_ascii=False)
-            code = f"#line 1 {name}\n{code}"
+            code = f'#line 1 "<code>"\n{code}'
         self.code = code
-        self.options = tuple(options)
+        self.options = options
         self._options = source.parse_options(options)
         self._compiled: dict[str, Compiled] = {}
 
@@ -70,10 +54,11 @@ class RawModule:
         """
         notes = self.compile().notes
         if name not in notes["kernels"]:
-            raise unknown("kernel", name, notes["kernels"])
+            error = unknown("kernel", name, notes["kernels"])
+            raise SettingError(f"cudaErrorSymbolNotFound: {error}")
         if name in notes["mangled"]:
             raise SettingError(
-                f'kernel {name} is not extern "C": CuPy would not find its mangled name'
+                f'cudaErrorSymbolNotFound: kernel {name} is not extern "C", so its name is mangled'
             )
         return RawKernel(self, name)
 
@@ -110,25 +95,15 @@ class RawKernel:
         return entry
 
     @property
-    def max_threads_per_block(self) -> int:
-        """The limit of __launch_bounds__, by default 1024."""
-        return self._entry(settings.current().mode).max_threads
-
-    @property
-    def shared_size_bytes(self) -> int:
-        """Bytes of statically sized shared arrays."""
-        return self._entry(settings.current().mode).static_shared_bytes
-
-    @property
     def max_dynamic_shared_size_bytes(self) -> int:
         """The limit of a launch's dynamic shared memory, in bytes; may be raised."""
         if self._max_dynamic is not None:
             return self._max_dynamic
-        return max(0, DEFAULT_SHARED_BYTES - self.shared_size_bytes)
+        return max(0, DEFAULT_SHARED_BYTES - self._static_shared_bytes())
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
-        most = MAX_SHARED_BYTES - self.shared_size_bytes
+        most = MAX_SHARED_BYTES - self._static_shared_bytes()
         if not 0 <= size <= most:
             raise LaunchError(
                 self.name, f"{size} bytes of dynamic shared memory; the maximum is {most}"
@@ -136,6 +111,9 @@ class RawKernel:
         self._max_dynamic = size
         for entry in self._entries.values():
             entry.accepted.clear()
+
+    def _static_shared_bytes(self) -> int:
+        return self._entry(settings.current().mode).static_shared_bytes
 
     def __call__(
         self,
@@ -154,7 +132,9 @@ class RawKernel:
         """
         now = settings.current()
         entry = self._entries.get(now.mode) or self._entry(now.mode)
-        wanted = (tuple(grid), tuple(block), shared_mem)
+        if not (isinstance(grid, tuple) and isinstance(block, tuple)):
+            raise ArgumentError(self.name, "grid and block must be tuples")
+        wanted = (grid, block, shared_mem)
         sizes = entry.accepted.get(wanted)
         if sizes is None:
             sizes = self._sizes(entry, grid, block, shared_mem)
@@ -176,13 +156,13 @@ class RawKernel:
         self, entry: _Entry, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int
     ) -> tuple[int, ...]:
         """Return grid, block and shared memory as seven numbers; LaunchError as on a GPU."""
-        # A size of 0 in the grid becomes 1, as in CuPy: kernels must check their bounds.
-        grid = tuple(max(1, int(size)) for size in grid) + (1,) * (3 - len(grid))
-        block = tuple(int(size) for size in block) + (1,) * (3 - len(block))
-        if len(grid) != 3 or any(size > most for size, most in zip(grid, MAX_GRID, strict=True)):
+        # Missing sizes, and those of 0, are 1, as in CuPy: kernels must check their bounds.
+        grid = tuple(max(1, operator.index(size)) for size in (*grid, 1, 1)[:3])
+        block = tuple(max(1, operator.index(size)) for size in (*block, 1, 1)[:3])
+        if any(size > most for size, most in zip(grid, MAX_GRID, strict=True)):
             raise LaunchError(self.name, f"grid {grid}; the maximum is {MAX_GRID}")
-        threads = block[0] * block[1] * block[2]
-        if len(block) != 3 or min(block) < 1 or threads > MAX_BLOCK_THREADS or block[2] > 64:
+        threads = math.prod(block)
+        if threads > MAX_BLOCK_THREADS or block[2] > MAX_BLOCK[2]:
             raise LaunchError(
                 self.name,
                 f"block {block}; the maximum is {MAX_BLOCK}, and {MAX_BLOCK_THREADS} threads",

@@ -32,7 +32,7 @@ from gpucnn.emulator import (
     settings,
     toolchain,
 )
-from gpucnn.errors import ArrayError, BackendError, GpucnnError, SettingError, ShapeError
+from gpucnn.errors import BackendError, GpucnnError, SettingError
 
 try:
     toolchain.find_compiler()
@@ -276,8 +276,6 @@ def test_writes_of_fast_mode_and_the_host_count_as_written() -> None:
     ("name", "grid", "block", "shared", "message"),
     [
         ("add", (1,), (2048,), 0, "1024 threads"),
-        ("add", (1,), (1, 1, 128), 0, "block"),
-        ("add", (1,), (0,), 0, "block"),
         ("add", (1, 70000), (32,), 0, "grid"),
         ("bounded", (1,), (256,), 0, "allow 128"),
         ("dynamic_sum", (1,), (32,), 64 << 10, "max_dynamic_shared_size_bytes, now 49152"),
@@ -309,13 +307,6 @@ def test_more_dynamic_shared_memory_must_be_requested(mode: str) -> None:
         run.max_dynamic_shared_size_bytes = 100 << 10
 
 
-@needs_compiler
-def test_an_empty_grid_becomes_one_block_as_in_cupy() -> None:
-    y = emulator.zeros(4, np.float32)
-    kernel("bounded", "threads.cu")((0,), (4,), (y,))
-    assert y.get().tolist() == [1.0] * 4
-
-
 X, Y, N = 0, 1, 2
 
 
@@ -327,7 +318,6 @@ X, Y, N = 0, 1, 2
         (X, lambda: np.zeros(32, np.float32), "argument x: is a NumPy array on the host"),
         (X, lambda: emulator.zeros(32, np.float64), "array of float64; the kernel takes float32"),
         (X, lambda: emulator.zeros((32, 2), np.float32)[:, 0], "not C-contiguous"),
-        (X, lambda: None, r"numpy.uintp\(0\)"),
         (X, lambda: 12345, "takes an array of the device, not int"),
         (N, lambda: 32, "takes a numpy.int32, not Python's int: cast it"),
         (N, lambda: 32.0, "not Python's float"),
@@ -379,61 +369,23 @@ def test_the_number_of_arguments_and_restrict() -> None:
 
 # ---------------------------------------------------------------------------------- arrays
 @needs_compiler
-def test_arrays_have_cupys_attributes() -> None:
-    host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
-    array = emulator.asarray(host)
-    host[...] = 0  # a copy was taken
-    assert not isinstance(array, np.ndarray)
-    assert (array.shape, array.dtype, array.ndim, array.size) == ((2, 3, 4), np.float32, 3, 24)
-    assert (array.nbytes, array.itemsize, array.strides) == (96, 4, (48, 16, 4))
-    assert array.flags.c_contiguous
-    assert array.data.ptr % 16 == 0
-    assert array.device.id == emulator.cuda.Device().id == 0
-    assert len(array) == 2
-    row = array[1, :, ::2]
-    assert not row.flags.c_contiguous
-    assert row.data.ptr == array.data.ptr + 48
-    row[...] = -1
-    assert array.get()[1].tolist() == [[-1, 13, -1, 15], [-1, 17, -1, 19], [-1, 21, -1, 23]]
-    assert array.reshape(6, -1)[3].get().tolist() == [-1, 13, -1, 15]
-    assert array.T.shape == (4, 3, 2)
-    assert array[0, 0, 3].shape == ()
-    assert float(array[0, 0, 3]) == array[0, 0, 3].item() == 3
-    copy = array.copy()
-    copy[0] = array[1]
-    assert emulator.asnumpy(copy)[0].tolist() == array.get()[1].tolist()
-    assert array.get()[0, 0, 1] == 1
-    assert emulator.asarray(array) is array
-    assert np.isnan(emulator.empty((3,), np.float32).get()).all()
-    assert emulator.zeros((0, 5), np.int32).get().shape == (0, 5)
-    emulator.cuda.get_current_stream().synchronize()
+def test_arrays_are_aligned_and_unset() -> None:
+    x = emulator.empty((3,), np.float32)
+    assert np.isnan(x.get()).all()
+    assert x.data.ptr % 16 == 0
+    assert not isinstance(x, np.ndarray)
 
 
 @needs_compiler
-def test_host_and_device_arrays_do_not_mix_silently() -> None:
-    array, host = floats(4), np.ones(4, np.float32)
-    mixes: list[tuple[type[Exception], Callable[[], Any]]] = [
-        (ArrayError, lambda: np.asarray(array)),
-        (TypeError, lambda: host + array),
-        (TypeError, lambda: array + host),
-        (ArrayError, lambda: array.__setitem__(Ellipsis, host)),
-        (ArrayError, lambda: emulator.asnumpy(host)),
-        (ArrayError, lambda: array[[0, 1]]),
-        (ArrayError, lambda: array[host > 0]),
-        (ArrayError, lambda: array.set(np.ones(4))),
-        (ShapeError, lambda: array.set(np.ones(3, np.float32))),
-        (ShapeError, lambda: array.__setitem__(slice(0, 2), array)),
-        (ShapeError, lambda: array.reshape(3)),
-        (ShapeError, lambda: emulator.zeros((2, 3)).T.reshape(6)),
-        (ArrayError, lambda: emulator.asarray(np.array([None]))),
-    ]
-    for error, mix in mixes:
-        with pytest.raises(error):
-            mix()
-    array.set(host)
-    assert array.get().tolist() == [1] * 4
-    with pytest.raises(MemoryError, match="bytes"):
-        emulator.empty(1 << 50, np.uint8)
+def test_what_only_kernels_compute_is_refused() -> None:
+    """CuPy launches kernels of its own for these; the backends must not."""
+    x, host = floats(4), np.ones(4, np.float32)
+    deeds: list[Callable[[], Any]] = [
+        lambda: x == x, lambda: x + 1, lambda: x[[0, 1]], lambda: x[host > 0],
+    ]  # fmt: skip
+    for deed in deeds:
+        with pytest.raises(TypeError):
+            deed()
 
 
 # ------------------------------------------------------------------- the runtime's interface
@@ -496,8 +448,8 @@ def test_a_compile_error_names_file_and_line() -> None:
         RawModule(code=code).compile()
     assert (caught.value.file, caught.value.line) == ("kernels/x.cu", 2)
     assert isinstance(caught.value, GpucnnError)
-    with pytest.raises(CompileError, match=r"^missing\.cu:3: "):
-        RawModule(code="\n\n#include <no_such_header.h>", path="missing.cu").compile()
+    with pytest.raises(CompileError, match=r"^<code>:3: "):
+        RawModule(code="\n\n#include <no_such_header.h>").compile()
 
 
 CHILD = """

@@ -97,7 +97,9 @@ def test_an_exception_of_a_signal_handler_ends_an_endless_kernel(mode: str, name
     with in_mode(mode):
         endless, fills = module.get_function(name), module.get_function("fills")
         for kernel in (endless, fills):
-            assert kernel.max_threads_per_block  # compiled, which takes longer than the signal
+            assert (
+                kernel.max_dynamic_shared_size_bytes
+            )  # compiled, which takes longer than the signal
         for _ in range(3):  # the emulator remains usable
             with pytest.raises(Stopped), signals(stop):
                 endless((5,), (64,), (x,))
@@ -112,7 +114,7 @@ def test_ctrl_c_ends_an_endless_kernel(tmp_path: Path) -> None:
         "from gpucnn import emulator\n"
         "kernel = emulator.RawModule(code=sys.argv[1]).get_function('spins')\n"
         "x = emulator.zeros((1,), np.float32)\n"
-        "print(kernel.max_threads_per_block, flush=True)\n"
+        "print(kernel.max_dynamic_shared_size_bytes, flush=True)\n"
         "kernel((4,), (32,), (x,))\n"
     )
     root = str(Path(gpucnn.__file__).parents[1])
@@ -124,7 +126,7 @@ def test_ctrl_c_ends_an_endless_kernel(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": root},
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "1024\n"
+    assert process.stdout.readline() == "49152\n"
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
     assert error.endswith("KeyboardInterrupt\n")
@@ -138,7 +140,7 @@ def test_handlers_run_during_a_kernel_and_change_nothing(mode: str) -> None:
     start = np.arange(4 * 64, dtype=np.uint32)
     found, calls = [], []
     with in_mode(mode):
-        assert kernel.max_threads_per_block
+        assert kernel.max_dynamic_shared_size_bytes
         for handler in (lambda: calls.append(1), None):
             x = emulator.asarray(start)
             with signals(handler) if handler else nullcontext():
@@ -153,7 +155,7 @@ def test_handlers_run_during_a_kernel_and_change_nothing(mode: str) -> None:
 
 def test_a_handler_runs_while_a_kernel_runs() -> None:
     kernel = emulator.RawModule(code=ENDLESS).get_function("spins")
-    assert kernel.max_threads_per_block
+    assert kernel.max_dynamic_shared_size_bytes
     x = emulator.zeros((1,), np.float32)
     calls = []
 
@@ -170,7 +172,7 @@ def test_a_handler_runs_while_a_kernel_runs() -> None:
 def test_a_handler_cannot_launch_a_kernel() -> None:
     kernel = emulator.RawModule(code=ENDLESS).get_function("spins")
     x = emulator.zeros((1,), np.float32)
-    assert kernel.max_threads_per_block
+    assert kernel.max_dynamic_shared_size_bytes
     with (
         pytest.raises(RuntimeError, match="cannot launch a kernel while another one runs"),
         signals(lambda: kernel((1,), (1,), (x,))),
@@ -197,7 +199,7 @@ extern "C" __global__ void sums(float* x, int n)
 '''
 emulator.configure(mode=sys.argv[1], threads=4)
 kernel = emulator.RawModule(code=SOURCE).get_function("sums")
-kernel.max_threads_per_block
+kernel.max_dynamic_shared_size_bytes
 statuses = set()
 for mebibytes in (1, 8, 24, 64, 100, 140, 200, 280, 400, 600, 4000):
     child = os.fork()

@@ -123,8 +123,8 @@ def test_captured_steps_need_little_more_memory_than_others(
     live, peaks = [0], []
 
     class Counted(memory.Memory):
-        def __init__(self, nbytes: int, poison: bool = True) -> None:
-            super().__init__(nbytes, poison)
+        def __init__(self, nbytes: int) -> None:
+            super().__init__(nbytes)
             live[0] += nbytes
             peaks[-1] = max(peaks[-1], live[0])
 

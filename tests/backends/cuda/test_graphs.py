@@ -135,7 +135,7 @@ def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend
     replay = device.capture(work)
     replay(1)
     if device.name == "emulated":  # a fault of the program, to be found in tests
-        with pytest.raises(GpucnnError, match="while the stream captures"):
+        with pytest.raises(GpucnnError, match="the current stream is capturing"):
             replay(1)
         return
     with pytest.warns(UserWarning, match=r"could not be captured.*captur"):
