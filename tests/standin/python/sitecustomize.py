@@ -29,7 +29,8 @@ class Finder:
             setup = HERE.parent / "setup"
             raise RuntimeError(f"no stand-in is built for this Python: {setup} {sys.executable}")
         # Loaded first, so that it is the NVRTC that CuPy finds, whatever else is installed.
-        ctypes.CDLL(str(BUILD / "libnvrtc.so.12"))
+        nvrtc = ctypes.CDLL(str(BUILD / "libnvrtc.so.12"))
+        nvrtc.nvrtcGetErrorString(0)  # a bad value of STANDIN_... ends the process here
         return spec_from_file_location(
             name, library, loader=ExtensionFileLoader(name, str(library))
         )

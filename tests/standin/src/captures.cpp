@@ -74,7 +74,7 @@ cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture
         stream.capture = capture;
         capture->streams.push_back(&stream);
         stream.tail = tail;
-        return capture_work(stream, {"fork", [] { return cudaSuccess; }});
+        return capture_work(stream, {"fork", nullptr});
     }
     for (size_t node : tail)
         if (std::find(stream.tail.begin(), stream.tail.end(), node) == stream.tail.end())

@@ -8,9 +8,10 @@
 #include <cstring>
 #include <memory>
 
-static cudaError_t finish_legacy()
+static bool is_on_device(const void *pointer, size_t bytes)
 {
-    return synchronize(*find_stream(cudaStreamLegacy));
+    const Block *block = find_block(pointer, bytes);
+    return block && block->device != on_host;
 }
 
 // Whether the direction of a copy agrees with where its memory is; cudaMemcpyDefault always does.
@@ -21,6 +22,12 @@ static bool agrees(cudaMemcpyKind kind, const Block *to, const Block *from)
     bool wants_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool wants_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     return wants_to == to_device && wants_from == from_device;
+}
+
+// Whether memory begins in an allocation and ends outside it.
+static bool overruns(const void *pointer, size_t bytes)
+{
+    return find_block(pointer) && !find_block(pointer, bytes);
 }
 
 static bool is_alive(const void *pointer, size_t bytes, uint64_t number)
@@ -38,7 +45,8 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind
         return cudaErrorInvalidMemcpyDirection;
     if (!bytes) return cudaSuccess;
     const Block *to_block = find_block(to, bytes), *from_block = find_block(from, bytes);
-    if (!agrees(kind, to_block, from_block)) return cudaErrorInvalidValue;
+    if (!agrees(kind, to_block, from_block) || overruns(to, bytes) || overruns(from, bytes))
+        return cudaErrorInvalidValue;
     if (stream.capture && (!to_block || !from_block))
         return invalidate(*stream.capture, cudaErrorStreamCaptureUnsupported);
     std::shared_ptr<std::vector<char>> staged;
@@ -86,8 +94,10 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind 
 {
     return runtime_call(__func__, CONTEXT, [&] {
         if (cudaError_t error = potentially_unsafe()) return error;
-        cudaError_t error = copy(to, from, bytes, kind, *find_stream(cudaStreamLegacy));
-        return error ? error : finish_legacy();
+        Stream &legacy = *find_stream(cudaStreamLegacy);
+        cudaError_t error = copy(to, from, bytes, kind, legacy);
+        bool waits = !is_on_device(to, bytes) || !is_on_device(from, bytes);
+        return error || !waits ? error : synchronize(legacy);
     });
 }
 
@@ -122,6 +132,8 @@ cudaError_t cudaMemset(void *to, int value, size_t bytes)
 {
     return runtime_call(__func__, CONTEXT, [&] {
         if (cudaError_t error = potentially_unsafe()) return error;
-        return set(to, value, bytes, *find_stream(cudaStreamLegacy));
+        Stream &legacy = *find_stream(cudaStreamLegacy);
+        cudaError_t error = set(to, value, bytes, legacy);
+        return error || is_on_device(to, bytes) ? error : synchronize(legacy);
     });
 }

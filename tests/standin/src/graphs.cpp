@@ -6,8 +6,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <map>
+#include <queue>
 
 typedef std::vector<Work> Works;
 
@@ -33,34 +33,29 @@ cudaGraph_t make_graph(std::vector<Node> nodes)
 
 // An order in which CUDA might do the nodes. In eager mode it is that of the capture. In late mode
 // it is the one in which, of the nodes whose predecessors are done, the last captured goes first:
-// work of forked streams that only seemed to be in order then is not.
+// work of forked streams that was in order by chance then is not.
 static Works order(const std::vector<Node> &nodes)
 {
     std::vector<size_t> waits(nodes.size());
     std::vector<std::vector<size_t>> followers(nodes.size());
-    std::vector<size_t> ready;   // a heap: the greatest number first
+    std::priority_queue<std::pair<bool, size_t>> ready;   // nodes without work first
+    auto add = [&](size_t node) { ready.push({!nodes[node].work.run, node}); };
     for (size_t i = 0; i < nodes.size(); ++i) {
         waits[i] = nodes[i].after.size();
         for (size_t before : nodes[i].after) followers[before].push_back(i);
-        if (!waits[i]) ready.push_back(i);
+        if (!waits[i]) add(i);
     }
-    std::make_heap(ready.begin(), ready.end());
     std::vector<size_t> found;
     while (!ready.empty()) {
-        std::pop_heap(ready.begin(), ready.end());
-        size_t next = ready.back();
-        ready.pop_back();
-        found.push_back(next);
+        size_t next = ready.top().second;
+        ready.pop();
+        if (nodes[next].work.run) found.push_back(next);
         for (size_t follower : followers[next])
-            if (!--waits[follower]) {
-                ready.push_back(follower);
-                std::push_heap(ready.begin(), ready.end());
-            }
+            if (!--waits[follower]) add(follower);
     }
     if (!knobs().late) std::sort(found.begin(), found.end());
     Works works;
-    for (size_t i : found)
-        if (strcmp(nodes[i].work.kind, "fork")) works.push_back(nodes[i].work);
+    for (size_t i : found) works.push_back(nodes[i].work);
     return works;
 }
 

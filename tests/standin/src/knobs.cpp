@@ -51,15 +51,14 @@ void read_capability(Knobs &knobs)
     knobs.minor = std::stoi(parts[2]);
 }
 
-// Whether this library, or the stand-in's NVRTC, has a function of that name.
+// Whether this library, or the stand-in's NVRTC next to it, has a function of that name.
 bool exists(const std::string &function)
 {
     Dl_info own;
     dladdr((void *)&knobs, &own);
-    std::string path = own.dli_fname;
-    std::string folder = path.substr(0, path.rfind('/') + 1);
-    for (const std::string &library : {path, folder + "libnvrtc.so.12"}) {
-        void *handle = dlopen(library.c_str(), RTLD_LAZY | RTLD_NOLOAD);
+    std::string path = own.dli_fname, nvrtc = "libnvrtc.so.12";
+    for (const std::string &library : {path, path.substr(0, path.rfind('/') + 1) + nvrtc}) {
+        void *handle = dlopen(library.c_str(), RTLD_LAZY);
         if (handle && dlsym(handle, function.c_str())) return true;
     }
     return false;

@@ -31,6 +31,7 @@ struct _nvrtcProgram {
 
 const char *nvrtcGetErrorString(nvrtcResult result)
 {
+    standin_begin(__func__);
     switch (result) {
 #define NAME(name) case name: return #name;
         RESULTS(NAME)
