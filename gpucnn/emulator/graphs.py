@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from gpucnn.emulator.errors import EmulatorError, Kind
 
@@ -41,7 +41,7 @@ class _Capture:
     """What a stream has captured so far."""
 
     nodes: list[_Node] = field(default_factory=list)
-    invalid: bool = False
+    invalid: bool = False  # or ended
 
     def add(self, name: str, memories: Iterable[Any], run: Callable[[], None]) -> None:
         self.nodes.append(_Node(name, [weakref.ref(memory) for memory in memories], run))
@@ -55,10 +55,9 @@ class Graph:
 
     def launch(self, stream: Stream | None = None) -> None:
         """Replay all operations in order; CaptureError if an array of one was freed."""
-        capture = (stream or get_current_stream())._join()
-        if capture is not None:
-            capture.nodes += self._nodes
-            return
+        stream = stream or get_current_stream()
+        if stream._join() is not None:
+            _refuse([stream], "no graph can be launched in a stream that captures")
         for node in self._nodes:
             if any(memory() is None for memory in node.memories):
                 raise CaptureError(
@@ -93,12 +92,13 @@ class Stream:
         _capturing.discard(self)
         if capture.invalid:
             raise _invalidated()
+        capture.invalid = True
         return Graph(capture.nodes)
 
     def is_capturing(self) -> bool:
         """Return whether the stream captures; CaptureError if the capture is invalid."""
         if self._implicit():
-            raise CaptureError(_IMPLICIT)
+            raise CaptureError(f"cudaErrorStreamCaptureImplicit: {_NULL_WAITS}")
         if self._capture is not None and self._capture.invalid:
             raise CaptureError("an error has invalidated the capture of the stream")
         return self._capture is not None
@@ -106,7 +106,7 @@ class Stream:
     def synchronize(self) -> None:
         """Return at once; CaptureError while the stream captures."""
         if self._capture is not None:
-            _refuse_wait([self])
+            _refuse([self], _WAIT)
         self._join()
 
     def _join(self) -> _Capture | None:
@@ -116,8 +116,7 @@ class Stream:
                 raise _invalidated()
             return self._capture
         if blocking := self._implicit():
-            _invalidate(blocking)
-            raise CaptureError(_IMPLICIT)
+            _refuse(blocking, _NULL_WAITS, "Implicit")
         return None
 
     def _implicit(self) -> list[Stream]:
@@ -153,13 +152,13 @@ class Event:
     def synchronize(self) -> None:
         """Return at once; CaptureError if the event was captured."""
         if self._capture is not None:
+            name = "InvalidValue" if self._capture.invalid else "CapturedEvent"
             self._capture.invalid = True
-            raise CaptureError("cudaErrorCapturedEvent: a captured event cannot be waited for")
+            raise CaptureError(f"cudaError{name}: a captured event cannot be waited for")
 
 
-_IMPLICIT = (
-    "cudaErrorStreamCaptureImplicit: the null stream waits for blocking streams, and one captures"
-)
+_WAIT = "a stream that captures cannot be waited for"
+_NULL_WAITS = "the null stream waits for blocking streams, and one captures"
 _capturing: weakref.WeakSet[Stream] = weakref.WeakSet()
 _NULL = Stream(null=True)
 
@@ -205,20 +204,15 @@ def refuse_copy() -> None:
 def synchronize() -> None:
     """Wait for all streams; CaptureError while one captures."""
     if streams := list(_capturing):
-        _refuse_wait(streams)
+        _refuse(streams, _WAIT)
 
 
-def _refuse_wait(streams: list[Stream]) -> None:
-    _invalidate(streams)
-    raise CaptureError(
-        "cudaErrorStreamCaptureUnsupported: a stream that captures cannot be waited for"
-    )
-
-
-def _invalidate(streams: Iterable[Stream]) -> None:
+def _refuse(streams: Iterable[Stream], why: str, error: str = "Unsupported") -> NoReturn:
+    """Raise an error that invalidates the captures of streams."""
     for stream in streams:
         if stream._capture is not None:
             stream._capture.invalid = True
+    raise CaptureError(f"cudaErrorStreamCapture{error}: {why}")
 
 
 def _invalidated() -> CaptureError:

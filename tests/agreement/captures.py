@@ -156,8 +156,9 @@ def a_launch_goes_to_the_stream_that_it_names(xp: Any) -> Iterator[Any]:
 
 
 @gives(
-    "cudaErrorCapturedEvent", "cudaErrorCapturedEvent", "cudaErrorStreamCaptureInvalidated", None
-)
+    "cudaErrorInvalidValue", "cudaErrorCapturedEvent", "cudaErrorInvalidValue",
+    "cudaErrorStreamCaptureInvalidated", "cudaErrorInvalidValue", None,
+)  # fmt: skip
 def captured_events(xp: Any) -> Iterator[Any]:
     event, stream = xp.cuda.Event(), xp.cuda.Stream(non_blocking=True)
     stream.begin_capture()
@@ -167,7 +168,9 @@ def captured_events(xp: Any) -> Iterator[Any]:
     stream.begin_capture()
     event.record(stream)
     yield attempt(event.synchronize)
+    yield attempt(event.synchronize)
     yield attempt(stream.end_capture)
+    yield attempt(event.synchronize)
     event.record()
     yield attempt(event.synchronize)
 

@@ -38,8 +38,7 @@ REFUSED = ("RuntimeError", "graph")
 IMPLICIT = ("cudaErrorStreamCaptureImplicit", "cudaErrorStreamCaptureInvalidated")
 # To ask whether the null stream captures is an error, which invalidates nothing.
 ASKED = ("cudaErrorStreamCaptureImplicit", "graph")
-# No stream that captures can be waited for.
-WAITED = ("cudaErrorStreamCaptureUnsupported", "cudaErrorStreamCaptureInvalidated")
+UNSUPPORTED = ("cudaErrorStreamCaptureUnsupported", "cudaErrorStreamCaptureInvalidated")
 
 QUEUED = (ALLOWED, ALLOWED, IMPLICIT)
 COPIED = (REFUSED, ALLOWED, ASKED)
@@ -65,7 +64,9 @@ def load(xp: Any) -> None:
 
 OPERATIONS = {
     "launch": Operation(lambda xp, x: add(xp, x, x), *QUEUED),
-    "launch a graph": Operation(lambda xp, x: captured(xp, x).launch(), *QUEUED),
+    "launch a graph": Operation(
+        lambda xp, x: captured(xp, x).launch(), UNSUPPORTED, ALLOWED, IMPLICIT
+    ),
     "fill with 0": Operation(lambda xp, x: x.fill(0), *QUEUED),
     "fill": Operation(lambda xp, x: x.fill(5), *QUEUED),
     "assign a number": Operation(lambda xp, x: assign(x, 0, 5), *QUEUED),
@@ -100,10 +101,10 @@ OPERATIONS = {
         lambda xp, x: xp.cuda.Stream(non_blocking=True).synchronize(), *FREE
     ),
     "wait for the stream": Operation(
-        lambda xp, x: xp.cuda.get_current_stream().synchronize(), WAITED, ALLOWED, IMPLICIT
+        lambda xp, x: xp.cuda.get_current_stream().synchronize(), UNSUPPORTED, ALLOWED, IMPLICIT
     ),
     "wait for the device": Operation(
-        lambda xp, x: xp.cuda.Device().synchronize(), WAITED, WAITED, WAITED
+        lambda xp, x: xp.cuda.Device().synchronize(), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED
     ),
     "ask whether it captures": Operation(
         lambda xp, x: xp.cuda.get_current_stream().is_capturing(), ALLOWED, ALLOWED, ASKED

@@ -63,7 +63,9 @@ cudaError_t capture_work(Stream &stream, Work work)
 cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture,
                          const std::vector<size_t> &tail)
 {
-    if (capture->ended) return cudaErrorCapturedEvent;
+    if (capture->ended)
+        return stream.capture ? invalidate(*stream.capture, cudaErrorInvalidValue)
+                              : cudaErrorInvalidValue;
     if (capture->invalid) return cudaErrorStreamCaptureInvalidated;
     if (is_legacy(stream)) return invalidate(*capture, cudaErrorStreamCaptureImplicit);
     if (stream.capture && stream.capture != capture) {

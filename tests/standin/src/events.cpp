@@ -90,11 +90,12 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t on)
     });
 }
 
-// The error for an event that was recorded in a capture: it is not a point of time.
+// The error for an event that was recorded in a capture: it is not a point of time. No document
+// names the one for captures that have ended or failed; this is what CUDA 13.0 returns on an H200.
 static cudaError_t refuse_captured(Event &event)
 {
     if (!event.capture) return cudaSuccess;
-    if (event.capture->ended) return cudaErrorCapturedEvent;
+    if (event.capture->ended || event.capture->invalid) return cudaErrorInvalidValue;
     return invalidate(*event.capture, cudaErrorCapturedEvent);
 }
 

@@ -89,8 +89,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
     });
 }
 
+// No document says what a launch in a stream that captures does; CUDA 13.0 refuses it on an H200.
 static cudaError_t launch(CUgraphExec_st &instance, Stream &stream)
 {
+    if (stream.capture) return invalidate(*stream.capture, cudaErrorStreamCaptureUnsupported);
     auto works = instance.works;
     auto run = [works] {
         for (const Work &work : *works)
@@ -100,7 +102,7 @@ static cudaError_t launch(CUgraphExec_st &instance, Stream &stream)
     std::vector<Point> after;
     if (instance.last.queue) after.push_back(instance.last);
     cudaError_t error = enqueue(stream, {"graph", run}, after);
-    if (!error && !stream.capture) instance.last = {stream.queue, stream.queue->asked};
+    if (!error) instance.last = {stream.queue, stream.queue->asked};
     return error;
 }
 
