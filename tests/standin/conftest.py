@@ -14,7 +14,7 @@ import pytest
 from available import BACKENDS, STANDIN, backend_or_skip
 
 # Without CUDA one test is skipped (test_consistency.py) and shows how to run all of them.
-RULES = ["captures", "devices", "knobs", "launches", "memory", "streams"]
+RULES = ["captures", "devices", "emulator", "errors", "knobs", "launches", "memory", "streams"]
 collect_ignore = [] if "cuda" in BACKENDS else [f"test_{name}.py" for name in RULES]
 
 SOURCE = """

@@ -60,50 +60,6 @@ def test_a_source_with_an_error_is_refused_with_its_line(cupy):
     assert "1 error detected" in str(caught.value)
 
 
-FAULT = """
-kernel = cupy.RawModule(code=SOURCE, options=("--std=c++17",)).get_function("scale")
-x = cupy.zeros(1, np.float32)
-try:
-    kernel((1,), (1,), (ADDRESS, np.float32(1), np.int32(1)))
-    print("launched")
-    cupy.cuda.Device().synchronize()
-except Exception as error:
-    print(error)
-for _ in range(2):
-    try:
-        cupy.cuda.runtime.malloc(64)
-    except Exception as error:
-        print(error)
-"""
-
-
-def test_a_fault_is_reported_later_and_by_every_call_after_it(script):
-    done = script(FAULT.replace("ADDRESS", "np.intp(16)"))
-    found = [line.split(":")[0] for line in done.stdout.splitlines()]
-    assert found == ["launched", *["cudaErrorIllegalAddress"] * 3]
-
-
-def test_a_kernel_that_uses_freed_memory_is_a_fault(script):
-    done = script(
-        "import os\n"
-        "pointer = cupy.cuda.runtime.malloc(512)\n"
-        "stream = cupy.cuda.Stream(non_blocking=True)\n"
-        "kernel = cupy.RawModule(code=SOURCE).get_function('scale')\n"
-        "stream.begin_capture()\n"
-        "kernel((1,), (1,), (np.intp(pointer), np.float32(1), np.int32(1)), stream=stream)\n"
-        "graph = stream.end_capture()\n"
-        "cupy.cuda.runtime.free(pointer)\n"
-        "graph.launch(stream)\n"
-        "try:\n"
-        "    stream.synchronize()\n"
-        "except Exception as error:\n"
-        "    print(error)\n"
-        "os._exit(0)\n"
-    )
-    assert done.stdout.startswith("cudaErrorIllegalAddress")
-    assert "kernel scale uses memory that was freed" in done.stderr
-
-
 def test_the_emulators_check_mode_reports_its_fault(script):
     done = script(
         "x = cupy.zeros(4, np.float32)\n"
@@ -113,6 +69,6 @@ def test_the_emulators_check_mode_reports_its_fault(script):
         GPUCNN_EMULATOR="check",
     )
     assert done.returncode == 1
-    assert "stand-in: scale: " in done.stderr
-    assert "thread (4, 0, 0) of block (0, 0, 0)" in done.stderr
+    assert "stand-in: scale: uninitialised read: reads 4 bytes of x" in done.stderr
+    assert "thread (4, 0, 0) of block (0, 0, 0) at <code>:8" in done.stderr
     assert "cudaErrorIllegalAddress" in done.stderr

@@ -5,12 +5,14 @@ Each function takes two texts and returns (whether it succeeded, the answer or w
 
 from __future__ import annotations
 
+import ctypes
 import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
 from gpucnn.emulator import cache, native, settings, source, toolchain
+from gpucnn.emulator import report as reports
 from gpucnn.emulator.compiled import Compiled, compiled
 from gpucnn.errors import GpucnnError
 
@@ -70,3 +72,13 @@ def load(code: str, options: str) -> str:
     lines = [str(found.path), str(found.module)]
     lines += [f"{name} {found.static_shared_bytes(name)}" for name in sorted(kernels)]
     return "\n".join(lines)
+
+
+@_answers
+def report(where: str, faults: str) -> str:
+    """Describe faults. ``where`` is the kernel and its library, ``faults`` structures in hex."""
+    kernel, library = where.splitlines()
+    found = bytes.fromhex(faults)
+    count = len(found) // ctypes.sizeof(native.Fault)
+    structures = (native.Fault * count).from_buffer_copy(found)
+    return str(reports.error(kernel, Path(library), list(structures)))

@@ -58,12 +58,16 @@ cudaError_t begin_call(const char *name, Needs needs, bool of_runtime)
         return cudaErrorInsufficientDriver;
     if (!knobs().devices) return cudaErrorNoDevice;
     if (needs == A_DEVICE) return cudaSuccess;
+    // What a process set up cannot be used by another that was forked from it.
+    static const pid_t process = getpid();
+    if (process != getpid()) return cudaErrorInitializationError;
     if (fault()) return fault();
     return load_emulator() ? cudaSuccess : cudaErrorInitializationError;
 }
 
 cudaError_t end_call(const char *name, cudaError_t error, bool of_runtime)
 {
+    report_faults();
     if (of_runtime) keep_last_error(error);
     if (error && knobs().trace)
         fprintf(stderr, "stand-in: %s: %s\n", name, cudaGetErrorName(error));

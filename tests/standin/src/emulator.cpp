@@ -109,7 +109,7 @@ std::string emulator_load(const std::string &source, const std::string &options,
         auto *kernel = (const GpuKernel *)dlsym(handle, ("gpu_export_" + name).c_str());
         if (!kernel) continue;
         int most = kernel->max_threads ? kernel->max_threads : max_threads;
-        kernels[name] = {name, kernel, (Module *)module, shared, most};
+        kernels[name] = {name, path, kernel, (Module *)module, shared, most};
     }
     return "";
 }
@@ -156,12 +156,32 @@ static std::vector<Range> find_ranges(const EmulatedKernel &kernel,
     return ranges;
 }
 
-static void report(const EmulatedKernel &kernel, const Fault &found)
+struct FaultyLaunch {
+    std::string kernel, library;
+    std::vector<Fault> faults;
+};
+
+static std::vector<FaultyLaunch> unreported;
+static std::atomic<bool> has_unreported{false};
+
+void report_faults()
 {
-    const Where &here = found.here;
-    fprintf(stderr, "stand-in: %s: %s, thread (%u, %u, %u) of block (%u, %u, %u)\n",
-            kernel.name.c_str(), found.text, here.thread.x, here.thread.y, here.thread.z,
-            here.block.x, here.block.y, here.block.z);
+    if (!has_unreported) return;
+    std::vector<FaultyLaunch> launches;
+    {
+        Hold hold(state);
+        launches.swap(unreported);
+        has_unreported = false;
+    }
+    for (const FaultyLaunch &launch : launches) {
+        std::ostringstream bytes;
+        for (const Fault &fault : launch.faults)
+            for (size_t i = 0; i < sizeof fault; ++i)
+                bytes << std::hex << (((const unsigned char *)&fault)[i] >> 4)
+                      << (((const unsigned char *)&fault)[i] & 15);
+        std::string where = launch.kernel + "\n" + launch.library;
+        fprintf(stderr, "stand-in: %s\n", ask_bridge("report", where, bytes.str()).text.c_str());
+    }
 }
 
 cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &arguments)
@@ -184,7 +204,10 @@ cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &argu
     message.insert(message.end(), arguments.packed.begin(), arguments.packed.end());
     Fault faults[max_faults];
     int count = library.launch((const Request *)message.data(), faults);
-    for (int i = 0; i < count; ++i) report(kernel, faults[i]);
+    if (count > 0) {
+        unreported.push_back({kernel.name, kernel.library, {faults, faults + count}});
+        has_unreported = true;
+    }
     if (count < 0) {
         fprintf(stderr, "stand-in: %s: the emulator has no memory for a launch\n",
                 kernel.name.c_str());

@@ -19,7 +19,7 @@ void emulator_release(Allocation *memory);
 void emulator_mark_written(Allocation *memory, size_t offset, size_t bytes);   // for check mode
 
 struct EmulatedKernel {
-    std::string name;
+    std::string name, library;   // the library is a path
     const GpuKernel *kernel;
     Module *module;
     int static_shared;   // bytes
@@ -39,3 +39,6 @@ struct KernelArguments {
 
 KernelArguments pack_arguments(const EmulatedKernel &kernel, void *const *parameters);
 cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &arguments);
+
+// Prints the faults of kernels since the last call, with file and line. Asks Python.
+void report_faults();

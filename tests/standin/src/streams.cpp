@@ -67,11 +67,17 @@ void finish(const Point &point)
     }
 }
 
+// Finishes several queues. The one whose next work was enqueued last goes first: work of different
+// streams that nothing orders is then not done in the order in which it was enqueued.
 static void finish_those(const std::function<bool(const Queue &)> &is_wanted)
 {
-    auto now = queues;
-    for (auto &queue : now)
-        if (is_wanted(*queue)) finish({queue, queue->asked});
+    std::vector<std::shared_ptr<Queue>> wanted;
+    for (auto &queue : queues)
+        if (!queue->pending.empty() && is_wanted(*queue)) wanted.push_back(queue);
+    std::sort(wanted.begin(), wanted.end(), [](const auto &first, const auto &second) {
+        return first->pending.front().number > second->pending.front().number;
+    });
+    for (auto &queue : wanted) finish({queue, queue->asked});
 }
 
 void finish_all()
@@ -97,7 +103,8 @@ cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after)
         Stream &legacy = legacy_stream(queue.device);
         after.push_back({legacy.queue, legacy.queue->asked});
     }
-    queue.pending.push_back({std::move(work), std::move(after)});
+    static uint64_t enqueued = 0;
+    queue.pending.push_back({std::move(work), std::move(after), ++enqueued});
     ++queue.asked;
     if (!knobs().late) finish({stream.queue, queue.asked});
     return cudaSuccess;   // later calls return what goes wrong in the work

@@ -28,6 +28,7 @@ struct Point {   // the end of the first `count` works of a queue
 struct Queued {
     Work work;
     std::vector<Point> after;
+    uint64_t number;   // in the order in which all works were enqueued
 };
 
 struct Queue {

@@ -1,0 +1,49 @@
+"""The stand-in and the emulator of gpucnn: settings, and versions that do not fit together."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.cuda
+
+
+def use_library(path: str) -> str:
+    """Return code that lets the stand-in load another library as the emulator's."""
+    return (
+        "import standin_bridge\n"
+        f"standin_bridge.begin = lambda *_: (True, b'0 0 1 {path}')\n"
+        "import cupy\n"
+        "cupy.zeros(4)\n"
+    )
+
+
+AGAIN = "it was built for another version of gpucnn: run tests/standin/setup PYTHON again"
+
+
+def test_an_emulator_with_other_structures_is_refused(tmp_path, run_python):
+    source, library = tmp_path / "other.c", tmp_path / "other.so"
+    functions = "allocate", "release", "mark_written", "launch"
+    source.write_text(
+        "#include <stddef.h>\n"
+        + "".join(f"void gpu_{name}(void) {{}}\n" for name in functions)
+        + "const size_t gpu_struct_sizes[] = {1, 2, 3, 4, 5, 6};\n"
+    )
+    compiler = shutil.which("g++") or "cc"
+    subprocess.run([compiler, "-x", "c", "-shared", "-fPIC", source, "-o", library], check=True)
+    done = run_python(use_library(str(library)))
+    assert done.stderr.startswith(f"stand-in: {AGAIN}\n")
+    assert "cudaErrorInitializationError" in done.stderr
+
+
+def test_a_library_without_the_emulators_functions_is_refused(run_python):
+    done = run_python(use_library("libm.so.6"))
+    assert done.stderr.startswith(f"stand-in: {AGAIN}\n")
+
+
+def test_an_emulator_that_cannot_run_says_why(script):
+    done = script("cupy.zeros(4)", CXX="/no/compiler", GPUCNN_CACHE_DIR="/proc/none")
+    assert done.stderr.startswith("stand-in: the emulator cannot run: ")
+    assert "cudaErrorInitializationError" in done.stderr
