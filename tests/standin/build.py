@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import packages
-from packages import AGAIN, BUILD, HERE, MODULE, PYTHON, SETUP, Failure, temporary_folder
+from packages import AGAIN, BUILD, HERE, MODULE, NAME, PYTHON, SETUP, Failure, temporary_folder
 
 EMULATOR = HERE.parents[1] / "gpucnn" / "emulator"
 OBJECTS = BUILD / "objects"
@@ -103,7 +104,7 @@ def checksum(*parts: str | Path) -> str:
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part.read_bytes()
-        digest.update(len(data).to_bytes(8, "little") + data)
+        digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()[:16]
 
 
@@ -152,7 +153,7 @@ def compile_cupys(key: str) -> Path:
         what = f"CuPy's {MODULE}"
         cpp = to.with_suffix(".cpp")
         options = [part for directive in DIRECTIVES for part in ("-X", directive)]
-        cython = [PYTHON, "-m", "cython", "-3", "--cplus", *options, "-E", constants]
+        cython = [sys.executable, "-m", "cython", "-3", "--cplus", *options, "-E", constants]
         run([*cython, "-o", str(cpp), MODULE], what, folder)
         paths = [*headers(), "-I", str((folder / MODULE).parent)]
         run([COMPILER, *CUPYS_FLAGS, *paths, "-c", str(cpp), "-o", str(to)], what)
@@ -221,27 +222,25 @@ def remove_unused(used: set[Path], sources: str) -> None:
 
 
 def main(sources: str) -> None:
-    """``sources``: the checksum of the sources, which run compares."""
+    """Install and build; ``sources`` is the checksum of the sources, which run compares."""
     check_machine()
     packages.check_cupy()
     with locked():
         packages.install()
-        stamp = BUILD / "sources"
         remove_unused(build(), sources)
         with temporary_folder() as work:
             (work / "sources").write_text(f"{sources}\n")
-            os.replace(work / "sources", stamp)
-    run = SETUP.removesuffix("setup") + "run"
-    example = f"{run} {Path(PYTHON).with_name('pytest')} -k cuda"
-    print(f"the stand-in works under CuPy {packages.cupy_pin()[1]}: {example}")
+            os.replace(work / "sources", BUILD / "sources")
+    command = [str(HERE / "run"), str(Path(sys.executable).with_name("pytest")), "-k", "cuda"]
+    print(f"the stand-in works under CuPy {packages.cupy_pin()[1]}: {shlex.join(command)}")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1])
     except Failure as failure:
-        sys.exit(f"{failure.log}{SETUP}: {failure}")
+        sys.exit(f"{failure.log}{NAME}: {failure}")
     except OSError as error:
-        sys.exit(f"{SETUP}: {error.filename or BUILD}: {error.strerror}; then {AGAIN}")
+        sys.exit(f"{NAME}: {error.filename or BUILD}: {error.strerror}; then {AGAIN}")
     except KeyboardInterrupt:
         sys.exit(130)

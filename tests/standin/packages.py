@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "build"
-SETUP = os.environ.get("STANDIN_SETUP", str(HERE / "setup"))
-PYTHON = sys.executable
+NAME = os.environ.get("STANDIN_SETUP", str(HERE / "setup"))
+SETUP = shlex.quote(NAME)  # as text to type
+PYTHON = shlex.quote(sys.executable)
 AGAIN = f"{SETUP} {PYTHON}"
 
 MODULE = "cupy_backends/cuda/api/runtime.pyx"
@@ -89,11 +91,13 @@ def install() -> None:
 
 def pip(*arguments: str, **variables: str) -> None:
     """Run pip; raise Failure with its last error."""
-    if subprocess.run([PYTHON, "-c", "import pip"], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        [sys.executable, "-c", "import pip"], capture_output=True, check=False
+    ).returncode:
         raise Failure(f"{PYTHON} has no pip: {PYTHON} -m ensurepip, then {AGAIN}")
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2"]
     done = subprocess.run(
-        [PYTHON, "-m", "pip", *arguments, *options],
+        [sys.executable, "-m", "pip", *arguments, *options],
         env={**os.environ, **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,6 +44,10 @@ def call(command: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def typed(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 def mark_as_built(standin: Path) -> None:
     """Write the checksum that setup writes at its end."""
     script = 'here=$1; . "$1/sources.sh"; mkdir -p "$1/build"; sources >"$1/build/sources"'
@@ -69,7 +74,7 @@ def test_setup_refuses_what_is_not_a_python(
     setup = standin / "setup"
     status, output = call(setup, *arguments)
     assert (status, len(output.splitlines())) == (2, 1)
-    assert output.startswith(f"{setup}: {message.format(setup)}")
+    assert output.startswith(f"{setup}: {message.format(typed(setup))}")
     assert not (standin / "build").exists()
 
 
@@ -126,7 +131,7 @@ def test_setup_refuses_an_environment(
     setup = standin / "setup"
     status, output = call(setup, str(python))
     assert status == 1
-    wanted = message.format(python=python, setup=setup, pin=pins()["cupy-cuda12x"])
+    wanted = message.format(python=python, setup=typed(setup), pin=pins()["cupy-cuda12x"])
     assert output.splitlines()[-1] == f"{setup}: {wanted}"
 
 
@@ -138,16 +143,20 @@ def test_setup_names_a_missing_compiler(standin: Path, python: Path) -> None:
 
 
 def test_run_needs_a_build(standin: Path, python: Path) -> None:
-    run, setup = standin / "run", standin / "setup"
-    assert call(run, str(python)) == (2, f"{run}: the stand-in is not built: {setup} {python}\n")
-    assert call(run, "/bin/sh") == (2, f"{run}: the stand-in is not built: {setup} PYTHON\n")
-    assert call(run) == (2, f"{run}: expected a command: {run} .venv/bin/pytest -k cuda\n")
-    assert call(run, "/no/command") == (2, f"{run}: /no/command does not exist: {run} COMMAND...\n")
+    run, setup = standin / "run", typed(standin / "setup")
+    for arguments, message in (
+        ([str(python)], f"the stand-in is not built: {setup} {python}"),
+        (["/bin/sh"], f"the stand-in is not built: {setup} PYTHON"),
+        ([], f"expected a command: {typed(run)} .venv/bin/pytest -k cuda"),
+        (["/no/command"], f"/no/command does not exist: {typed(run)} COMMAND..."),
+    ):
+        assert call(run, *arguments) == (2, f"{run}: {message}\n")
 
 
 def test_run_notices_that_the_sources_have_changed(standin: Path) -> None:
     run = standin / "run"
-    changed = f"{run}: the stand-in is older than its sources: {standin}/setup PYTHON\n"
+    setup = typed(standin / "setup")
+    changed = f"{run}: the stand-in is older than its sources: {setup} PYTHON\n"
     sources = [standin / "requirements.txt", *(standin / "src").iterdir()]
     for file in (sources[0], sources[-1], next((standin.parents[1] / HEADERS).glob("*.h"))):
         mark_as_built(standin)

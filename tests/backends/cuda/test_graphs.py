@@ -298,25 +298,23 @@ def test_out_of_memory_at_a_capture_leaves_other_graphs_valid() -> None:
     device = backend_or_skip("cuda")
     import cupy
 
-    pool = cupy.get_default_memory_pool()
-    number, two = device.asarray([1.0]), device.asarray([2.0])
+    pool = cupy.cuda.MemoryPool()  # in which no earlier test has left free blocks
+    with cupy.cuda.using_allocator(pool.malloc):
+        number, two = device.asarray([1.0]), device.asarray([2.0])
 
-    def work(length: int) -> None:
-        x = device.zeros((length,))
-        number[...] = device.dropout(device.relu(device.relu(x)[:1] + number), two)
+        def work(length: int) -> None:
+            x = device.zeros((length,))
+            number[...] = device.dropout(device.relu(device.relu(x)[:1] + number), two)
 
-    replay = device.capture(lambda: work(10_000))
-    replay(3)
-    size = pool_bytes(replay)
-    gc.collect()  # or blocks of earlier tests become free below, and memory is not short
-    pool.free_all_blocks()
-    pool.set_limit(size=pool.total_bytes() + 30_000)
-    try:
+        replay = device.capture(lambda: work(10_000))
+        replay(3)
+        size = pool_bytes(replay)
+        pool.free_all_blocks()
+        pool.set_limit(size=pool.total_bytes() + 30_000)
         larger = device.capture(lambda: work(20_000), share_memory_with=replay)
         with pytest.raises(BackendError, match=r"^out of memory: 0 MiB requested"):
             larger(3)
-    finally:
         pool.set_limit(size=0)
-    assert pool_bytes(replay) >= size
-    replay(3)
-    assert float(device.to_numpy(number)[0]) == 2.0**6
+        assert pool_bytes(replay) >= size
+        replay(3)
+        assert float(device.to_numpy(number)[0]) == 2.0**6
