@@ -197,7 +197,7 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Literal["C", "F"] = "C"
     given = (shape,) if isinstance(shape, int | np.integer) else shape
     lengths = tuple(operator.index(length) for length in given)
     kind = np.dtype(dtype)
-    if kind.kind not in "biufcV":
+    if kind.char not in "?bBhHiIlLqQefdFDV" or not kind.isnative:
         raise SettingError(f"arrays of the device cannot hold {kind}")
     if min(lengths, default=0) < 0:
         raise ShapeError(f"negative lengths are not allowed: {lengths}")
@@ -222,6 +222,7 @@ def asarray(values: ArrayLike | ndarray, dtype: DTypeLike | None = None) -> ndar
         made[...] = values
         return made
     host = np.asarray(values, dtype)
+    host = host.astype(host.dtype.newbyteorder("="), copy=False)
     made = empty(host.shape, host.dtype, order="F" if host.flags.fnc else "C")
     if host.ndim:
         made.set(host)

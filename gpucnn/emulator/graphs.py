@@ -69,15 +69,14 @@ class Graph:
 class Stream:
     """A stream. Operations finish before they return, unless the stream captures them."""
 
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self._null = null
-        self._blocking = not (null or non_blocking)
+    def __init__(self, *, non_blocking: bool = False) -> None:
+        self._blocking = not non_blocking
         self._capture: _Capture | None = None
         self._before: list[Stream] = []
 
     def begin_capture(self) -> None:
         """Capture operations instead of doing them, until ``end_capture``."""
-        if self._null:
+        if self is _NULL:
             raise CaptureError("the null stream cannot capture: use a Stream(non_blocking=True)")
         if self._capture is not None:
             raise CaptureError("cudaErrorIllegalState: the stream is capturing already")
@@ -121,7 +120,7 @@ class Stream:
 
     def _implicit(self) -> list[Stream]:
         """Return the streams that this one, if it is the null stream, would wait for."""
-        if not (self._null and len(_capturing)):
+        if self is not _NULL or not len(_capturing):
             return []
         return [stream for stream in _capturing if stream._blocking]
 
@@ -160,7 +159,7 @@ class Event:
 _WAIT = "a stream that captures cannot be waited for"
 _NULL_WAITS = "the null stream waits for blocking streams, and one captures"
 _capturing: weakref.WeakSet[Stream] = weakref.WeakSet()
-_NULL = Stream(null=True)
+_NULL = Stream()
 
 
 class _Thread(threading.local):

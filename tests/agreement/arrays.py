@@ -82,6 +82,16 @@ def setting_from_the_host(xp: Any) -> Iterator[Any]:
     yield plain(y)
 
 
+@gives("float32", [1, 2], "ValueError", "ValueError", "float16", 8)
+def byte_orders_and_sizes(xp: Any) -> Iterator[Any]:
+    x = xp.asarray(np.array([1, 2], ">f4"))
+    yield from (str(x.dtype), plain(x))
+    yield attempt(xp.zeros, 2, ">f4")
+    yield attempt(xp.asarray, np.ones(2, np.longdouble))
+    yield str(xp.asarray(np.ones(2, np.float16)).dtype)
+    yield xp.empty(2, "i4, f4").itemsize
+
+
 @gives([[0, 1], [0, 1]], [[2, 2], [3, 3]], [[2, 9], [3, 9]], [[4, 9], [4, 9]], [1, 2], [3, 3])
 def assigning(xp: Any) -> Iterator[Any]:
     x = xp.zeros((2, 2), np.float32)

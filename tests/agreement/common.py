@@ -29,6 +29,13 @@ extern "C" __global__ void reverse(float* x) {
     x[i] = kept[n - 1 - i];
 }
 extern "C" __global__ void is_null(const float* x, int* out) { out[0] = x == nullptr; }
+struct Pair { int first; float second; };
+extern "C" __global__ void by_value(
+    Pair pair, bool flag, unsigned char byte, long long wide, double real, double* out
+) {
+    out[0] = pair.first, out[1] = pair.second, out[2] = flag, out[3] = byte;
+    out[4] = wide, out[5] = real;
+}
 extern "C" __global__ void first(const float* x, float* out, int n) { out[0] = x[n]; }
 """
 

@@ -62,15 +62,21 @@ def dynamic_shared_memory(xp: Any) -> Iterator[Any]:
     yield attempt(run, (1,), (3,), (x,), shared_mem=65536)
     yield attempt(setattr, run, "max_dynamic_shared_size_bytes", 1 << 20)
     yield run.max_dynamic_shared_size_bytes
+    run.max_dynamic_shared_size_bytes = 49152  # CuPy compiles a source once in a process
 
 
-@gives([0], [1], [1], "TypeError")
+@gives([0], [1], [1], "TypeError", [3, 0.5, 1, 200, -(2**40), 0.25])
 def arguments(xp: Any) -> Iterator[Any]:
     run, out = kernel(xp, "is_null"), xp.zeros(1, np.int32)
     for value in (floats(xp, 1), None, np.uintp(0)):
         run((1,), (1,), (value, out))
         yield plain(out)
     yield attempt(run, (1,), (1,), (np.ones(2, np.float32), out))
+    pair = np.array([(3, 0.5)], "i4, f4")
+    scalars = np.bool_(True), np.uint8(200), np.int64(-(2**40)), np.float64(0.25)
+    out = xp.zeros(6, np.float64)
+    kernel(xp, "by_value")((1,), (1,), (pair, *scalars, out))
+    yield plain(out)
 
 
 @gives(
