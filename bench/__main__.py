@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from dataclasses import asdict
+from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rich.table import Table
 
 from bench import machine, peers
 from bench.harness import BenchError, Options, Report
-from bench.show import MISSING, as_data, table
+from bench.show import MISSING, as_data, line, table
 
 BENCHES = (
     "ops",
@@ -29,6 +30,7 @@ BENCHES = (
     "profile",
 )
 GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
+FIELDS = tuple(field.name for field in fields(Options) if field.name != "progress")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,12 +54,17 @@ def main(argv: list[str] | None = None) -> int:
         "--only", default="", metavar="TEXT", help="run the cases whose name contains TEXT"
     )
     parser.add_argument(
-        "--seconds", type=float, metavar="S", help="start no further case after S seconds"
+        "--seconds", type=float, metavar="S", help="start no case or round after S seconds"
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="run a GPU bench at tiny sizes, to try it; its figures mean nothing",
     )
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="run a GPU bench at tiny sizes in the emulator; its figures mean nothing",
+        help="as --tiny, without a GPU: in the emulator, with PyTorch on the CPU",
     )
     parser.add_argument("--write", action="store_true", help="tune: write the table to the package")
     arguments = parser.parse_args(argv)
@@ -67,30 +74,35 @@ def main(argv: list[str] | None = None) -> int:
     if not arguments.bench:
         console.print(listing())
         return 0
-    options = Options(
-        arguments.rounds,
-        arguments.quick,
-        arguments.only,
-        arguments.rehearse,
-        arguments.seconds,
-        arguments.write,
-    )
-    found: dict[str, Any] = {"machine": machine.describe(), "options": asdict(options)}
-    found["benches"] = {}
+    chosen = {name: value for name, value in vars(arguments).items() if name in FIELDS}
+    found: dict[str, Any] = {"machine": machine.describe(), "options": chosen, "benches": {}}
+
+    def keep(report: Report) -> None:
+        """Write all figures so far, so that an interrupted run keeps them."""
+        found["benches"][name] = as_data(report)
+        if arguments.json:
+            file = Path(arguments.json)
+            new = file.with_name(f"{file.name}.new")
+            new.write_text(json.dumps(found, indent=1) + "\n")
+            os.replace(new, file)
+
+    def progress(report: Report) -> None:
+        print(line(report.rows[-1]), file=sys.stderr, flush=True)
+        keep(report)
+
+    options = replace(Options(**chosen), progress=progress)
     for name in arguments.bench:
         try:
             report: Report = import_module(f"bench.{name}").run(options)
         except BenchError as error:
             print(f"bench {name}: {error}", file=sys.stderr)
             return 1
-        found["benches"][name] = as_data(report)
+        keep(report)
         console.print(table(report))
         for note in report.notes:
             console.print(note, markup=False, highlight=False)
         if report.compares_pytorch and not peers.HAS_TORCH:
             console.print(MISSING, markup=False, highlight=False)
-        if arguments.json:  # after each bench, so that an interrupted run keeps its figures
-            Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
     console.print(footer(found["machine"]), markup=False, highlight=False)
     return 0
 

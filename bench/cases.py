@@ -231,16 +231,16 @@ def _lenet(n: int) -> dict[str, Case]:
     return {f"{name}, batch {n}": case for name, case in cases.items()}
 
 
-def gpu_cases(rehearsed: bool = False) -> dict[str, Case]:
-    """Return the cases of ``gpu_ops``, the most important first; in a rehearsal they are tiny."""
+def gpu_cases(tiny: bool = False) -> dict[str, Case]:
+    """Return the cases of ``gpu_ops``, the most important first; or a few of tiny sizes."""
     large = {
         "conv2d 56x56 3x3 64->64, batch 32": _conv(32, 64, 56, 64, 3, padding=1),
         "conv2d 14x14 3x3 256->256, batch 32": _conv(32, 256, 14, 256, 3, padding=1),
     }
     update = {"sgd_step 61,706 parameters": _sgd()}
-    if rehearsed:
-        tiny = _conv(2, 4, 6, 4, 3, padding=1)
-        return {"conv2d 6x6 3x3 4->4, batch 2": tiny, **_lenet(2), **update}
+    if tiny:
+        small = _conv(2, 4, 6, 4, 3, padding=1)
+        return {"conv2d 6x6 3x3 4->4, batch 2": small, **_lenet(2), **update}
     return {**large, **_lenet(64), **_lenet(512), **update}
 
 
@@ -269,4 +269,4 @@ def amount(case: Case, direction: str) -> tuple[int, int]:
     return flops, 4 * elements
 
 
-ALL = {**CASES, **gpu_cases(), **gpu_cases(rehearsed=True)}
+ALL = {**CASES, **gpu_cases(), **gpu_cases(tiny=True)}

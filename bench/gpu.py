@@ -13,15 +13,13 @@ from gpucnn.errors import BackendError
 
 OURS, PYTORCH = ("eager", "captured", "fused"), ("eager", "graphs", "compile")
 """The modes in which each side launches training steps."""
-PATIENCE = 100.0
+PATIENCE = 75.0
 """Seconds to wait for a reply: a hang or a long compilation must not use up all the time."""
 
 
 def backend(options: Options) -> str:
-    """Return the backend to time; BenchError if something that a GPU bench needs is missing."""
-    name = options.size("cuda", "emulated")
-    if not HAS_TORCH:
-        raise BenchError("PyTorch, the peer, is not installed: pip install 'gpucnn[bench]'")
+    """Return the backend to time; BenchError if something that it needs is missing."""
+    name = "emulated" if options.rehearse else "cuda"
     if not options.rehearse and find_spec("cupy") is None:
         raise BenchError("CuPy is not installed: pip install 'gpucnn[cuda12]', or add --rehearse")
     try:
@@ -43,19 +41,19 @@ def ours(options: Options, modes: Sequence[str] = OURS) -> list[Flavour]:
 
 
 def pytorch(options: Options, modes: Sequence[str] = PYTORCH) -> list[Flavour]:
-    """Return PyTorch, its steps launched in each of ``modes``."""
-    device, env = options.size("cuda", "cpu"), options.size({}, {"OMP_NUM_THREADS": "1"})
-    return [
+    """Return PyTorch, its steps launched in each of ``modes``; nothing if it is not installed."""
+    device, env = ("cpu", {"OMP_NUM_THREADS": "1"}) if options.rehearse else ("cuda", {})
+    return HAS_TORCH * [
         Flavour(f"PyTorch {mode}", "pytorch_gpu", env, {"device": device, "mode": mode}, PATIENCE)
         for mode in modes
     ]
 
 
 def report(title: str, options: Options) -> Report:
-    """Return an empty report; that of a rehearsal is marked as meaningless."""
+    """Return an empty report; that of tiny sizes is marked as meaningless."""
     found = Report(title)
-    if options.rehearse:
-        found.title = f"REHEARSAL without a GPU, the figures mean nothing: {title}"
+    if options.tiny:
+        found.title = f"REHEARSAL at tiny sizes, the figures mean nothing: {title}"
         found.about["rehearsal"] = True
     return found
 
@@ -68,8 +66,14 @@ def ask_once(worker: Worker, spec: dict[str, Any]) -> Results | str:
         return str(error)
 
 
-def ceilings(worker: Worker, options: Options) -> dict[str, float]:
-    """Return FLOP/s of large products, "ieee" and "tf32", and bytes/s of a "copy" in PyTorch."""
+def ceilings(running: Sequence[Worker], options: Options) -> dict[str, float]:
+    """Return FLOP/s of large products, "ieee" and "tf32", and bytes/s of a "copy" in PyTorch.
+
+    BenchError if no PyTorch runs.
+    """
+    worker = next((w for w in running if w.flavour.side == "pytorch_gpu"), None)
+    if worker is None:
+        raise BenchError("the ceilings are measured with PyTorch")
     spec = {"kind": "ceilings", "side": options.size(8192, 64)}
     return {name: float(rate) for name, rate in worker.peer(spec).check().items()}
 

@@ -1,101 +1,153 @@
 #!/usr/bin/env bash
-# Everything that needs a GPU, in two stages of at most nine minutes each, the most important first:
+# Everything that needs a GPU, in three stages, the most important results first:
 #
-#     bench/gpu.sh tests      tests, sanitizers, two training runs with the same bits
-#     bench/gpu.sh bench      the GPU benches of `python -m bench`
-#     bench/gpu.sh            both
+#     bench/gpu.sh [--tiny] [STAGE...]     without a name, all stages
 #
-# Needs Python with CuPy, threadpoolctl, rich, pytest and hypothesis, for the second stage PyTorch.
-# Needs no network and no installation: the package runs from this checkout. Results go to $OUT:
-# summary.md, a JSON file for each bench, and logs.tar.gz with a log for each step.
+#     tests      tests, `gpucnn check`, two training runs with the same bits    4.5 minutes at most
+#     bench      the GPU benches of `python -m bench`                           6.5 minutes at most
+#     sanitize   memcheck and racecheck of compute-sanitizer                    2 minutes at most
+#
+# --tiny runs the same commands at tiny sizes. `tests/standin/run bench/gpu.sh --tiny` does so
+# without a GPU, to find mistakes in this script, the benches and the commands.
+#
+# Needs Python with CuPy, threadpoolctl, rich, pytest and hypothesis; PyTorch, if it is there, is
+# compared. Needs no network and no installation: the package runs from this checkout. Results go
+# to $OUT: summary.md, a JSON file for each bench, and logs.tar.gz with a log for each step. The
+# exit status is 0 if every step succeeded, 1 if one failed; later steps run in any case.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-case ${1:-both} in
-    tests | bench | both) stages=${1:-both} ;;
-    *) echo "usage: bench/gpu.sh [tests|bench]" >&2 && exit 2 ;;
-esac
-OUT=${OUT:-bench/results/$(date +%Y-%m-%d)}
-mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd)
-export PYTHONPATH="$PWD" GPUCNN_REQUIRE_GPU=1 PYTHONUNBUFFERED=1 COLUMNS=190
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-failed=0 ends=0
 
-# Save the results after each step, in case the script is stopped.
-keep() {
+usage() { echo "usage: bench/gpu.sh [--tiny] [tests] [bench] [sanitize]" >&2 && exit 2; }
+tiny='' stages=()
+for word in "$@"; do
+    case $word in
+        --tiny) tiny=yes ;;
+        tests | bench | sanitize) stages+=("$word") ;;
+        *) usage ;;
+    esac
+done
+[ ${#stages[@]} -gt 0 ] || stages=(tests bench sanitize)
+
+# Seconds of each stage and step; a stage ends its last step early.
+declare -A seconds=(
+    [stage-tests]=270 [doctor]=30 [tests]=160 [check]=30 [check64]=30 [check-tf32]=30
+    [train]=40 [again]=40 [same-bits]=10 [evaluate]=30 [timings]=30
+    [stage-bench]=390 [gpu_lenet]=150 [gpu_accuracy]=50 [gpu_ops]=90 [gpu_start]=50 [tune]=50
+    [stage-sanitize]=110 [memcheck]=50 [racecheck]=50 [memcheck-ieee]=40 [memcheck-tf32]=40
+)
+# The sizes: options of the commands, and a factor for the limits.
+tests=() check=() train=() short=(--limit 1000 --batch-size 16) bench=() patience=1
+if [ "$tiny" ]; then
+    tests=(-k "learns or a_step_of_lenet5") check=(--only conv2d) train=(--limit 512 --epochs 1)
+    short=(--limit 64 --batch-size 16) bench=(--tiny) patience=10
+fi
+
+work=$(mktemp -d)
+if [ "$tiny" ]; then
+    OUT=${OUT:-$work/out} # gone at the end, unless $OUT is set
+else
+    OUT=${OUT:-bench/results/$(date +%Y-%m-%d)}
+fi
+mkdir -p "$OUT" && OUT=$(cd "$OUT" && pwd) || exit 2
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1 COLUMNS=190
+export GPUCNN_REQUIRE_GPU=1 # without a GPU, the tests fail instead of being skipped
+failed=0 ends=0 child=''
+
+stop() { # on a signal: end the step that runs, so that nothing uses the GPU any longer
+    [ -z "$child" ] || kill "$child" 2>/dev/null
+    exit "$1"
+}
+trap 'stop 130' INT
+trap 'stop 143' TERM
+trap 'rm -rf "$work"' EXIT
+
+# record NAME STATE SECONDS: add a line to the summary, and save all results so far.
+record() {
+    printf '| %s | %s | %d s |\n' "$1" "$2" "$3" | tee -a "$work/summary.md"
     cp "$work/summary.md" "$OUT/"
-    tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' .
+    tar -C "$work" -czf "$OUT/logs.tar.gz" --exclude='*/checkpoint.npz' --exclude=./out .
 }
 
-# step NAME SECONDS COMMAND...: run a command with a time limit and a log; a failure is recorded.
+# step NAME COMMAND...: run a command with a time limit and a log; a failure is recorded.
 step() {
-    local name=$1 limit=$2 left=$((ends - SECONDS)) began=$SECONDS state=ok
-    shift 2
+    local name=$1 limit=$((patience * seconds[$1])) left=$((ends - SECONDS)) began=$SECONDS state=ok
+    shift
     [ "$limit" -le "$left" ] || limit=$left
     if [ "$limit" -lt 5 ]; then
         state="FAILED (no time left)" failed=1
     else
-        timeout -k 10 "$limit" "$@" >"$work/$name.log" 2>&1 || state="FAILED ($?)" failed=1
+        timeout -k 10 "$limit" "$@" >"$work/$name.log" 2>"$work/$name.err" </dev/null &
+        child=$!
+        wait "$child" || state="FAILED ($?)" failed=1
+        child=''
     fi
-    printf '| %s | %s | %d s |\n' "$name" "$state" $((SECONDS - began)) | tee -a "$work/summary.md"
-    keep
-    [ "$state" = ok ] || { tail -n 25 "$work/$name.log" 2>/dev/null && return 1; }
+    record "$name" "$state" $((SECONDS - began))
+    [ "$state" = ok ] && return
+    tail -qn 25 "$work/$name.log" "$work/$name.err" 2>/dev/null
+    return 1
 }
 
-# bench NAME SECONDS ARGUMENTS...: run a bench, which starts no case in its last third; print it.
-bench() {
-    local name=$1 limit=$2
-    shift 2
+# run_bench NAME ARGUMENTS...: run a bench, which starts nothing in its last third; print it.
+run_bench() {
+    local name=$1
+    shift
     rm -f "$OUT/$name.json"
-    step "$name" "$limit" python3 -m bench "$name" --seconds $((limit * 2 / 3)) \
-        --json "$OUT/$name.json" "$@" && cat "$work/$name.log"
+    step "$name" python3 -m bench "$name" --seconds $((patience * seconds[$name] * 2 / 3)) \
+        --json "$OUT/$name.json" "${bench[@]}" "$@" && cat "$work/$name.log"
+}
+
+# sanitize NAME TOOL COMMAND...: run a command under a tool of compute-sanitizer.
+sanitize() {
+    local name=$1 sanitizer=(compute-sanitizer --tool "$2" --error-exitcode 9)
+    shift 2
+    if ! command -v compute-sanitizer >/dev/null; then
+        [ "$tiny" ] || { record "$name" "compute-sanitizer not found" 0 && return; }
+        sanitizer=()
+    fi
+    step "$name" "${sanitizer[@]}" "$@"
 }
 
 stage_tests() {
-    step tests 240 python3 -m pytest -p no:cacheprovider -o addopts= -q --maxfail 20 -k cuda \
-        tests/training/test_steps.py tests/backends/cuda/test_launches.py \
-        tests/backends/cuda/test_lenet5.py tests/backends/test_consistency.py \
-        tests/backends/test_gradients.py tests/backends/cuda/test_tiles.py \
-        tests/backends/cuda/test_tf32.py tests/backends/test_ops.py tests/backends/test_contract.py
-    step check 60 python3 -m gpucnn check --backend cuda
-    step check64 60 python3 -m gpucnn check --backend cuda --dtype float64
-    step check-tf32 60 python3 -m gpucnn check --backend cuda --precision tf32
-    step train 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/first"
-    step again 60 python3 -m gpucnn train --backend cuda --seed 0 --out "$work/second"
-    step same-bits 10 cmp "$work/first/checkpoint.npz" "$work/second/checkpoint.npz"
-    step evaluate 60 python3 -m gpucnn evaluate "$work/first" --backend numpy --json
-    local short=(python3 -m gpucnn train --backend cuda --limit 1000 --batch-size 16 --epochs 1)
-    if command -v compute-sanitizer >/dev/null; then
-        step memcheck 90 compute-sanitizer --tool memcheck --error-exitcode 9 \
-            "${short[@]}" --out "$work/memcheck"
-        step racecheck 90 compute-sanitizer --tool racecheck --error-exitcode 9 \
-            "${short[@]}" --out "$work/racecheck"
-        local kind
-        for kind in ieee tf32; do  # every operation, and the tile sizes that LeNet-5 does not use
-            step "memcheck-$kind" 60 compute-sanitizer --tool memcheck --error-exitcode 9 \
-                python3 -m gpucnn check --backend cuda --precision "$kind"
-        done
-    else
-        echo "| memcheck, racecheck | compute-sanitizer not found | 0 s |" | tee -a "$work/summary.md"
-    fi
-    step timings 60 sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - \
-        "$work/timings.json"
+    step doctor python3 -m gpucnn doctor && cat "$work/doctor.log"
+    step tests python3 -m pytest -p no:cacheprovider -o addopts=--import-mode=importlib -q \
+        --maxfail 20 -m cuda "${tests[@]}" tests/training/test_steps.py tests/backends \
+        tests/training tests/nn tests/optim
+    step check python3 -m gpucnn check --backend cuda
+    step check64 python3 -m gpucnn check --backend cuda --dtype float64
+    step check-tf32 python3 -m gpucnn check --backend cuda --precision tf32 "${check[@]}"
+    local name
+    for name in train again; do
+        step "$name" python3 -m gpucnn train --backend cuda --seed 0 "${train[@]}" \
+            --out "$work/run-$name" && cat "$work/$name.log"
+    done
+    step same-bits cmp "$work/run-train/checkpoint.npz" "$work/run-again/checkpoint.npz"
+    step evaluate python3 -m gpucnn evaluate "$work/run-train" --backend numpy --json
+    step timings sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - "$work/timings.json"
 }
 
 stage_bench() {
-    bench gpu_lenet 200
-    bench gpu_accuracy 60
-    bench gpu_ops 140
-    bench gpu_start 50
-    bench tune 90 --quick
+    run_bench gpu_lenet
+    run_bench gpu_accuracy
+    run_bench gpu_ops
+    run_bench gpu_start
+    run_bench tune --quick
+}
+
+stage_sanitize() {
+    local run=(python3 -m gpucnn train --backend cuda --epochs 1 "${short[@]}") kind
+    sanitize memcheck memcheck "${run[@]}" --out "$work/memcheck"
+    sanitize racecheck racecheck "${run[@]}" --out "$work/racecheck"
+    for kind in ieee tf32; do # every operation, and the tile sizes that LeNet-5 does not use
+        sanitize "memcheck-$kind" memcheck \
+            python3 -m gpucnn check --backend cuda --precision $kind "${check[@]}"
+    done
 }
 
 printf '| step | result | time |\n| --- | --- | --- |\n' | tee "$work/summary.md"
-nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv >"$work/gpu.txt" 2>&1
-timeout 60 python3 -m gpucnn doctor >"$work/doctor.txt" 2>&1
-for stage in tests bench; do
-    [ "$stages" = both ] || [ "$stages" = "$stage" ] || continue
-    ends=$((SECONDS + 540))
+timeout 20 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv \
+    >"$work/gpu.txt" 2>&1
+for stage in "${stages[@]}"; do
+    ends=$((SECONDS + patience * seconds[stage-$stage]))
     "stage_$stage"
 done
 exit $failed

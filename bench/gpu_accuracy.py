@@ -42,6 +42,7 @@ def run(options: Options) -> Report:
                 break
             # A peer that fails is refused in the first row; the reason is printed below.
             left = attempt_each(report.rows[0], left, lambda peer: add(report, goals, peer))
+            options.progress(report)
     for row, goal in zip(report.rows, goals, strict=True):
         report.notes += [summary(report, row, goal, flavour.name) for flavour in found]
     return report
@@ -53,7 +54,7 @@ def add(report: Report, goals: tuple[float, ...], peer: Peer) -> None:
     name, run = peer.name, peer.check()
     times, accuracies = run["seconds"], run["accuracies"]
     if not abs(float(run["reference"]) - accuracies[-1]) <= DIGITS:
-        raise BenchError(f"{name}: {accuracies[-1]:.4f}, but {run['judged']:.4f} by NumPy")
+        raise BenchError(f"{name}: {accuracies[-1]:.4f}, but {run['reference']:.4f} by NumPy")
     for row, goal in zip(report.rows, goals, strict=True):
         reached = times[accuracies >= goal]
         row.costs.setdefault(name, []).append(float(reached[0]) if len(reached) else math.inf)

@@ -23,11 +23,10 @@ def run(options: Options) -> Report:
     spec = {"kind": "captured", "sets": SETS, "repeats": options.size(MAX_STEPS_PER_GRAPH, 1)}
     # The mode of training steps does not matter here: all calls are in graphs.
     found = [replace(gpu.ours(options, ["captured"])[0], name="gpucnn")]
-    found.append(replace(gpu.pytorch(options, ["eager"])[0], name="PyTorch"))
+    found += [replace(each, name="PyTorch") for each in gpu.pytorch(options, ["eager"])]
 
     def afterwards(running: Sequence[Worker]) -> None:
-        rates = gpu.ceilings(running[-1], options)
-        report.about["ceilings"] = rates
+        rates = report.about["ceilings"] = gpu.ceilings(running, options)
         report.notes.append(gpu.format_ceilings(rates))
         report.notes += [shares(row, rates) for row in report.rows if row.costs]
 
@@ -51,7 +50,7 @@ def run(options: Options) -> Report:
 def titles(options: Options, precision: str) -> list[tuple[str, str, str]]:
     """Return title, case and direction of each row in a precision."""
     found = []
-    for name, case in cases.gpu_cases(options.rehearse).items():
+    for name, case in cases.gpu_cases(options.tiny).items():
         if precision == "tf32" and case.op not in TF32:
             continue
         for direction in case.directions:

@@ -31,30 +31,39 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of the command line."""
+    """The options of the command line, and what to do with the report after each of its rows.
+
+    ``rehearse`` implies ``tiny``.
+    """
 
     rounds: int | None = None
     quick: bool = False
     only: str = ""
+    tiny: bool = False
     rehearse: bool = False
     seconds: float | None = None
     write: bool = False
+    progress: Callable[[Report], None] = lambda report: None
+
+    def __post_init__(self) -> None:
+        if self.rehearse:
+            object.__setattr__(self, "tiny", True)
 
     def pick(self, rounds: int) -> int:
         """Return the number of rounds for a bench whose default is ``rounds``."""
-        return self.rounds or (min(rounds, 2) if self.quick else rounds)
+        return self.rounds or (min(rounds, 2) if self.quick or self.tiny else rounds)
 
     def selects(self, case: str) -> bool:
         """Return whether a case is to be run."""
         return self.only in case
 
     def out_of_time(self) -> bool:
-        """Return whether the time limit has passed: no further case is started then."""
+        """Return whether the time limit has passed: no case or round is started after it."""
         return self.seconds is not None and time.monotonic() - BEGAN > self.seconds
 
-    def size(self, full: T, rehearsed: T) -> T:
-        """Return ``rehearsed`` in a rehearsal without a GPU, else ``full``."""
-        return rehearsed if self.rehearse else full
+    def size(self, full: T, tiny: T) -> T:
+        """Return ``full``, or ``tiny`` if the sizes are to be tiny."""
+        return tiny if self.tiny else full
 
 
 @dataclass(frozen=True)
@@ -148,10 +157,12 @@ def compare(
     block: float = 0.2,
     tolerance: float = 1e-4,
     unit: str = "s",
+    out_of_time: Callable[[], bool] = lambda: False,
 ) -> Row:
     """Verify every peer against ``reference``, then time the correct ones, interleaved.
 
     A peer that fails while it is timed is refused like an incorrect one; the others continue.
+    Rounds after the first are left out if there is no time for them.
     """
     row, counts = Row(case, unit), dict[str, int]()
 
@@ -168,6 +179,8 @@ def compare(
 
     left = attempt_each(row, peers, warm)
     for number in range(rounds):
+        if number and out_of_time():
+            break
         done = attempt_each(row, rotated(left, number), cost)
         left = [peer for peer in left if peer in done]
     return row

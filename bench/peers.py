@@ -174,13 +174,12 @@ def compare_jobs(
     """Add a row to ``report`` for each of ``jobs`` (case: spec), with peers in worker processes.
 
     The peers of a case are the flavours in ``found`` that ``includes`` accepts. The reference is
-    gpucnn in float64, which the tests compare with plain loops. ``afterwards`` is called while the
-    workers still run.
+    gpucnn in float64, which the tests compare with plain loops. ``afterwards`` is called with the
+    workers that could be started, while they still run.
     """
     reference = Flavour("reference", "ours", {"OPENBLAS_NUM_THREADS": "1"})
-    with workers([reference, *found]) as (referee, *running):
-        for worker in running:
-            report.about[worker.flavour.name] = json.loads(worker.ask("about"))
+    with workers([reference, *found]) as (referee, *others):
+        running = started(report, others)
         for case, spec in jobs.items():
             if not options.selects(case):
                 continue
@@ -196,14 +195,28 @@ def compare_jobs(
                     expected,
                     rounds=options.pick(rounds),
                     tolerance=tolerance(case),
+                    out_of_time=options.out_of_time,
                     **settings,
                 )
             )
+            options.progress(report)
         try:
             afterwards(running)
         except BenchError as error:  # the rows are complete without it
             report.notes.append(f"the figures below the rows are missing: {error}")
     return report
+
+
+def started(report: Report, found: Sequence[Worker]) -> list[Worker]:
+    """Return the workers that reply; note their versions, and why the others are left out."""
+    running = []
+    for worker in found:
+        try:
+            report.about[worker.flavour.name] = json.loads(worker.ask("about"))
+            running.append(worker)
+        except BenchError as error:
+            report.notes.append(f"{worker.flavour.name}: left out, {error}")
+    return running
 
 
 @dataclass(frozen=True)

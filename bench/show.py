@@ -27,6 +27,14 @@ def cost(value: float, unit: str) -> str:
     return f"{value:.{min(digits, 2)}f} {name}"
 
 
+def line(row: Row) -> str:
+    """Return a row as a line of text: each peer's median cost, or the reason why it has none."""
+    costs = [f"{name} {cost(row.median(name), row.unit)}" for name in row.costs]
+    return f"{row.case}: " + ", ".join(
+        [*costs, *(f"{name} refused: {reason}" for name, reason in row.refused.items())]
+    )
+
+
 def ratio(row: Row, ours: str) -> str:
     """Return PyTorch's best over ``ours``: the median of the rounds, and the range."""
     best = row.best("PyTorch")

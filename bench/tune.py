@@ -134,11 +134,11 @@ def run(options: Options) -> Report:
 
     BenchError without a GPU. ``options.write`` writes the table to the package.
     """
-    if options.rehearse and options.write:
-        raise BenchError("--write needs a GPU: times of the emulator mean nothing")
+    if options.tiny and options.write:
+        raise BenchError("--write needs a GPU and full sizes: these times mean nothing")
     report = gpu.report("a matrix product by tile", options)
     report.compares_pytorch = False
-    where, backends = options.size("cuda", "emulated"), {}
+    where, backends = "emulated" if options.rehearse else "cuda", {}
     try:
         backends["ieee"] = get_backend(where)
         backends["tf32"] = get_backend(where, precision="tf32")
@@ -148,7 +148,28 @@ def run(options: Options) -> Report:
         ) from None
     except SettingError as error:
         report.notes.append(f"left out: {error}")
+    points = time_products(report, backends, options)
+    plain = json.loads(FILE.read_text(encoding="utf-8"))
+    table = plain | {name: entries(found) for name, found in points.items()}
+    kernels = backends[IEEE]._kernels.signatures
+    Tiles(table, kernels)  # raises for a table that could not be read back
+    changed = {name: table[name] for name in points if table[name] != plain[name]}
+    if options.write and changed:
+        FILE.write_text(dump(table), encoding="utf-8")
+    action = "written to" if options.write else "--write would write this to"
+    report.notes.append(f"{action} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is unchanged")
+    return report
+
+
+def time_products(
+    report: Report, backends: Mapping[str, Any], options: Options
+) -> dict[str, list[tuple[Shape, Costs]]]:
+    """Add a row to ``report`` for each product of each layer, and return the times by product.
+
+    Products for which there was not enough time are left out of what is returned.
+    """
     points: dict[str, list[tuple[Shape, Costs]]] = {}
+    late: set[str] = set()
     for layer in options.size(LENET + LARGER, TINY):
         for product in PRODUCTS:
             if product.startswith("conv2d") != bool(layer.kernel):
@@ -159,21 +180,18 @@ def run(options: Options) -> Report:
                 case = f"{name}, {layer}"
                 if not options.selects(case):
                     continue
+                if options.out_of_time():
+                    late.add(name)
+                    continue
                 row = compared(case, layer, product, precision, backends, best, options)
                 report.rows.append(row)
+                options.progress(report)
                 costs = {tile: row.median(tile) for tile in row.costs}
                 points.setdefault(name, []).append((layer.shape(product), costs))
                 best[product] = best.get(product) or min(costs, key=costs.__getitem__)
-    plain = json.loads(FILE.read_text(encoding="utf-8"))
-    table = plain | {name: entries(found) for name, found in points.items()}
-    kernels = backends[IEEE]._kernels.signatures  # type: ignore[attr-defined]
-    Tiles(table, kernels)  # raises for a table that could not be read back
-    changed = {name: table[name] for name in points if table[name] != plain[name]}
-    if options.write and changed:
-        FILE.write_text(dump(table), encoding="utf-8")
-    action = "written to" if options.write else "--write would write this to"
-    report.notes.append(f"{action} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is unchanged")
-    return report
+    if late:
+        report.notes.append(f"no time left for a table of {', '.join(sorted(late))}")
+    return {name: found for name, found in points.items() if name not in late}
 
 
 def compared(
@@ -188,25 +206,29 @@ def compared(
     """Return the times of a product's tiles; ``best`` has the tile of "ieee" for TF32's rows."""
     plain, backend = backends[IEEE], backends[precision]
     name = product if precision == IEEE else f"{product}_{precision}"
+    times = options.size(MAX_STEPS_PER_GRAPH, 1)
     peers = [
-        peer(tile.name, layer, product, backend, {name: tile.name})
+        peer(tile.name, layer, product, backend, {name: tile.name}, times)
         for tile in backend.tiles.tiles[name]
     ]
     if precision != IEEE:
-        peers.append(peer(IEEE, layer, product, plain, {product: best.get(product, "auto")}))
-    reference = peer("naive", layer, product, plain, "naive").check()
+        tile = best.get(product, "auto")
+        peers.append(peer(IEEE, layer, product, plain, {product: tile}, times))
+    reference = peer("naive", layer, product, plain, "naive", times).check()
     block, rounds = options.size((0.02, 9), (0.0, 1))
     row = compare(
-        case, peers, reference,
-        rounds=options.pick(rounds), block=block, tolerance=WITHIN[precision],
+        case, peers, reference, rounds=options.pick(rounds), block=block,
+        tolerance=WITHIN[precision], out_of_time=options.out_of_time,
     )  # fmt: skip
     if not row.costs:
         raise BenchError(f"{case}: every tile is refused: {row.refused}")
     return row
 
 
-def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: Any) -> Peer:
-    """Return a variant of a product as a peer, timed in a graph of many calls."""
+def peer(
+    name: str, layer: Layer, product: str, backend: CudaBackend, variant: Any, times: int
+) -> Peer:
+    """Return a variant of a product as a peer, timed in a graph of ``times`` calls."""
     made: list[Any] = []
 
     def call() -> tuple[Callable[[], None], list[Array]]:
@@ -228,11 +250,21 @@ def peer(name: str, layer: Layer, product: str, backend: CudaBackend, variant: A
         compute, _ = call()
         if not repeats:
             repeats.append(backend.capture(compute))
-            repeats[0](1 + MAX_STEPS_PER_GRAPH)  # compiles and records
+            repeats[0](1 + times)  # compiles and records
         backend.synchronize()
-        return timed(lambda: (repeats[0](MAX_STEPS_PER_GRAPH), backend.synchronize()))(count)
+        return timed(lambda: (repeats[0](times), backend.synchronize()))(count)
 
-    return Peer(name, check, lambda count: seconds(count) / MAX_STEPS_PER_GRAPH)
+    def guarded(function: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except Exception as error:  # of CUDA and CuPy: this tile is refused, the others are timed
+            raise BenchError(f"{type(error).__name__}: {error}") from error
+
+    return Peer(
+        name,
+        lambda: guarded(check),
+        lambda count: guarded(seconds, count) / times,
+    )
 
 
 # --- from times to a table ----------------------------------------------------------------------

@@ -193,6 +193,42 @@ def test_no_case_is_started_after_the_time_limit() -> None:
     assert report.notes == ["case: left out, no time left"]
 
 
+def test_no_round_but_the_first_is_started_after_the_time_limit() -> None:
+    log: list[str] = []
+    row = compare("case", [peer("a", log)], {"x": 1.0}, rounds=4, out_of_time=lambda: True)
+    assert row.costs == {"a": [1.0]}
+
+
+def test_a_side_that_cannot_start_is_left_out() -> None:
+    report = Report("title")
+    found = [peers.Flavour("gone", "no_such_side", {}), peers.Flavour("loops", "naive", {})]
+    jobs = {"case": {"kind": "op", "case": "softmax 10", "direction": "forward"}}
+    options = harness.Options(rounds=1)
+    peers.compare_jobs(report, jobs, options, found, rounds=1, tolerance=lambda case: 2e-4)
+    assert report.notes == ["gone: left out, the process of gone ended"]
+    assert list(report.rows[0].costs) == ["loops"]
+
+
+def test_rows_are_kept_when_a_bench_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench import ops
+    from bench.__main__ import main
+
+    def failing(options: harness.Options) -> Report:
+        report = Report("title", [Row("first", costs={"a": [1.0]}, refused={"b": "no GPU"})])
+        options.progress(report)
+        raise harness.BenchError("the device is gone")
+
+    monkeypatch.setattr(ops, "run", failing)
+    path = tmp_path / "figures.json"
+    assert main(["ops", "--json", str(path)]) == 1
+    printed = capsys.readouterr().err
+    assert printed == "first: a 1.00 s, b refused: no GPU\nbench ops: the device is gone\n"
+    (row,) = json.loads(path.read_text())["benches"]["ops"]["rows"]
+    assert row["medians"] == {"a": 1.0}
+
+
 def test_the_operations_and_bytes_of_a_case() -> None:
     from bench import cases
 
@@ -245,6 +281,7 @@ def test_a_bench_for_a_gpu_can_be_rehearsed(
     assert "REHEARSAL" in capsys.readouterr().out
     (report,) = json.loads(path.read_text())["benches"].values()
     assert report["about"]["rehearsal"] is True
+    assert len(report["rows"]) > (arguments[0] == "gpu_ops")
     for row in report["rows"]:
         wanted = columns - ({"gpucnn"} if row["case"].endswith("tf32") else set())
         assert wanted <= set(row["costs"]), row["refused"]
@@ -252,6 +289,38 @@ def test_a_bench_for_a_gpu_can_be_rehearsed(
             assert all(reason.endswith("needs CUDA") for reason in row["refused"].values())
     kernels = report["about"].get("kernels_per_step", {"gpucnn eager": 1})
     assert kernels["gpucnn eager"] > 0
+
+
+def test_a_bench_for_a_gpu_without_pytorch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bench import gpu
+    from bench.__main__ import main
+
+    backend_or_skip("emulated")
+    for module in (gpu, peers):
+        monkeypatch.setattr(module, "HAS_TORCH", False)
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["gpu_ops", "--rehearse", "--only", "6x6"]) == 0
+    printed = capsys.readouterr().out
+    assert "the ceilings are measured with PyTorch" in printed
+    assert show.MISSING in printed
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_numpy_must_confirm_an_accuracy(confirmed: bool) -> None:
+    from bench.gpu_accuracy import add
+
+    run = {"seconds": np.array([1.0, 2.0]), "accuracies": np.array([0.5, 0.9]), "seed": 0}
+    run["reference"] = 0.9 if confirmed else 0.8
+    report = Report("title", [Row("to 80 %")], about={"seeds": {"gpucnn": []}})
+    one = Peer("gpucnn", lambda: run, lambda count: 0.0)
+    if confirmed:
+        add(report, (0.8,), one)
+        assert report.rows[0].costs == {"gpucnn": [2.0]}
+    else:
+        with pytest.raises(harness.BenchError, match=r"0\.9000, but 0\.8000 by NumPy"):
+            add(report, (0.8,), one)
 
 
 def test_a_process_that_does_not_reply_is_ended() -> None:
@@ -281,6 +350,16 @@ def test_times_of_the_emulator_are_not_written(capsys: pytest.CaptureFixture[str
 
     assert main(["tune", "--rehearse", "--write"]) == 1
     assert "--write needs a GPU" in capsys.readouterr().err
+
+
+def test_products_without_enough_time_get_no_table() -> None:
+    from bench import tune
+
+    backend_or_skip("emulated")
+    report = tune.run(harness.Options(rehearse=True, seconds=0.0))
+    assert report.rows == []
+    assert "no time left for a table of " in report.notes[0]
+    assert report.notes[1].endswith("is unchanged")
 
 
 def test_tuning_in_the_emulator(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

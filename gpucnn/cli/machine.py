@@ -17,9 +17,9 @@ from gpucnn.machine.doctor import examine
 
 
 def check_command(arguments: argparse.Namespace) -> int:
-    """Print the error and the times of every operation; return 1 if an error is too large."""
+    """Print the error and the times of each operation; return 1 if an error is too large."""
     backend, _ = make_backend(arguments.backend, arguments.dtype, arguments.precision)
-    results = list(check(backend))
+    results = list(check(backend, only=arguments.only or ""))
     wrong = [result.op for result in results if not result.ok]
     if arguments.json:
         rows = [{**asdict(result), "ok": result.ok} for result in results]

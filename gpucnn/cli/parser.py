@@ -293,5 +293,8 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", default="float32", metavar="NAME", help="float32 (default) or float64"
     )
+    parser.add_argument(
+        "--only", metavar="TEXT", help="check the operations whose name contains TEXT"
+    )
     parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")

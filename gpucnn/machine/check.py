@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.operations import Operation, operations
+from gpucnn.errors import unknown
 
 UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
 """The relative tolerance per term: eight roundings, or twice both operands rounded to TF32. The
@@ -87,11 +88,17 @@ class Result:
         return self.error <= 1
 
 
-def check(backend: Backend, seed: int = 0) -> Iterator[Result]:
-    """Compare every operation of ``backend``, forward and backward, with NumPy in float64."""
+def check(backend: Backend, seed: int = 0, only: str = "") -> Iterator[Result]:
+    """Compare every operation of ``backend``, forward and backward, with NumPy in float64.
+
+    ``only`` selects the operations whose names contain it; SettingError if there is none.
+    """
     reference = get_backend("numpy", "float64")
     shapes = SHAPES if backend.precision == "ieee" else SHAPES | LARGE
-    for op in operations().values():
+    selected = [op for name, op in operations().items() if only in name]
+    if not selected:
+        raise unknown("operation", only, operations())
+    for op in selected:
         rng = np.random.default_rng([seed, len(op.name)])
         known = _make_arguments(op, rng, shapes)
         result, outputs = _compare(backend, reference, op, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,16 @@ def test_the_check_of_correct_kernels(name: str, capsys: pytest.CaptureFixture[s
     backend_or_skip(name)
     assert command(["check", "--backend", name]) == 0
     assert f"{name} backend, float32" in capsys.readouterr().out
+
+
+def test_the_check_of_some_operations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["check", "--backend", "numpy", "--only", "pool2d", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["operations"]
+    names = {row["op"] for row in rows}
+    assert {"max_pool2d", "max_pool2d_backward", "avg_pool2d"} <= names
+    assert all("pool2d" in name for name in names)
+    assert command(["check", "--backend", "numpy", "--only", "max_pol2d"]) == 2
+    assert "unknown operation 'max_pol2d': did you mean 'max_pool2d'?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_nothing_is_lost_at_any_width(
 ) -> None:
     data = ["--data", str(folder / "small.npz")]
     results = [Result("conv2d", 0.5, 1e-3, 2e-3), Result(LONGEST, 0.25, 1e-3, 2e-3)]
-    monkeypatch.setattr(machine, "check", lambda backend: results)
+    monkeypatch.setattr(machine, "check", lambda backend, only: results)
     words = {
         "evaluate": ["evaluate", str(folder / "model.npz"), *data],
         "summary": ["summary", "lenet5"],
@@ -121,7 +121,8 @@ def test_the_variable_columns(monkeypatch: pytest.MonkeyPatch, columns: str) -> 
 
 
 def test_a_piped_check_has_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "check", lambda backend: [Result(LONGEST, 0.25, 1e-3, 2e-3)])
+    found = [Result(LONGEST, 0.25, 1e-3, 2e-3)]
+    monkeypatch.setattr(machine, "check", lambda backend, only: found)
     text = piped(["check", "--backend", "numpy"], monkeypatch)
     assert f"| {LONGEST} | 0.2500 | ok | 1.000 ms |" in text
 
