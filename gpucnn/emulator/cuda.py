@@ -1,4 +1,4 @@
-"""The emulator's part of ``cupy.cuda``: streams, graphs, memory pools and the device.
+"""The part of ``cupy.cuda`` that gpucnn uses: streams, graphs, memory pools and the device.
 
 Every operation that is not captured finishes before it returns.
 """

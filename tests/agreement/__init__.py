@@ -1,4 +1,4 @@
-"""Small programs, written once, that do the same with CuPy and with the emulator.
+"""Scripts that do the same with CuPy and with the emulator.
 
 Each takes the module, ``cupy`` or ``gpucnn.emulator``, and yields what it finds: values, and for
 what is refused the name of CUDA's error, or the built-in class of Python's exception.

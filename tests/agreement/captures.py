@@ -119,19 +119,6 @@ def an_invalidated_capture_refuses_everything_until_its_end(xp: Any) -> Iterator
     yield from (plain(x), plain(graph))
 
 
-@gives(None, [1], None)
-def a_stream_that_captures_is_deleted(xp: Any) -> Iterator[Any]:
-    x = floats(xp, 1)
-    for stream in (xp.cuda.Stream(non_blocking=True), xp.cuda.Stream()):
-        stream.begin_capture()
-        add(xp, x, x, stream=stream)
-    del stream
-    gc.collect()
-    yield attempt(xp.cuda.Device().synchronize)
-    yield plain(x)
-    yield attempt(xp.cuda.get_current_stream().synchronize)
-
-
 @gives("KeyError", True, "graph", False, [1])
 def an_exception_leaves_the_stream_capturing(xp: Any) -> Iterator[Any]:
     stream, x = xp.cuda.Stream(non_blocking=True), floats(xp, 1)

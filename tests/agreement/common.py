@@ -1,4 +1,4 @@
-"""What the programs have in common: how they are listed, what a call gives, and kernels."""
+"""What the scripts share: their type, results in a form that can be compared, and kernels."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ extern "C" __global__ void first(const float* x, float* out, int n) { out[0] = x
 
 @dataclass(frozen=True)
 class Script:
-    """A program, what it yields, and where the emulator is different on purpose, what and why."""
+    """A function, what it yields, and what else it yields in the emulator, for which reason."""
 
     run: Callable[[Any], Iterator[Any]]
     wanted: list[Any]

@@ -1,4 +1,4 @@
-"""The emulator and CuPy do the same: each program gives what is written next to it in both."""
+"""The emulator does what CuPy does: each script gives what is written next to it with both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def xp(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_programs_give_the_same(xp: Any, script: Script) -> None:
+def test_scripts_give_the_same(xp: Any, script: Script) -> None:
     wanted = script.emulated if xp is emulator else script.wanted
     assert list(script.run(xp)) == wanted
 
