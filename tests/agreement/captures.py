@@ -138,6 +138,7 @@ def an_exception_leaves_the_stream_capturing(xp: Any) -> Iterator[Any]:
 def a_launch_goes_to_the_stream_that_it_names(xp: Any) -> Iterator[Any]:
     x, y = floats(xp, 1), floats(xp, 1)
     stream, other = xp.cuda.Stream(non_blocking=True), xp.cuda.Stream(non_blocking=True)
+    xp.cuda.get_current_stream().synchronize()  # the uploads, for which ``other`` does not wait
     with stream:
         stream.begin_capture()
         add(xp, x, y, stream=other)
