@@ -10,6 +10,9 @@ and raises ``EmulatorError`` with kernel, thread, block, file and line.
 
 The emulator requires Linux on x86-64 and g++; elsewhere the first use raises BackendError.
 
+Kernels are compiled with CuPy's options: float32 arithmetic flushes subnormal numbers to zero, and
+float64 arithmetic keeps them (subnormals.py).
+
 Streams capture launches and graphs replay them, as in CuPy; operations that CUDA refuses during a
 capture raise CaptureError. Not supported are inline PTX, cooperative launches and half precision.
 ``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. A thread that waits for another one in a loop

@@ -9,7 +9,7 @@ from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
-from gpucnn.emulator import abi, cache, source, toolchain
+from gpucnn.emulator import abi, cache, source, subnormals, toolchain
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
 
@@ -56,20 +56,23 @@ def _shared_variables(library: str, folder: Path) -> list[tuple[int, int, str]]:
     return sorted((offset, size, name) for name, (offset, size) in found.items())
 
 
-def _build(folder: Path, compiler: str, flags: list[str], code: str, options: str) -> None:
+def _build(
+    folder: Path, compiler: str, flags: list[str], code: str, options: source.Options
+) -> None:
     """Compile a source to a library in a folder, with notes on its kernels and shared memory."""
     unit, assembler = "kernels.cpp", "kernels.s"
-    (folder / unit).write_text(options + code, encoding="utf-8")
+    (folder / unit).write_text(options.text + code, encoding="utf-8")
     # Without the emulator's header CUDA's keywords are kept, and code excluded by #if is gone.
     plain = toolchain.run([compiler, "-E", "-P", *source.PREDEFINED, unit], folder)
     kernels, dynamic = source.find_kernels(plain), source.find_dynamic_shared(plain)
     exports = source.exports(kernels, MAX_SHARED_BYTES)
-    (folder / unit).write_text(options + code + exports, encoding="utf-8")
+    (folder / unit).write_text(options.text + code + exports, encoding="utf-8")
     # The cached files must not contain the name of the temporary folder.
     here = f"-ffile-prefix-map={folder}=."
     toolchain.compile_code([compiler, *flags, here, unit, "-o", assembler], folder)
     text = (folder / assembler).read_text(encoding="utf-8")
-    (folder / assembler).write_text(source.widen_shared(text, dynamic), encoding="utf-8")
+    edited = subnormals.edit(source.widen_shared(text, dynamic), options.flush)
+    (folder / assembler).write_text(edited, encoding="utf-8")
     link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
     toolchain.run(link, folder)
     # Dynamic arrays are aliases of one variable: see source.widen_shared.
@@ -105,9 +108,10 @@ def compiled(code: str, options: source.Options, mode: str) -> Compiled:
     name = cache.key(
         code,
         options.text,
+        f"flush={options.flush}",
         toolchain.key_of_flags(flags),
         toolchain.compiler_version(compiler),
         toolchain.own_sources(),
     )
-    folder = cache.cached(name, lambda work: _build(work, compiler, flags, code, options.text))
+    folder = cache.cached(name, lambda work: _build(work, compiler, flags, code, options))
     return _load(folder)

@@ -37,7 +37,7 @@ class RawModule:
             code = f'#line 1 "<code>"\n{code}'
         self.code = code
         self.options = options
-        self._options = source.parse_options(options)
+        self._options = source.parse_options((*options, *source.CUPYS_OPTIONS))
         self._compiled: dict[str, Compiled] = {}
 
     def compile(self, mode: str | None = None) -> Compiled:

@@ -11,9 +11,14 @@ from gpucnn.emulator.errors import CompileError
 from gpucnn.emulator.toolchain import OWN_CODE
 from gpucnn.errors import SettingError
 
-# Options of NVRTC without effect here: a GPU's speed, architecture and rounding.
+CUPYS_OPTIONS = ("-ftz=true", "--device-as-default-execution-space")
+"""What CuPy passes to NVRTC after the options of a RawModule. Of options that contradict each
+other NVRTC takes the last."""
+
+# Options of NVRTC without effect here: a GPU's speed, architecture and rounding, and functions
+# without ``__device__``, which the emulator compiles in any case.
 _HARMLESS = re.compile(
-    r"--?(use_fast_math|ftz|prec-div|prec-sqrt|gpu-architecture|arch|maxrregcount|restrict"
+    r"--?(prec-div|prec-sqrt|gpu-architecture|arch|maxrregcount|restrict"
     r"|extra-device-vectorization|generate-line-info|lineinfo|device-debug|G|disable-warnings|w"
     r"|default-device|device-as-default-execution-space|ptxas-options|Xptxas|split-compile"
     r"|extra-opts|minimal|no-source-include)(=.*)?"
@@ -28,10 +33,16 @@ _DEFINE = re.compile(r"(?:-D|--define-macro=)\s*(\w+)(?:=(.*))?")
 
 @dataclass(frozen=True)
 class Options:
-    """Options of RawModule: macros by name, and whether a * b + c may become one fma."""
+    """Options of NVRTC.
+
+    defines: macros by name.
+    contract: whether a * b + c may become one fma.
+    flush: whether float32 arithmetic takes subnormal numbers as zero.
+    """
 
     defines: dict[str, str] = field(default_factory=dict)
     contract: bool = True
+    flush: bool = False
 
     @property
     def text(self) -> str:
@@ -42,7 +53,7 @@ class Options:
 def parse_options(options: Iterable[str]) -> Options:
     """Parse NVRTC's options; SettingError for one that the emulator does not support."""
     defines: dict[str, str] = {}
-    contract = True
+    contract, flush = True, False
     for option in options:
         define = _DEFINE.fullmatch(option)
         if define:
@@ -50,12 +61,14 @@ def parse_options(options: Iterable[str]) -> Options:
             defines[define.group(1)] = "1" if value is None else value
         elif re.fullmatch(r"--?(fmad|fmad=true|fmad=false)", option):
             contract = not option.endswith("=false")
+        elif re.fullmatch(r"--?(ftz=true|ftz=false|use_fast_math)", option):
+            flush = not option.endswith("=false")
         elif option not in ("--std=c++17", "-std=c++17") and not _HARMLESS.fullmatch(option):
             raise SettingError(
                 f"the emulator does not support the compiler option {option!r}; use -Dname=value,"
                 " --std=c++17 or --fmad=false"
             )
-    return Options(defines, contract)
+    return Options(defines, contract, flush)
 
 
 @dataclass(frozen=True)

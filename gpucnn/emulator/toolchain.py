@@ -15,7 +15,8 @@ from gpucnn.emulator.errors import CompileError
 from gpucnn.errors import BackendError
 
 VARIABLE = "CXX"
-COMPILING = ("compiled.py", "limits.py", "source.py", "toolchain.py")  # what they do is cached
+# What these do is in the cache.
+COMPILING = ("compiled.py", "limits.py", "source.py", "subnormals.py", "toolchain.py")
 RUNTIME = Path(__file__).parent / "runtime"
 OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 

@@ -26,6 +26,7 @@ struct GpuKernel {
     const char *const *parameter_names;
     int parameter_count;
     int max_threads;                      // of __launch_bounds__, or 0
+    const uint32_t *mxcsr;                // the processor's register MXCSR for its code
 };
 
 enum GpuVote { GPU_PLAIN, GPU_COUNT, GPU_AND, GPU_OR };
@@ -54,6 +55,7 @@ unsigned gpu_lane();
 unsigned gpu_active_lanes();
 void gpu_fence();
 void gpu_check_atomic(void *address, size_t size, void *caller);   // check mode only
+float gpu_atomic_sum(const void *address, float old, float value);
 [[noreturn]] void gpu_stop(const char *what, const char *file, int line);
 }
 #pragma GCC visibility pop

@@ -54,6 +54,13 @@ GPU_ATOMIC(atomicInc, old >= value ? T(0) : T(old + 1))
 GPU_ATOMIC(atomicDec, old == 0 || old > value ? value : T(old - 1))
 #undef GPU_ATOMIC
 
+GPU_INLINE float atomicAdd(float *address, float value)
+{
+    return gpu_update(address, [=](float old) GPU_UNCHECKED -> float {
+        return gpu_atomic_sum(address, old, value);
+    });
+}
+
 template <class T>
 GPU_INLINE T atomicCAS(T *address, typename gpu_same<T>::type expected,
                        typename gpu_same<T>::type value)

@@ -97,9 +97,11 @@ template <auto kernel, class... Args> struct gpu_entry<kernel, void (*)(Args...)
 constexpr int gpu_first() { return 0; }
 template <class... Rest> constexpr int gpu_first(int first, Rest...) { return first; }
 
+extern "C" const uint32_t gpu_mxcsr;   // defined in the assembler text: see subnormals.py
+
 #define GPU_VISIBLE __attribute__((visibility("default")))
 #define GPU_EXPORT(kernel, bounds, ...)                                                       \
     static const char *const gpu_names_##kernel[] = {__VA_ARGS__};                            \
     extern "C" GPU_VISIBLE const GpuKernel gpu_export_##kernel = {                            \
         #kernel, gpu_entry<&kernel>::run, gpu_entry<&kernel>::table.entry, gpu_names_##kernel, \
-        gpu_entry<&kernel>::count, gpu_first bounds};
+        gpu_entry<&kernel>::count, gpu_first bounds, &gpu_mxcsr};

@@ -45,6 +45,7 @@ static bool is_interrupted(Worker &w)
     sigjmp_buf *caller_before = caller;
     worker = nullptr;   // what the handlers do is not part of the launch
     caller = nullptr;
+    Mxcsr host(w.host_mxcsr);
     python.take_gil(python.state);
     bool failed = python.run_handlers() != 0;
     python.state = python.release_gil();

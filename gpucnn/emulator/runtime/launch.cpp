@@ -7,6 +7,8 @@ static void work(Worker &w, Launch &launch)
     w.aborted = false;
     w.inside = false;
     provide_signal_stack();
+    w.host_mxcsr = _mm_getcsr();
+    _mm_setcsr(*launch.request->kernel->mxcsr);
     for (int i = 0; i < (int)launch.block_threads; ++i) {
         unsigned t = (unsigned)i;
         w.threads[i].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
@@ -21,6 +23,7 @@ static void work(Worker &w, Launch &launch)
             run_block(w, launch.block_order.empty() ? next : launch.block_order[next]);
         }
     }
+    _mm_setcsr(w.host_mxcsr);   // also after a fault, which may have come from a signal handler
     drop_threads(w);
     if (launch.request->check) check_end_launch();
     worker = nullptr;

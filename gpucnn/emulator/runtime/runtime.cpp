@@ -9,6 +9,8 @@ uint3 blockDim, gridDim;
 
 #include "memory.cpp"
 
+#include "subnormals.cpp"
+
 #include "faults.cpp"
 
 #include "races.cpp"

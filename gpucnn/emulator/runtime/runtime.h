@@ -163,6 +163,7 @@ struct Worker {
     bool is_main = false;           // runs in Python's main thread
     volatile bool preempted = false, ticked = false;   // see interrupts.cpp
     bool aborted = false;
+    unsigned host_mxcsr = 0;        // while blocks run
 
     Thread threads[max_threads];
     Warp warps[max_warps];

@@ -5,22 +5,28 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 from available import STANDIN
 
+from gpucnn.backends.cuda.loader import _module
 from gpucnn.backends.cuda.sources import kernel_folder, signatures, source
 
 REQUIRED = bool(os.environ.get("GPUCNN_REQUIRE_NVRTC") or os.environ.get("GPUCNN_REQUIRE_GPU"))
 ARCHITECTURES = (75, 80, 90, 100, 120)
 TENSOR_CORES = 80  # the first that multiplies TF32
 FILES = sorted(kernel_folder().glob("*.cu"))
+VERBOSE = "--ptxas-options=-v"
 
 USAGE = re.compile(
     r"Compiling entry function '(?P<name>\w+)'.*?"
@@ -35,31 +41,73 @@ def reals(file: Path) -> tuple[str, ...]:
     return ("float",) if file.stem.endswith("_tf32") else ("float", "double")
 
 
-def compiled(file: Path, architecture: str, real: str, *more: str) -> Any:
-    """Return NVRTC and the program."""
+class Compiled:
+    """A file as CuPy compiles it for a GPU, which need not be here.
+
+    CuPy's own functions compile it, from where RawModule calls them to where the driver would load
+    the machine code, so that NVRTC gets the options that it gets on a GPU: ``options``.
+    """
+
+    options: tuple[str, ...]
+    code: bytes
+
+    def __init__(
+        self, file: Path, architecture: int, real: str, *more: str, ptx: bool = False
+    ) -> None:
+        """more: options in addition to gpucnn's; ptx: ask for PTX instead of machine code."""
+        cupy, compiler = import_cupy()
+        module = _module(cupy, file, np.dtype("float32" if real == "float" else "float64"))
+        # Without the memory for each device, which would ask for one.
+        compile_module = cupy._core.raw._get_raw_module.__wrapped__
+        options, log = (*module.options, *more), io.StringIO()
+        replaced = self._replaced(compiler, architecture) | {"_use_ptx": ptx}
+        with (
+            mock.patch.dict(os.environ, CUPY_CACHE_IN_MEMORY="1"),
+            mock.patch.multiple(compiler, **replaced),
+        ):
+            try:
+                compile_module(
+                    module.code, None, options, module.backend, False, False, False, None, log
+                )
+            except compiler.CompileException as error:
+                pytest.fail(str(error))
+        self.log = log.getvalue()
+
+    def _replaced(self, compiler: Any, architecture: int) -> dict[str, Any]:
+        """Return what takes the place of CuPy's functions that require a device."""
+        compiled = self
+
+        class Program(compiler._NVRTCProgram):  # type: ignore[misc]
+            def compile(self, options: tuple[str, ...] = (), log_stream: Any = None) -> Any:
+                compiled.options = tuple(options)
+                return super().compile(options, log_stream)
+
+        class Module(compiler.function.Module):  # type: ignore[misc]
+            def load(self, code: bytes) -> None:
+                compiled.code = code
+
+        return {
+            "_NVRTCProgram": Program,
+            "_get_arch": lambda: str(architecture),
+            "_get_arch_for_options_for_nvrtc": compiler._get_arch_for_options_for_nvrtc.__wrapped__,
+            "function": SimpleNamespace(Module=Module),
+        }
+
+
+def import_cupy() -> Any:
+    """Return CuPy and its module that calls NVRTC."""
     if STANDIN and not os.environ.get("GPUCNN_REQUIRE_NVRTC"):
         pytest.skip("these need NVIDIA's NVRTC, which the stand-in replaces: run them without it")
     try:
-        from cupy.cuda import nvrtc
+        import cupy
+        from cupy.cuda import compiler, nvrtc
 
         nvrtc.getVersion()
     except (ImportError, RuntimeError) as error:
         if REQUIRED:
             raise
         pytest.skip(f"no NVRTC ({type(error).__name__}): pip install '.[nvrtc]'")
-    program = nvrtc.createProgram(source(file), file.name, (), ())
-    try:
-        options = ("--std=c++17", f"-Dreal={real}", f"-arch={architecture}", *more)
-        nvrtc.compileProgram(program, options)
-    except nvrtc.NVRTCError:
-        pytest.fail(nvrtc.getProgramLog(program))
-    return nvrtc, program
-
-
-def compile_file(file: Path, architecture: int, real: str) -> tuple[str, bytes]:
-    """Return the compiler's log and the machine code."""
-    nvrtc, program = compiled(file, f"sm_{architecture}", real, "--ptxas-options=-v")
-    return nvrtc.getProgramLog(program), nvrtc.getCUBIN(program)
+    return cupy, compiler
 
 
 def usage(log: str) -> Iterator[dict[str, str]]:
@@ -71,13 +119,38 @@ def usage(log: str) -> Iterator[dict[str, str]]:
 def test_kernels_compile_without_a_warning_or_a_spill(file: Path, architecture: int) -> None:
     names = {name for name, found in signatures(kernel_folder()).items() if found.file == file}
     for real in reals(file):
-        log, code = compile_file(file, architecture, real)
-        assert "warning" not in log.lower(), log
-        rows = list(usage(log))
+        compiled = Compiled(file, architecture, real, VERBOSE)
+        assert "warning" not in compiled.log.lower(), compiled.log
+        rows = list(usage(compiled.log))
         assert {row["name"] for row in rows} == names
         for row in rows:
             assert (row["stores"], row["loads"]) == ("0", "0"), f"{row['name']} spills ({real})"
-        assert code[:4] == b"\x7fELF"
+        assert compiled.code[:4] == b"\x7fELF"
+
+
+def test_the_options_are_those_of_gpucnn_and_two_that_cupy_adds() -> None:
+    """A new one may change what kernels compute: see "Compiler options" in kernels/README.md."""
+    given = Compiled(FILES[0], 90, "float").options
+    options = sorted(option for option in given if not option.startswith("-I"))
+    assert options == sorted(
+        [
+            *("--std=c++17", "-Dreal=float", "-arch=sm_90"),
+            *("-ftz=true", "--device-as-default-execution-space"),
+        ]
+    )
+
+
+ARITHMETIC = re.compile(
+    r"\s((?:add|sub|mul|fma|div|sqrt|min|max|abs|neg|setp)\.[\w.]*f(?:32|64))\b"
+)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_float32_arithmetic_flushes_subnormal_numbers_and_float64_does_not(file: Path) -> None:
+    for real in reals(file):
+        ptx = Compiled(file, 90, real, ptx=True).code.decode()
+        found = set(ARITHMETIC.findall(ptx))
+        assert all((".ftz" in name) == name.endswith("f32") for name in found), found
 
 
 @pytest.mark.parametrize("architecture", [75, TENSOR_CORES, 90])
@@ -86,8 +159,8 @@ def test_tf32_is_multiplied_by_tensor_cores_where_there_are_some(
     file: Path, architecture: int
 ) -> None:
     """In every kernel of the file, and nowhere by the path that the emulator takes."""
-    nvrtc, program = compiled(file, f"compute_{architecture}", "float")
-    kernels = nvrtc.getPTX(program).decode().split(".entry ")[1:]
+    ptx = Compiled(file, architecture, "float", ptx=True).code.decode()
+    kernels = ptx.split(".entry ")[1:]
     assert len(kernels) == source(file).count("__global__")
     for kernel in kernels:
         instruction = "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" in kernel
@@ -99,7 +172,7 @@ def main(architecture: int = 90) -> None:
     print("| kernel | real | registers | spills | shared memory |\n| --- | --- | --- | --- | --- |")
     for file in FILES:
         for real in reals(file):
-            for row in usage(compile_file(file, architecture, real)[0]):
+            for row in usage(Compiled(file, architecture, real, VERBOSE).log):
                 spills = int(row["stores"]) + int(row["loads"])
                 shared = row["shared"] or 0
                 print(f"| {row['name']} | {real} | {row['registers']} | {spills} | {shared} |")
