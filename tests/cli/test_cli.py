@@ -324,7 +324,7 @@ def test_an_overflow_in_the_last_step_saves_nothing(
 ) -> None:
     assert train("--out", "r", "--lr", "1e300", "--epochs", "1", "--batch-size", "70") == 1
     assert "infinite; a lower learning rate may help" in capsys.readouterr().err
-    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz").flat_parameters).all()
+    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz", "numpy").flat_parameters).all()
 
 
 def test_evaluate_draws_the_split_that_was_trained_with(folder: Path) -> None:
@@ -839,7 +839,7 @@ def test_a_diverging_run_fails_with_status_1(
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
     assert "contains NaN or infinity; a lower learning rate may help" in captured.err
-    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz").flat_parameters).all()
+    assert np.isfinite(gpucnn.load_model("r/checkpoint.npz", "numpy").flat_parameters).all()
 
 
 def test_help_has_examples_and_version(capsys: pytest.CaptureFixture[str]) -> None:

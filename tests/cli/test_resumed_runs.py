@@ -280,7 +280,7 @@ def test_init_is_load_weights(folder: Path, capsys: Capture) -> None:
     data = gpucnn.data.load("small.npz")
     assert train("--out", "first", model="mynet.py:build") == 0
     command = ["train", "--init", "first", "--data", "small.npz", "--workers", "1"]
-    assert run([*command, "--out", "second"]) == 0
+    assert run([*command, "--out", "second", "--backend", "numpy"]) == 0
     assert f"weights from {folder / 'first'}\n" in capsys.readouterr().err
     model = gpucnn.load_model("first", "numpy")
     gpucnn.fit(model, data, checkpoint="python.npz")
