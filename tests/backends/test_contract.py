@@ -590,6 +590,15 @@ def test_dtypes_that_are_not_real_numbers(dtype: str, backend: Backend) -> None:
         backend.asarray([1.0, 2.0], dtype)
 
 
+def test_a_large_array_is_there_when_it_is_read(backend32: Backend) -> None:
+    """Also in memory that earlier work was the last to use, and may not have finished with."""
+    for first in range(3):
+        host = np.arange(first, first + 2**19, dtype=np.float32)
+        array = backend32.asarray(host)
+        np.testing.assert_array_equal(backend32.to_numpy(backend32.relu(array)), host)
+        backend32.relu(array)
+
+
 def test_to_numpy_is_a_contiguous_copy(backend: Backend) -> None:
     host = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     array = backend.asarray(host)

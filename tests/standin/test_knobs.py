@@ -31,7 +31,7 @@ MALLOC = "cupy.cuda.runtime.malloc(512) > 0"
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("STANDIN_MODE", "lazy", "eager or late"),
+        ("STANDIN_MODE", "lazy", "eager, late or mixed"),
         ("STANDIN_TRACE", "yes", "0 or 1"),
         ("STANDIN_CAPABILITY", "90", "a compute capability such as 9.0"),
         ("STANDIN_CAPABILITY", "9.0a", "a compute capability such as 9.0"),

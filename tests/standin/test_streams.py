@@ -184,3 +184,25 @@ def test_handles_that_are_not_streams_or_events_are_refused(stream, runtime, ref
     ):
         with refused("InvalidResourceHandle"):
             deed()
+
+
+def test_streams_and_graphs_take_turns_in_mixed_mode(script):
+    code = """
+add, scale = map(cupy.RawModule(code=SOURCE).get_function, ("add", "scale"))
+x, one = (cupy.asarray([value], np.float32) for value in (1, 1))
+streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+graphs = []
+for stream in streams:
+    with stream:
+        stream.begin_capture()
+        add((1,), (1,), (x, one, np.int32(1)))
+        scale((1,), (1,), (x, np.float32(2), np.int32(1)))
+        graphs.append(stream.end_capture())
+cupy.cuda.Device().synchronize()
+for stream, graph in zip(streams, graphs):
+    graph.launch(stream)
+cupy.cuda.Device().synchronize()
+print(float(x[0]))
+"""
+    found = {mode: script(code, STANDIN_MODE=mode).stdout for mode in ("eager", "mixed")}
+    assert found == {"eager": "10.0\n", "mixed": "12.0\n"}

@@ -406,3 +406,23 @@ def test_when_lenet_is_fused(
     monkeypatch.setattr(device, "fuses", fuses)
     list(lenet_run(device, epochs=1, **options))
     assert bool(calls) == fused
+
+
+# --- two runs at once ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [start, lenet_run], ids=["layers", "fused"])
+def test_runs_on_two_streams_do_not_meet(device: Any, make: Callable[..., Iterator[Event]]) -> None:
+    """Neither waits for the other, so that their graphs may run at the same time."""
+    wanted = [figures(list(make(device, seed=seed))) for seed in (1, 2)]
+    cuda, found = device._xp.cuda, [[], []]
+    streams = [cuda.Stream(non_blocking=True) for _ in wanted]
+    runs: list[Iterator[Event]] = []
+    for seed, stream in zip((1, 2), streams, strict=True):
+        with stream:
+            runs.append(make(device, seed=seed))
+    for _ in range(100):
+        for stream, run, events in zip(streams, runs, found, strict=True):
+            with stream:
+                events += [event for event in (next(run, None),) if event is not None]
+    assert [figures(events) for events in found] == wanted

@@ -48,6 +48,12 @@ def relu_twice(backend: Backend, x: Array) -> Callable[[], None]:
     return work
 
 
+def return_free_blocks(backend: Any) -> None:
+    """Return unused memory to CUDA: CuPy's pool would keep it for the stream that had it."""
+    if backend.name == "cuda":
+        backend._xp.get_default_memory_pool().free_all_blocks()
+
+
 def pool_bytes(replay: Any) -> int:
     return replay.memory.total_bytes()
 
@@ -144,6 +150,28 @@ def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend
     assert float(device.to_numpy(number)[0]) == 2.0**6
 
 
+def test_an_error_in_a_capture_ends_it(device: Any) -> None:
+    """No stream is left capturing, which would forbid to wait for the device."""
+    number, two = device.asarray([1.0]), device.asarray([2.0])
+    failing: list[bool] = []
+
+    def work() -> None:
+        number[...] = device.dropout(number, two)
+        if failing:
+            raise KeyboardInterrupt
+
+    replay = device.capture(work)
+    replay(1)
+    failing.append(True)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        replay(1)
+    device._xp.cuda.Device().synchronize()
+    failing.clear()
+    replay(3)
+    assert float(device.to_numpy(number)[0]) == 2.0**4
+    assert caught  # holds the frames of the capture, and with them its stream
+
+
 def test_the_fault_of_an_earlier_kernel_is_not_an_error_of_the_capture(device: Backend) -> None:
     """Running operation by operation would not help, so nothing warns of that."""
     failing: list[bool] = []
@@ -184,6 +212,24 @@ def test_the_host_is_two_calls_ahead_at_most(
     assert calls[-2:] == [("wait", first), ("record", first)], "recorded again after the wait"
 
 
+@pytest.mark.cuda
+def test_no_more_than_two_calls_are_unfinished() -> None:
+    """Without graphs, whose work cannot record events that can be asked."""
+    device: Any = backend_or_skip("cuda")
+    x, ends = device.asarray([1.0]), []
+
+    def work() -> None:
+        device.relu(x)
+        ends.append(device._xp.cuda.Event(disable_timing=True))
+        ends[-1].record()
+
+    replay: Any = device.capture(work)
+    replay._records = False
+    for _ in range(6):
+        replay(1)
+        assert all(end.done for end in ends[:-2])
+
+
 def test_waiting_for_a_call_keeps_no_core_busy(
     device: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +260,7 @@ def test_replays_write_to_no_array_of_others(device: Backend) -> None:
     for times in (*EACH_WAY, 1, 33):
         replay(times)
         gc.collect()
+        return_free_blocks(device)
         others += [device.asarray(np.ones(100)) for _ in range(5)]
     for other in others:
         np.testing.assert_array_equal(device.to_numpy(other), 1)
@@ -255,9 +302,12 @@ def test_shared_memory_lives_as_long_as_either_work(device: Backend) -> None:
     second(3)
     del first
     gc.collect()
+    others = [device.asarray([1.0]) for _ in range(8)]
     x.fill(7)
     second(1)
     assert float(device.to_numpy(result)[0]) == 7
+    for other in others:
+        assert float(device.to_numpy(other)[0]) == 1
 
 
 def test_work_that_was_deleted_returns_its_memory(device: Backend) -> None:
@@ -293,6 +343,18 @@ def test_arrays_of_other_threads_are_not_the_works(device: Backend) -> None:
     assert sizes[0] == sizes[1] > 0
 
 
+@pytest.mark.cuda
+def test_graphs_have_no_limit_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy gives each pool the limit of the environment; theirs is that of all other arrays."""
+    device = backend_or_skip("cuda")
+    monkeypatch.setenv("CUPY_GPU_MEMORY_LIMIT", "4096")
+    x = device.asarray(np.ones(10_000))
+    replay = device.capture(relu_twice(device, x))
+    replay(3)
+    assert pool_bytes(replay) > x.nbytes
+
+
+@pytest.mark.cuda
 def test_out_of_memory_at_a_capture_leaves_other_graphs_valid() -> None:
     """A pool that is short of memory must not free what another graph's launches write to."""
     device = backend_or_skip("cuda")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import cupy_or_skip
+from available import backend_or_skip, cupy_or_skip
 from cases import CASES
 from cuda_errors import CUDADriverError, illegal_address
 from rows import (
@@ -622,6 +622,20 @@ def test_arrays_of_another_device_are_refused(folder: Path, recorder: Recorder) 
     with pytest.raises(ArrayError, match=r"^scale: y must be on device 0, not 1$"):
         loaded.launch("scale", 1, here, there, None, 6, 1.5, 0)
     assert len(recorder.launches) == 1
+
+
+@pytest.mark.cuda
+def test_arrays_of_another_gpu_are_refused() -> None:
+    backend: Any = backend_or_skip("cuda")
+    cuda = backend._xp.cuda
+    if cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs two GPUs")
+    here = backend.asarray([1.0])
+    with cuda.Device(1):
+        there = backend.asarray([1.0])
+    for arrays in ((there, here), (here, there)):
+        with pytest.raises(ArrayError, match=r"must be on device 0, not 1$"):
+            backend.relu_backward(*arrays)
 
 
 def test_the_number_of_arguments(folder: Path, recorder: Recorder) -> None:

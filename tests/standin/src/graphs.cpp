@@ -93,17 +93,12 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
 static cudaError_t launch(CUgraphExec_st &instance, Stream &stream)
 {
     if (stream.capture) return invalidate(*stream.capture, cudaErrorStreamCaptureUnsupported);
-    auto works = instance.works;
-    auto run = [works] {
-        for (const Work &work : *works)
-            if (cudaError_t error = work.run()) return error;
-        return cudaSuccess;
-    };
     std::vector<Point> after;
     if (instance.last.queue) after.push_back(instance.last);
-    cudaError_t error = enqueue(stream, {"graph", run}, after);
-    if (!error) instance.last = {stream.queue, stream.queue->asked};
-    return error;
+    for (const Work &work : *instance.works)
+        if (cudaError_t error = enqueue(stream, work, after)) return error;
+    instance.last = {stream.queue, stream.queue->asked};
+    return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t handle)

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <regex>
 #include <unistd.h>
 
@@ -32,12 +33,17 @@ int integer(const char *name, int fallback, int low, int high, const char *expec
     return (int)value;
 }
 
-bool choice(const char *name, const char *no, const char *yes, const char *expected)
+// The number of the choice in the environment, 0 for none.
+int choice(const char *name, std::initializer_list<const char *> choices, const char *expected)
 {
     const char *text = getenv(name);
-    if (!text || !*text || !strcmp(text, no)) return false;
-    if (strcmp(text, yes)) reject(name, text, expected);
-    return true;
+    if (!text || !*text) return 0;
+    int number = 0;
+    for (const char *known : choices) {
+        if (!strcmp(text, known)) return number;
+        ++number;
+    }
+    reject(name, text, expected);
 }
 
 void read_capability(Knobs &knobs)
@@ -91,8 +97,10 @@ void read_failures(Knobs &knobs)
 Knobs read_environment()
 {
     Knobs knobs;
-    knobs.late = choice("STANDIN_MODE", "eager", "late", "eager or late");
-    knobs.trace = choice("STANDIN_TRACE", "0", "1", "0 or 1");
+    int mode = choice("STANDIN_MODE", {"eager", "late", "mixed"}, "eager, late or mixed");
+    knobs.late = mode > 0;
+    knobs.mixed = mode == 2;
+    knobs.trace = choice("STANDIN_TRACE", {"0", "1"}, "0 or 1");
     knobs.devices = integer("STANDIN_DEVICES", 1, 0, 16, "a number of devices from 0 to 16");
     knobs.driver_version = integer("STANDIN_DRIVER_VERSION", CUDA_VERSION, 1000, 99999,
                                    "a version of CUDA such as 11040 for 11.4");

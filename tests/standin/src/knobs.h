@@ -11,7 +11,8 @@ struct Failure {   // one entry of STANDIN_FAIL
 };
 
 struct Knobs {
-    bool late = false;
+    bool late = false;    // work is done when something waits for it
+    bool mixed = false;   // late, and streams take turns
     bool trace = false;
     int major = 9, minor = 0;   // compute capability
     size_t memory_bytes = (size_t)8192 << 20;   // of each device

@@ -43,8 +43,39 @@ Stream *find_stream(cudaStream_t handle)
 // ------------------------------------------------------------------------------------------ work
 bool Point::is_done() const { return !queue || queue->done >= count; }
 
+static void do_next(Queue &queue)
+{
+    Work work = std::move(queue.pending.front().work);
+    queue.pending.pop_front();
+    if (!fault())
+        if (cudaError_t error = work.run()) set_fault(error);
+    ++queue.done;
+}
+
+// Whether the next work of a queue waits for the work before a point, the last of those it names.
+static bool waits(Queue &queue)
+{
+    auto &after = queue.pending.front().after;
+    while (!after.empty() && after.back().is_done()) after.pop_back();
+    return !after.empty();
+}
+
+// Does one work of each queue in turn, so that work without an order between it is mixed.
+static void finish_in_turns(const Point &point)
+{
+    auto now = queues;
+    while (!point.is_done()) {
+        for (auto queue : now) {
+            while (!queue->pending.empty() && waits(*queue))
+                queue = queue->pending.front().after.back().queue;
+            if (!queue->pending.empty()) do_next(*queue);
+        }
+    }
+}
+
 void finish(const Point &point)
 {
+    if (knobs().mixed) return finish_in_turns(point);
     std::vector<Point> wanted = {point};
     while (!wanted.empty()) {
         Point last = wanted.back();
@@ -52,18 +83,10 @@ void finish(const Point &point)
             wanted.pop_back();
             continue;
         }
-        Queue &queue = *last.queue;
-        auto &after = queue.pending.front().after;
-        while (!after.empty() && after.back().is_done()) after.pop_back();
-        if (!after.empty()) {
-            wanted.push_back(after.back());
-            continue;
-        }
-        Work work = std::move(queue.pending.front().work);
-        queue.pending.pop_front();
-        if (!fault())
-            if (cudaError_t error = work.run()) set_fault(error);
-        ++queue.done;
+        if (waits(*last.queue))
+            wanted.push_back(last.queue->pending.front().after.back());
+        else
+            do_next(*last.queue);
     }
 }
 

@@ -1,0 +1,54 @@
+"""Faults planted in the host code: the tests that the table names find them, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from available import STANDIN
+from planted import host, host_run
+
+README = Path(__file__).with_name("README.md")
+
+
+def check_faults(mode: str, **environment: str) -> None:
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, host_run.__file__, mode],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("") is None, "the tests fail without a fault"
+    faults = {fault.name: fault for fault in host.HOST_FAULTS}
+    wrong = {n: failure for n, failure in found.items() if not faults[n].accepts(failure, mode)}
+    assert not wrong, "\n".join(f"{name}: {failure}" for name, failure in wrong.items())
+    assert {name for name, fault in faults.items() if mode in fault.found} <= {
+        *found,
+        *(name for name, fault in faults.items() if not fault.tests(mode)),
+    }
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(
+    not STANDIN or os.environ.get("STANDIN_MODE", "eager") != "eager",
+    reason="the modes of the stand-in: tests/standin/run pytest tests/standin",
+)
+@pytest.mark.parametrize("mode", [mode for mode in host.MODES if mode != "emulated"])
+def test_faults_are_found_on_the_standin(mode: str) -> None:
+    check_faults(mode, STANDIN_MODE=mode, STANDIN_DEVICES="2")
+
+
+def test_faults_are_found_in_the_emulator() -> None:
+    check_faults("emulated")
+
+
+def test_the_table_in_the_readme_is_that_of_the_faults() -> None:
+    assert host.table() in README.read_text(encoding="utf-8")
