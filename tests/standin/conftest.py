@@ -137,11 +137,16 @@ def standin_only(cupy: Any) -> None:
 
 @pytest.fixture
 def run_python(standin_only: None) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python code in a process with these knobs: ``run_python(code, STANDIN_DEVICES="2")``."""
+    """Run Python code with these knobs, in the mode of this process.
+
+    ``run_python(code, STANDIN_DEVICES="2")`` returns what it printed.
+    """
 
     def run(code: str, **knobs: str) -> subprocess.CompletedProcess[str]:
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("STANDIN_")
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("STANDIN_") or name == "STANDIN_MODE"
         }
         return subprocess.run(
             [sys.executable, "-c", code],

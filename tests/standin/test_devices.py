@@ -67,7 +67,7 @@ runtime.deviceEnablePeerAccess(1)
 check("enable again", lambda: runtime.deviceEnablePeerAccess(1))
 check("kernel with peer access",
       lambda: (kernel()((1,), (4,), (np.intp(x1.data.ptr), np.float32(2), np.int32(4))),
-               cupy.asnumpy(x1).tolist())[1])
+               runtime.deviceSynchronize(), cupy.asnumpy(x1).tolist())[2])
 check("kernel in stream of other device",
       lambda: kernel()((1,), (4,), (x0, np.float32(2), np.int32(4)), stream=s1))
 runtime.deviceDisablePeerAccess(1)

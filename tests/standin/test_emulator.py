@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 
@@ -18,6 +19,13 @@ def use_library(path: str) -> str:
         "import cupy\n"
         "cupy.zeros(4)\n"
     )
+
+
+def test_the_sitecustomize_of_the_environment_runs_too(tmp_path, run_python):
+    (tmp_path / "sitecustomize.py").write_text("print('the next one')\n")
+    path = os.pathsep.join([os.environ["PYTHONPATH"], str(tmp_path)])
+    done = run_python("import cupy; print(cupy.zeros(1))", PYTHONPATH=path)
+    assert done.stdout.splitlines() == ["the next one", "[0.]"]
 
 
 AGAIN = "it was built for another version of gpucnn: run tests/standin/setup PYTHON again"

@@ -35,7 +35,22 @@ def test_a_fault_is_reported_later_and_by_every_call_after_it(script):
         "check(lambda: runtime.getDevice())\n"
     )
     assert done.stdout.split() == ["done", FAULT, FAULT, FAULT, FAULT, "done"]
-    assert "stand-in: scale: " in done.stderr
+    message = "stand-in: kernel scale gets a pointer to memory that CUDA did not allocate"
+    assert message in done.stderr.splitlines()
+
+
+def test_memory_of_the_host_is_an_illegal_address(script):
+    done = script(
+        f"{BEGIN}"
+        "x, pinned = np.ones(4, np.float32), cupy.cuda.alloc_pinned_memory(64)\n"
+        "end = cupy.cuda.runtime.malloc(512) + 512\n"
+        "kernel((1,), (1,), (np.intp(end), np.float32(1), np.int32(0)))  # an empty array\n"
+        "scale(pinned.ptr)\n"
+        "check(runtime.deviceSynchronize)\n"
+        "scale(x.ctypes.data)\n"
+        "check(runtime.deviceSynchronize)\n"
+    )
+    assert done.stdout.split() == ["done", FAULT]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +129,26 @@ def test_a_forked_process_cannot_use_cuda(script):
         "check(lambda: runtime.malloc(64))\n"
     )
     assert done.stdout.split() == ["cudaErrorInitializationError", "done"]
+
+
+def test_a_thread_may_use_cuda_while_the_process_ends(script):
+    done = script(
+        f"{BEGIN}"
+        "import threading\n"
+        "pointer = runtime.malloc(512)\n"
+        "ready = threading.Event()\n"
+        "def work():\n"
+        "    stream = cupy.cuda.Stream(non_blocking=True)\n"
+        "    while True:\n"
+        "        runtime.memsetAsync(pointer, 0, 512, stream.ptr)\n"
+        "        event = cupy.cuda.Event()\n"
+        "        event.record(stream)\n"
+        "        event.synchronize()\n"
+        "        ready.set()\n"
+        "threading.Thread(target=work, daemon=True).start()\n"
+        "ready.wait()\n"
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_threads_may_use_one_device(script):

@@ -140,7 +140,7 @@ def test_every_function_that_returns_an_error_can_fail(library, count, run_pytho
         f"print(*[name for name in {names} if getattr(library, name)(*[None] * 11) != 999])\n"
     )
     done = run_python(code, STANDIN_FAIL=",".join(f"{name}:1+=999" for name in names))
-    assert (done.stdout.split(), done.stderr) == ([], "")
+    assert (done.stdout.split(), done.stderr, done.returncode) == ([], "", 0)
 
 
 def test_the_trace_names_calls_errors_and_the_sizes_of_graphs(script):

@@ -10,7 +10,7 @@
 #include <string>
 #include <unistd.h>
 
-std::recursive_mutex state;
+std::mutex state;
 
 static std::atomic<cudaError_t> current_fault{cudaSuccess};
 
@@ -32,7 +32,7 @@ static cudaError_t planned_failure(const char *name)
 {
     if (knobs().failures.empty()) return cudaSuccess;
     static std::mutex counting;
-    static std::map<std::string, unsigned long> calls;
+    static auto &calls = make_state<std::map<std::string, unsigned long>>();
     std::lock_guard<std::mutex> guard(counting);
     auto [first, last] = knobs().failures.equal_range(name);
     if (first == last) return cudaSuccess;

@@ -7,8 +7,11 @@
 
 // Held by everything that uses the state of devices, streams, events, graphs and memory. A thread
 // that holds it must never wait for Python's global lock, since the owner of that may wait for it.
-extern std::recursive_mutex state;
-typedef std::lock_guard<std::recursive_mutex> Hold;
+extern std::mutex state;
+typedef std::lock_guard<std::mutex> Hold;
+
+// State is never destroyed: threads may use it until the process has ended.
+template <class T> T &make_state() { return *new T; }
 
 // The fault that every later call returns, such as an illegal address, or cudaSuccess.
 cudaError_t fault();

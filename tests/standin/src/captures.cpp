@@ -6,7 +6,8 @@
 
 #include <algorithm>
 
-static std::vector<std::shared_ptr<Capture>> captures;   // those that have not ended
+// Those that have not ended
+static auto &captures = make_state<std::vector<std::shared_ptr<Capture>>>();
 
 cudaError_t invalidate(Capture &capture, cudaError_t error)
 {
@@ -14,10 +15,13 @@ cudaError_t invalidate(Capture &capture, cudaError_t error)
     return error;
 }
 
-cudaError_t invalidate_all(cudaError_t error)
+cudaError_t invalidate_captures_of(int device, cudaError_t error)
 {
-    for (auto &capture : captures) capture->invalid = true;
-    return captures.empty() ? cudaSuccess : error;
+    cudaError_t found = cudaSuccess;
+    for (auto &capture : captures)
+        for (const Stream *stream : capture->streams)
+            if (stream->queue->device == device) found = invalidate(*capture, error);
+    return found;
 }
 
 cudaError_t potentially_unsafe()

@@ -24,7 +24,8 @@ cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture
 void leave_capture(Stream &stream);   // before a stream is destroyed
 
 cudaError_t invalidate(Capture &capture, cudaError_t error);   // returns the error
-cudaError_t invalidate_all(cudaError_t error);   // cudaSuccess if no stream captures
+// Of all captures with a stream of a device; returns cudaSuccess if there are none.
+cudaError_t invalidate_captures_of(int device, cudaError_t error);
 
 // Called by functions that CUDA calls potentially unsafe while a stream captures.
 cudaError_t potentially_unsafe();

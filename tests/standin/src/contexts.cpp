@@ -40,8 +40,11 @@ CUresult cuCtxGetCurrent(CUcontext *context)
 
 CUresult cuCtxSetCurrent(CUcontext context)
 {
-    if (!context) return CUDA_ERROR_NOT_SUPPORTED;
-    return (CUresult)cudaSetDevice(context->device);
+    return driver_call(__func__, A_DEVICE, [&] {
+        if (!context) return cudaErrorNotSupported;
+        set_current_device(context->device);
+        return cudaSuccess;
+    });
 }
 
 CUresult cuCtxGetDevice(CUdevice *device)

@@ -11,9 +11,12 @@
 #include <utility>
 
 static thread_local int current = 0;
-static std::set<std::pair<int, int>> accesses;   // device, owner of the memory
+// Pairs of a device and the owner of the memory that its kernels may use
+static auto &accesses = make_state<std::set<std::pair<int, int>>>();
 
 int current_device() { return current; }
+
+void set_current_device(int device) { current = device; }
 
 bool has_access(int device, int owner)
 {
@@ -41,7 +44,6 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = 0;
     return runtime_call(__func__, A_DEVICE, [&] {
         *count = knobs().devices;
         return cudaSuccess;
@@ -140,7 +142,7 @@ static void describe(cudaDeviceProp &p)
 
 cudaError_t cudaGetDeviceProperties_v2(cudaDeviceProp *properties, int device)
 {
-    return runtime_call("cudaGetDeviceProperties", A_DEVICE, [&] {
+    return runtime_call(__func__, A_DEVICE, [&] {
         if (!is_device(device)) return cudaErrorInvalidDevice;
         *properties = {};
         describe(*properties);

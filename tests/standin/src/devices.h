@@ -2,7 +2,8 @@
 #pragma once
 #include "errors.h"
 
-int current_device();
+int current_device();   // of this host thread
+void set_current_device(int device);
 int attribute(int number);   // of CUdevice_attribute; cudaDeviceAttr has the same numbers
 bool has_access(int device, int owner);   // whether kernels of `device` reach memory of `owner`
 

@@ -114,9 +114,9 @@ std::string emulator_load(const std::string &source, const std::string &options,
     return "";
 }
 
-void *KernelArguments::pointer(const EmulatedKernel &kernel, unsigned number) const
+const char *KernelArguments::pointer(const EmulatedKernel &kernel, unsigned number) const
 {
-    return *(void *const *)(packed.data() + kernel.kernel->parameters[number].offset);
+    return *(const char *const *)(packed.data() + kernel.kernel->parameters[number].offset);
 }
 
 KernelArguments pack_arguments(const EmulatedKernel &kernel, void *const *parameters)
@@ -161,7 +161,7 @@ struct FaultyLaunch {
     std::vector<Fault> faults;
 };
 
-static std::vector<FaultyLaunch> unreported;
+static auto &unreported = make_state<std::vector<FaultyLaunch>>();
 static std::atomic<bool> has_unreported{false};
 
 void report_faults()

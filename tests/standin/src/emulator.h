@@ -34,7 +34,7 @@ struct KernelArguments {
     unsigned grid[3], block[3], shared;
     std::vector<char> packed;          // as the emulator takes them
     std::vector<unsigned> pointers;    // the numbers of the parameters that are pointers
-    void *pointer(const EmulatedKernel &kernel, unsigned number) const;
+    const char *pointer(const EmulatedKernel &kernel, unsigned number) const;
 };
 
 KernelArguments pack_arguments(const EmulatedKernel &kernel, void *const *parameters);

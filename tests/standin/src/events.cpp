@@ -17,7 +17,7 @@ struct CUevent_st {
 };
 typedef CUevent_st Event;
 
-static std::map<Event *, std::unique_ptr<Event>> events;
+static auto &events = make_state<std::map<Event *, std::unique_ptr<Event>>>();
 
 static Event *find_event(cudaEvent_t handle)
 {

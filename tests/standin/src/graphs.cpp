@@ -20,8 +20,8 @@ struct CUgraphExec_st {
     Point last;                           // its latest launch, which the next one waits for
 };
 
-static std::map<cudaGraph_t, std::unique_ptr<CUgraph_st>> graphs;
-static std::map<cudaGraphExec_t, std::unique_ptr<CUgraphExec_st>> instances;
+static auto &graphs = make_state<std::map<cudaGraph_t, std::unique_ptr<CUgraph_st>>>();
+static auto &instances = make_state<std::map<cudaGraphExec_t, std::unique_ptr<CUgraphExec_st>>>();
 
 cudaGraph_t make_graph(std::vector<Node> nodes)
 {

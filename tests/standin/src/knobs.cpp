@@ -115,6 +115,6 @@ Knobs read_environment()
 
 const Knobs &knobs()
 {
-    static const Knobs read = read_environment();
+    static const Knobs &read = *new Knobs(read_environment());   // never destroyed
     return read;
 }

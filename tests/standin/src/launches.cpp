@@ -29,29 +29,40 @@ bool is_valid(const CUfunc_st &function, const KernelArguments &arguments)
 
 struct Pointee {   // the memory that an argument of a launch points into
     unsigned parameter;
-    uint64_t block;
+    uint64_t block;   // 0: none
 };
 
 std::vector<Pointee> find_pointees(const EmulatedKernel &kernel, const KernelArguments &arguments)
 {
     std::vector<Pointee> found;
-    for (unsigned parameter : arguments.pointers)
-        if (const Block *block = find_block(arguments.pointer(kernel, parameter)))
-            found.push_back({parameter, block->number});
+    for (unsigned parameter : arguments.pointers) {
+        const char *pointer = arguments.pointer(kernel, parameter);
+        const Block *block = find_block(pointer);
+        // An empty array has no address, or that of the end of another one.
+        if (block) found.push_back({parameter, block->number});
+        else if (pointer && !find_block(pointer - 1)) found.push_back({parameter, 0});
+    }
     return found;
 }
 
-// Memory that was freed since, or that another device owns, is an illegal address.
+// Checks what the emulator cannot: memory that CUDA did not allocate, that was freed since, and that
+// another device owns.
 cudaError_t check_pointees(const EmulatedKernel &kernel, const KernelArguments &arguments,
                            const std::vector<Pointee> &pointees, int device)
 {
+    const char *name = kernel.name.c_str();
     for (const Pointee &pointee : pointees) {
         const Block *block = find_block(arguments.pointer(kernel, pointee.parameter));
+        if (!pointee.block) {
+            fprintf(stderr, "stand-in: kernel %s gets a pointer to memory that CUDA did not"
+                            " allocate\n", name);
+            return cudaErrorIllegalAddress;
+        }
         if (!block || block->number != pointee.block)
             return report_freed(("kernel " + kernel.name).c_str());
         if (block->device != on_host && !has_access(device, block->device)) {
             fprintf(stderr, "stand-in: kernel %s on device %d uses memory of device %d without"
-                            " peer access\n", kernel.name.c_str(), device, block->device);
+                            " peer access\n", name, device, block->device);
             return cudaErrorIllegalAddress;
         }
     }

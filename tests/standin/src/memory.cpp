@@ -9,8 +9,10 @@
 
 #include <cstdlib>
 
-static std::map<const char *, Block> blocks;   // by the address of their last byte
-static std::map<int, size_t> used;             // bytes, by device
+// What was allocated and not freed, by the address of the last byte
+static auto &blocks = make_state<std::map<const char *, Block>>();
+// Bytes in use, by device
+static auto &used = make_state<std::map<int, size_t>>();
 static const size_t alignment = 256;           // CUDA's smallest, which the sizes are rounded to
 static const size_t page = 4096;
 

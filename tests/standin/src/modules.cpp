@@ -16,8 +16,8 @@ struct CUmod_st {
     std::map<std::string, CUfunc_st> functions;
 };
 
-static std::map<CUmodule, std::unique_ptr<CUmod_st>> modules;
-static std::set<CUfunction> functions;
+static auto &modules = make_state<std::map<CUmodule, std::unique_ptr<CUmod_st>>>();
+static auto &functions = make_state<std::set<CUfunction>>();
 
 CUfunc_st *find_function(CUfunction handle) { return functions.count(handle) ? handle : nullptr; }
 

@@ -10,9 +10,12 @@
 #include <cstdio>
 #include <map>
 
-static std::map<Stream *, std::unique_ptr<Stream>> streams;   // those that were created
-static std::map<int, Stream> legacy_streams;                  // by device
-static std::vector<std::shared_ptr<Queue>> queues;            // of all of them
+// Those that were created, by handle
+static auto &streams = make_state<std::map<Stream *, std::unique_ptr<Stream>>>();
+// By device
+static auto &legacy_streams = make_state<std::map<int, Stream>>();
+// Of all streams, also of destroyed ones that have pending work
+static auto &queues = make_state<std::vector<std::shared_ptr<Queue>>>();
 
 static std::shared_ptr<Queue> make_queue(int device, bool blocking)
 {
@@ -120,7 +123,8 @@ cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after)
     if (is_legacy(stream)) {
         if (cudaError_t error = use_legacy(queue.device)) return error;
         for (auto &other : queues)
-            if (other->device == queue.device && other->blocking && other != stream.queue)
+            if (other != stream.queue && other->device == queue.device && other->blocking
+                && !other->pending.empty())
                 after.push_back({other, other->asked});
     } else if (queue.blocking) {
         Stream &legacy = legacy_stream(queue.device);
@@ -173,8 +177,10 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle)
 cudaError_t cudaDeviceSynchronize()
 {
     return runtime_call(__func__, CONTEXT, [&] {
-        if (cudaError_t error = invalidate_all(cudaErrorStreamCaptureUnsupported)) return error;
-        finish_device(current_device());
+        int device = current_device();
+        if (cudaError_t error = invalidate_captures_of(device, cudaErrorStreamCaptureUnsupported))
+            return error;
+        finish_device(device);
         return fault();
     });
 }

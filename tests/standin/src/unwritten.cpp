@@ -2,8 +2,20 @@
 #include "call.h"
 
 #include <cstdio>
+#include <cstring>
 
 #define VISIBLE extern "C" __attribute__((visibility("default")))
+
+static int refuse(const char *name)
+{
+    bool of_runtime = !strncmp(name, "cuda", 4);
+    cudaError_t error = begin_call(name, NOTHING, of_runtime);
+    if (!error) {
+        fprintf(stderr, "stand-in: %s is not written\n", name);
+        error = cudaErrorNotSupported;
+    }
+    return end_call(name, error, of_runtime);
+}
 
 // The function takes no parameters here, which is why its C++ name differs from its symbol; the
 // headers of CUDA must declare one of that name.
@@ -14,9 +26,7 @@
     VISIBLE int unwritten_##name() __asm__(#name);                          \
     int unwritten_##name()                                                  \
     {                                                                       \
-        if (int error = begin_call(#name, NOTHING, false)) return error;    \
-        fprintf(stderr, "stand-in: %s is not written\n", #name);            \
-        return cudaErrorNotSupported;                                       \
+        return refuse(#name);                                               \
     }
 
 // Textures, surfaces and arrays
