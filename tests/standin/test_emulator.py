@@ -55,3 +55,15 @@ def test_an_emulator_that_cannot_run_says_why(script):
     done = script("cupy.zeros(4)", CXX="/no/compiler", GPUCNN_CACHE_DIR="/proc/none")
     assert done.stderr.startswith("stand-in: the emulator cannot run: ")
     assert "cudaErrorInitializationError" in done.stderr
+
+
+def test_an_interrupt_while_a_kernel_is_compiled_is_raised(script):
+    done = script(
+        "import standin_bridge\n"
+        "def compile(*_):\n"
+        "    raise KeyboardInterrupt\n"
+        "standin_bridge.compile = compile\n"
+        "cupy.RawModule(code=SOURCE + '// never compiled').compile()\n"
+    )
+    assert "KeyboardInterrupt" in done.stderr.splitlines()[-1]
+    assert done.returncode != 0

@@ -124,11 +124,13 @@ def test_a_forked_process_cannot_use_cuda(script):
         "    os.wait()\n"
         "else:\n"
         "    check(lambda: runtime.malloc(64))\n"
+        "    check(runtime.getDeviceCount)\n"
         "    print(flush=True)\n"
         "    os._exit(0)\n"
         "check(lambda: runtime.malloc(64))\n"
     )
-    assert done.stdout.split() == ["cudaErrorInitializationError", "done"]
+    refused = "cudaErrorInitializationError"
+    assert done.stdout.split() == [refused, refused, "done"]
 
 
 def test_a_thread_may_use_cuda_while_the_process_ends(script):

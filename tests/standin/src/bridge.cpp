@@ -4,6 +4,17 @@
 
 #include "bridge.h"
 
+// Clears the exception and prints it, but an interrupt by the user is raised again in Python.
+static void handle_exception()
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        PyErr_SetInterrupt();
+    } else {
+        PyErr_Print();
+    }
+}
+
 Answer ask_bridge(const char *function, const std::string &first, const std::string &second)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
@@ -17,7 +28,7 @@ Answer ask_bridge(const char *function, const std::string &first, const std::str
     Py_ssize_t length = 0;
     if (found && PyArg_ParseTuple(found, "ps#", &good, &text, &length))
         answer = {good != 0, std::string(text, (size_t)length)};
-    if (PyErr_Occurred()) PyErr_Print();
+    if (PyErr_Occurred()) handle_exception();
     Py_XDECREF(found);
     Py_XDECREF(module);
     PyGILState_Release(gil);

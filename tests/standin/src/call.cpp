@@ -57,10 +57,11 @@ cudaError_t begin_call(const char *name, Needs needs, bool of_runtime)
     if (of_runtime && knobs().driver_version / 1000 < CUDA_VERSION / 1000)
         return cudaErrorInsufficientDriver;
     if (!knobs().devices) return cudaErrorNoDevice;
+    // A process that was forked from one that uses CUDA cannot use it.
+    static std::atomic<pid_t> process{0};
+    if (process && process != getpid()) return cudaErrorInitializationError;
     if (needs == A_DEVICE) return cudaSuccess;
-    // What a process set up cannot be used by another that was forked from it.
-    static const pid_t process = getpid();
-    if (process != getpid()) return cudaErrorInitializationError;
+    process = getpid();
     if (fault()) return fault();
     return load_emulator() ? cudaSuccess : cudaErrorInitializationError;
 }
