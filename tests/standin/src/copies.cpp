@@ -63,7 +63,7 @@ static cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind
         return cudaSuccess;
     };
     if (cudaError_t error = enqueue(stream, {"copy", run})) return error;
-    if (!to_block) finish({stream.queue, stream.queue->asked});
+    if (!to_block) finish({stream.queue, stream.queue->enqueued});
     return cudaSuccess;
 }
 

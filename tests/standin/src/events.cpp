@@ -73,7 +73,7 @@ static cudaError_t record(Event &event, Stream &stream)
         auto reach = [seconds] { return *seconds = now(), cudaSuccess; };
         if (cudaError_t error = enqueue(stream, {"event", reach})) return error;
         event.seconds = seconds;
-        event.point = {stream.queue, stream.queue->asked};
+        event.point = {stream.queue, stream.queue->enqueued};
     }
     event.capture = stream.capture;
     return cudaSuccess;

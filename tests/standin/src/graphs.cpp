@@ -97,7 +97,7 @@ static cudaError_t launch(CUgraphExec_st &instance, Stream &stream)
     if (instance.last.queue) after.push_back(instance.last);
     for (const Work &work : *instance.works)
         if (cudaError_t error = enqueue(stream, work, after)) return error;
-    instance.last = {stream.queue, stream.queue->asked};
+    instance.last = {stream.queue, stream.queue->enqueued};
     return cudaSuccess;
 }
 

@@ -4,6 +4,7 @@
 #include <cuda.h>
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -94,8 +95,26 @@ void read_failures(Knobs &knobs)
     }
 }
 
+const char *const names[] = {"STANDIN_MODE", "STANDIN_TRACE", "STANDIN_DEVICES",
+                             "STANDIN_DRIVER_VERSION", "STANDIN_MEMORY_MIB", "STANDIN_CAPABILITY",
+                             "STANDIN_FAIL"};
+
+void reject_unknown_names()
+{
+    for (char **variable = environ; *variable; ++variable) {
+        std::string text = *variable, name = text.substr(0, text.find('='));
+        if (name.compare(0, 8, "STANDIN_")) continue;
+        auto is_it = [&](const char *known) { return name == known; };
+        if (std::none_of(std::begin(names), std::end(names), is_it))
+            reject(name.c_str(), text.substr(name.size() + 1),
+                   "one of STANDIN_MODE, _TRACE, _DEVICES, _DRIVER_VERSION, _MEMORY_MIB,"
+                   " _CAPABILITY, _FAIL");
+    }
+}
+
 Knobs read_environment()
 {
+    reject_unknown_names();
     Knobs knobs;
     int mode = choice("STANDIN_MODE", {"eager", "late", "mixed"}, "eager, late or mixed");
     knobs.late = mode > 0;

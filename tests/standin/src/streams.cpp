@@ -103,7 +103,7 @@ static void finish_those(const std::function<bool(const Queue &)> &is_wanted)
     std::sort(wanted.begin(), wanted.end(), [](const auto &first, const auto &second) {
         return first->pending.front().number > second->pending.front().number;
     });
-    for (auto &queue : wanted) finish({queue, queue->asked});
+    for (auto &queue : wanted) finish({queue, queue->enqueued});
 }
 
 void finish_all()
@@ -125,15 +125,15 @@ cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after)
         for (auto &other : queues)
             if (other != stream.queue && other->device == queue.device && other->blocking
                 && !other->pending.empty())
-                after.push_back({other, other->asked});
+                after.push_back({other, other->enqueued});
     } else if (queue.blocking) {
         Stream &legacy = legacy_stream(queue.device);
-        after.push_back({legacy.queue, legacy.queue->asked});
+        after.push_back({legacy.queue, legacy.queue->enqueued});
     }
-    static uint64_t enqueued = 0;
-    queue.pending.push_back({std::move(work), std::move(after), ++enqueued});
-    ++queue.asked;
-    if (!knobs().late) finish({stream.queue, queue.asked});
+    static uint64_t last_number = 0;
+    queue.pending.push_back({std::move(work), std::move(after), ++last_number});
+    ++queue.enqueued;
+    if (!knobs().late) finish({stream.queue, queue.enqueued});
     return cudaSuccess;   // later calls return what goes wrong in the work
 }
 
@@ -154,7 +154,7 @@ cudaError_t synchronize(Stream &stream)
         finish_those([=](const Queue &queue) { return queue.device == device && queue.blocking; });
     }
     if (cudaError_t error = potentially_unsafe()) return error;
-    finish({stream.queue, stream.queue->asked});
+    finish({stream.queue, stream.queue->enqueued});
     return fault();
 }
 
@@ -195,7 +195,7 @@ cudaError_t cudaStreamQuery(cudaStream_t handle)
         if (is_legacy(*stream))
             if (cudaError_t error = use_legacy(stream->queue->device)) return error;
         if (cudaError_t error = potentially_unsafe()) return error;
-        return query({stream->queue, stream->queue->asked});
+        return query({stream->queue, stream->queue->enqueued});
     });
 }
 

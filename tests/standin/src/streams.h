@@ -36,7 +36,7 @@ struct Queue {
     int device;
     bool blocking;   // waits for the legacy stream of its device, and that for it
     std::deque<Queued> pending;
-    uint64_t asked = 0, done = 0;   // works
+    uint64_t enqueued = 0, done = 0;   // works
 };
 
 struct CUstream_st {
