@@ -61,6 +61,11 @@ def with_nan(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return values
 
 
+def with_subnormals(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers of which a half are subnormal in float32, or their squares are."""
+    return normal(rng, *shape) * rng.choice(np.float32([1, 1, 2.0**-70, 2.0**-132]), shape)
+
+
 def levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Return numbers that increase by 300 along the last axis: exp overflows from 89 on."""
     return normal(rng, *shape) + 300 * np.arange(shape[-1], dtype=np.float32)

@@ -18,6 +18,7 @@ from values import (
     positive,
     times,
     with_nan,
+    with_subnormals,
 )
 
 
@@ -48,6 +49,11 @@ ACTIVATIONS = [
     pointwise("sigmoid", "saturated", (3, 9), times(500), smooth=False),
     pointwise("tanh", "saturated", (3, 9), times(500), smooth=False),
     pointwise("tanh", "near zero", (3, 9), times(1e-4)),
+    *(
+        pointwise(op, "subnormal numbers", (4, 9), with_subnormals)
+        for op in ("sigmoid", "tanh", "softmax")
+    ),
+    pointwise("softmax", "subnormal probabilities", (3, 5), times(40), smooth=False),
     pointwise("softmax", "10 classes", (5, 10), normal),
     pointwise("softmax", "batch 1", (1, 7), normal),
     pointwise("softmax", "1 class", (3, 1), normal, smooth=False),

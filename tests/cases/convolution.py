@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rows import Case
-from values import Shape, normal
+from values import Shape, Values, normal, with_subnormals
 
 
-def conv(name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any) -> Case:
+def conv(
+    name: str,
+    shape: Shape,
+    weight: Shape,
+    *,
+    bias: bool = True,
+    values: Values = normal,
+    **options: Any,
+) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        arrays = {"input": values(rng, *shape), "weight": values(rng, *weight)}
         return arrays | ({"bias": normal(rng, weight[0])} if bias else {})
 
     # An upper bound of the number of outputs that the weight gradient sums over.
@@ -39,6 +47,7 @@ CONVOLUTIONS = [
     conv("fused ReLU", (2, 3, 5, 4), (4, 3, 2, 3), relu=True),
     conv("fused ReLU, no bias", (2, 3, 5, 4), (4, 3, 2, 3), bias=False, relu=True),
     conv("batch 1", (1, 2, 6, 7), (3, 2, 3, 3)),
+    conv("subnormal numbers", (2, 3, 5, 6), (3, 3, 3, 2), values=with_subnormals),
     conv("no bias", (2, 2, 5, 5), (3, 2, 3, 3), bias=False),
     conv("odd sizes, not square", (3, 2, 7, 5), (3, 2, 3, 2)),
     conv("stride 2", (2, 2, 7, 8), (3, 2, 3, 3), stride=2),

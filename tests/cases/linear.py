@@ -7,14 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rows import Case
-from values import Shape, normal
+from values import Shape, Values, normal, with_subnormals
 
 from cases.activations import pointwise
 
 
-def linear(name: str, shape: Shape, outs: int, bias: bool = True, **options: Any) -> Case:
+def linear(
+    name: str,
+    shape: Shape,
+    outs: int,
+    bias: bool = True,
+    values: Values = normal,
+    **options: Any,
+) -> Case:
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {"input": normal(rng, *shape), "weight": normal(rng, outs, shape[-1])}
+        arrays = {"input": values(rng, *shape), "weight": values(rng, outs, shape[-1])}
         return arrays | ({"bias": normal(rng, outs)} if bias else {})
 
     return Case("linear", name, make, options, max(*shape, outs))
@@ -24,6 +31,7 @@ LINEAR = [
     linear("5 to 3 features", (4, 5), 3),
     linear("no bias", (3, 4), 2, bias=False),
     linear("batch 1", (1, 7), 5),
+    linear("subnormal numbers", (4, 19), 6, values=with_subnormals),
     linear("1 feature", (3, 1), 1),
     linear("more features than a tile", (33, 17), 31),
     linear("1025 features", (3, 1025), 2),

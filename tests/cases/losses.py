@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rows import Case
-from values import AROUND_BLOCKS, Shape, Values, certain, normal, positive, probabilities, times
+from values import (
+    AROUND_BLOCKS,
+    Shape,
+    Values,
+    certain,
+    normal,
+    positive,
+    probabilities,
+    times,
+    with_subnormals,
+)
 
 
 def loss(
@@ -64,6 +74,10 @@ def with_pos_weight(name: str, shape: Shape, weights: Shape, reduction: str = "m
 REDUCTIONS = ("mean", "sum", "none")
 LOSSES = [
     *(loss("cross_entropy", reduction, (5, 10), reduction=reduction) for reduction in REDUCTIONS),
+    *(
+        loss(op, "subnormal numbers", (4, 7), with_subnormals)
+        for op in ("cross_entropy", "mse_loss", "binary_cross_entropy_with_logits")
+    ),
     loss("cross_entropy", "batch 1", (1, 3)),
     loss("cross_entropy", "257 samples", (257, 3)),
     *(

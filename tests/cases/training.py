@@ -17,6 +17,7 @@ from values import (
     positive,
     times,
     with_nan,
+    with_subnormals,
 )
 
 
@@ -172,6 +173,7 @@ TRAINING = [
     guard("last gradient -inf", 70000, one_is(-1, -np.inf)),
     guard("infinite loss", 5, loss=np.inf),
     guard("loss NaN, gradient inf", 257, one_is(100, np.inf), loss=np.nan),
+    guard("subnormal numbers", 257, with_subnormals),
     guard("an earlier step failed", 257, one_is(100, np.inf), already=3),
     sgd("lr", (5, 7), lr=0.1),
     sgd("failed_step 0", (5, 7), failed_step=0, lr=0.1, momentum=0.9),
@@ -179,6 +181,7 @@ TRAINING = [
     sgd("momentum", (5, 7), lr=0.1, momentum=0.9),
     sgd("weight decay", (5, 7), lr=0.1, weight_decay=0.05),
     sgd("infinite weight", (5, 7), lr=0.1, momentum=0.9, param=one_is(3, np.inf)),
+    sgd("subnormal weights", (5, 7), lr=0.1, momentum=0.9, param=with_subnormals),
     sgd("Nesterov", (3, 2, 3, 3), lr=0.1, momentum=0.9, weight_decay=0.05, nesterov=True),
     *(sgd(f"{size} elements", (size,), lr=0.5, momentum=0.5) for size in AROUND_BLOCKS),
     sgd("70,000 elements", (70000,), lr=0.5, momentum=0.5),
@@ -189,6 +192,7 @@ TRAINING = [
     adam("betas", (3, 2, 3, 3), betas=(0.6, 0.8)),
     adam("large eps", (5, 7), eps=0.1),
     adam("gradients as small as eps", (5, 7), times(1e-8)),
+    adam("subnormal gradients", (5, 7), with_subnormals, param=with_subnormals),
     adam("weight decay", (5, 7), weight_decay=0.1),
     adam("weight decay, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75), weight_decay=0.1),
     adam("infinite weight", (5, 7), param=one_is(3, np.inf)),

@@ -53,7 +53,6 @@ ARITHMETIC: Table = {
     "trunc(x)": lambda x, y: np.trunc(x),
     "x > 0 ? x : 0": lambda x, y: np.where(x > 0, x, 0),
     "x <= 0 ? 0 : x": lambda x, y: np.where(x <= 0, 0, x),
-    "(int)(x < 2 && x > -2 ? x : 0)": lambda x, y: np.trunc(np.where(abs(x) < 2, x, 0)),
 }
 ONLY32: Table = {
     "fmaf(x, 0.5f, y)": lambda x, y: x.astype(np.float64) * 0.5 + y,
