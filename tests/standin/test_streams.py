@@ -5,6 +5,7 @@ What the late mode leaves undone, a GPU may have done or not: those tests allow 
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.cuda
@@ -151,6 +152,14 @@ def test_in_late_mode_nothing_happens_before_something_waits(floats, scale, stre
     assert not event.done
     event.synchronize()
     assert cupy.asnumpy(x).tolist() == [2]
+
+
+def test_uploads_do_not_hurry_those_before_them(scale, stream, cupy, late):
+    """At each of them CuPy asks for the events of earlier ones, which no one waits for."""
+    x, *_ = (cupy.asarray(np.array([number], np.float32)) for number in (1, 2, 3))
+    scale(x, 2, stream=stream)
+    stream.synchronize()
+    assert cupy.asnumpy(x) in ([1] if late else [1, 2])
 
 
 def test_elapsed_time_needs_two_timed_events_that_were_reached(stream, cupy, refused, late):
