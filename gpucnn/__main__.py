@@ -32,7 +32,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     openblas.prepare(os.environ)  # before NumPy is imported
     from gpucnn.cli.main import run
 
+    if "--debug" not in (sys.argv if argv is None else argv):
+        _ignore_errors_of_destructors()
     return run(argv)
+
+
+def _ignore_errors_of_destructors() -> None:
+    """Print no error that CUDA reports while memory, graphs and events are released.
+
+    After a fault every call returns it again. ``run`` has printed the one that ended the command.
+    Extension modules print such errors through both hooks.
+    """
+
+    def is_of_cuda(error: BaseException | None) -> bool:
+        errors = sys.modules.get("gpucnn.backends.cuda.errors")
+        return errors is not None and errors.device_error(error) is not None
+
+    unraisablehook, excepthook = sys.unraisablehook, sys.excepthook
+    sys.unraisablehook = lambda found: is_of_cuda(found.exc_value) or unraisablehook(found)
+    sys.excepthook = lambda kind, error, trace: is_of_cuda(error) or excepthook(kind, error, trace)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -250,8 +250,12 @@ def test_handlers_are_restored() -> None:
 
 
 @pytest.mark.parametrize("function", [main, gpucnn.cli.run])
-def test_commands_run_in_any_thread(tmp_path: Path, function: Any) -> None:
+def test_commands_run_in_any_thread(
+    tmp_path: Path, function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only the main thread can handle signals."""
+    for hook in ("excepthook", "unraisablehook"):  # main replaces them
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
     save_npz(tmp_path / "small.npz", small_data(60))
     words = ["train", "--data", str(tmp_path / "small.npz"), "--model", "mlp", "--epochs", "1"]
     found: list[int] = []

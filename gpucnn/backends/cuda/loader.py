@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gpucnn.backends.cuda.arguments import ArgumentChecker, Arguments
-from gpucnn.backends.cuda.errors import is_kernel_fault
+from gpucnn.backends.cuda.errors import device_error, is_kernel_fault
 from gpucnn.backends.cuda.sources import SCALARS, Signature, kernel_folder, signatures, source
 from gpucnn.errors import BackendError, ShapeError
 
@@ -51,7 +51,8 @@ def _explain(file: Path, error: Exception) -> BackendError:
     first = text.splitlines()[0]
     if first.startswith("kernels/"):
         return BackendError(first)
-    return BackendError(f"kernels/{file.name} cannot be compiled here: {first}")
+    what = "compiled here" if device_error(error) is None else "loaded"
+    return BackendError(f"kernels/{file.name} cannot be {what}: {first}")
 
 
 # --- launching ----------------------------------------------------------------------------------

@@ -120,6 +120,11 @@ def _check_compiler(cupy: Any) -> None:
         value = int(cupy.asnumpy(out)[0])
     except Exception as error:
         kind = type(error).__name__
+        if isinstance(error, MemoryError) or "MemoryAllocation" in str(error):
+            raise BackendError(
+                f"the GPU has no free memory ({_first_line(error)}): end other programs that use "
+                "it, which nvidia-smi lists"
+            ) from error
         missing = "NVRTC, CUDA's compiler, is missing" if "NotFound" in kind else "no kernel runs"
         raise BackendError(f"{missing} ({_first_line(error)}): {install_line()}") from error
     if value != 42:

@@ -172,8 +172,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "no memory at all": (
         {"cupy": Cupy(allocate=fail(error_of("cudaErrorMemoryAllocation")))},
-        "no kernel runs (CUDARuntimeError: cudaErrorMemoryAllocation",
-        LINE_12,
+        "the GPU has no free memory (CUDARuntimeError: cudaErrorMemoryAllocation",
+        "which nvidia-smi lists",
     ),
     "a kernel that runs wrong": (
         {"cupy": Cupy(value=41)},
