@@ -72,38 +72,36 @@ def test_a_launch_keeps_the_work_of_a_graph_that_is_destroyed(floats, add, strea
     assert values(x) == [2]
 
 
-# ------------------------------------------------------------------------ what spoils a capture
-def spoil_by_waiting(stream, cupy):
+# ------------------------------------------------------------------- what invalidates a capture
+def wait_for_the_stream(stream, cupy):
     stream.synchronize()
 
 
-def spoil_by_asking(stream, cupy):
+def query(stream, cupy):
     cupy.cuda.runtime.check_status(cupy.cuda.runtime.streamQuery(stream.ptr))
 
 
-def spoil_by_waiting_for_the_device(stream, cupy):
+def wait_for_the_device(stream, cupy):
     cupy.cuda.Device().synchronize()
 
 
-@pytest.mark.parametrize(
-    "deed", [spoil_by_waiting, spoil_by_asking, spoil_by_waiting_for_the_device]
-)
-def test_waiting_for_a_capturing_stream_spoils_the_capture(deed, stream, cupy, refused):
+@pytest.mark.parametrize("call", [wait_for_the_stream, query, wait_for_the_device])
+def test_waiting_for_a_capturing_stream_invalidates_the_capture(call, stream, cupy, refused):
     stream.begin_capture()
     with refused("StreamCaptureUnsupported"):
-        deed(stream, cupy)
+        call(stream, cupy)
     with refused("StreamCaptureInvalidated"):
         stream.end_capture()
     assert not stream.is_capturing()
 
 
-@pytest.mark.parametrize("ask", [False, True])
-def test_an_event_of_a_capture_cannot_be_waited_for(ask, stream, cupy, refused):
+@pytest.mark.parametrize("query_it", [False, True])
+def test_an_event_of_a_capture_cannot_be_waited_for(query_it, stream, cupy, refused):
     event = cupy.cuda.Event(disable_timing=True)
     stream.begin_capture()
     event.record(stream)
     with refused("CapturedEvent"):
-        if ask:
+        if query_it:
             cupy.cuda.runtime.check_status(cupy.cuda.runtime.eventQuery(event.ptr))
         else:
             event.synchronize()
@@ -118,16 +116,16 @@ def test_a_blocking_stream_that_captures_excludes_the_legacy_stream(
 ):
     x, y, blocking = floats(1), floats(1), cupy.cuda.Stream()
     legacy = cupy.cuda.Stream.null
-    for deed in (lambda: add(x, y, stream=legacy), legacy.synchronize):
+    for call in (lambda: add(x, y, stream=legacy), legacy.synchronize):
         blocking.begin_capture()
         with refused("StreamCaptureImplicit"):
-            deed()
+            call()
         with refused("StreamCaptureInvalidated"):
             blocking.end_capture()
     blocking.begin_capture()
     with refused("StreamCaptureImplicit"):
         runtime.streamIsCapturing(0)
-    add(x, y, stream=blocking)  # the question spoilt nothing
+    add(x, y, stream=blocking)  # the query invalidated nothing
     blocking.end_capture()
     assert values(x) == [1]
 
@@ -152,7 +150,7 @@ def test_begin_and_end_belong_together(stream, cupy, refused, runtime):
         runtime.streamBeginCapture(0)
 
 
-def test_work_after_an_error_reports_the_spoilt_capture(floats, add, stream, refused):
+def test_work_after_an_error_reports_the_invalid_capture(floats, add, stream, refused):
     x = floats(1)
     stream.begin_capture()
     with refused("StreamCaptureUnsupported"):
@@ -173,17 +171,17 @@ def wait_for_another_stream(cupy: Any) -> None:
     cupy.cuda.Stream(non_blocking=True).synchronize()
 
 
-def ask_for_an_event(cupy: Any) -> None:
+def query_an_event(cupy: Any) -> None:
     event = cupy.cuda.Event()
     cupy.cuda.runtime.check_status(cupy.cuda.runtime.eventQuery(event.ptr))
 
 
-UNSAFE = [allocate, wait_for_another_stream, ask_for_an_event]
+UNSAFE = [allocate, wait_for_another_stream, query_an_event]
 
 
 @pytest.mark.parametrize("unsafe", UNSAFE)
 @pytest.mark.parametrize("mode", ["Global", "ThreadLocal"])
-def test_potentially_unsafe_calls_spoil_a_capture_of_the_same_thread(
+def test_potentially_unsafe_calls_invalidate_a_capture_of_the_same_thread(
     unsafe, mode, stream, cupy, refused, runtime
 ):
     stream.begin_capture(getattr(runtime, f"streamCaptureMode{mode}"))
@@ -200,13 +198,13 @@ def test_relaxed_captures_allow_potentially_unsafe_calls(unsafe, stream, cupy):
     stream.end_capture()
 
 
-def in_thread(deed: Callable[[], None]) -> Exception | None:
+def in_thread(call: Callable[[], None]) -> Exception | None:
     """Run a function in another thread; return what it raised."""
     raised: list[Exception] = []
 
     def run() -> None:
         try:
-            deed()
+            call()
         except Exception as error:
             raised.append(error)
 

@@ -11,9 +11,9 @@ CODE = """
 import threading
 runtime = cupy.cuda.runtime
 
-def check(name, deed):
+def check(name, call):
     try:
-        found = deed()
+        found = call()
     except Exception as error:
         found = str(error).split(":")[0].replace("_", "").lower().removeprefix("cudaerror")
     print(name, "=", found)

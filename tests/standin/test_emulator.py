@@ -51,7 +51,7 @@ def test_a_library_without_the_emulators_functions_is_refused(run_python):
     assert done.stderr.startswith(f"stand-in: {AGAIN}\n")
 
 
-def test_an_emulator_that_cannot_run_says_why(script):
+def test_the_reason_is_printed_where_the_emulator_cannot_run(script):
     done = script("cupy.zeros(4)", CXX="/no/compiler", GPUCNN_CACHE_DIR="/proc/none")
     assert done.stderr.startswith("stand-in: the emulator cannot run: ")
     assert "cudaErrorInitializationError" in done.stderr

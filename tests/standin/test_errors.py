@@ -9,9 +9,9 @@ pytestmark = pytest.mark.cuda
 BEGIN = """
 runtime = cupy.cuda.runtime
 
-def check(deed):
+def check(call):
     try:
-        deed()
+        call()
         print("done")
     except Exception as error:
         print(str(error).split(":")[0])
@@ -35,7 +35,7 @@ def test_a_fault_is_reported_later_and_by_every_call_after_it(script):
         "check(lambda: runtime.getDevice())\n"
     )
     assert done.stdout.split() == ["done", FAULT, FAULT, FAULT, FAULT, "done"]
-    message = "stand-in: kernel scale gets a pointer to memory that CUDA did not allocate"
+    message = "stand-in: kernel scale received a pointer to memory that CUDA did not allocate"
     assert message in done.stderr.splitlines()
 
 

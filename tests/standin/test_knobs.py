@@ -11,17 +11,17 @@ import pytest
 pytestmark = pytest.mark.cuda
 
 TRY = """
-for deed in ({}):
+for call in ({}):
     try:
-        print(deed())
+        print(call())
     except Exception as error:
         print(str(error).split(":")[0])
 """
 
 
-def attempt(*deeds: str) -> str:
+def attempt(*calls: str) -> str:
     """Return code that prints for each expression its value, or the name of its error."""
-    return TRY.format("".join(f"lambda: {deed}, " for deed in deeds))
+    return TRY.format("".join(f"lambda: {call}, " for call in calls))
 
 
 COUNT = "cupy.cuda.runtime.getDeviceCount()"

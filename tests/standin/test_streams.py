@@ -130,7 +130,7 @@ def test_a_wait_outlives_its_event(floats, scale, stream, cupy):
     assert read_in(stream, x) == [2]
 
 
-def test_whoever_asks_often_enough_sees_the_end(floats, scale, stream, cupy):
+def test_polling_reaches_the_end(floats, scale, stream, cupy):
     x, event = floats(1), cupy.cuda.Event()
     for _ in range(3):
         scale(x, 2, stream=stream)
@@ -185,14 +185,14 @@ def test_streams_have_flags_and_priorities(stream, cupy, runtime):
 
 
 def test_handles_that_are_not_streams_or_events_are_refused(stream, runtime, refused, standin_only):
-    for deed in (
+    for call in (
         lambda: runtime.streamSynchronize(4096),
         lambda: runtime.eventSynchronize(4096),
         lambda: runtime.eventRecord(4096, stream.ptr),
         lambda: runtime.streamDestroy(4096),
     ):
         with refused("InvalidResourceHandle"):
-            deed()
+            call()
 
 
 def test_streams_and_graphs_take_turns_in_mixed_mode(script):

@@ -1,6 +1,6 @@
-"""What the stand-in's libraries ask of gpucnn's emulator.
+"""The functions of gpucnn's emulator that the stand-in's libraries call.
 
-Each function takes two texts and returns (whether it succeeded, the answer or what went wrong).
+Each takes two texts and returns whether it succeeded, and the result or the reason of the failure.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _CUPY_INCLUDE = re.compile(r"^#include <cupy/\w+\.(?:cuh|h)>$", re.MULTILINE)
 _CUPY_HEADER = Path(__file__).with_name("cupy_kernels.h")
 
 
-def _answers(function: Callable[[str, str], str]) -> Callable[[str, str], tuple[bool, bytes]]:
+def _replies(function: Callable[[str, str], str]) -> Callable[[str, str], tuple[bool, bytes]]:
     @wraps(function)
-    def answer(first: str, second: str) -> tuple[bool, bytes]:
+    def reply(first: str, second: str) -> tuple[bool, bytes]:
         try:
             return True, function(first, second).encode()
         except GpucnnError as error:
             return False, str(error).encode()
 
-    return answer
+    return reply
 
 
-@_answers
+@_replies
 def begin(*_: str) -> str:
     """Return the emulator's settings (check, order, host threads) and its library's path."""
     now = settings.current()
@@ -51,7 +51,7 @@ def _compiled(code: str, options: str) -> Compiled:
     return compiled(code, source.parse_options(kept), settings.current().mode)
 
 
-@_answers
+@_replies
 def compile(code: str, options: str) -> str:
     """Compile a source; a failure has NVRTC's form. Without code, return the emulator's version."""
     if not code:
@@ -64,7 +64,7 @@ def compile(code: str, options: str) -> str:
     return ""
 
 
-@_answers
+@_replies
 def load(code: str, options: str) -> str:
     """Return a module's library, the emulator's handle, and each kernel with its shared bytes."""
     found = _compiled(code, options)
@@ -74,7 +74,7 @@ def load(code: str, options: str) -> str:
     return "\n".join(lines)
 
 
-@_answers
+@_replies
 def report(where: str, faults: str) -> str:
     """Describe faults. ``where`` is the kernel and its library, ``faults`` structures in hex."""
     kernel, library = where.splitlines()

@@ -15,22 +15,22 @@ static void handle_exception()
     }
 }
 
-Answer ask_bridge(const char *function, const std::string &first, const std::string &second)
+Reply call_bridge(const char *function, const std::string &first, const std::string &second)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
-    Answer answer = {false, "standin_bridge.py failed"};
+    Reply reply = {false, "standin_bridge.py failed"};
     PyObject *module = PyImport_ImportModule("standin_bridge");
     PyObject *found = nullptr;
     if (module)
         found = PyObject_CallMethod(module, function, "ss", first.c_str(), second.c_str());
-    int good = 0;
+    int succeeded = 0;
     const char *text = nullptr;
     Py_ssize_t length = 0;
-    if (found && PyArg_ParseTuple(found, "ps#", &good, &text, &length))
-        answer = {good != 0, std::string(text, (size_t)length)};
+    if (found && PyArg_ParseTuple(found, "ps#", &succeeded, &text, &length))
+        reply = {succeeded != 0, std::string(text, (size_t)length)};
     if (PyErr_Occurred()) handle_exception();
     Py_XDECREF(found);
     Py_XDECREF(module);
     PyGILState_Release(gil);
-    return answer;
+    return reply;
 }

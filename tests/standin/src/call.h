@@ -1,5 +1,5 @@
 // What every function of the runtime and of the driver does first and last: the trace, failures
-// that STANDIN_FAIL asks for, a missing device, an old driver, an earlier fault, the last error.
+// of STANDIN_FAIL, a missing device, an old driver, an earlier fault, the last error.
 #pragma once
 #include "errors.h"
 

@@ -62,7 +62,7 @@ cudaError_t capture_work(Stream &stream, Work work)
     return cudaSuccess;
 }
 
-// A stream that joins gets a node without work, so that a fork without a join is found out even
+// A stream that joins gets a node without work, so that a fork without a join is an error even
 // if the stream did nothing.
 cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture,
                          const std::vector<size_t> &tail)

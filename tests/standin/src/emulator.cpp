@@ -46,9 +46,9 @@ bool is_same_interface(void *handle)
 
 bool open_library()
 {
-    Answer answer = ask_bridge("begin");
-    if (!answer.good) return fail("the emulator cannot run: " + answer.text);
-    std::istringstream words(answer.text);
+    Reply reply = call_bridge("begin");
+    if (!reply.succeeded) return fail("the emulator cannot run: " + reply.text);
+    std::istringstream words(reply.text);
     Library found = {};
     std::string path;
     words >> found.check >> found.order >> found.threads >> std::ws;
@@ -95,9 +95,9 @@ void emulator_mark_written(Allocation *memory, size_t offset, size_t bytes)
 std::string emulator_load(const std::string &source, const std::string &options,
                           std::map<std::string, EmulatedKernel> &kernels)
 {
-    Answer answer = ask_bridge("load", source, options);
-    if (!answer.good) return answer.text;
-    std::istringstream words(answer.text);
+    Reply reply = call_bridge("load", source, options);
+    if (!reply.succeeded) return reply.text;
+    std::istringstream words(reply.text);
     std::string path, name;
     uintptr_t module = 0;
     int shared = 0;
@@ -180,7 +180,7 @@ void report_faults()
                 bytes << std::hex << (((const unsigned char *)&fault)[i] >> 4)
                       << (((const unsigned char *)&fault)[i] & 15);
         std::string where = launch.kernel + "\n" + launch.library;
-        fprintf(stderr, "stand-in: %s\n", ask_bridge("report", where, bytes.str()).text.c_str());
+        fprintf(stderr, "stand-in: %s\n", call_bridge("report", where, bytes.str()).text.c_str());
     }
 }
 

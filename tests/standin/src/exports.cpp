@@ -9,9 +9,10 @@ int standin_begin(const char *function) { return begin_call(function, NOTHING, f
 
 int standin_capability() { return knobs().major * 10 + knobs().minor; }
 
-bool standin_ask(const char *function, const char *first, const char *second, std::string *text)
+bool standin_call_bridge(const char *function, const char *first, const char *second,
+                         std::string *text)
 {
-    Answer answer = ask_bridge(function, first, second);
-    *text = answer.text;
-    return answer.good;
+    Reply reply = call_bridge(function, first, second);
+    *text = reply.text;
+    return reply.succeeded;
 }

@@ -7,7 +7,8 @@ extern "C" {
 // Traces a call; returns the error number that STANDIN_FAIL gives to it, or 0.
 int standin_begin(const char *function);
 int standin_capability();   // 90 for 9.0
-// As ask_bridge.
-bool standin_ask(const char *function, const char *first, const char *second, std::string *text);
+// As call_bridge; returns whether it succeeded.
+bool standin_call_bridge(const char *function, const char *first, const char *second,
+                         std::string *text);
 }
 #pragma GCC visibility pop

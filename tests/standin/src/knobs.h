@@ -1,4 +1,4 @@
-// What the environment asks for: the variables STANDIN_* of README.md.
+// The variables STANDIN_* of the environment, which README.md describes.
 #pragma once
 #include <cstddef>
 #include <map>

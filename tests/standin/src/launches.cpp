@@ -45,7 +45,7 @@ std::vector<Pointee> find_pointees(const EmulatedKernel &kernel, const KernelArg
     return found;
 }
 
-// Checks what the emulator cannot: memory that CUDA did not allocate, that was freed since, and that
+// Checks what the emulator cannot: memory that CUDA did not allocate, that was freed since, or that
 // another device owns.
 cudaError_t check_pointees(const EmulatedKernel &kernel, const KernelArguments &arguments,
                            const std::vector<Pointee> &pointees, int device)
@@ -54,7 +54,7 @@ cudaError_t check_pointees(const EmulatedKernel &kernel, const KernelArguments &
     for (const Pointee &pointee : pointees) {
         const Block *block = find_block(arguments.pointer(kernel, pointee.parameter));
         if (!pointee.block) {
-            fprintf(stderr, "stand-in: kernel %s gets a pointer to memory that CUDA did not"
+            fprintf(stderr, "stand-in: kernel %s received a pointer to memory that CUDA did not"
                             " allocate\n", name);
             return cudaErrorIllegalAddress;
         }

@@ -1,5 +1,5 @@
-// NVRTC. It asks the emulator whether a source compiles. What it returns as PTX or cubin is the
-// source with its options, which modules.cpp compiles when it is loaded.
+// NVRTC. The emulator compiles the sources, to report errors. What is returned as PTX or cubin is
+// the source with its options, which modules.cpp compiles when it is loaded.
 #include "exports.h"
 #include "images.h"
 #include "nvrtc.h"
@@ -82,15 +82,15 @@ nvrtcResult nvrtcDestroyProgram(nvrtcProgram *program)
 nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int count, const char *const *options)
 {
     BEGIN();
-    std::string lines, answer;
+    std::string lines, text;
     for (int i = 0; i < count; ++i) lines += std::string(options[i]) + "\n";
-    if (!standin_ask("compile", program->source.c_str(), lines.c_str(), &answer)) {
-        program->log = answer;
+    if (!standin_call_bridge("compile", program->source.c_str(), lines.c_str(), &text)) {
+        program->log = text;
         return NVRTC_ERROR_COMPILATION;
     }
     // CuPy's cache of kernels is keyed by the comments in the PTX of an empty source. They are the
     // emulator's version here.
-    program->image = program->source.empty() ? "// " + answer + "\n"
+    program->image = program->source.empty() ? "// " + text + "\n"
                                              : make_image(lines, program->source);
     return NVRTC_SUCCESS;
 }

@@ -158,8 +158,8 @@ cudaError_t synchronize(Stream &stream)
     return fault();
 }
 
-// Queries do work, so that a thread that asks again and again sees the end. In late mode only every
-// 64th does: CuPy asks about earlier copies at each copy from the host, which would then be early.
+// Queries do work, so that polling reaches the end. In late mode only every 64th does: CuPy queries
+// the events of earlier copies at each copy from the host, which would then be early.
 cudaError_t query(const Point &point)
 {
     static unsigned queries;

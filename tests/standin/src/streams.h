@@ -1,8 +1,8 @@
 // Streams: queues of work, each done in order, that wait for each other by events.
 //
-// In eager mode work is done as soon as it is enqueued. In late mode it is done when somebody waits
-// for it, so that a missing wait shows. In mixed mode the work of all streams, and the nodes of their
-// graphs, are then done in turns, so that streams that write to the same memory show.
+// In eager mode work is done as soon as it is enqueued. In late mode it is done when something
+// waits for it, so that a missing wait shows. In mixed mode the work of all streams, and the nodes
+// of their graphs, are then done in turns, so that streams that write to the same memory show.
 #pragma once
 #include "errors.h"
 
