@@ -42,9 +42,19 @@ def _library_call() -> re.Pattern[str]:
     return re.compile(rf"\b({'|'.join(names)})(f?)(@PLT|@GOTPCREL)")
 
 
-def _redirected(match: re.Match[str]) -> str:
-    name, single, suffix = match.groups()
-    return f"gpu_{'flush' if single else 'keep'}_{name}{suffix}"
+def _redirect(assembler: str, flush: bool) -> str:
+    """Return the text with calls of the runtime instead of the C library.
+
+    flush: whether MXCSR flushes at calls; otherwise functions of float64 are as they should be.
+    """
+
+    def own(match: re.Match[str]) -> str:
+        name, single, suffix = match.groups()
+        if single:
+            return f"gpu_flush_{name}{suffix}"
+        return f"gpu_keep_{name}{suffix}" if flush else match.group()
+
+    return _library_call().sub(own, assembler)
 
 
 def edit(assembler: str, flush: bool) -> str:
@@ -54,11 +64,10 @@ def edit(assembler: str, flush: bool) -> str:
     """
     if not flush:
         return assembler + _data(KEEP)
-    assembler = _library_call().sub(_redirected, assembler)
     kinds = [bool(match["single"]) for match in _ARITHMETIC.finditer(assembler)]
     usual = 2 * sum(kinds) >= len(kinds)  # float32
     lines, now = [], usual
-    for line in assembler.splitlines():
+    for line in _redirect(assembler, usual).splitlines():
         found = _ARITHMETIC.match(line)
         needed = now
         if found:

@@ -16,7 +16,9 @@ from gpucnn.errors import BackendError
 
 VARIABLE = "CXX"
 # What these do is in the cache.
-COMPILING = ("compiled.py", "limits.py", "source.py", "subnormals.py", "toolchain.py")
+COMPILING = (
+    "compiled.py", "limits.py", "native.py", "source.py", "subnormals.py", "toolchain.py",
+)  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
 OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 
@@ -27,6 +29,8 @@ _COMMON = [
     *("-x", "c++", "-std=c++17", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-fno-extern-tls-init", "-fno-exceptions"),
     *("-fno-math-errno", "-fno-trapping-math"),
+    # A large local array must not reach beyond the guard page of its thread's stack.
+    "-fstack-clash-protection",
 ]
 _MODES = {
     "fast": ["-O3"],

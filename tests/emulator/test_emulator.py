@@ -88,6 +88,21 @@ def test_a_planted_fault_is_found(planted: Planted) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("mode", ["fast", "check"])
+def test_an_array_larger_than_the_stack_is_a_fault(mode: str) -> None:
+    """Its first bytes are far beyond the guard page of the thread's stack."""
+    code = """extern "C" __global__ void f(int* x) {
+    volatile char all[200000];
+    all[x[0]] = 1;
+    x[0] = all[0];
+}"""
+    emulator.configure(mode)
+    with pytest.raises(EmulatorError) as caught:
+        RawModule(code=code).get_function("f")((1,), (40,), (emulator.zeros(1, "int32"),))
+    assert caught.value.kind == Kind.STACK
+
+
+@needs_compiler
 @pytest.mark.parametrize("order", ["reverse", "random"])
 def test_planted_faults_are_found_in_every_order(order: str) -> None:
     with emulator.checking(order=order, seed=1):

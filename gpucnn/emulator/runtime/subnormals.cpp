@@ -30,9 +30,7 @@ static inline float flush(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    if (!(bits & 0x7f800000)) bits &= 0x80000000;
-    memcpy(&x, &bits, sizeof bits);
-    return x;
+    return __builtin_expect(bits & 0x7f800000, 1) ? x : copysignf(0.0f, x);
 }
 
 #define GPU_UNARY(name)                                                                 \
