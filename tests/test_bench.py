@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -289,6 +292,28 @@ def test_a_bench_for_a_gpu_can_be_rehearsed(
             assert all(reason.endswith("needs CUDA") for reason in row["refused"].values())
     kernels = report["about"].get("kernels_per_step", {"gpucnn eager": 1})
     assert kernels["gpucnn eager"] > 0
+
+
+def test_a_replay_of_pytorch_keeps_the_tensors_that_it_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A CUDA graph does not, and then reads whatever was allocated in their place."""
+    torch = pytest.importorskip("torch")
+    from bench.sides.pytorch_gpu import capture
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: nullcontext())
+
+    def captured() -> tuple[Any, Any]:
+        offsets = torch.arange(3)
+        return capture(lambda: offsets + 1, None), weakref.ref(offsets)
+
+    replay, offsets = captured()
+    gc.collect()
+    assert offsets() is not None
+    del replay
+    gc.collect()
+    assert offsets() is None
 
 
 def test_a_bench_for_a_gpu_without_pytorch(

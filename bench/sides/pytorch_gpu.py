@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -171,14 +172,25 @@ class Training:
         return time.perf_counter() - began
 
 
-def capture(work: Callable[[], Any], stream: Any, times: int = 1) -> Callable[[], None]:
+@dataclass(frozen=True)
+class Replay:
+    """The replay of a graph; keeps ``work`` and so the tensors it reads, as the graph does not."""
+
+    graph: torch.cuda.CUDAGraph
+    work: Callable[[], Any]
+
+    def __call__(self) -> None:
+        """Launch the graph."""
+        self.graph.replay()
+
+
+def capture(work: Callable[[], Any], stream: Any, times: int = 1) -> Replay:
     """Return the replay of a graph of ``times`` calls of ``work``, captured on ``stream``."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=stream):
         for _ in range(times):
             work()
-    replay: Callable[[], None] = graph.replay
-    return replay
+    return Replay(graph, work)
 
 
 _trainings: dict[int, Training] = {}
