@@ -31,11 +31,10 @@ SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 COMPILER = os.environ.get("CXX", "").strip() or "g++"
 # NVIDIA's headers refuse compilers that are newer than they are, unless this is defined.
 FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-D__NV_NO_HOST_COMPILER_CHECK"]
-# One library serves all versions of Python. The emulator's header declares more than is used.
+# One library serves all versions of Python.
 OWN_FLAGS = [
-    *FLAGS,
-    *("-O2", "-Wall", "-Wextra", "-Wno-missing-field-initializers"),
-    *("-Wno-unused-function", "-Wno-unused-variable", "-DPy_LIMITED_API=0x030B0000"),
+    *(*FLAGS, "-O2", "-DPy_LIMITED_API=0x030B0000"),
+    *("-Wall", "-Wextra", "-Wmissing-declarations", "-Wshadow", "-Wconversion"),
 ]
 CUPYS_FLAGS = [*FLAGS, "-O1", "-w"]
 
@@ -138,7 +137,7 @@ def compile_own(source: Path, key: str) -> Path:
     """Return the object of one of the stand-in's own files."""
 
     def make(to: Path) -> None:
-        command = [COMPILER, *OWN_FLAGS, *headers(), "-I", str(EMULATOR), "-c", str(source)]
+        command = [COMPILER, *OWN_FLAGS, *headers(), "-isystem", str(EMULATOR), "-c", str(source)]
         print(run([*command, "-o", str(to)], f"src/{source.name}"), end="", flush=True)
 
     return object_file(source.stem, checksum(key, source), ".o", make)

@@ -273,6 +273,13 @@ def test_a_fork_must_be_joined(floats, add, stream, refused, cupy):
     assert values(x) == [2]
 
 
+def test_a_fork_without_work_must_be_joined_too(stream, cupy, refused, standin_only):
+    forked = fork(stream, cupy)
+    assert forked.is_capturing()
+    with refused("StreamCaptureUnjoined"):
+        stream.end_capture()
+
+
 def test_work_after_the_join_is_unjoined(floats, add, stream, cupy, refused):
     x = floats(1)
     forked = fork(stream, cupy)
