@@ -125,10 +125,13 @@ def test_ctrl_c_ends_an_endless_kernel(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "PYTHONPATH": root},
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "49152\n"
-    process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=30)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "49152\n"
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert error.endswith("KeyboardInterrupt\n")
     assert process.returncode == -signal.SIGINT
 
