@@ -45,6 +45,15 @@ def test_streams_without_an_event_have_no_order(floats, scale, stream, cupy, lat
     assert values(x) == [2]
 
 
+def test_late_work_of_several_streams_is_not_done_in_the_order_of_the_calls(
+    floats, add, scale, stream, cupy, late
+):
+    x, one, other = floats(3), floats(1), cupy.cuda.Stream(non_blocking=True)
+    add(x, one, stream=stream)
+    scale(x, 2, stream=other)
+    assert values(x) in ([[7]] if late else [[7], [8]])
+
+
 def test_an_event_orders_two_streams(floats, scale, stream, cupy):
     x, other, event = floats(1), cupy.cuda.Stream(non_blocking=True), cupy.cuda.Event()
     scale(x, 2, stream=stream)
