@@ -73,6 +73,7 @@ ONLY64: Table = {
     # In float32, which flushes also in a kernel of float64.
     "(float)x": lambda x, y: flushed(x.astype(np.float32)),
     "(float)x * 0.5f": lambda x, y: flushed(flushed(x.astype(np.float32)) * np.float32(0.5)),
+    "__float_as_int(expf(x == x ? -95.0f : -96.0f))": lambda x, y: np.zeros_like(x),
 }
 # What moves numbers changes none.
 MOVES: Table = {
@@ -93,6 +94,7 @@ FUNCTIONS: Table = {
     "sin(x)": lambda x, y: np.sin(x),
     "pow(x, (real)0.75)": lambda x, y: np.power(x, 0.75),
     "pow((real)2, x - 140)": lambda x, y: np.exp2(x - 140),
+    "pow(x + 2, (real)-130)": lambda x, y: np.power(x + 2, -130.0),
     "hypot(x, x)": lambda x, y: np.hypot(x, x),
     "cbrt(x)": lambda x, y: np.cbrt(x),
     "rsqrt(x)": lambda x, y: 1 / np.sqrt(x),
