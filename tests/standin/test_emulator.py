@@ -67,3 +67,21 @@ def test_an_interrupt_while_a_kernel_is_compiled_is_raised(script):
     )
     assert "KeyboardInterrupt" in done.stderr.splitlines()[-1]
     assert done.returncode != 0
+
+
+def test_check_mode_checks_kernels_but_not_cupys_own(script):
+    code = """
+shift = cupy.RawKernel(
+    'extern "C" __global__ void shift(float* x, const float* y) '
+    '{ x[threadIdx.x] = y[threadIdx.x + 1]; }', "shift")
+x, y, part = cupy.zeros(128, np.float32), cupy.empty(128, np.float32), cupy.ones((8, 32))
+y[...] = 1
+part.T[...] = part.T.copy()
+shift((1,), (127,), (x, y))
+print(cupy.asnumpy(x).sum(), cupy.asnumpy(part).sum(), flush=True)
+shift((1,), (128,), (x, y))
+cupy.cuda.Device().synchronize()
+"""
+    done = script(code, GPUCNN_EMULATOR="check")
+    assert done.stdout == "127.0 256.0\n"
+    assert "stand-in: shift: out of bounds: " in done.stderr
