@@ -15,7 +15,8 @@ from available import BACKENDS, STANDIN, backend_or_skip
 
 # Without CUDA one test is skipped (test_consistency.py) and shows how to run all of them.
 RULES = ["captures", "devices", "emulator", "errors", "knobs", "launches", "memory", "streams"]
-collect_ignore = [] if "cuda" in BACKENDS else [f"test_{name}.py" for name in RULES]
+NEED_CUDA = [f"test_{name}.py" for name in (*RULES, "failing_calls")]
+collect_ignore = [] if "cuda" in BACKENDS else NEED_CUDA
 
 SOURCE = """
 extern "C" __global__ void add(float* x, const float* y, int n) {
