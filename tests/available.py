@@ -55,15 +55,29 @@ def cupy_or_skip() -> Any:
 
 
 def _skip_cuda(error: Exception) -> NoReturn:
-    """Skip a test; without a driver all give the same reason, which pytest prints once."""
     if GPU_REQUIRED:
         pytest.fail(f"a GPU is required: {error}", pytrace=False)
     if driver_version() is not None:
         pytest.skip(f"cuda: {error}")
+    _skip_without_driver()
+
+
+def standin_or_skip(reason: str) -> None:
+    """Skip a test, or a module, that needs the stand-in; ``reason`` is why a GPU does not do."""
+    if STANDIN:
+        return
+    if driver_version() is not None:
+        pytest.skip(f"stand-in only: {reason}", allow_module_level=True)
+    _skip_without_driver()
+
+
+def _skip_without_driver() -> NoReturn:
+    """Skip a test or a module; all give the same reason, which pytest prints once."""
     python = Path(sys.executable)
     if python.is_relative_to(Path.cwd()):
         python = python.relative_to(Path.cwd())
     pytest.skip(
         f"no GPU; these also run on the stand-in for CUDA: tests/standin/setup {python} && "
-        f"tests/standin/run {python.with_name('pytest')} -k cuda"
+        f"tests/standin/run {python.with_name('pytest')} -k cuda",
+        allow_module_level=True,
     )

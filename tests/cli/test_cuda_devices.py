@@ -11,12 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from available import STANDIN
+from available import standin_or_skip
 from small import save_npz, small_data
 
 pytestmark = pytest.mark.cuda
-if not STANDIN:
-    pytest.skip("only the stand-in imitates other GPUs", allow_module_level=True)
+standin_or_skip("a GPU does not imitate others")
 
 
 def gpucnn(folder: Path, *words: str, **knobs: str) -> tuple[int, str, list[str]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import BACKENDS, STANDIN, backend_or_skip
+from available import BACKENDS, STANDIN, backend_or_skip, standin_or_skip
 
 # Without CUDA one test is skipped (test_consistency.py) and shows how to run all of them.
 RULES = ["captures", "devices", "emulator", "errors", "knobs", "launches", "memory", "streams"]
@@ -132,8 +132,7 @@ def refused(cupy: Any) -> Callable[[str], AbstractContextManager[None]]:
 @pytest.fixture
 def standin_only(cupy: Any) -> None:
     """For tests of what a GPU does not promise."""
-    if not STANDIN:
-        pytest.skip("CuPy works on a GPU: only the stand-in promises this")
+    standin_or_skip("a GPU does not promise this")
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ that is done as late as CUDA allows (STANDIN_MODE=late), where a missing wait sh
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from available import backend_or_skip
+from available import backend_or_skip, standin_or_skip
 from small import blobs, small_data, small_model
 
 from gpucnn import get_backend, models, training
@@ -23,8 +22,7 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import SGD, Adam, AdamW, ConstantLR, OneCycleLR
 from gpucnn.training import CheckpointWritten, Events
 
-if os.environ.get("STANDIN") != "1":
-    pytest.skip("only the stand-in's arithmetic is that of the emulator", allow_module_level=True)
+standin_or_skip("the arithmetic of a GPU is not that of the emulator")
 
 
 class CustomReLU(ReLU):
