@@ -6,14 +6,13 @@ What kernels compute is in tests/backends/cuda/test_subnormals.py.
 from __future__ import annotations
 
 import ctypes
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from available import backend_or_skip
+from interruptions import Stopped, signals, stop
 
 from gpucnn import emulator
 from gpucnn.emulator import EmulatorError, native, settings, source, subnormals
@@ -69,22 +68,6 @@ extern "C" __global__ void f(float* x) {{ x[0] = x[0] * 0.5f; {fault} }}"""
     flushed(x)
 
 
-class Stopped(Exception):
-    pass
-
-
-@contextmanager
-def signals(handler: Callable[[], None]) -> Iterator[None]:
-    """Call ``handler`` after every 30 ms of processor time."""
-    before = signal.signal(signal.SIGVTALRM, lambda number, frame: handler())
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0.03, 0.03)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
-
-
 # Threads count in float32 how often half of a number is zero, and in float64 how often it is not.
 LONG = """
 extern "C" __global__ void counts(volatile float* x, volatile double* y, int* out, int rounds)
@@ -122,9 +105,6 @@ def test_handlers_keep_subnormal_numbers_and_the_kernel_goes_on_to_flush(
 
 @pytest.mark.parametrize("mode", ["fast", "check"])
 def test_the_host_keeps_subnormal_numbers_after_an_endless_kernel_was_stopped(mode: str) -> None:
-    def stop() -> None:
-        raise Stopped
-
     emulator.configure(mode, threads=2)
     kernel = emulator.RawModule(code=LONG).get_function("endless")
     emulator.RawModule(code=LONG).compile()  # which takes longer than the signal
