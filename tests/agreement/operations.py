@@ -14,20 +14,20 @@ from agreement.common import add, assign, attempt, floats
 Outcome = tuple[str | None, str]
 """The error of an operation, if any, and what the end of the capture gives."""
 
-SITUATIONS = ("own", "beside", "blocking")
+SITUATIONS = ("own", "null", "blocking")
 
 
 @dataclass(frozen=True)
 class Operation:
     """An operation and its outcome in the capturing stream and in the null stream.
 
-    ``own``: in the stream that captures. ``beside``: in the null stream while a non-blocking stream
+    ``own``: in the stream that captures. ``null``: in the null stream while a non-blocking stream
     captures. ``blocking``: in the null stream while a blocking stream captures.
     """
 
     run: Callable[[Any, Any], object]
     own: Outcome
-    beside: Outcome
+    null: Outcome
     blocking: Outcome
 
 

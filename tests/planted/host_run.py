@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from planted.host import HOST_FAULTS, Change, plant
+from planted.host import HOST_FAULTS
+from planted.planting import Change, plant
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = (
