@@ -60,6 +60,14 @@ def test_a_source_with_an_error_is_refused_with_its_line(cupy):
     assert "1 error detected" in str(caught.value)
 
 
+@pytest.mark.parametrize("reduce", ["sum", "max", "argmin", "mean"])
+def test_reductions_of_cupy_are_correct(reduce, cupy):
+    import numpy as np
+
+    x = np.float32([3, 1, 5, 7])
+    assert getattr(cupy.asarray(x), reduce)().item() == getattr(x, reduce)()
+
+
 def test_the_emulators_check_mode_reports_its_fault(script):
     done = script(
         "x = cupy.zeros(4, np.float32)\n"

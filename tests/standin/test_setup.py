@@ -169,11 +169,12 @@ def test_run_notices_that_the_sources_have_changed(standin: Path) -> None:
 def test_run_sets_the_environment_and_passes_arguments_and_status(standin: Path) -> None:
     mark_as_built(standin)
     script = (
-        'echo "$STANDIN $GPUCNN_REQUIRE_GPU $LD_LIBRARY_PATH $PYTHONPATH ${CUPY_CACHE_DIR%/*} $#"'
-        "; exit 7"
+        'echo "$STANDIN $GPUCNN_REQUIRE_GPU $LD_LIBRARY_PATH $PYTHONPATH ${CUPY_CACHE_DIR%/*}'
+        ' $#${CUPY_ACCELERATORS-unset}"; exit 7'
     )
     arguments = ("sh", "-c", script, "sh", "a b", "")
     known = {"LD_LIBRARY_PATH": "/l", "PYTHONPATH": "/p", "CUPY_CACHE_DIR": "/cache"}
+    known["CUPY_ACCELERATORS"] = "cub"
     wanted = f"1 0 {standin}/build:/l {standin}/python:/p {standin}/build/cupy-cache 2\n"
     assert call(standin / "run", *arguments, GPUCNN_REQUIRE_GPU="0", **known) == (7, wanted)
 
