@@ -72,7 +72,7 @@ class Stream:
     def __init__(self, *, non_blocking: bool = False) -> None:
         self._blocking = not non_blocking
         self._capture: _Capture | None = None
-        self._before: list[Stream] = []
+        self._previous: list[Stream] = []
 
     def begin_capture(self) -> None:
         """Capture operations instead of doing them, until ``end_capture``."""
@@ -106,7 +106,7 @@ class Stream:
         """Return at once; CaptureError while the stream captures."""
         if self._capture is not None:
             _refuse([self], _WAIT)
-        self._join()
+        self._join()  # refuses to wait for the null stream while a blocking stream captures
 
     def _join(self) -> _Capture | None:
         """Return the capture that an operation of this stream belongs to, None to do it now."""
@@ -119,13 +119,13 @@ class Stream:
         return None
 
     def _implicit(self) -> list[Stream]:
-        """Return the streams that this one, if it is the null stream, would wait for."""
+        """Return the capturing streams that this one, if it is the null stream, would wait for."""
         if self is not _NULL or not len(_capturing):
             return []
         return [stream for stream in _capturing if stream._blocking]
 
     def __enter__(self) -> Stream:
-        self._before.append(_thread.current)
+        self._previous.append(_thread.current)
         _thread.current = self
         return self
 
@@ -135,7 +135,7 @@ class Stream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _thread.current = self._before.pop()
+        _thread.current = self._previous.pop()
 
 
 class Event:
@@ -186,7 +186,10 @@ def do(
 
 
 def note(name: str, memory: Any, run: Callable[[], None]) -> None:
-    """Call ``run`` at each replay if the current stream captures, and now if it does not."""
+    """Call ``run`` now, or at each replay if the current stream captures. Nothing is refused.
+
+    It is for what the emulator does in addition to CUDA's operations.
+    """
     capture = _thread.current._capture
     if capture is None:
         run()
