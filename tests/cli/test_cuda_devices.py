@@ -45,7 +45,9 @@ def gpucnn(folder: Path, *words: str, **knobs: str) -> tuple[int, str, list[str]
     ],
     ids=str,
 )
-def test_train(knobs: dict[str, str], status: int, message: str, tmp_path: Path) -> None:
+def test_train_names_what_the_gpu_lacks(
+    knobs: dict[str, str], status: int, message: str, tmp_path: Path
+) -> None:
     save_npz(tmp_path / "data.npz", small_data(20_000))
     words = ["train", "--data", "data.npz", "--model", "mlp", "--backend", "cuda"]
     found, _, errors = gpucnn(tmp_path, *words, "--precision", "tf32", **knobs)
@@ -63,7 +65,7 @@ def test_train(knobs: dict[str, str], status: int, message: str, tmp_path: Path)
     ],
     ids=str,
 )
-def test_doctor(knobs: dict[str, str], parts: list[str], tmp_path: Path) -> None:
+def test_doctor_describes_the_gpus(knobs: dict[str, str], parts: list[str], tmp_path: Path) -> None:
     status, output, errors = gpucnn(tmp_path, "doctor", **knobs)
     assert (status, errors) == (0, [])
     text = " ".join(output.split())

@@ -95,7 +95,6 @@ def test_the_last_error_is_reset_when_it_is_returned(run_python):
         "thread = threading.Thread(target=show); thread.start(); thread.join()\n"
         "library.cudaGetDevice(ctypes.byref(ctypes.c_int()))  # no success resets it\n"
         "show()\n"
-        "library.cuDeviceGetNothing = None\n"
         "library.cuModuleUnload(None)\n"
         "show()\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.cuda
@@ -19,8 +20,6 @@ pytestmark = pytest.mark.cuda
     ],
 )
 def test_a_launch_must_fit_the_limits_of_the_device(grid, block, kernel, floats, refused):
-    import numpy as np
-
     x = floats(1)
     with refused("InvalidValue"):
         kernel("scale")(grid, block, (x, np.float32(1), np.int32(1)))
@@ -62,8 +61,6 @@ def test_a_source_with_an_error_is_refused_with_its_line(cupy):
 
 @pytest.mark.parametrize("reduce", ["sum", "max", "argmin", "mean"])
 def test_reductions_of_cupy_are_correct(reduce, cupy):
-    import numpy as np
-
     x = np.float32([3, 1, 5, 7])
     assert getattr(cupy.asarray(x), reduce)().item() == getattr(x, reduce)()
 

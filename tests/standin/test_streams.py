@@ -22,7 +22,6 @@ def values(array):
 def read_in(stream, array):
     """Return an array's values as a stream sees them when only that stream is waited for."""
     import cupyx
-    import numpy as np
 
     host = cupyx.empty_pinned(array.shape, np.float32)
     array.data.copy_to_host_async(host.ctypes.data, array.nbytes, stream)
@@ -163,7 +162,7 @@ def test_in_late_mode_nothing_happens_before_something_waits(floats, scale, stre
     assert cupy.asnumpy(x).tolist() == [2]
 
 
-def test_uploads_do_not_hurry_those_before_them(scale, stream, cupy, late):
+def test_an_upload_does_not_finish_earlier_ones(scale, stream, cupy, late):
     """At each of them CuPy asks for the events of earlier ones, which no one waits for."""
     x, *_ = (cupy.asarray(np.array([number], np.float32)) for number in (1, 2, 3))
     scale(x, 2, stream=stream)
