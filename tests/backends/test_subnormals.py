@@ -23,6 +23,32 @@ def flushes(backend_name: str) -> bool:
     return backend_name != "numpy"
 
 
+@pytest.mark.parametrize("value", [1e-45, SMALL, -SMALL, TINY - np.float32(1e-45)])
+def test_activations_of_a_subnormal_number(backend32: Backend, flushes: bool, value: float) -> None:
+    x = backend32.asarray(np.float32([value]))
+    kept = np.float32(0 if flushes else value)
+    relu, leaky = (
+        backend32.to_numpy(y)[0] for y in (backend32.relu(x), backend32.leaky_relu(x, 0.5))
+    )
+    assert relu == max(kept, 0)
+    assert not np.signbit(relu)
+    assert leaky == (kept if value > 0 else kept * np.float32(0.5))
+
+
+def test_gradients_that_are_passed_keep_subnormal_numbers(
+    backend32: Backend, flushes: bool
+) -> None:
+    """They are moved, and only the factor of leaky ReLU is arithmetic."""
+    grad = backend32.asarray(np.float32([SMALL, SMALL]))
+    x = backend32.asarray(np.float32([1, -1]))
+    small = np.float32(SMALL)
+    passed = backend32.relu_backward(grad, backend32.relu(x))
+    np.testing.assert_array_equal(backend32.to_numpy(passed), [small, 0])
+    passed = backend32.leaky_relu_backward(grad, x, 0.5)
+    half = 0 if flushes else small * np.float32(0.5)
+    np.testing.assert_array_equal(backend32.to_numpy(passed), [small, half])
+
+
 def test_relu_passes_no_subnormal_number(backend32: Backend, flushes: bool) -> None:
     x = backend32.asarray(np.float32([SMALL, -SMALL, TINY, 1]))
     output = backend32.relu(x)
