@@ -137,7 +137,7 @@ struct OperandB {
     const real* at[Share::ROW_COUNT];  // the origin, which may itself be outside
     unsigned h[Share::ROW_COUNT], w[Share::ROW_COUNT];
     unsigned height, width;
-    int ones;  // the column of ones, counted from the tile's first, or NONE
+    int ones;  // which of the thread's columns is all ones, or NONE
 
     __device__ OperandB(const KOffsets& offsets, int height, int width)
         : offsets(offsets), height(height), width(width), ones(NONE) {}
@@ -166,7 +166,7 @@ struct OperandB {
             if (ones == NONE) return;
 #pragma unroll
             for (int r = 0; r < Share::COUNT; ++r) {
-                if (Share::row(r) == ones) values[r] = offsets.a[first] < 0 ? 0 : 1;
+                if (r == ones) values[r] = offsets.a[first] < 0 ? 0 : 1;
             }
         }
     }
@@ -390,8 +390,8 @@ __device__ void backward_weight(const Conv2d& conv, const real* grad, const real
         b.set_origin(i, input + (group * channels + n / filter) * conv.input_size(),
                      conv.rows().input(0, element / conv.S),
                      conv.columns().input(0, element % conv.S), n < N);
+        if (bias_grad && n == N) b.ones = i;
     }
-    if (bias_grad && first_n <= N && N - first_n < T::BN) b.ones = N - first_n;
     T tile;
     multiply(tile, a, b, end - begin, k);
 
