@@ -129,6 +129,19 @@ class Adam(Optimizer):
         self.betas = (first, second)
         self.eps = check_number(f"{name}: eps", self.eps, 0.0)
 
+    def reset(self, be: Backend, size: int) -> None:
+        """See ``Optimizer.reset``.
+
+        Raises SettingError if ``eps`` is too small for float32, in which a GPU takes it as zero: a
+        gradient of zero would give NaN.
+        """
+        if be.dtype == np.float32 and 0 < self.eps < np.finfo(np.float32).tiny:
+            raise SettingError(
+                f"{type(self).__name__}: eps must be at least 1.2e-38 in float32, "
+                f"got {self.eps:g}: use the default, 1e-8, or float64"
+            )
+        super().reset(be, size)
+
     def rates(self, step: int, lr: float) -> tuple[float, ...]:
         """See ``Optimizer.rates``; ``Backend.adam_step`` explains the three numbers."""
         first, second = self.betas

@@ -13,6 +13,7 @@ import pytest
 from gpucnn.backends import Backend, get_backend
 from gpucnn.config import build, describe
 from gpucnn.errors import SettingError
+from gpucnn.models import mlp
 from gpucnn.optim import OPTIMIZERS, SGD, Adam, AdamW, Optimizer
 from gpucnn.optim.schedules import (
     SCHEDULES,
@@ -124,6 +125,24 @@ def test_a_bad_rate_is_refused(kind: type[Optimizer], value: float) -> None:
 def test_adam_refuses_negative_settings(values: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=f"Adam: {next(iter(values))} must be a finite number"):
         Adam(**values)
+
+
+@pytest.mark.parametrize("eps", [1e-45, 1e-40, 1.17e-38])
+def test_adam_refuses_an_eps_that_is_zero_on_a_gpu_in_float32(eps: float) -> None:
+    with pytest.raises(SettingError) as caught:
+        AdamW(eps=eps).update(mlp(seed=0))
+    assert str(caught.value) == (
+        f"AdamW: eps must be at least 1.2e-38 in float32, got {eps:g}: "
+        "use the default, 1e-8, or float64"
+    )
+
+
+@pytest.mark.parametrize(("dtype", "eps"), [("float32", 1.2e-38), ("float64", 1e-300)])
+def test_adam_takes_a_small_eps_that_is_not_zero(dtype: str, eps: float, backend_name: str) -> None:
+    model = mlp(seed=0).to(get_backend(backend_name, dtype))
+    before = model.backend.to_numpy(model.flat_parameters).copy()
+    Adam(eps=eps).update(model)  # with gradients of zero
+    np.testing.assert_array_equal(model.backend.to_numpy(model.flat_parameters), before)
 
 
 @pytest.mark.parametrize("betas", [(0.9,), (0.9, 0.99, 0.999), 0.9, np.ones((3, 2)), np.ones(())])
