@@ -28,7 +28,7 @@ OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it 
 _COMMON = [
     *("-x", "c++", "-std=c++17", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-fno-extern-tls-init", "-fno-exceptions"),
-    *("-fno-math-errno", "-fno-trapping-math"),
+    "-fno-math-errno",  # with -fno-trapping-math, (float)(int)-0.5f would be -0
     # A large local array must not reach beyond the guard page of its thread's stack.
     "-fstack-clash-protection",
 ]
