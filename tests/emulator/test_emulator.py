@@ -395,12 +395,12 @@ def test_arrays_are_aligned_and_unset() -> None:
 def test_what_only_kernels_compute_is_refused() -> None:
     """CuPy launches kernels of its own for these; the backends must not."""
     x, host = floats(4), np.ones(4, np.float32)
-    deeds: list[Callable[[], Any]] = [
+    refused: list[Callable[[], Any]] = [
         lambda: x == x, lambda: x + 1, lambda: x[[0, 1]], lambda: x[host > 0],
     ]  # fmt: skip
-    for deed in deeds:
+    for operation in refused:
         with pytest.raises(TypeError):
-            deed()
+            operation()
 
 
 # ------------------------------------------------------------------- the runtime's interface
