@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -109,9 +109,9 @@ def stream(cupy: Any) -> Iterator[Any]:
     """A stream that does not wait for the legacy stream."""
     made = cupy.cuda.Stream(non_blocking=True)
     yield made
-    if made.is_capturing():
-        with pytest.raises(Exception, match="StreamCapture"):
-            made.end_capture()
+    # A test that failed may have left a capture open, valid or not, which must not harm the next.
+    with suppress(cupy.cuda.runtime.CUDARuntimeError):
+        cupy.cuda.runtime.streamEndCapture(made.ptr)
 
 
 @pytest.fixture(scope="session")

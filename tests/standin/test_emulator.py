@@ -69,7 +69,7 @@ def test_an_interrupt_while_a_kernel_is_compiled_is_raised(script):
     assert done.returncode != 0
 
 
-def test_check_mode_checks_kernels_but_not_cupys_own(script):
+def test_check_mode_knows_the_arrays_of_cupys_own_kernels(script):
     code = """
 shift = cupy.RawKernel(
     'extern "C" __global__ void shift(float* x, const float* y) '
@@ -77,6 +77,7 @@ shift = cupy.RawKernel(
 x, y, part = cupy.zeros(128, np.float32), cupy.empty(128, np.float32), cupy.ones((8, 32))
 y[...] = 1
 part.T[...] = part.T.copy()
+part[::-1, ::-2] = part[:, :16] * 1
 shift((1,), (127,), (x, y))
 print(cupy.asnumpy(x).sum(), cupy.asnumpy(part).sum(), flush=True)
 shift((1,), (128,), (x, y))

@@ -28,18 +28,24 @@ def test_addresses_are_aligned_to_256_bytes(runtime):
 
 
 def test_freed_memory_is_free(runtime, refused):
-    free = runtime.memGetInfo()[0]
     pointer = runtime.malloc(1 << 24)
-    assert runtime.memGetInfo()[0] <= free - (1 << 24)
     with refused("InvalidValue"):
         runtime.free(pointer + 256)
     with refused("InvalidValue"):
         runtime.freeHost(pointer)
     runtime.free(pointer)
-    assert runtime.memGetInfo()[0] == free
     with refused("InvalidValue"):
         runtime.free(pointer)
     runtime.free(0)
+
+
+def test_free_memory_is_counted(runtime, standin_only):
+    """On a GPU other processes may allocate between the calls."""
+    free = runtime.memGetInfo()[0]
+    pointer = runtime.malloc(1 << 24)
+    assert runtime.memGetInfo()[0] == free - (1 << 24)
+    runtime.free(pointer)
+    assert runtime.memGetInfo()[0] == free
 
 
 def test_more_memory_than_there_is_is_refused(runtime, refused):
@@ -50,7 +56,7 @@ def test_more_memory_than_there_is_is_refused(runtime, refused):
 
 
 @pytest.mark.parametrize("kind", [HOST_TO_HOST, HOST_TO_DEVICE, DEVICE_TO_HOST])
-def test_a_copy_must_go_where_its_kind_says(kind, floats, refused, runtime):
+def test_a_copy_must_go_where_its_kind_says(kind, floats, refused, runtime, standin_only):
     x, y = floats(1), floats(2)
     with refused("InvalidValue"):
         runtime.memcpy(x.data.ptr, y.data.ptr, 4, kind)

@@ -44,13 +44,11 @@ def begin(*_: str) -> str:
 
 def _compiled(code: str, options: str) -> Compiled:
     kept = [option for option in options.splitlines() if not _IGNORED_OPTIONS.fullmatch(option)]
-    mode = settings.current().mode
     if _CUPY_INCLUDE.search(code):
-        mode = "fast"  # check mode knows no pointers in structs, as CuPy's own kernels have them
         code = _CUPY_HEADER.read_text(encoding="utf-8") + _CUPY_INCLUDE.sub("", code)
     if not code.lstrip().startswith("#line"):
         code = f'#line 1 "<code>"\n{code}'
-    return compiled(code, source.parse_options(kept), mode)
+    return compiled(code, source.parse_options(kept), settings.current().mode)
 
 
 @_replies

@@ -62,8 +62,6 @@ cudaError_t capture_work(Stream &stream, Work work)
     return cudaSuccess;
 }
 
-// A stream that joins gets a node without work, so that a fork without a join is an error even
-// if the stream did nothing.
 cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture,
                          const std::vector<size_t> &tail)
 {
@@ -80,7 +78,7 @@ cudaError_t join_capture(Stream &stream, const std::shared_ptr<Capture> &capture
         stream.capture = capture;
         capture->streams.push_back(&stream);
         stream.tail = tail;
-        return capture_work(stream, {"fork", nullptr});
+        return cudaSuccess;
     }
     for (size_t node : tail)
         if (std::find(stream.tail.begin(), stream.tail.end(), node) == stream.tail.end())
@@ -148,8 +146,10 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *graph)
         if (stream != capture->origin)
             return invalidate(*capture, cudaErrorStreamCaptureUnmatched);
         if (capture->mode != cudaStreamCaptureModeRelaxed
-            && capture->thread != std::this_thread::get_id())
+            && capture->thread != std::this_thread::get_id()) {
+            end(*capture);   // no document says so; CUDA 13.0 does it on an H200
             return cudaErrorStreamCaptureWrongThread;
+        }
         bool joined = is_joined(*capture);
         end(*capture);
         if (capture->invalid) return cudaErrorStreamCaptureInvalidated;

@@ -93,11 +93,10 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
     return runtime_call(__func__, CONTEXT, [&] {
-        if (cudaError_t error = potentially_unsafe()) return error;
         Stream &legacy = *find_stream(cudaStreamLegacy);
         cudaError_t error = copy(to, from, bytes, kind, legacy);
         bool waits = !is_on_device(to, bytes) || !is_on_device(from, bytes);
-        return error || !waits ? error : synchronize(legacy);
+        return error || !waits ? error : finish_work_of(legacy);
     });
 }
 
@@ -114,7 +113,6 @@ cudaError_t cudaMemcpyPeerAsync(void *to, int, const void *from, int, size_t byt
 cudaError_t cudaMemcpyPeer(void *to, int, const void *from, int, size_t bytes)
 {
     return runtime_call(__func__, CONTEXT, [&] {
-        if (cudaError_t error = potentially_unsafe()) return error;
         Stream &legacy = *find_stream(cudaStreamLegacy);
         return copy(to, from, bytes, cudaMemcpyDeviceToDevice, legacy);
     });
@@ -131,9 +129,8 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t hand
 cudaError_t cudaMemset(void *to, int value, size_t bytes)
 {
     return runtime_call(__func__, CONTEXT, [&] {
-        if (cudaError_t error = potentially_unsafe()) return error;
         Stream &legacy = *find_stream(cudaStreamLegacy);
         cudaError_t error = set(to, value, bytes, legacy);
-        return error || is_on_device(to, bytes) ? error : synchronize(legacy);
+        return error || is_on_device(to, bytes) ? error : finish_work_of(legacy);
     });
 }

@@ -105,12 +105,11 @@ std::string emulator_load(const std::string &source, const std::string &options,
     words >> module;
     void *handle = dlopen(path.c_str(), RTLD_NOW);
     if (!handle) return dlerror();
-    bool checked = library.check && source.find("#include <cupy/") == std::string::npos;
     while (words >> name >> shared) {
         auto *kernel = (const GpuKernel *)dlsym(handle, ("gpu_export_" + name).c_str());
         if (!kernel) continue;
         int most = kernel->max_threads ? kernel->max_threads : max_threads;
-        kernels[name] = {name, path, kernel, (Module *)module, shared, most, checked};
+        kernels[name] = {name, path, kernel, (Module *)module, shared, most};
     }
     return "";
 }
@@ -137,11 +136,25 @@ KernelArguments pack_arguments(const EmulatedKernel &kernel, void *const *parame
     return arguments;
 }
 
-// The memory that each pointer may reach, for check mode.
+// The memory that each pointer may reach, for check mode. A structure that begins with a pointer is
+// an array of CuPy's own kernels: strides may be negative, so that it may reach all of its block.
 static std::vector<Range> find_ranges(const EmulatedKernel &kernel,
                                       const KernelArguments &arguments)
 {
     std::vector<Range> ranges;
+    for (int i = 0; i < kernel.kernel->parameter_count; ++i) {
+        const GpuParameter &parameter = kernel.kernel->parameters[i];
+        if (parameter.kind != 's' || parameter.size < sizeof(char *)) continue;
+        const Block *block = find_block(arguments.pointer(kernel, (unsigned)i));
+        if (!block) continue;
+        Range range = {};
+        range.parameter = (unsigned)i & 0x7fffffffu;
+        range.writable = true;
+        range.memory = block->memory;
+        range.low = (Address)block->start;
+        range.high = range.low + block->bytes;
+        ranges.push_back(range);
+    }
     for (unsigned number : arguments.pointers) {
         Range range = {};
         range.parameter = number & 0x7fffffffu;
@@ -155,18 +168,6 @@ static std::vector<Range> find_ranges(const EmulatedKernel &kernel,
         ranges.push_back(range);
     }
     return ranges;
-}
-
-// Memory that an unchecked kernel may have written to: all that its arguments point to.
-static void mark_reachable(const KernelArguments &arguments)
-{
-    for (size_t i = 0; i + sizeof(char *) <= arguments.packed.size(); i += sizeof(char *)) {
-        const char *pointer;
-        memcpy(&pointer, arguments.packed.data() + i, sizeof pointer);
-        const Block *block = find_block(pointer);
-        if (block && block->memory)
-            mark_written(pointer, (size_t)(block->start + block->bytes - pointer));
-    }
 }
 
 struct FaultyLaunch {
@@ -200,14 +201,14 @@ void report_faults()
 cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &arguments)
 {
     std::vector<Range> ranges;
-    if (kernel.checked) ranges = find_ranges(kernel, arguments);
+    if (library.check) ranges = find_ranges(kernel, arguments);
     Request request = {};
     request.kernel = kernel.kernel;
     request.module = kernel.module;
     memcpy(request.grid, arguments.grid, sizeof request.grid);
     memcpy(request.block, arguments.block, sizeof request.block);
     request.dynamic_bytes = arguments.shared;
-    request.check = kernel.checked;
+    request.check = library.check;
     request.order = library.order;
     request.threads = library.threads;
     request.range_count = (uint32_t)ranges.size();
@@ -217,7 +218,6 @@ cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &argu
     message.insert(message.end(), arguments.packed.begin(), arguments.packed.end());
     Fault faults[max_faults];
     int count = library.launch((const Request *)message.data(), faults);
-    if (library.check && !kernel.checked) mark_reachable(arguments);
     if (count > 0) {
         unreported.push_back({kernel.name, kernel.library, {faults, faults + count}});
         has_unreported = true;

@@ -24,7 +24,6 @@ struct EmulatedKernel {
     Module *module;
     int static_shared;   // bytes
     int max_threads;     // of __launch_bounds__, or the device's limit
-    bool checked;        // in check mode; CuPy's own kernels are not, whose pointers are in structs
 };
 
 // Compiles and loads a source; an empty string if that succeeded. Asks Python.

@@ -92,11 +92,18 @@ cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t on)
 
 // The error for an event that was recorded in a capture: it is not a point of time. No document
 // names the one for captures that have ended or failed; this is what CUDA 13.0 returns on an H200.
-static cudaError_t refuse_captured(Event &event)
+static cudaError_t captured_error(const Event &event)
 {
     if (!event.capture) return cudaSuccess;
-    if (event.capture->ended || event.capture->invalid) return cudaErrorInvalidValue;
-    return invalidate(*event.capture, cudaErrorCapturedEvent);
+    bool is_over = event.capture->ended || event.capture->invalid;
+    return is_over ? cudaErrorInvalidValue : cudaErrorCapturedEvent;
+}
+
+static cudaError_t refuse_captured(Event &event)
+{
+    cudaError_t error = captured_error(event);
+    if (error) invalidate(*event.capture, error);
+    return error;
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t handle)
@@ -130,7 +137,7 @@ cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t first, cudaEve
             return cudaErrorInvalidResourceHandle;
         for (Event *event : {start, end}) {
             if (event->flags & cudaEventDisableTiming) return cudaErrorInvalidResourceHandle;
-            if (cudaError_t error = refuse_captured(*event)) return error;
+            if (cudaError_t error = captured_error(*event)) return error;
             if (!event->seconds) return cudaErrorInvalidResourceHandle;
         }
         if (!start->point.is_done() || !end->point.is_done()) return cudaErrorNotReady;

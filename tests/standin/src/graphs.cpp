@@ -38,20 +38,19 @@ static Works order(const std::vector<Node> &nodes)
 {
     std::vector<size_t> waits(nodes.size());
     std::vector<std::vector<size_t>> followers(nodes.size());
-    std::priority_queue<std::pair<bool, size_t>> ready;   // nodes without work first
-    auto add = [&](size_t node) { ready.push({!nodes[node].work.run, node}); };
+    std::priority_queue<size_t> ready;
     for (size_t i = 0; i < nodes.size(); ++i) {
         waits[i] = nodes[i].after.size();
         for (size_t before : nodes[i].after) followers[before].push_back(i);
-        if (!waits[i]) add(i);
+        if (!waits[i]) ready.push(i);
     }
     std::vector<size_t> found;
     while (!ready.empty()) {
-        size_t next = ready.top().second;
+        size_t next = ready.top();
         ready.pop();
-        if (nodes[next].work.run) found.push_back(next);
+        found.push_back(next);
         for (size_t follower : followers[next])
-            if (!--waits[follower]) add(follower);
+            if (!--waits[follower]) ready.push(follower);
     }
     if (!knobs().late) std::sort(found.begin(), found.end());
     Works works;

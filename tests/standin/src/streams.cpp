@@ -145,17 +145,22 @@ cudaError_t report_freed(const char *what)
 }
 
 // --------------------------------------------------------------------------------------- waiting
+cudaError_t finish_work_of(Stream &stream)
+{
+    int device = stream.queue->device;
+    if (is_legacy(stream))
+        finish_those([=](const Queue &queue) { return queue.device == device && queue.blocking; });
+    finish({stream.queue, stream.queue->enqueued});
+    return fault();
+}
+
 cudaError_t synchronize(Stream &stream)
 {
     if (stream.capture) return invalidate(*stream.capture, cudaErrorStreamCaptureUnsupported);
-    int device = stream.queue->device;
-    if (is_legacy(stream)) {
-        if (cudaError_t error = use_legacy(device)) return error;
-        finish_those([=](const Queue &queue) { return queue.device == device && queue.blocking; });
-    }
+    if (is_legacy(stream))
+        if (cudaError_t error = use_legacy(stream.queue->device)) return error;
     if (cudaError_t error = potentially_unsafe()) return error;
-    finish({stream.queue, stream.queue->enqueued});
-    return fault();
+    return finish_work_of(stream);
 }
 
 // Queries do work, so that polling reaches the end. In late mode only every 64th does: CuPy queries

@@ -54,6 +54,7 @@ cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after = {});
 void finish(const Point &point);
 void finish_device(int device);
 void finish_all();
-cudaError_t synchronize(Stream &stream);
+cudaError_t synchronize(Stream &stream);      // unless a capture forbids it
+cudaError_t finish_work_of(Stream &stream);
 cudaError_t query(const Point &point);
 cudaError_t report_freed(const char *what);   // the fault of work whose memory has been freed
