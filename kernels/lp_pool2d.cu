@@ -18,7 +18,7 @@ __device__ inline real outside_factor(const Window& window, int p, int q) {
     return (real)((int64)window.R * window.S) / (real)((int64)inside_h * inside_w);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 lp_pool2d_forward(const real* __restrict__ input, real* __restrict__ output, const Window window,
                   int64 planes, int norm) {
     const int64 i = thread_index();

@@ -57,7 +57,7 @@ softmax_backward(const real* __restrict__ grad, const real* __restrict__ output,
                                       inner);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 softmax_forward_wide(const real* __restrict__ input, real* __restrict__ output, int size,
                      int64 inner) {
     const int64 first = row_start(blockIdx.x, size, inner);
