@@ -24,7 +24,7 @@ from tolerance import assert_close
 
 from gpucnn.backends import BACKENDS, Backend, get_backend
 from gpucnn.backends.contract.operations import FAMILIES
-from gpucnn.errors import ArrayError, DataError, SettingError, ShapeError
+from gpucnn.errors import ArrayError, DataError, OutOfMemoryError, SettingError, ShapeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -625,3 +625,17 @@ def test_new_arrays(shape: Any, backend: Backend) -> None:
         assert empty.dtype == zeros.dtype == wanted
         assert not backend.to_numpy(zeros).any()
     backend.synchronize()
+
+
+@pytest.mark.cuda
+def test_out_of_memory_names_what_is_free() -> None:
+    """Which is less than the whole memory."""
+    backend: Any = backend_or_skip("cuda")
+    import cupy
+
+    kept = backend.empty((2**21,))  # 8 MiB
+    with pytest.raises(OutOfMemoryError, match="MiB free") as caught:
+        backend.empty((2**44,))
+    found = re.findall(r"requested, ([\d,]+) MiB free", str(caught.value))
+    total = cupy.cuda.runtime.memGetInfo()[1] / 2**20
+    assert int(found[0].replace(",", "")) <= total - kept.nbytes / 2**20
