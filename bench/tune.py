@@ -157,7 +157,8 @@ def run(options: Options) -> Report:
     if options.write and changed:
         FILE.write_text(dump(table), encoding="utf-8")
     action = "written to" if options.write else "--write would write this to"
-    report.notes.append(f"{action} {FILE}:\n{dump(changed)}" if changed else f"{FILE} is unchanged")
+    name = FILE.name  # without the folder: results are published
+    report.notes.append(f"{action} {name}:\n{dump(changed)}" if changed else f"{name} is unchanged")
     return report
 
 
