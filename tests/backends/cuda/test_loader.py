@@ -657,6 +657,13 @@ def test_grids_that_no_device_takes(folder: Path, recorder: Recorder, grid: Any)
         loaded.launch("scale", grid, array(1), array(1), None, 1, 1.0, 0)
 
 
+def test_a_grid_is_checked_after_others_were_launched(folder: Path, recorder: Recorder) -> None:
+    loaded = Kernels(recorder, "float32", folder)
+    loaded.launch("scale", 1, array(1), array(1), None, 1, 1.0, 0)
+    with pytest.raises(ShapeError, match=r"^scale: a grid of \(0,\) blocks"):
+        loaded.launch("scale", 0, array(1), array(1), None, 1, 1.0, 0)
+
+
 def test_every_element_gets_a_thread(folder: Path, recorder: Recorder) -> None:
     loaded = Kernels(recorder, "float32", folder)
     for elements in (1, 63, 64, 65, 128):
