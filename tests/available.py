@@ -78,6 +78,6 @@ def _skip_without_driver() -> NoReturn:
         python = python.relative_to(Path.cwd())
     pytest.skip(
         f"no GPU; these also run on the stand-in for CUDA: tests/standin/setup {python} && "
-        f"tests/standin/run {python.with_name('pytest')} -k cuda",
+        f"tests/standin/run {python.with_name('pytest')} -m cuda",
         allow_module_level=True,
     )

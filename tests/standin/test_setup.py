@@ -147,7 +147,7 @@ def test_run_needs_a_build(standin: Path, python: Path) -> None:
     for arguments, message in (
         ([str(python)], f"the stand-in is not built: {setup} {python}"),
         (["/bin/sh"], f"the stand-in is not built: {setup} PYTHON"),
-        ([], f"expected a command: {typed(run)} .venv/bin/pytest -k cuda"),
+        ([], f"expected a command: {typed(run)} .venv/bin/pytest -m cuda"),
         (["/no/command"], f"/no/command does not exist: {typed(run)} COMMAND..."),
     ):
         assert call(run, *arguments) == (2, f"{run}: {message}\n")
