@@ -33,8 +33,8 @@ GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 FIELDS = tuple(field.name for field in fields(Options) if field.name != "progress")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the named benches and return the exit status."""
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the arguments; exits with status 2 after a message if they are wrong."""
     parser = argparse.ArgumentParser(
         "python -m bench", description="Run benches; without a name, list them."
     )
@@ -67,9 +67,15 @@ def main(argv: list[str] | None = None) -> int:
         help="as --tiny, without a GPU: in the emulator, with PyTorch on the CPU",
     )
     parser.add_argument("--write", action="store_true", help="tune: write the table to the package")
-    arguments = parser.parse_args(argv)
+    arguments: argparse.Namespace = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the named benches and return the exit status."""
+    arguments = parse(argv)
     console = Console()
     if not arguments.bench:
         console.print(listing())

@@ -410,7 +410,7 @@ LAUNCHES = (
 ERRORS = (
     HostFault(
         "the error of an earlier kernel is ignored",
-        "the run goes on with wrong results",
+        "the run continues with wrong results",
         (Change(f"{WORK}._replay", "if is_kernel_fault(error):", "if False:"),),
         GRAPHS + "the_fault_of_an_earlier_kernel_is_not_an_error_of_the_capture[{device}]",
         error="could not be captured",

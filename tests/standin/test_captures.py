@@ -8,17 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device import values
 
 pytestmark = pytest.mark.cuda
-
-
-def values(array: Any) -> list[float]:
-    """Return an array's values after all work of the device."""
-    import cupy
-
-    cupy.cuda.Device().synchronize()
-    found: list[float] = cupy.asnumpy(array).tolist()
-    return found
 
 
 def test_captured_work_happens_at_each_launch(floats, add, stream, cupy):

@@ -153,7 +153,7 @@ def test_a_thread_may_use_cuda_while_the_process_ends(script):
 
 
 def test_threads_may_use_one_device(script):
-    """Kernels run without Python's lock; none of the threads waits for another for ever."""
+    """Kernels run without Python's lock; none of the threads waits forever for another."""
     done = script(
         f"{BEGIN}"
         "import threading\n"

@@ -7,16 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from device import values
 
 pytestmark = pytest.mark.cuda
-
-
-def values(array):
-    """Return an array's values after all work of the device."""
-    import cupy
-
-    cupy.cuda.Device().synchronize()
-    return cupy.asnumpy(array).tolist()
 
 
 def read_in(stream, array):
