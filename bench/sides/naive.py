@@ -1,4 +1,4 @@
-"""Every operation as plain loops: the references of the tests (tests/naive)."""
+"""Every operation as plain loops: the references of the tests (gpucnn/testing/naive)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import sys
 from typing import Any
 
 from bench import cases
-from bench.peers import ROOT
 from bench.sides import Job, by_position, timed
-
-sys.path.append(str(ROOT / "tests"))
+from gpucnn.testing import naive
 
 
 def about() -> dict[str, Any]:
@@ -19,8 +17,6 @@ def about() -> dict[str, Any]:
 
 def load(spec: dict[str, Any]) -> Job:
     """Return the job of an operation."""
-    import naive
-
     case = cases.CASES[spec["case"]]
 
     def check() -> dict[str, Any]:

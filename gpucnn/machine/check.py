@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.operations import Operation, operations
 from gpucnn.errors import unknown
-
-UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
-"""The relative tolerance per term: eight roundings, or twice both operands rounded to TF32. The
-tests have the same tolerances."""
+from gpucnn.testing.tolerance import tolerance
 
 ROUNDED = ("conv2d", "conv_transpose2d", "linear")
 """Operations that round the operands of products to TF32 if the backend's precision is tf32."""
@@ -177,20 +174,6 @@ def _to_backend(backend: Backend, name: str, value: Any) -> Any:
 
 def _host(backend: Backend, value: Any) -> Any:
     return value if isinstance(value, bool) else backend.to_numpy(value)
-
-
-def tolerance(
-    dtype: DTypeLike, reference: NDArray[Any], length: float = 1, precision: str = "ieee"
-) -> tuple[float, float]:
-    """Return the relative and the absolute tolerance of a result of ``length`` added terms.
-
-    The absolute tolerance is relative to the largest magnitude in the reference: terms cancel, so
-    small elements have the rounding errors of large terms. The tests use this function as well.
-    """
-    kind = np.dtype(dtype)
-    relative = UNIT[kind.name if precision == "ieee" else precision] * math.sqrt(length)
-    finite = np.abs(reference[np.isfinite(reference)])
-    return relative, relative * float(finite.max(initial=0.0)) + float(np.finfo(kind).tiny)
 
 
 def _length(op: str, name: str, result: NDArray[Any], known: Arguments) -> float:

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
-from cases import CASES
-from rows import (
+from small import blobs, small_data, small_model
+
+import gpucnn
+from gpucnn import models, training
+from gpucnn.backends.contract.operations import operation
+from gpucnn.backends.cuda import loader, sources
+from gpucnn.cli.main import run as command
+from gpucnn.data import Data
+from gpucnn.machine import check
+from gpucnn.testing.case import (
     Case,
     array_arguments,
     backward,
@@ -22,15 +30,7 @@ from rows import (
     to_backend,
     to_numpy,
 )
-from small import blobs, small_data, small_model
-
-import gpucnn
-from gpucnn import models, training
-from gpucnn.backends.contract.operations import operation
-from gpucnn.backends.cuda import loader, sources
-from gpucnn.cli.main import run as command
-from gpucnn.data import Data
-from gpucnn.machine import check
+from gpucnn.testing.cases import CASES
 from gpucnn.training.event_types import StepEnded
 
 OTHERS = [name for name in BACKENDS if name != "numpy"]

@@ -13,18 +13,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from available import backend_or_skip
-from cases import CASES
-from cases.activations import ELEMENTWISE
-from rows import Case, array_arguments, reference, saved_arguments, to_backend, widened
-from tolerance import assert_close
 
 from gpucnn.backends import BACKENDS, Backend, get_backend
 from gpucnn.backends.contract.operations import FAMILIES
 from gpucnn.errors import ArrayError, DataError, OutOfMemoryError, SettingError, ShapeError
+from gpucnn.testing import naive
+from gpucnn.testing.case import (
+    Case,
+    array_arguments,
+    reference,
+    saved_arguments,
+    to_backend,
+    widened,
+)
+from gpucnn.testing.cases import CASES
+from gpucnn.testing.cases.activations import ELEMENTWISE
+from gpucnn.testing.tolerance import assert_close
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,8 +133,8 @@ def refused_or_correct(call: Call, backend: Backend, replaced: dict[str, Any]) -
     pairs = zip(results, wanted, strict=True) if isinstance(wanted, tuple) else [(results, wanted)]
     for actual, reference_ in pairs:
         host = np.asarray(actual) if isinstance(actual, bool) else backend.to_numpy(actual)
-        length = max((array.size for array in given.values()), default=1)
-        assert_close(host, np.asarray(reference_), length=length, what=call.op)
+        terms = max((array.size for array in given.values()), default=1)
+        assert_close(host, np.asarray(reference_), terms=terms, what=call.op)
     return False
 
 

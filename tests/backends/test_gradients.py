@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import CASES
-from differences import directional_derivative
 from numpy.typing import NDArray
-from rows import Case, backward, backward_arguments, forward, to_backend
-from values import normal
 
 from gpucnn.backends import get_backend
+from gpucnn.testing.case import Case, backward, backward_arguments, forward, to_backend
+from gpucnn.testing.cases import CASES
+from gpucnn.testing.derivatives import directional_derivative
+from gpucnn.testing.values import normal
 
-SMOOTH = [case for case in CASES if case.has_backward and case.smooth]
+SMOOTH = [case for case in CASES if case.has_backward and case.differentiable]
 BOUND = 1e-6
 STEP = 2.0**-8
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tolerance import assert_close
 
 from gpucnn.backends import Backend
+from gpucnn.testing import naive
+from gpucnn.testing.tolerance import assert_close
 
 Row = tuple[float, ...]
 
@@ -42,7 +42,7 @@ def rows() -> Iterator[Row]:
 
 
 def same(
-    op: str, backend: Backend, arguments: dict[str, NDArray[Any]], length: int, **options: Any
+    op: str, backend: Backend, arguments: dict[str, NDArray[Any]], terms: int, **options: Any
 ) -> None:
     """Compare an operation of float32 numbers with the naive loops in float64."""
     given = {
@@ -53,7 +53,7 @@ def same(
     exact = {name: backend.to_numpy(array).astype(float) for name, array in given.items()}
     exact |= {name: array for name, array in arguments.items() if array.dtype.kind != "f"}
     wanted = np.asarray(getattr(naive, op)(**exact, **options))
-    assert_close(found, wanted, length=length, what=f"{backend!r} {op} of {arguments}")
+    assert_close(found, wanted, terms=terms, what=f"{backend!r} {op} of {arguments}")
 
 
 def test_cross_entropy_by_hand(backend: Backend) -> None:
@@ -65,7 +65,7 @@ def test_cross_entropy_by_hand(backend: Backend) -> None:
     ]:
         scores, target = backend.asarray([row], backend.dtype), backend.asarray([0])
         loss = backend.to_numpy(backend.cross_entropy(scores, target))
-        assert_close(loss, np.asarray(wanted), length=len(row), what=f"{row}")
+        assert_close(loss, np.asarray(wanted), terms=len(row), what=f"{row}")
 
 
 @pytest.mark.parametrize("reduction", ["mean", "none"])

@@ -6,12 +6,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from available import BACKENDS, DTYPES, backend_or_skip
-from cases import CASES
-from rows import (
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.operations import operation, operations
+from gpucnn.errors import ArrayError, ShapeError
+from gpucnn.testing import naive
+from gpucnn.testing.case import (
     Case,
     array_arguments,
     backward,
@@ -22,11 +25,8 @@ from rows import (
     to_backend,
     to_numpy,
 )
-from values import normal
-
-from gpucnn.backends import Backend
-from gpucnn.backends.contract.operations import operation, operations
-from gpucnn.errors import ArrayError, ShapeError
+from gpucnn.testing.cases import CASES
+from gpucnn.testing.values import normal
 
 DIFFERENTIABLE = [case for case in CASES if case.has_backward]
 LARGEST = {case.op: case for case in sorted(CASES, key=lambda c: (len(c.arrays()), len(c.options)))}

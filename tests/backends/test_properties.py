@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
-from tolerance import assert_close
-from values import normal
 
 from gpucnn import arithmetic
 from gpucnn.backends import Backend
 from gpucnn.errors import ShapeError
+from gpucnn.testing import naive
+from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.values import normal
 
 Pair = tuple[int, int]
 seeds = st.integers(0, 2**32 - 1)
@@ -53,9 +53,9 @@ def integers(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def near(
-    backend: Backend, actual: Any, reference: NDArray[Any] | np.floating[Any], length: int
+    backend: Backend, actual: Any, reference: NDArray[Any] | np.floating[Any], terms: int
 ) -> None:
-    assert_close(backend.to_numpy(actual), np.asarray(reference, np.float64), length=length)
+    assert_close(backend.to_numpy(actual), np.asarray(reference, np.float64), terms=terms)
 
 
 @dataclass(frozen=True)
@@ -234,13 +234,13 @@ def test_sums_of_windows_are_the_naive_loops(
     case: Any, count_include_pad: bool, divisor: int | None, backend: Backend
 ) -> None:
     shape, options, x = case
-    input, length = backend.asarray(x), math.prod(options["kernel_size"])
+    input, terms = backend.asarray(x), math.prod(options["kernel_size"])
     average = {**options, "count_include_pad": count_include_pad, "divisor_override": divisor}
-    near(backend, backend.avg_pool2d(input, **average), naive.avg_pool2d(x, **average), length)
-    near(backend, backend.sum_pool2d(input, **options), naive.sum_pool2d(x, **options), length)
+    near(backend, backend.avg_pool2d(input, **average), naive.avg_pool2d(x, **average), terms)
+    near(backend, backend.sum_pool2d(input, **options), naive.sum_pool2d(x, **options), terms)
     grad = 1 + np.abs(naive.avg_pool2d(x, **average)).astype(np.float32)
     grads = backend.avg_pool2d_backward(backend.asarray(grad), shape, **average)
-    near(backend, grads, naive.avg_pool2d_backward(grad, shape, **average), length)
+    near(backend, grads, naive.avg_pool2d_backward(grad, shape, **average), terms)
 
 
 @settings(max_examples=60)
@@ -305,9 +305,9 @@ def test_sum_pool2d_is_avg_pool2d_times_the_kernel_elements(case: Any, backend: 
     """For complete windows, with padding included."""
     _, options, x = case
     options, input = {**options, "ceil_mode": False}, backend.asarray(x)
-    length = math.prod(options["kernel_size"])
+    terms = math.prod(options["kernel_size"])
     mean = backend.to_numpy(backend.avg_pool2d(input, **options)).astype(np.float64)
-    near(backend, backend.sum_pool2d(input, **options), mean * length, length)
+    near(backend, backend.sum_pool2d(input, **options), mean * terms, terms)
 
 
 @settings(max_examples=60)

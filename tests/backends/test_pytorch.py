@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
-from cases import CASES
 from numpy.typing import NDArray
-from rows import (
+
+from gpucnn.backends import Backend
+from gpucnn.config import describe
+from gpucnn.optim import SGD, Adam, AdamW, Optimizer
+from gpucnn.testing import naive
+from gpucnn.testing.case import (
     Case,
     backward,
     backward_arguments,
@@ -23,12 +26,9 @@ from rows import (
     to_numpy,
     widened,
 )
-from tolerance import assert_close
-from values import normal
-
-from gpucnn.backends import Backend
-from gpucnn.config import describe
-from gpucnn.optim import SGD, Adam, AdamW, Optimizer
+from gpucnn.testing.cases import CASES
+from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.values import normal
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -111,7 +111,7 @@ def compare(actual: NDArray[Any], wanted: Any, case: Case, what: str) -> None:
     reference = host(wanted)
     if actual.dtype.kind == "f" and reference.dtype.kind != "f":
         reference = reference.astype(np.float64)  # one_hot, which is of integers in PyTorch
-    assert_close(actual, reference, length=case.length, what=what)
+    assert_close(actual, reference, terms=case.terms, what=what)
 
 
 FUNCTIONS = [
@@ -213,4 +213,4 @@ def test_seven_steps(optimizer: Optimizer, backend: Backend) -> None:
         theirs.step()
         rates = backend.asarray(optimizer.rates(step, optimizer.lr))
         optimizer.step(backend, param, backend.asarray(grad), rates)
-        assert_close(backend.to_numpy(param), host(parameter), length=step, what=f"step {step}")
+        assert_close(backend.to_numpy(param), host(parameter), terms=step, what=f"step {step}")

@@ -1,7 +1,7 @@
 """Subnormal numbers on each backend: kernels of float32 take them as zero, and NumPy does not.
 
 That shows where a result jumps. Elsewhere it differs by less than the smallest normal number: rows
-of tests/cases.
+of gpucnn/testing/cases.
 """
 
 from __future__ import annotations

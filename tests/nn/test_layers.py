@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from differences import directional_derivative
 
 from gpucnn.backends import get_backend
 from gpucnn.backends.contract.fused import LayerSpec
@@ -13,6 +12,7 @@ from gpucnn.errors import SettingError
 from gpucnn.nn import layers
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.sequential import Sequential
+from gpucnn.testing.derivatives import directional_derivative
 
 BOUND = 1e-6
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from differences import directional_derivative
 
 from gpucnn import models
 from gpucnn.backends import get_backend
@@ -17,6 +16,7 @@ from gpucnn.errors import SettingError
 from gpucnn.nn import layers, losses
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
+from gpucnn.testing.derivatives import directional_derivative
 
 # Scores (0.25, 0.75) and class 1, so the one-hot row is (0, 1).
 VALUES = {

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import naive
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
 from numpy.typing import NDArray
-from tolerance import assert_close
 
 import gpucnn
 from gpucnn.backends import Backend
@@ -33,6 +31,8 @@ from gpucnn.nn.layers import (
 from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
 from gpucnn.nn.plan import fuse_gradients, layer_specs
 from gpucnn.nn.sequential import Sequential
+from gpucnn.testing import naive
+from gpucnn.testing.tolerance import assert_close
 from gpucnn.training.step import LayerGradients
 
 LENET = LeNet5Sizes(1, 28, 28, channels1=6, channels2=16, features1=120, features2=84, classes=10)
@@ -322,10 +322,10 @@ def test_certain_classes_and_large_scores(name: str) -> None:
                 exact, targets = np.tile(np.float64(scores), (3, 1)), batch.targets
                 grad = naive.cross_entropy_backward(exact, targets).sum(0)
                 what = f"{be!r}, target {target} of {scores}"
-                assert_close(found["fc3.bias"], grad, length=3, what=what)
+                assert_close(found["fc3.bias"], grad, terms=3, what=what)
                 loss = found["totals"][0].astype(dtype)
                 wanted = naive.cross_entropy(exact, targets, "sum")
-                assert_close(loss, wanted, length=3, what=what)
+                assert_close(loss, wanted, terms=3, what=what)
 
 
 # --- NaN and infinity ---------------------------------------------------------------------------

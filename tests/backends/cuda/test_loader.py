@@ -18,19 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from available import backend_or_skip, cupy_or_skip
-from cases import CASES
 from cuda_errors import CUDADriverError, illegal_address
-from rows import (
-    Case,
-    backward,
-    backward_arguments,
-    forward,
-    saved_arguments,
-    to_backend,
-    to_numpy,
-)
-from tolerance import assert_close
-from values import normal
 
 from gpucnn.backends import get_backend
 from gpucnn.backends.contract import StepArrays
@@ -43,6 +31,18 @@ from gpucnn.backends.cuda.sources import Parameter, kernel_folder, parse, signat
 from gpucnn.backends.cuda.structs import Struct, find_structs
 from gpucnn.emulator.cuda import Device
 from gpucnn.errors import ArrayError, BackendError, SettingError, ShapeError
+from gpucnn.testing.case import (
+    Case,
+    backward,
+    backward_arguments,
+    forward,
+    saved_arguments,
+    to_backend,
+    to_numpy,
+)
+from gpucnn.testing.cases import CASES
+from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.values import normal
 
 HEADER = "typedef long long int64;\n#define NULLABLE\n"
 SCALE = """// y = a x + b, without (any) trouble: extern "C" __global__ void
@@ -763,7 +763,7 @@ def test_products_of_views_with_an_offset(emulator: Any) -> None:
     weight = backend.to_numpy(flat)[3:66].reshape(9, 7)
     output = backend.linear(backend.asarray(host), flat[3:66].reshape((9, 7)), flat[101:110])
     wanted = host @ weight.T + backend.to_numpy(flat)[101:110]
-    assert_close(backend.to_numpy(output), wanted.astype(np.float64), length=7)
+    assert_close(backend.to_numpy(output), wanted.astype(np.float64), terms=7)
 
 
 DIVIDE = """extern "C" __global__ void __launch_bounds__(32)

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
-from cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from numpy.typing import NDArray
-from rows import Case, backward, forward, reference, saved_arguments, to_backend, to_numpy
 from small import save_npz, small_data, small_model
-from tolerance import assert_close
 
 from gpucnn import training
 from gpucnn.backends import Backend, get_backend
@@ -23,6 +20,17 @@ from gpucnn.cli.main import run as command
 from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.machine import check as machine_check
 from gpucnn.machine.check import ROUNDED, check
+from gpucnn.testing.case import (
+    Case,
+    backward,
+    forward,
+    reference,
+    saved_arguments,
+    to_backend,
+    to_numpy,
+)
+from gpucnn.testing.cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
+from gpucnn.testing.tolerance import assert_close
 from gpucnn.training.checkpoint import load, save
 from gpucnn.training.event_types import Event
 
@@ -68,7 +76,7 @@ def check_row(backend: Backend, case: Case) -> None:
     for actual, wanted in pairs:
         assert actual.keys() == wanted.keys()
         for name, value in to_numpy(backend, actual).items():
-            assert_close(value, wanted[name], length=case.length, what=name, precision="tf32")
+            assert_close(value, wanted[name], terms=case.terms, what=name, precision="tf32")
 
 
 # --- rounding of the operands -------------------------------------------------------------------
@@ -123,7 +131,7 @@ def test_products_have_the_precision_that_was_asked_for() -> None:
     for backend, operand in ((tf32("large"), rounded), (plain, np.asarray)):
         wanted = wide.conv2d(*(wide.asarray(a, np.float64) for a in (operand(x), operand(w), b)))
         args = [backend.asarray(a) for a in (x, w, b)]
-        assert_close(backend.to_numpy(backend.conv2d(*args)), wanted, length=TERMS)
+        assert_close(backend.to_numpy(backend.conv2d(*args)), wanted, terms=TERMS)
     exact, found = products(plain, arrays), products(tf32("large"), arrays)
     for name, value in found.items():
         error = np.abs(value - exact[name]).max() / np.abs(exact[name]).max()

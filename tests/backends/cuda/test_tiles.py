@@ -10,15 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
-from cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
-from rows import Case, backward, forward, reference, saved_arguments, to_backend, to_numpy
-from tolerance import assert_close
 
 from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.sources import kernel_folder, signatures
 from gpucnn.backends.cuda.tiles import PRODUCTS, Tile, Tiles, Untiled, dump, load
 from gpucnn.errors import SettingError
 from gpucnn.machine.doctor import examine
+from gpucnn.testing.case import (
+    Case,
+    backward,
+    forward,
+    reference,
+    saved_arguments,
+    to_backend,
+    to_numpy,
+)
+from gpucnn.testing.cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
+from gpucnn.testing.tolerance import assert_close
 
 Table = dict[str, list[dict[str, Any]]]
 
@@ -197,7 +205,7 @@ def test_variants(case: Case, variant: str, name: str) -> None:
         found.append((backward(backend, case, saved_arguments(backend, case)), known.grads))
     for actual, wanted in found:
         for result, value in to_numpy(backend, actual).items():
-            assert_close(value, wanted[result], length=case.length, what=result)
+            assert_close(value, wanted[result], terms=case.terms, what=result)
 
 
 @pytest.mark.parametrize("order", ["reverse", "random"])
@@ -218,7 +226,7 @@ def test_large_tiles_are_free_of_faults(name: str, variant: str, order: str) -> 
         results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
     for actual, wanted in ((results, reference(case).results), (grads, reference(case).grads)):
         for result, value in actual.items():
-            assert_close(value, wanted[result], length=case.length, what=result)
+            assert_close(value, wanted[result], terms=case.terms, what=result)
 
 
 def test_kernels_without_tiles(launched: list[str]) -> None:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES
-from rows import Case, backward, compare, forward, reference, saved_arguments, to_backend
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.numpy import im2col
 from gpucnn.errors import DataError
+from gpucnn.testing.case import (
+    Case,
+    backward,
+    compare,
+    forward,
+    reference,
+    saved_arguments,
+    to_backend,
+)
+from gpucnn.testing.cases import CASES
 
 CONVOLUTIONS = [case for case in CASES if case.op in ("conv2d", "conv_transpose2d")]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rows import Case
-from values import (
+
+from gpucnn.testing.case import Case
+from gpucnn.testing.values import (
     AROUND_BLOCKS,
     Shape,
     Values,
@@ -22,6 +23,8 @@ from values import (
 
 
 def one_hot(name: str, size: int, classes: int) -> Case:
+    """Return a case of one_hot with ``size`` labels."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {"target": rng.integers(0, classes, size)}
 
@@ -47,6 +50,8 @@ def begin(name: str, images: int, done: int, count: int, batch_size: int, width:
 
 
 def images(name: str, shape: Shape, count: int) -> Case:
+    """Return a case of gather_images: ``count`` of the images."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {
             "images": rng.integers(0, 256, shape, np.uint8),
@@ -59,6 +64,8 @@ def images(name: str, shape: Shape, count: int) -> Case:
 
 
 def labels(name: str, size: int, count: int) -> Case:
+    """Return a case of gather_labels: ``count`` of ``size`` labels."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {"labels": rng.integers(0, 10, size), "indices": rng.integers(0, size, count)}
 
@@ -68,6 +75,8 @@ def labels(name: str, size: int, count: int) -> Case:
 def metrics(
     name: str, shape: Shape, scores: Values = normal, target: int | None = None, **options: Any
 ) -> Case:
+    """Return a case of add_metrics; ``target`` is the class of all samples, or random."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {
             "totals": np.array([12.5, 3.0]),  # float64 on every backend
@@ -82,6 +91,7 @@ def metrics(
 
 
 def finite(name: str, shape: Shape, values: Values = normal) -> Case:
+    """Return a case of all_finite."""
     return Case("all_finite", name, lambda rng: {"array": values(rng, *shape)})
 
 
@@ -110,6 +120,8 @@ def sgd(
     param: Values = normal,
     **options: Any,
 ) -> Case:
+    """Return a case of sgd_step."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {"param": param(rng, *shape)}
         arrays |= {key: normal(rng, *shape) for key in ("grad", "velocity")}
@@ -128,6 +140,8 @@ def adam(
     param: Values = normal,
     **options: Any,
 ) -> Case:
+    """Return a case of adam_step."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {
             "param": param(rng, *shape),

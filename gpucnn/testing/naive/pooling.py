@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
+from gpucnn.testing.naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
 
 
 def window_starts(
@@ -48,10 +48,11 @@ def pool_windows(
         window_starts(size[axis], kernel[axis], step[axis], pad[axis], gap[axis], ceil_mode)
         for axis in (0, 1)
     ]
-    shape = (samples, channels, len(starts[0]), len(starts[1]))
-    windows = []
+    shape: Index = (samples, channels, len(starts[0]), len(starts[1]))
+    windows: list[tuple[Index, list[Index], int]] = []
     for n, c, y, x in np.ndindex(*shape):
-        inside, padded = [], 0
+        inside: list[Index] = []
+        padded = 0
         for i, j in np.ndindex(*kernel):
             row, column = starts[0][y] + i * gap[0], starts[1][x] + j * gap[1]
             if 0 <= row < size[0] and 0 <= column < size[1]:
@@ -98,6 +99,7 @@ def max_pool2d_backward(
     *,
     relu_output: Array | None = None,
 ) -> Array:
+    """Add each output's gradient to the maximum of its window."""
     del kernel_size, stride, padding, dilation, ceil_mode  # the indices suffice
     input_grad = np.zeros(tuple(input_shape))
     for n, c, y, x in np.ndindex(*grad.shape):
@@ -109,6 +111,7 @@ def max_pool2d_backward(
 
 
 def avg_divisor(inside: int, padded: int, count_include_pad: bool, override: int | None) -> int:
+    """Return the number that the sum of a window is divided by."""
     if override is not None:
         return override
     return padded if count_include_pad else inside
@@ -123,6 +126,7 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
+    """Return the mean of each window."""
     shape, windows = pool_windows(input.shape, kernel_size, stride, padding, 1, ceil_mode)
     output = np.zeros(shape)
     for out, inside, padded in windows:
@@ -142,6 +146,7 @@ def avg_pool2d_backward(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
+    """Share each output's gradient among the elements of its window."""
     shape = tuple(input_shape)
     input_grad = np.zeros(shape)
     _, windows = pool_windows(shape, kernel_size, stride, padding, 1, ceil_mode)
@@ -159,6 +164,7 @@ def sum_pool2d(
     padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> Array:
+    """Return the sum of each window."""
     shape, windows = pool_windows(input.shape, kernel_size, stride, padding, 1, ceil_mode)
     output = np.zeros(shape)
     for out, inside, _ in windows:
@@ -175,6 +181,7 @@ def sum_pool2d_backward(
     padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> Array:
+    """Add each output's gradient to all elements of its window."""
     shape = tuple(input_shape)
     input_grad = np.zeros(shape)
     _, windows = pool_windows(shape, kernel_size, stride, padding, 1, ceil_mode)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rows import Case
-from values import Shape, Values, normal, with_subnormals
+
+from gpucnn.testing.case import Case
+from gpucnn.testing.values import Shape, Values, normal, with_subnormals
 
 
 def conv(
@@ -20,6 +21,8 @@ def conv(
     values: Values = normal,
     **options: Any,
 ) -> Case:
+    """Return a case of conv2d with arrays of these shapes."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {"input": values(rng, *shape), "weight": values(rng, *weight)}
         return arrays | ({"bias": normal(rng, weight[0])} if bias else {})
@@ -32,6 +35,7 @@ def conv(
 def transposed(
     name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any
 ) -> Case:
+    """Return a case of conv_transpose2d with arrays of these shapes."""
     groups = options.get("groups", 1)
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:

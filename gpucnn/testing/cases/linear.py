@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rows import Case
-from values import Shape, Values, normal, with_subnormals
 
-from cases.activations import pointwise
+from gpucnn.testing.case import Case
+from gpucnn.testing.cases.activations import pointwise
+from gpucnn.testing.values import Shape, Values, normal, with_subnormals
 
 
 def linear(
@@ -20,6 +20,8 @@ def linear(
     values: Values = normal,
     **options: Any,
 ) -> Case:
+    """Return a case of linear with ``outs`` output features."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {"input": values(rng, *shape), "weight": values(rng, outs, shape[-1])}
         return arrays | ({"bias": normal(rng, outs)} if bias else {})

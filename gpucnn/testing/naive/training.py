@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from naive.common import Array
+from gpucnn.testing.naive.common import Array
 
 
 def one_hot(target: Array, num_classes: int) -> Array:
+    """Return 1 in the column of each row's class, else 0."""
     output = np.zeros((target.shape[0], num_classes))
     for n, c in np.ndindex(*output.shape):
         output[n, c] = 1.0 if target[n] == c else 0.0
@@ -26,6 +27,7 @@ def begin_step(
     rates: Array,
     batch_size: int,
 ) -> None:
+    """Fill in the batch's indices, labels and rates; count the step."""
     first = int(counter[0]) * batch_size
     for n in range(len(indices)):
         indices[n] = order[first + n]
@@ -37,6 +39,7 @@ def begin_step(
 
 
 def gather_images(images: Array, indices: Array, scale: Array, shift: Array) -> Array:
+    """Return the selected images as floats: pixel * scale + shift by channel."""
     batch = np.zeros((len(indices), *images.shape[1:]))
     for n, c, y, x in np.ndindex(*batch.shape):
         pixel = float(images[indices[n], c, y, x])
@@ -45,6 +48,7 @@ def gather_images(images: Array, indices: Array, scale: Array, shift: Array) -> 
 
 
 def gather_labels(labels: Array, indices: Array) -> Array:
+    """Return the labels of the selected images."""
     batch = np.zeros(len(indices), np.int64)
     for n in range(len(indices)):
         batch[n] = labels[indices[n]]
@@ -59,6 +63,7 @@ def add_metrics(
     reduction: str = "mean",
     ignore_index: int = -100,
 ) -> None:
+    """Add the loss and the number of correct predictions to the totals."""
     correct = 0
     for n, row in enumerate(scores):
         best = 0
@@ -73,10 +78,12 @@ def add_metrics(
 
 
 def all_finite(array: Array) -> bool:
+    """Return whether no element is NaN or infinite."""
     return all(math.isfinite(value) for value in array.flat)
 
 
 def check_finite(failed_step: Array, loss: Array, grads: Array, step: Array) -> None:
+    """Note the step if the loss or a gradient is NaN or infinite, unless one is noted."""
     if failed_step[0] == 0 and not (math.isfinite(float(loss)) and all_finite(grads)):
         failed_step[0] = step[0]
 
@@ -91,6 +98,7 @@ def sgd_step(
     nesterov: bool = False,
     failed_step: Array | None = None,
 ) -> None:
+    """Update parameters and velocity in place by SGD with momentum, as PyTorch does."""
     if failed_step is not None and failed_step[0] != 0:
         return
     for index in np.ndindex(*param.shape):
@@ -112,6 +120,7 @@ def adam_step(
     weight_decay: float = 0.0,
     failed_step: Array | None = None,
 ) -> None:
+    """Update parameters and moments in place by Adam, or AdamW if rates[2] is below 1."""
     if failed_step is not None and failed_step[0] != 0:
         return
     (first, second), (step_size, correction, shrink) = betas, map(float, rates)

@@ -6,9 +6,9 @@ arguments of the contract's method. Arguments may have any dtype; results are fl
 indices and labels. Operations that work in place change their arguments.
 """
 
-from naive.activations import *  # noqa: F403
-from naive.convolution import *  # noqa: F403
-from naive.linear import *  # noqa: F403
-from naive.losses import *  # noqa: F403
-from naive.pooling import *  # noqa: F403
-from naive.training import *  # noqa: F403
+from gpucnn.testing.naive.activations import *  # noqa: F403
+from gpucnn.testing.naive.convolution import *  # noqa: F403
+from gpucnn.testing.naive.linear import *  # noqa: F403
+from gpucnn.testing.naive.losses import *  # noqa: F403
+from gpucnn.testing.naive.pooling import *  # noqa: F403
+from gpucnn.testing.naive.training import *  # noqa: F403

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 
-from naive.activations import logistic, softmax
-from naive.common import Array
+from gpucnn.testing.naive.activations import logistic, softmax
+from gpucnn.testing.naive.common import Array
 
 
 def reduced(losses: Array, reduction: str) -> Array:
+    """Return the losses, their sum or their mean."""
     if reduction == "none":
         return losses
     total = math.fsum(losses.flat)
@@ -30,6 +31,7 @@ def cross_entropy(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> Array:
+    """Return minus the logarithm of the softmax of the target's class, by weight."""
     losses, counts = np.zeros(target.shape), []
     for index in np.ndindex(*target.shape):
         if target[index] == ignore_index:
@@ -69,6 +71,7 @@ def cross_entropy_backward(
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
 ) -> Array:
+    """Return the gradient of the scores: softmax minus target, scaled."""
     counted = [index for index in np.ndindex(*target.shape) if target[index] != ignore_index]
     weights = [1.0 if weight is None else float(weight[target[index]]) for index in counted]
     divisor = math.fsum(weights) if reduction == "mean" else 1.0
@@ -90,6 +93,7 @@ def cross_entropy_backward(
 
 
 def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
+    """Return (x - t)^2."""
     losses = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         losses[index] = (float(input[index]) - float(target[index])) ** 2
@@ -99,6 +103,7 @@ def mse_loss(input: Array, target: Array, reduction: str = "mean") -> Array:
 def mse_loss_backward(
     input: Array, target: Array, reduction: str = "mean", grad: float = 1.0
 ) -> Array:
+    """Return 2 (x - t), scaled by grad and the reduction."""
     input_grad = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         difference = float(input[index]) - float(target[index])
@@ -107,6 +112,7 @@ def mse_loss_backward(
 
 
 def half_squared_error(input: Array, target: Array, reduction: str = "mean") -> Array:
+    """Return (x - t)^2 / 2."""
     losses = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         losses[index] = (float(input[index]) - float(target[index])) ** 2 / 2
@@ -116,6 +122,7 @@ def half_squared_error(input: Array, target: Array, reduction: str = "mean") -> 
 def half_squared_error_backward(
     input: Array, target: Array, reduction: str = "mean", grad: float = 1.0
 ) -> Array:
+    """Return x - t, scaled by grad and the reduction."""
     input_grad = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         difference = float(input[index]) - float(target[index])
@@ -124,6 +131,7 @@ def half_squared_error_backward(
 
 
 def binary_cross_entropy(input: Array, target: Array, reduction: str = "mean") -> Array:
+    """Return -t log(x) - (1 - t) log(1 - x), with logarithms of at least -100."""
     losses = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         x, t = float(input[index]), float(target[index])
@@ -136,6 +144,7 @@ def binary_cross_entropy(input: Array, target: Array, reduction: str = "mean") -
 def binary_cross_entropy_backward(
     input: Array, target: Array, reduction: str = "mean", grad: float = 1.0
 ) -> Array:
+    """Return (x - t) / (x (1 - x)), scaled by grad and the reduction."""
     input_grad = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         x, t = float(input[index]), float(target[index])
@@ -147,6 +156,7 @@ def binary_cross_entropy_backward(
 def binary_cross_entropy_with_logits(
     input: Array, target: Array, reduction: str = "mean", pos_weight: Array | None = None
 ) -> Array:
+    """Return the binary cross-entropy of sigmoid(x)."""
     losses = np.zeros(input.shape)
     weights = np.broadcast_to(1.0 if pos_weight is None else pos_weight, input.shape)
     for index in np.ndindex(*input.shape):
@@ -157,6 +167,7 @@ def binary_cross_entropy_with_logits(
 
 
 def softplus(x: float) -> float:
+    """Return log(1 + exp(x))."""
     return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
 
@@ -167,6 +178,7 @@ def binary_cross_entropy_with_logits_backward(
     grad: float = 1.0,
     pos_weight: Array | None = None,
 ) -> Array:
+    """Return sigmoid(x) - t, weighted, scaled by grad and the reduction."""
     input_grad = np.zeros(input.shape)
     weights = np.broadcast_to(1.0 if pos_weight is None else pos_weight, input.shape)
     for index in np.ndindex(*input.shape):

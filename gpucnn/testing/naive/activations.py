@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from naive.common import Array, Index
+from gpucnn.testing.naive.common import Array, Index
 
 
 def logistic(x: float) -> float:
@@ -17,6 +17,7 @@ def logistic(x: float) -> float:
 
 
 def relu(input: Array) -> Array:
+    """Return max(x, 0); NaN stays NaN."""
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         x = float(input[index])
@@ -25,6 +26,7 @@ def relu(input: Array) -> Array:
 
 
 def relu_backward(grad: Array, output: Array) -> Array:
+    """Return grad where the output is positive, else 0."""
     input_grad = np.zeros(grad.shape)
     for index in np.ndindex(*grad.shape):
         if output[index] > 0:
@@ -33,6 +35,7 @@ def relu_backward(grad: Array, output: Array) -> Array:
 
 
 def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
+    """Return x where it is positive, else negative_slope * x."""
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         x = float(input[index])
@@ -41,6 +44,7 @@ def leaky_relu(input: Array, negative_slope: float = 0.01) -> Array:
 
 
 def leaky_relu_backward(grad: Array, input: Array, negative_slope: float = 0.01) -> Array:
+    """Return grad where x is positive, else negative_slope * grad."""
     input_grad = np.zeros(grad.shape)
     for index in np.ndindex(*grad.shape):
         slope = 1.0 if input[index] > 0 else negative_slope
@@ -49,6 +53,7 @@ def leaky_relu_backward(grad: Array, input: Array, negative_slope: float = 0.01)
 
 
 def sigmoid(input: Array) -> Array:
+    """Return 1 / (1 + exp(-x))."""
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         output[index] = logistic(float(input[index]))
@@ -56,6 +61,7 @@ def sigmoid(input: Array) -> Array:
 
 
 def sigmoid_backward(grad: Array, output: Array) -> Array:
+    """Return grad * y * (1 - y)."""
     input_grad = np.zeros(grad.shape)
     for index in np.ndindex(*grad.shape):
         y = float(output[index])
@@ -64,6 +70,7 @@ def sigmoid_backward(grad: Array, output: Array) -> Array:
 
 
 def tanh(input: Array) -> Array:
+    """Return the hyperbolic tangent."""
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         output[index] = math.tanh(float(input[index]))
@@ -71,6 +78,7 @@ def tanh(input: Array) -> Array:
 
 
 def tanh_backward(grad: Array, output: Array) -> Array:
+    """Return grad * (1 - y^2)."""
     input_grad = np.zeros(grad.shape)
     for index in np.ndindex(*grad.shape):
         y = float(output[index])
@@ -86,6 +94,7 @@ def rows_along(shape: Index, dim: int) -> Iterator[list[Index]]:
 
 
 def softmax(input: Array, dim: int = 1) -> Array:
+    """Return exp(x_i) / (sum over k of exp(x_k)) along an axis."""
     output = np.zeros(input.shape)
     for row in rows_along(input.shape, dim):
         greatest = max(float(input[index]) for index in row)
@@ -107,6 +116,7 @@ def softmax_backward(grad: Array, output: Array, dim: int = 1) -> Array:
 
 
 def dropout(input: Array, mask: Array) -> Array:
+    """Return the input times the mask, which is 0 or 1 / (1 - p)."""
     output = np.zeros(input.shape)
     for index in np.ndindex(*input.shape):
         output[index] = float(input[index]) * float(mask[index])
@@ -114,4 +124,5 @@ def dropout(input: Array, mask: Array) -> Array:
 
 
 def dropout_backward(grad: Array, mask: Array) -> Array:
+    """Return grad times the mask."""
     return dropout(grad, mask)

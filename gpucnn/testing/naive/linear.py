@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from naive import activations
-from naive.common import Array
+from gpucnn.testing.naive import activations
+from gpucnn.testing.naive.common import Array
 
 
 def linear(input: Array, weight: Array, bias: Array | None = None, *, relu: bool = False) -> Array:
+    """Return input @ weight.T + bias along the last axis."""
     output = np.zeros((*input.shape[:-1], weight.shape[0]))
     for *n, o in np.ndindex(*output.shape):
         for f in range(input.shape[-1]):
@@ -22,6 +23,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None, *, relu: bool
 
 
 def linear_backward(grad: Array, input: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of input, weight and bias."""
     input_grad, weight_grad = np.zeros(input.shape), np.zeros(weight.shape)
     bias_grad = np.zeros(weight.shape[0])
     for *n, o in np.ndindex(*grad.shape):
@@ -33,6 +35,7 @@ def linear_backward(grad: Array, input: Array, weight: Array) -> tuple[Array, Ar
 
 
 def flatten(input: Array) -> Array:
+    """Return all axes but the first as one."""
     rest = input.shape[1:]
     output = np.zeros((input.shape[0], math.prod(rest)))
     for n in range(input.shape[0]):
@@ -42,6 +45,7 @@ def flatten(input: Array) -> Array:
 
 
 def flatten_backward(grad: Array, input_shape: Sequence[int]) -> Array:
+    """Return grad in the shape of the input."""
     input_grad = np.zeros(tuple(input_shape))
     for n in range(input_shape[0]):
         for position, index in enumerate(np.ndindex(*input_shape[1:])):

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rows import Case
-from values import (
+
+from gpucnn.testing.case import Case
+from gpucnn.testing.values import (
     AROUND_BLOCKS,
     Shape,
     Values,
@@ -23,13 +24,25 @@ from values import (
 
 
 def pointwise(
-    op: str, name: str, shape: Shape, values: Values = off_zero, smooth: bool = True, **options: Any
+    op: str,
+    name: str,
+    shape: Shape,
+    values: Values = off_zero,
+    differentiable: bool = True,
+    **options: Any,
 ) -> Case:
-    length = shape[options.get("dim", 1)] if op == "softmax" else 1
-    return Case(op, name, lambda rng: {"input": values(rng, *shape)}, options, length, smooth)
+    """Return a case of an operation with one array."""
+    terms = shape[options.get("dim", 1)] if op == "softmax" else 1
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"input": values(rng, *shape)}
+
+    return Case(op, name, make, options, terms, differentiable)
 
 
 def dropout(name: str, shape: Shape) -> Case:
+    """Return a case of dropout with a quarter of zeros."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         mask = (rng.uniform(size=shape) < 0.75).astype(np.float32) / np.float32(0.75)
         return {"input": normal(rng, *shape), "mask": mask}
@@ -46,20 +59,20 @@ ACTIVATIONS = [
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
     pointwise("leaky_relu", "negative_slope 0.25", (3, 9), negative_slope=0.25),
     pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
-    pointwise("sigmoid", "saturated", (3, 9), times(500), smooth=False),
-    pointwise("tanh", "saturated", (3, 9), times(500), smooth=False),
+    pointwise("sigmoid", "saturated", (3, 9), times(500), differentiable=False),
+    pointwise("tanh", "saturated", (3, 9), times(500), differentiable=False),
     pointwise("tanh", "near zero", (3, 9), times(1e-4)),
     *(
         pointwise(op, "subnormal numbers", (4, 9), with_subnormals)
         for op in ("sigmoid", "tanh", "softmax")
     ),
-    pointwise("softmax", "subnormal probabilities", (3, 5), times(40), smooth=False),
+    pointwise("softmax", "subnormal probabilities", (3, 5), times(40), differentiable=False),
     pointwise("softmax", "10 classes", (5, 10), normal),
     pointwise("softmax", "batch 1", (1, 7), normal),
-    pointwise("softmax", "1 class", (3, 1), normal, smooth=False),
+    pointwise("softmax", "1 class", (3, 1), normal, differentiable=False),
     pointwise("softmax", "257 rows", (257, 3), normal),
     pointwise("softmax", "513 classes", (1, 513), normal),
-    pointwise("softmax", "large scores", (4, 6), times(900), smooth=False),
+    pointwise("softmax", "large scores", (4, 6), times(900), differentiable=False),
     pointwise("softmax", "channels", (2, 3, 4, 5), normal),
     pointwise("softmax", "70 channels", (2, 70, 3), normal),
     pointwise("softmax", "dim 0", (4, 3), normal, dim=0),

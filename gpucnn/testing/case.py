@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import naive
 import numpy as np
 from numpy.typing import NDArray
-from tolerance import assert_close
-from values import normal
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.operations import operation, operations
+from gpucnn.testing import naive
+from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.values import normal
 
 Array = Any
 Arrays = dict[str, Any]
@@ -36,9 +36,9 @@ class Case:
     name: str
     make: Maker
     options: dict[str, Any] = field(default_factory=dict)
-    length: int = 1
+    terms: int = 1
     """Number of terms in the longest sum, forward or backward (tolerance.py)."""
-    smooth: bool = True
+    differentiable: bool = True
     """Whether the operation is differentiable near the arrays: no ties, kinks, clamps or NaN."""
 
     def __str__(self) -> str:
@@ -52,6 +52,7 @@ class Case:
 
     @property
     def has_backward(self) -> bool:
+        """Whether the operation has a backward with this case's options."""
         # A fused ReLU has a backward of its own.
         return operations()[self.op].backward is not None and "relu" not in self.options
 
@@ -101,6 +102,7 @@ def to_backend(backend: Backend, arrays: Arrays) -> Arrays:
 
 
 def to_numpy(backend: Backend, arrays: Arrays) -> dict[str, NDArray[Any]]:
+    """Return NumPy arrays of results; True and False become arrays."""
     return {
         name: np.asarray(value) if isinstance(value, bool) else backend.to_numpy(value)
         for name, value in arrays.items()
@@ -116,6 +118,7 @@ def widened(arrays: Arrays) -> Arrays:
 
 
 def rounded(arrays: Arrays) -> Arrays:
+    """Return results rounded to float32; integers keep their dtype."""
     return {
         name: np.asarray(value, np.float32 if np.asarray(value).dtype.kind == "f" else None)
         for name, value in arrays.items()
@@ -177,4 +180,4 @@ def compare(backend: Backend, case: Case, actual: Arrays, wanted: Arrays) -> Non
         dtype = backend.dtype if is_real and not keeps_dtype else wanted[name].dtype
         what = f"{backend!r} {case.describe()}: {name}"
         assert value.dtype == dtype, f"{what} has dtype {value.dtype}, expected {dtype}"
-        assert_close(value, wanted[name], length=case.length, what=what)
+        assert_close(value, wanted[name], terms=case.terms, what=what)

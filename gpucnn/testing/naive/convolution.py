@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from naive.activations import relu
-from naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
+from gpucnn.testing.naive.activations import relu
+from gpucnn.testing.naive.common import Array, Index, IntOrPair, Padding, padding_sides, pair
 
 
 def conv_padding(
@@ -55,6 +55,7 @@ def conv_connections(
 
 
 def add_bias_and_relu(output: Array, bias: Array | None, with_relu: bool) -> Array:
+    """Add the bias, if there is one, and apply ReLU, if asked for, in place."""
     output = output if bias is None else add_bias(output, bias)
     return relu(output) if with_relu else output
 
@@ -70,6 +71,7 @@ def conv2d(
     *,
     relu: bool = False,
 ) -> Array:
+    """Return the cross-correlation of the input with the weight, plus the bias."""
     shape, connections = conv_connections(
         input.shape, weight.shape, stride, padding, dilation, groups
     )
@@ -88,6 +90,7 @@ def conv2d_backward(
     dilation: IntOrPair = 1,
     groups: int = 1,
 ) -> tuple[Array, Array, Array]:
+    """Return the gradients of input, weight and bias."""
     _, connections = conv_connections(input.shape, weight.shape, stride, padding, dilation, groups)
     input_grad, weight_grad = np.zeros(input.shape), np.zeros(weight.shape)
     for out, source, element in connections:
@@ -139,6 +142,7 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: IntOrPair = 1,
 ) -> Array:
+    """Return the transposed convolution of the input, plus the bias."""
     shape, connections = transposed_connections(
         input.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
@@ -158,6 +162,7 @@ def conv_transpose2d_backward(
     groups: int = 1,
     dilation: IntOrPair = 1,
 ) -> tuple[Array, Array, Array]:
+    """Return the gradients of input, weight and bias."""
     _, connections = transposed_connections(
         input.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
@@ -169,12 +174,14 @@ def conv_transpose2d_backward(
 
 
 def add_bias(output: Array, bias: Array) -> Array:
+    """Add the bias to its channel, in place."""
     for index in np.ndindex(*output.shape):
         output[index] += float(bias[index[1]])
     return output
 
 
 def sum_per_channel(grad: Array) -> Array:
+    """Return the gradient of the bias."""
     sums = np.zeros(grad.shape[1])
     for index in np.ndindex(*grad.shape):
         sums[index[1]] += float(grad[index])

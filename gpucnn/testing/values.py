@@ -16,20 +16,24 @@ AROUND_BLOCKS = (255, 256, 257, 1023, 1025)
 
 
 def normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers from the standard normal distribution."""
     return rng.standard_normal(shape).astype(np.float32)
 
 
 def positive(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers of at least 0.1."""
     return (0.1 + np.abs(normal(rng, *shape))).astype(np.float32)
 
 
 def probabilities(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers from 0.05 to 0.95."""
     return rng.uniform(0.05, 0.95, shape).astype(np.float32)
 
 
 def off_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Return numbers at least 0.1 from zero, where ReLU has no derivative."""
-    return positive(rng, *shape) * rng.choice(np.float32([-1, 1]), shape)
+    signs: NDArray[np.float32] = rng.choice(np.array([-1, 1], np.float32), shape)
+    return positive(rng, *shape) * signs
 
 
 def spaced(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
@@ -63,7 +67,10 @@ def with_nan(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 def with_subnormals(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Return numbers of which a half are subnormal in float32, or their squares are."""
-    return normal(rng, *shape) * rng.choice(np.float32([1, 1, 2.0**-70, 2.0**-132]), shape)
+    scales: NDArray[np.float32] = rng.choice(
+        np.array([1, 1, 2.0**-70, 2.0**-132], np.float32), shape
+    )
+    return normal(rng, *shape) * scales
 
 
 def levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
@@ -72,10 +79,12 @@ def levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def infinities(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
-    return rng.choice(np.float32([-np.inf, np.inf, 0, -0.0, 1, -1]), shape)
+    """Return infinities, zeros of both signs, and ones."""
+    return rng.choice(np.array([-np.inf, np.inf, 0, -0.0, 1, -1], np.float32), shape)
 
 
 def minus_infinity(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return only -inf."""
     del rng
     return np.full(shape, -np.inf, np.float32)
 
@@ -92,6 +101,8 @@ def zeros(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def one_is(position: int, value: float) -> Values:
+    """Return normal numbers, of which the one at ``position`` is replaced."""
+
     def values(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
         array = normal(rng, *shape)
         array.reshape(-1)[position] = value
@@ -101,6 +112,8 @@ def one_is(position: int, value: float) -> Values:
 
 
 def times(factor: float, values: Values = normal) -> Values:
+    """Return other numbers times a factor."""
+
     def scaled(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
         return np.float32(factor) * values(rng, *shape)
 
@@ -109,4 +122,4 @@ def times(factor: float, values: Values = normal) -> Values:
 
 def certain(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Return probabilities of 0, 1, 0.5, and numbers next to 0 and 1."""
-    return rng.choice(np.float32([0, 1, 1e-30, 1 - 2**-24, 0.5]), shape)
+    return rng.choice(np.array([0, 1, 1e-30, 1 - 2**-24, 0.5], np.float32), shape)

@@ -1,7 +1,7 @@
-"""The tolerance of a result: one rule (gpucnn/machine/check.py), which no test overrides.
+"""The tolerance of a result: one rule, which no test overrides.
 
-A result of ``length`` added terms may differ from the reference by ``atol + rtol * |reference|``.
-Here rtol = UNIT[dtype] * sqrt(length), and atol = rtol times the largest magnitude in the reference
+A result of ``terms`` added terms may differ from the reference by ``atol + rtol * |reference|``.
+Here rtol = UNIT[dtype] * sqrt(terms), and atol = rtol times the largest magnitude in the reference
 (terms cancel, so small elements have the rounding errors of large terms). Rounding errors of a sum
 accumulate like the steps of a random walk, hence the square root. The smallest normal number is
 added to atol, so that subnormal results may be zero.
@@ -17,19 +17,35 @@ most, and the unit is twice the error of both. It is 8192 times that of float32.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from gpucnn.machine.check import tolerance
+UNIT = {"float32": 8 * 2.0**-24, "float64": 8 * 2.0**-53, "tf32": 4 * 2.0**-11}
+"""The relative tolerance per term, by dtype, or "tf32" for operands rounded to TF32."""
+
+
+def tolerance(
+    dtype: DTypeLike, reference: NDArray[Any], terms: float = 1, precision: str = "ieee"
+) -> tuple[float, float]:
+    """Return the relative and the absolute tolerance of a result of ``terms`` added terms.
+
+    The absolute tolerance is relative to the largest magnitude in the reference: terms cancel, so
+    small elements have the rounding errors of large terms.
+    """
+    kind = np.dtype(dtype)
+    relative = UNIT[kind.name if precision == "ieee" else precision] * math.sqrt(terms)
+    finite = np.abs(reference[np.isfinite(reference)])
+    return relative, relative * float(finite.max(initial=0.0)) + float(np.finfo(kind).tiny)
 
 
 def assert_close(
     actual: NDArray[Any],
     reference: NDArray[Any],
     *,
-    length: int = 1,
+    terms: int = 1,
     what: str = "result",
     precision: str = "ieee",
 ) -> None:
@@ -45,7 +61,7 @@ def assert_close(
     )
     rtol, atol = 0.0, 0.0
     if actual.dtype.kind == "f":
-        rtol, atol = tolerance(actual.dtype, reference, length, precision)
+        rtol, atol = tolerance(actual.dtype, reference, terms, precision)
     found = actual.astype(np.float64) if actual.dtype.kind == "f" else actual
     equal = (found == reference) | ((found != found) & (reference != reference))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import naive
-from rows import Case
-from values import (
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends.contract.operations import operations
+from gpucnn.testing.case import Case
+from gpucnn.testing.naive.common import pair
+from gpucnn.testing.values import (
     Shape,
     Values,
     below_zero,
@@ -21,16 +25,24 @@ from values import (
     zeros,
 )
 
-from gpucnn.backends.contract.operations import operations
-
 
 def pool(
-    op: str, name: str, shape: Shape, values: Values = spaced, smooth: bool = True, **options: Any
+    op: str,
+    name: str,
+    shape: Shape,
+    values: Values = spaced,
+    differentiable: bool = True,
+    **options: Any,
 ) -> Case:
+    """Return a case of one pooling."""
     if op == "max_pool2d":
         options["return_indices"] = True
-    length = math.prod(naive.pair(options["kernel_size"]))
-    return Case(op, name, lambda rng: {"input": values(rng, *shape)}, options, length, smooth)
+    terms = math.prod(pair(options["kernel_size"]))
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"input": values(rng, *shape)}
+
+    return Case(op, name, make, options, terms, differentiable)
 
 
 def pools(name: str, shape: Shape, **options: Any) -> list[Case]:

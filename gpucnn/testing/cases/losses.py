@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rows import Case
-from values import (
+
+from gpucnn.testing.case import Case
+from gpucnn.testing.values import (
     AROUND_BLOCKS,
     Shape,
     Values,
@@ -28,14 +29,16 @@ def loss(
     values: Values = normal,
     targets: Values = normal,
     reduction: str = "mean",
-    smooth: bool = True,
+    differentiable: bool = True,
 ) -> Case:
+    """Return a case of a loss; the targets of cross-entropy are classes."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         if op == "cross_entropy":
             return {"input": values(rng, *shape), "target": rng.integers(0, shape[1], shape[0])}
         return {"input": values(rng, *shape), "target": targets(rng, *shape)}
 
-    return Case(op, name, make, {"reduction": reduction}, math.prod(shape), smooth)
+    return Case(op, name, make, {"reduction": reduction}, math.prod(shape), differentiable)
 
 
 def labelled(
@@ -44,7 +47,7 @@ def labelled(
     values: Values = normal,
     weighted: bool = False,
     ignored: int | None = None,
-    smooth: bool = True,
+    differentiable: bool = True,
     **options: Any,
 ) -> Case:
     """Return a case of cross-entropy; a third of the targets are ``ignored``."""
@@ -59,10 +62,12 @@ def labelled(
 
     if ignored is not None and ignored != -100:
         options["ignore_index"] = ignored
-    return Case("cross_entropy", name, make, options, math.prod(shape), smooth)
+    return Case("cross_entropy", name, make, options, math.prod(shape), differentiable)
 
 
 def with_pos_weight(name: str, shape: Shape, weights: Shape, reduction: str = "mean") -> Case:
+    """Return a case of the logits' loss with a pos_weight of shape ``weights``."""
+
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         arrays = {"input": normal(rng, *shape), "target": probabilities(rng, *shape)}
         return {**arrays, "pos_weight": positive(rng, *weights)}
@@ -85,7 +90,7 @@ LOSSES = [
         for reduction in REDUCTIONS
     ),
     loss("cross_entropy", "1025 classes", (3, 1025)),
-    loss("cross_entropy", "large scores", (6, 5), times(900), smooth=False),
+    loss("cross_entropy", "large scores", (6, 5), times(900), differentiable=False),
     *(
         labelled(f"all options, {reduction} of {shape}", shape, weighted=True, ignored=2,
                  label_smoothing=0.1, reduction=reduction)
@@ -119,7 +124,7 @@ LOSSES = [
         for reduction in REDUCTIONS
     ),
     loss("binary_cross_entropy", "1025 elements", (1025,), probabilities, probabilities),
-    loss("binary_cross_entropy", "saturated", (60,), certain, certain, "none", smooth=False),
+    loss("binary_cross_entropy", "saturated", (60,), certain, certain, "none", False),
     *(
         loss("binary_cross_entropy_with_logits", name, (4, 5), normal, probabilities, name)
         for name in REDUCTIONS

@@ -4,14 +4,13 @@ To cover a new operation, write its loops in naive/ and add a case to its family
 find it, and take the arguments of its backward from the contract's signature.
 """
 
-from rows import Case
-
-from cases.activations import ACTIVATIONS
-from cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
-from cases.linear import LINEAR
-from cases.losses import LOSSES
-from cases.pooling import POOLINGS
-from cases.training import TRAINING
+from gpucnn.testing.case import Case
+from gpucnn.testing.cases.activations import ACTIVATIONS
+from gpucnn.testing.cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from gpucnn.testing.cases.linear import LINEAR
+from gpucnn.testing.cases.losses import LOSSES
+from gpucnn.testing.cases.pooling import POOLINGS
+from gpucnn.testing.cases.training import TRAINING
 
 __all__ = ["CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 

@@ -13,6 +13,7 @@ Padding = int | tuple[IntOrPair, IntOrPair]
 
 
 def pair(value: IntOrPair) -> tuple[int, int]:
+    """Return (value, value) of an integer, or the pair."""
     return (value, value) if isinstance(value, int) else value
 
 
