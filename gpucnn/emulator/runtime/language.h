@@ -4,6 +4,7 @@
 // Macros that sources may test. The architecture is an old one, so that code with inline PTX inside
 // `#if __CUDA_ARCH__ >= 800` is replaced by its plain alternative.
 #define GPUCNN_EMULATOR 1
+#define __CUDACC__ 1
 #define __CUDACC_RTC__ 1
 #define __CUDA_ARCH__ 750
 
