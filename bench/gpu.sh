@@ -11,9 +11,10 @@
 # without a GPU, to find mistakes in this script, the benches and the commands.
 #
 # Needs Python with CuPy, threadpoolctl, rich, pytest and hypothesis; PyTorch, if it is there, is
-# compared. Needs no network and no installation: the package runs from this checkout. Results go
-# to $OUT: summary.md, a JSON file for each bench, and logs.tar.gz with a log for each step. The
-# exit status is 0 if every step succeeded, 1 if one failed; later steps run in any case.
+# compared, and pytest-xdist, if it is there, runs the tests in parallel. Needs no network and no
+# installation: the package runs from this checkout. Results go to $OUT: summary.md, a JSON file for
+# each bench, and logs.tar.gz with a log for each step. The exit status is 0 if every step
+# succeeded, 1 if one failed; later steps run in any case.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -35,6 +36,9 @@ declare -A seconds=(
     [stage-bench]=390 [gpu_lenet]=150 [gpu_accuracy]=50 [gpu_ops]=90 [gpu_start]=50 [tune]=50
     [stage-sanitize]=110 [memcheck]=50 [racecheck]=50 [memcheck-ieee]=40 [memcheck-tf32]=40
 )
+# With pytest-xdist, tests run in parallel; pytest-benchmark, if it is there, warns of that.
+parallel=()
+python3 -c 'import xdist' 2>/dev/null && parallel=(-n auto -p no:benchmark)
 # The sizes: options of the commands, and a factor for the limits.
 tests=() check=() train=() short=(--limit 1000 --batch-size 16) bench=() patience=1
 if [ "$tiny" ]; then
@@ -112,8 +116,8 @@ stage_tests() {
     # Other versions' notes on what they will drop are no errors there.
     step tests python3 -m pytest -p no:cacheprovider -o addopts=--import-mode=importlib -q \
         -W default::DeprecationWarning -W default::FutureWarning --maxfail 20 -m cuda \
-        "${tests[@]}" tests/training/test_steps.py tests/backends tests/training tests/nn \
-        tests/optim
+        "${parallel[@]}" "${tests[@]}" tests/training/test_steps.py tests/backends tests/training \
+        tests/nn tests/optim tests/standin tests/emulator tests/cli
     step check python3 -m gpucnn check --backend cuda
     step check64 python3 -m gpucnn check --backend cuda --dtype float64
     step check-tf32 python3 -m gpucnn check --backend cuda --precision tf32 "${check[@]}"
