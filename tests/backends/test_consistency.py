@@ -22,8 +22,8 @@ from gpucnn.machine import check
 from gpucnn.testing.case import (
     Case,
     array_arguments,
+    assert_results,
     backward,
-    compare,
     forward,
     reference,
     saved_arguments,
@@ -73,7 +73,7 @@ def test_kernels_are_free_of_faults(
             grads = backward(backend, case, saved_arguments(backend, case))
             pairs.append((grads, known.grads))
     for actual, wanted in pairs:
-        compare(backend, case, actual, wanted)
+        assert_results(backend, case, actual, wanted)
 
 
 def test_most_cases_are_checked_and_every_operation() -> None:

@@ -31,7 +31,7 @@ from gpucnn.testing.case import (
 )
 from gpucnn.testing.cases import CASES
 from gpucnn.testing.cases.activations import ELEMENTWISE
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
 from gpucnn.testing import naive
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 
 Row = tuple[float, ...]
 

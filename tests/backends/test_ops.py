@@ -17,8 +17,8 @@ from gpucnn.testing import naive
 from gpucnn.testing.case import (
     Case,
     array_arguments,
+    assert_results,
     backward,
-    compare,
     forward,
     reference,
     saved_arguments,
@@ -115,7 +115,7 @@ def test_forward(case: Case, backend: Backend) -> None:
     arrays = to_backend(backend, case.arrays())
     before = to_numpy(backend, arrays)
     results, wanted = forward(backend, case, arrays), reference(case).results
-    compare(backend, case, results, wanted)
+    assert_results(backend, case, results, wanted)
     # Of the arguments of an operation in place, those may change that the loops change.
     read = {k: v for k, v in before.items() if k not in wanted or np.array_equal(wanted[k], v)}
     assert unchanged(backend, arrays, read), case.describe()
@@ -131,7 +131,7 @@ def test_backward(case: Case, backend: Backend) -> None:
     arguments = saved_arguments(backend, case)
     arrays = array_arguments(arguments)
     before = to_numpy(backend, arrays)
-    compare(backend, case, backward(backend, case, arguments), reference(case).grads)
+    assert_results(backend, case, backward(backend, case, arguments), reference(case).grads)
     assert unchanged(backend, arrays, before), case.describe()
 
 
@@ -150,14 +150,16 @@ def test_backward_with_out(case: Case, backend32: Backend) -> None:
         assert grads["bias"] is out[1]
         missing = "input" if with_bias else "bias"
         assert grads.pop(missing) is None
-        compare(backend, case, grads, {k: v for k, v in wanted.items() if k != missing})
+        assert_results(backend, case, grads, {k: v for k, v in wanted.items() if k != missing})
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.op == "max_pool2d"], ids=str)
 def test_max_pool2d_without_indices(case: Case, backend32: Backend) -> None:
     options = {**case.options, "return_indices": False}
     output = backend32.max_pool2d(**to_backend(backend32, case.arrays()), **options)
-    compare(backend32, case, {"output": output}, {"output": reference(case).results["output"]})
+    assert_results(
+        backend32, case, {"output": output}, {"output": reference(case).results["output"]}
+    )
 
 
 # --- memory order -------------------------------------------------------------------------------
@@ -210,13 +212,13 @@ def test_memory_order_of_arguments(case: Case, backend32: Backend, layout: Any) 
 
     arrays = in_layout(to_backend(backend, case.arrays()))
     if not refused(arrays, case.op, lambda: forward(backend, case, arrays)):
-        compare(backend, case, forward(backend, case, arrays), reference(case).results)
+        assert_results(backend, case, forward(backend, case, arrays), reference(case).results)
     if case.has_backward:
         arguments = in_layout(saved_arguments(backend, case))
         op = f"{case.op}_backward"
         if not refused(arguments, op, lambda: backward(backend, case, arguments)):
             grads = backward(backend, case, arguments)
-            compare(backend, case, grads, reference(case).grads)
+            assert_results(backend, case, grads, reference(case).grads)
 
 
 # --- further properties -------------------------------------------------------------------------
@@ -236,7 +238,7 @@ def test_a_numpy_number_as_grad_does_not_change_the_dtype(case: Case, backend: B
     """numpy.float64 is a float, but a float32 array times a numpy.float64 is float64."""
     arguments = saved_arguments(backend, case)
     grads = backward(backend, case, arguments | {"grad": np.float64(arguments["grad"])})
-    compare(backend, case, grads, reference(case).grads)
+    assert_results(backend, case, grads, reference(case).grads)
 
 
 # Multiplying by a mask would spread NaN, since infinity times zero is NaN. An overflowed gradient

@@ -22,7 +22,7 @@ from gpucnn import arithmetic
 from gpucnn.backends import Backend
 from gpucnn.errors import ShapeError
 from gpucnn.testing import naive
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 from gpucnn.testing.values import normal
 
 Pair = tuple[int, int]

@@ -27,7 +27,7 @@ from gpucnn.testing.case import (
     widened,
 )
 from gpucnn.testing.cases import CASES
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 from gpucnn.testing.values import normal
 
 torch = pytest.importorskip("torch")

@@ -32,7 +32,7 @@ from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
 from gpucnn.nn.plan import fuse_gradients, layer_specs
 from gpucnn.nn.sequential import Sequential
 from gpucnn.testing import naive
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 from gpucnn.training.step import LayerGradients
 
 LENET = LeNet5Sizes(1, 28, 28, channels1=6, channels2=16, features1=120, features2=84, classes=10)

@@ -41,7 +41,7 @@ from gpucnn.testing.case import (
     to_numpy,
 )
 from gpucnn.testing.cases import CASES
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 from gpucnn.testing.values import normal
 
 HEADER = "typedef long long int64;\n#define NULLABLE\n"

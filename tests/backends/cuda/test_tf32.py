@@ -30,7 +30,7 @@ from gpucnn.testing.case import (
     to_numpy,
 )
 from gpucnn.testing.cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 from gpucnn.training.checkpoint import load, save
 from gpucnn.training.event_types import Event
 

@@ -26,7 +26,7 @@ from gpucnn.testing.case import (
     to_numpy,
 )
 from gpucnn.testing.cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
-from gpucnn.testing.tolerance import assert_close
+from gpucnn.testing.comparison import assert_close
 
 Table = dict[str, list[dict[str, Any]]]
 

@@ -10,8 +10,8 @@ from gpucnn.backends.numpy import im2col
 from gpucnn.errors import DataError
 from gpucnn.testing.case import (
     Case,
+    assert_results,
     backward,
-    compare,
     forward,
     reference,
     saved_arguments,
@@ -37,7 +37,7 @@ def test_convolution_buffers(monkeypatch: pytest.MonkeyPatch, case: Case) -> Non
         monkeypatch.setattr(im2col, "COLUMN_BYTES", column_bytes)
         monkeypatch.setattr(im2col, "MIN_ROW_COLUMNS", row_columns)
         monkeypatch.setattr(im2col, "MIN_GRADIENT_CHANNELS", channels)
-        compare(
+        assert_results(
             backend,
             case,
             forward(backend, case, to_backend(backend, case.arrays())),
@@ -45,7 +45,7 @@ def test_convolution_buffers(monkeypatch: pytest.MonkeyPatch, case: Case) -> Non
         )
         if case.has_backward:
             grads = backward(backend, case, saved_arguments(backend, case))
-            compare(backend, case, grads, wanted.grads)
+            assert_results(backend, case, grads, wanted.grads)
 
 
 @pytest.fixture(params=["float32", "float64"])
