@@ -22,5 +22,6 @@ adam_step(real* __restrict__ param, const real* __restrict__ grad, real* __restr
     const real square = beta2 * exp_avg_sq[i] + rest2 * g * g;
     exp_avg[i] = mean;
     exp_avg_sq[i] = square;
-    param[i] = p - step_size * mean / (sqrt(square) / correction + eps);
+    // Where all gradients were zero, nothing changes, even if eps is 0.
+    param[i] = p - (mean == 0 ? mean : step_size * mean / (sqrt(square) / correction + eps));
 }

@@ -15,14 +15,16 @@
 //   images             uint8 (items, 1, 28, 28)
 //   indices, targets   int64 (N): the batch is images[indices], targets are classes
 //   scale, shift       (1): a pixel becomes pixel * scale + shift
-//   parameters, grads  flat, in the order of the layers; struct LeNet5 has the offsets
+//   parameters, grads  flat, in the order of the layers; struct LeNet5 has the offsets. Each
+//                      parameter begins at a multiple of 32 bytes; the padding is zero
 //   pool1, argmax1     (N, channels1, 14, 14), after ReLU
 //   pool2, argmax2     (N, channels2, 5, 5), after ReLU; pool2_grad likewise
 //   fc1, fc2           (N, features1), (N, features2), after ReLU; fc3 stays in shared memory
 //   fc1_grad, fc2_grad, fc3_grad   gradients of the outputs before ReLU; the rows of fc3_grad are
 //                      padded with zeros to a multiple of PACK
 //   losses, correct    (N): each sample's loss, and 1 if its greatest score is at its target
-//   partials           (parts, conv_parameters): part p sums over the samples p, p + parts, ...
+//   partials           (parts, conv_parameters): part p sums over the samples p, p + parts, ...;
+//                      zero where the parameters have padding
 //   totals             double (2): the sum of losses and the number of correct samples, added to
 //   failed_step, step  int64 (1): as in finite.cu
 //
@@ -50,7 +52,7 @@ constexpr int MAX_CLASSES = 32;
 constexpr int PACK = 4;
 constexpr int PACK_BYTES = 16;  // alignment of a pack, and so of parameters
 // channels1 is a multiple of this: a block of lenet5_backward computes the gradients of so many
-// channels of conv1. Then fc1's weights also start at a multiple of PACK.
+// channels of conv1.
 constexpr int CHANNELS_PER_BLOCK = 2;
 // The part of a fully connected layer's weight gradients that a block of lenet5_backward computes.
 constexpr int TILE_ROWS = 16;
@@ -83,8 +85,8 @@ struct alignas(PACK_BYTES) Int4 {
 };
 
 // The network's sizes, and the offset of each weight and bias in the flat vectors, in elements.
-// conv_parameters is the number of parameters of both convolutions, which come first; fc3_pitch the
-// number of elements in a row of fc3_grad.
+// conv_parameters is the number of elements up to fc1's weights: the convolutions come first;
+// fc3_pitch the number of elements in a row of fc3_grad.
 struct LeNet5 {
     int channels1, channels2, features1, features2, classes, fc3_pitch;
     int conv1_weight, conv1_bias, conv2_weight, conv2_bias, conv_parameters;

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.fused import flat_offsets
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.layers import Layer, Parameter
 from gpucnn.rng import Stream, generator
@@ -18,9 +19,10 @@ from gpucnn.rng import Stream, generator
 class FlatParameters:
     """Base of ``Sequential``: the parameters of ``layers`` on ``backend``.
 
-    All values are in one vector, ``flat_parameters`` (size,), and all gradients in another,
-    ``flat_grads`` (size,), in the order of the layers. The ``data`` and ``grad`` of each parameter
-    are views of them.
+    All values are in one vector, ``flat_parameters`` (flat_size,), and all gradients in another,
+    ``flat_grads`` (flat_size,), in the order of the layers. The ``data`` and ``grad`` of each
+    parameter are views of them. Each parameter begins at a multiple of 8 elements; the elements
+    between parameters are padding, which is always zero.
     """
 
     seed: int | None = None
@@ -34,6 +36,11 @@ class FlatParameters:
     def size(self) -> int:
         """Number of parameters, counting every element."""
         return sum(parameter.size for parameter in self.parameters())
+
+    @property
+    def flat_size(self) -> int:
+        """Number of elements of the flat vectors: those of all parameters, and padding."""
+        return self._offsets()[-1]
 
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter, in the order of the layers."""
@@ -78,14 +85,22 @@ class FlatParameters:
         return self
 
     def lay_out(self, flat_parameters: Array, flat_grads: Array) -> None:
-        """Make all parameters and gradients views of two vectors (size,), with their values."""
+        """Make parameters and gradients views of two vectors (flat_size,), with their values."""
         self.flat_parameters, self.flat_grads = flat_parameters, flat_grads
-        offset = 0
-        for parameter in self.parameters():
+        for offset, parameter in zip(self._offsets(), self.parameters(), strict=False):
             end = offset + parameter.size
             parameter.data = flat_parameters[offset:end].reshape(parameter.shape)
             parameter.grad = flat_grads[offset:end].reshape(parameter.shape)
-            offset = end
+
+    def without_padding(self, flat: Array) -> NDArray[Any]:
+        """Return the elements of all parameters in a flat vector (flat_size,): NumPy, (size,)."""
+        return self.backend.to_numpy(flat)[self._is_element()]
+
+    def with_padding(self, values: NDArray[Any]) -> Array:
+        """Return a flat vector (flat_size,) of values (size,): without_padding's inverse."""
+        flat = np.zeros(self.flat_size, values.dtype)
+        flat[self._is_element()] = values
+        return self.backend.asarray(flat)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or a pickle, in which parameters are no longer views of the vectors."""
@@ -101,7 +116,17 @@ class FlatParameters:
 
     def _allocate(self, backend: Backend) -> None:
         self.backend = backend
-        self.lay_out(backend.zeros((self.size,)), backend.zeros((self.size,)))
+        self.lay_out(backend.zeros((self.flat_size,)), backend.zeros((self.flat_size,)))
+
+    def _offsets(self) -> list[int]:
+        return flat_offsets(parameter.size for parameter in self.parameters())
+
+    def _is_element(self) -> NDArray[np.bool_]:
+        """Return for each element of the flat vectors whether it is a parameter's: (flat_size,)."""
+        found = np.zeros(self.flat_size, bool)
+        for offset, parameter in zip(self._offsets(), self.parameters(), strict=False):
+            found[offset : offset + parameter.size] = True
+        return found
 
 
 def check_state(layers: Mapping[str, Layer], state: Mapping[str, Any]) -> None:

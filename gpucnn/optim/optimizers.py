@@ -25,7 +25,7 @@ class Trainable(Protocol):
 class Optimizer:
     """Base class of all optimisers. A subclass is a dataclass whose fields are its settings.
 
-    ``state`` maps ``state_names`` to arrays with an element for each parameter.
+    ``state`` maps ``state_names`` to arrays of the shape of the model's flat vectors.
     """
 
     lr: float
@@ -40,7 +40,7 @@ class Optimizer:
         self.updates = 0
 
     def reset(self, be: Backend, size: int) -> None:
-        """Set the state to zeros, for ``size`` parameters on backend ``be``."""
+        """Set the state to zeros, for flat vectors of ``size`` elements on backend ``be``."""
         self.state = {name: be.zeros((size,)) for name in self.state_names}
         self.updates = 0
 
@@ -132,8 +132,7 @@ class Adam(Optimizer):
     def reset(self, be: Backend, size: int) -> None:
         """See ``Optimizer.reset``.
 
-        Raises SettingError if ``eps`` is too small for float32, in which a GPU takes it as zero: a
-        gradient of zero would give NaN.
+        Raises SettingError if ``eps`` is too small for float32, in which a GPU takes it as zero.
         """
         if be.dtype == np.float32 and 0 < self.eps < np.finfo(np.float32).tiny:
             raise SettingError(

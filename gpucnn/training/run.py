@@ -66,7 +66,7 @@ class Run:
         if settings.workers > 1:
             batch = self.train.batch_size
             self.workers = Workers(model, settings.loss, settings.seed, settings.workers, batch)
-        settings.optimizer.reset(model.backend, model.size)
+        settings.optimizer.reset(model.backend, model.flat_size)
         self.steps = Steps(self.train, settings.loss, settings.optimizer, self.workers)
         self.state = RunState(model, data, settings, self.steps.arrays.totals)
         model.seed_dropout(settings.seed, 0)

@@ -61,8 +61,8 @@ class SharedArrays:
     """What ``count`` processes share, for batches of at most ``max_batch`` images.
 
     Attributes:
-        parameters: (parameters,), changed by the first process only.
-        grads: (count, parameters), a row for each process.
+        parameters: (flat_size,), changed by the first process only.
+        grads: (count, flat_size), a row for each process.
         images: uint8 (max_batch, C, H, W), the current batch.
         labels: int64 (max_batch,), its classes.
         requests: int64 (count, 2), the messages sent to each process, and those received by it.
@@ -72,8 +72,8 @@ class SharedArrays:
     def __init__(self, model: Sequential, count: int, max_batch: int) -> None:
         dtype = model.backend.dtype
         self._shared = {
-            "parameters": _SharedArray.zeros((model.size,), dtype),
-            "grads": _SharedArray.zeros((count, model.size), dtype),
+            "parameters": _SharedArray.zeros((model.flat_size,), dtype),
+            "grads": _SharedArray.zeros((count, model.flat_size), dtype),
             "images": _SharedArray.zeros((max_batch, *model.input_shape), np.uint8),
             "labels": _SharedArray.zeros((max_batch,), np.int64),
             "requests": _SharedArray.zeros((count, 2), np.int64),

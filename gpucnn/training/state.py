@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.data import Data
@@ -82,9 +83,9 @@ class RunState:
 
     def checkpoint(self) -> Checkpoint:
         """Return everything that is needed to resume from here, except the data."""
-        be, optimizer = self.model.backend, self.settings.optimizer
+        be = self.model.backend
         arrays = {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
-        arrays |= {f"optimizer/{name}": be.to_numpy(a) for name, a in optimizer.state.items()}
+        arrays |= {f"optimizer/{name}": a for name, a in self._optimizer_state().items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
         arrays["totals"] = be.to_numpy(self.totals)
         if self.model.seen is not None:
@@ -130,7 +131,9 @@ class RunState:
         check_epochs(saved, self.settings, steps)
         self.model.load_state_dict(saved.group("parameters"))
         for name, values in saved.group("optimizer").items():
-            self.settings.optimizer.state[name][...] = be.asarray(values)
+            state = self.settings.optimizer.state[name]
+            flat = values.shape == (self.model.size,)
+            state[...] = self.model.with_padding(values) if flat else be.asarray(values)
         self.totals[...] = be.asarray(saved.arrays["totals"], np.float64)
         self.model.seen = saved.arrays.get("seen", self.model.seen)
         self.best_parameters = saved.group("best")
@@ -160,12 +163,22 @@ class RunState:
                     f"was started with ({saved['name']!r}): SHA-256 {found[:8]}, then {before[:8]}"
                 )
 
+    def _optimizer_state(self) -> dict[str, NDArray[Any]]:
+        """Return the optimizer's arrays, those of the flat vectors' shape without padding."""
+        model = self.model
+        return {
+            name: model.without_padding(a)
+            if a.shape == (model.flat_size,)
+            else model.backend.to_numpy(a)
+            for name, a in self.settings.optimizer.state.items()
+        }
+
     def _check_arrays(self, saved: Checkpoint) -> None:
         """Raise CheckpointError unless the arrays are those that ``checkpoint`` saves."""
         own: dict[str, Any] = {f"parameters/{n}": p.data for n, p in self.model.named_parameters()}
         if self.settings.keep_best and saved.metadata["best"] is not None:
             own |= {f"best/{name}": p.data for name, p in self.model.named_parameters()}
-        own |= {f"optimizer/{name}": a for name, a in self.settings.optimizer.state.items()}
+        own |= {f"optimizer/{name}": a for name, a in self._optimizer_state().items()}
         own["totals"] = self.totals
         if "seen" in saved.arrays:  # older versions saved none
             own["seen"] = saved.arrays["seen"]

@@ -40,7 +40,7 @@ def loss_and_grads(
         share: a factor of the gradients: the batch's share of a larger one.
 
     Returns:
-        The mean loss, of shape (), and the gradients, ``model.flat_grads`` (parameters,).
+        The mean loss, of shape (), and the gradients, ``model.flat_grads`` (flat_size,).
 
     Raises:
         ShapeError: ``x`` or ``target`` does not fit the model.

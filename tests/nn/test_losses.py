@@ -139,7 +139,7 @@ def test_gradients_of_models_and_losses(name: str, loss: Loss) -> None:
         model = Sequential(stack, model.input_shape, seed=2, backend=be)
     rng = np.random.default_rng(4)
     x, target = rng.normal(size=(3, 1, 12, 12)), np.array([0, 3, 1])
-    start, direction = model.flat_parameters.copy(), rng.normal(size=model.size)
+    start, direction = model.flat_parameters.copy(), model.with_padding(rng.normal(size=model.size))
 
     def value(t: float) -> float:
         model.flat_parameters[...] = start + t * direction

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from small import small_model
+from small import small_data, small_model
 
+import gpucnn
 from gpucnn.backends import get_backend
 from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.nn import layers
 from gpucnn.nn.sequential import Sequential
+from gpucnn.optim import SGD, AdamW, Optimizer
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -66,8 +68,8 @@ def test_fans_are_those_of_pytorch(layer: layers.Layer, fan_in: int, fan_out: in
 def test_parameters_and_gradients_are_views_of_two_flat_vectors() -> None:
     model = small_model()
     assert model.size == 3 * 9 + 3 + 48 * 4 + 4
-    model.flat_parameters[...] = np.arange(model.size)
-    model.flat_grads[...] = -np.arange(model.size)
+    model.flat_parameters[...] = model.with_padding(np.arange(model.size))
+    model.flat_grads[...] = model.with_padding(-np.arange(model.size))
     assert [name for name, _ in model.named_parameters()] == [
         "conv.weight",
         "conv.bias",
@@ -77,6 +79,30 @@ def test_parameters_and_gradients_are_views_of_two_flat_vectors() -> None:
     for sign, part in ((1, "data"), (-1, "grad")):
         flat = np.concatenate([getattr(p, part).ravel() for p in model.parameters()])
         np.testing.assert_array_equal(flat, sign * np.arange(model.size))
+
+
+def test_each_parameter_begins_at_a_multiple_of_32_bytes_and_padding_is_zero() -> None:
+    model = small_model()
+    assert model.flat_parameters.shape == model.flat_grads.shape == (32 + 8 + 192 + 8,)
+    first = model.flat_parameters.ctypes.data
+    offsets = [p.data.ctypes.data - first for p in model.parameters()]
+    assert offsets == [4 * n for n in (0, 32, 40, 232)]
+    model.flat_parameters[...] = np.arange(240)
+    values = model.without_padding(model.flat_parameters)
+    np.testing.assert_array_equal(values, np.r_[:27, 32:35, 40:232, 232:236])
+    padded = model.with_padding(values)
+    assert padded.shape == (240,)
+    assert padded.sum() == values.sum()
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.1, momentum=0.9, weight_decay=0.1), AdamW(eps=0)])
+def test_padding_stays_zero_in_training(optimizer: Optimizer, backend_name: str) -> None:
+    model, settings = small_model(), {"batch_size": 35, "backend": backend_name}
+    gpucnn.fit(model, small_data(), epochs=1, optimizer=optimizer, progress=False, **settings)
+    states = [model.flat_parameters, model.flat_grads, *optimizer.state.values()]
+    for state in map(model.backend.to_numpy, states):
+        elements = model.without_padding(model.backend.asarray(state))
+        assert np.count_nonzero(state) == np.count_nonzero(elements) > 100
 
 
 def test_state_dict_round_trip_and_its_faults() -> None:

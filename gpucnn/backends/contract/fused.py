@@ -6,13 +6,24 @@ sequences for which it has a fused operation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.window import Window
+
+PARAMETER_ALIGNMENT = 8
+"""Each parameter begins at a multiple of so many elements in a model's flat vectors. That is 32
+bytes in float32, the least that a GPU moves. The elements between parameters are zero."""
+
+
+def flat_offsets(sizes: Iterable[int]) -> list[int]:
+    """Return where parameters of ``sizes`` elements begin in a flat vector, and its length."""
+    padded = (-(-size // PARAMETER_ALIGNMENT) * PARAMETER_ALIGNMENT for size in sizes)
+    return list(accumulate(padded, initial=0))
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,7 @@ class FusedLayers(Protocol):
 class StepArrays:
     """The arrays that the gradients of a training step are computed from and written to.
 
-    N samples of a batch, M images, C channels, P parameters.
+    N samples of a batch, M images, C channels, P elements of the model's flat vectors.
     """
 
     images: Array
@@ -63,9 +74,9 @@ class StepArrays:
     shift: Array
     """(C,)"""
     parameters: Array
-    """(P,): the model's flat parameters, layer by layer, weight before bias"""
+    """(P,): the model's flat parameters, layer by layer, weight before bias (``flat_offsets``)"""
     grads: Array
-    """(P,): the gradients of the mean loss are written here"""
+    """(P,): the gradients of the mean loss are written here; padding stays zero"""
     totals: Array
     """float64 (2,): the sum of losses and the number of correct classes, added to"""
     failed_step: Array

@@ -214,7 +214,8 @@ class Training(Arrays):
         ``rates`` (3,) is (lr / (1 - β₁ᵗ), sqrt(1 - β₂ᵗ), shrink), where t is the number of the
         step, from 1. ``weight_decay`` times the parameters is added to the gradient; then the
         parameters are multiplied by ``shrink``, which is 1 for Adam and 1 - lr λ for AdamW, and
-        updated: see ``gpucnn.optim.Adam.rates``.
+        updated: see ``gpucnn.optim.Adam.rates``. A parameter whose gradients were all zero stays
+        as it is with ``eps`` 0, too, where PyTorch's becomes NaN.
         """
         self._check_step(
             "adam_step", param, failed_step, grad=grad, exp_avg=exp_avg, exp_avg_sq=exp_avg_sq

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.contract.fused import LayerSpec, StepArrays
+from gpucnn.backends.contract.fused import LayerSpec, StepArrays, flat_offsets
 from gpucnn.backends.contract.window import conv_window, pool_window
 from gpucnn.backends.cuda.arrays import CudaArrays
 from gpucnn.backends.cuda.sources import constants, pack
@@ -82,20 +81,25 @@ class LeNet5Sizes:
     @cached_property
     def offsets(self) -> dict[str, int]:
         """The offset of each weight and bias in the flat parameters."""
-        sizes: dict[str, int] = {}
-        for name, (outputs, weights) in self.layers.items():
-            sizes |= {f"{name}_weight": outputs * weights, f"{name}_bias": outputs}
-        return dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+        return dict(zip(self._sizes, flat_offsets(self._sizes.values()), strict=False))
 
     @property
     def conv_parameters(self) -> int:
-        """Number of parameters of the convolutions, which come first."""
+        """Elements of the flat parameters up to fc1's: the convolutions', which come first."""
         return self.offsets["fc1_weight"]
 
     @property
-    def parameters(self) -> int:
-        """Number of parameters, all elements counted."""
-        return sum(outputs * (weights + 1) for outputs, weights in self.layers.values())
+    def flat_size(self) -> int:
+        """Elements of the flat parameters."""
+        return flat_offsets(self._sizes.values())[-1]
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """Elements of each weight and bias."""
+        sizes: dict[str, int] = {}
+        for name, (outputs, weights) in self.layers.items():
+            sizes |= {f"{name}_weight": outputs * weights, f"{name}_bias": outputs}
+        return sizes
 
     @property
     def fc3_pitch(self) -> int:
@@ -183,7 +187,7 @@ class LeNet5:
         self.fc2, self.fc2_grad = (be.empty((batch, sizes.features2)) for _ in range(2))
         self.fc3_grad = be.empty((batch, sizes.fc3_pitch))
         self.losses, self.correct = be.empty((batch,)), be.empty((batch,), np.int32)
-        self.partials = be.empty((self.parts, sizes.conv_parameters))
+        self.partials = be.zeros((self.parts, sizes.conv_parameters))  # padding stays zero
 
     def set_grads(self, arrays: StepArrays) -> None:
         """Write the gradients of the mean cross-entropy over a batch.
@@ -226,8 +230,8 @@ class LeNet5:
             "targets": (batch, np.int64),
             "scale": ((1,), real),
             "shift": ((1,), real),
-            "parameters": ((sizes.parameters,), real),
-            "grads": ((sizes.parameters,), real),
+            "parameters": ((sizes.flat_size,), real),
+            "grads": ((sizes.flat_size,), real),
             "totals": ((2,), np.float64),
             "failed_step": ((1,), np.int64),
             "step": ((1,), np.int64),

@@ -128,6 +128,8 @@ class NumpyTraining(NumpyArrays, Training):
         # step_size * m / (sqrt(v) / correction + eps), with both sides multiplied by correction.
         np.sqrt(exp_avg_sq, out=work)
         work += eps * correction
+        if not eps:
+            work[exp_avg == 0] = 1  # where all gradients were zero, nothing changes
         np.divide(exp_avg, work, out=work)
         work *= step_size * correction
         param -= work

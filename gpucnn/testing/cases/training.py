@@ -206,6 +206,7 @@ TRAINING = [
     adam("betas", (3, 2, 3, 3), betas=(0.6, 0.8)),
     adam("large eps", (5, 7), eps=0.1),
     adam("gradients as small as eps", (5, 7), times(1e-8)),
+    adam("eps 0, one gradient always zero", (5, 7), one_is(3, 0.0), eps=0.0),
     adam("subnormal gradients", (5, 7), with_subnormals, param=with_subnormals),
     adam("weight decay", (5, 7), weight_decay=0.1),
     adam("weight decay, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75), weight_decay=0.1),

@@ -129,5 +129,6 @@ def adam_step(
         slope += weight_decay * value if weight_decay else 0  # 0 times inf is NaN
         exp_avg[index] = first * float(exp_avg[index]) + (1 - first) * slope
         exp_avg_sq[index] = second * float(exp_avg_sq[index]) + (1 - second) * slope**2
-        root = math.sqrt(float(exp_avg_sq[index])) / correction
-        param[index] = value * shrink - step_size * float(exp_avg[index]) / (root + eps)
+        mean, root = float(exp_avg[index]), math.sqrt(float(exp_avg_sq[index])) / correction
+        # Without a gradient, nothing changes, even if eps is 0.
+        param[index] = value * shrink - (step_size * mean / (root + eps) if mean else 0)

@@ -135,7 +135,8 @@ class Batch:
         """Return the model and the arrays of the batch on a backend; gradients are still NaN."""
         model = lenet_of(self.sizes).to(be)
         model.load_state_dict(self.weights)
-        model.flat_grads[...] = np.nan
+        for parameter in model.parameters():
+            parameter.grad[...] = np.nan
         return model, StepArrays(
             images=be.asarray(self.images, np.uint8),
             indices=be.asarray(self.indices),
@@ -153,6 +154,9 @@ class Batch:
         """Return what the kernels give."""
         model, arrays = self.on(be)
         fused_by(be, self.sizes, len(self.targets)).set_grads(arrays)
+        grads = model.with_padding(model.without_padding(arrays.grads))
+        found, wanted = be.to_numpy(arrays.grads), be.to_numpy(grads)
+        np.testing.assert_array_equal(found, wanted)  # padding is zero
         return results(model, arrays)
 
     def layered(self, be: Backend | None = None, dtype: str = "float64") -> Results:
@@ -474,7 +478,7 @@ def test_a_step_is_four_launches_and_can_be_captured(be: Any, launched: list[str
 
 def test_parameters_must_be_aligned(be: Backend) -> None:
     model, arrays = Batch(SMALLEST, 3).on(be)
-    shifted = be.zeros((model.size + 1,))[1:]
+    shifted = be.zeros((model.flat_size + 1,))[1:]
     with pytest.raises(ArrayError, match="parameters must start at a multiple of 16 bytes"):
         fused_by(be, SMALLEST, 3).set_grads(replace(arrays, parameters=shifted))
 
@@ -528,12 +532,12 @@ def test_the_limits_are_supported(be: Any) -> None:
 
 @pytest.mark.parametrize("sizes", [LENET, MIDDLE], ids=label)
 def test_offsets_are_those_of_the_flat_parameters(sizes: LeNet5Sizes) -> None:
-    model, offset, offsets = lenet_of(sizes), 0, {}
+    model, offsets = lenet_of(sizes), {}
+    model.flat_parameters[...] = np.arange(model.flat_size)
     for name, parameter in model.named_parameters():
-        offsets[name.replace(".", "_")] = offset
-        offset += parameter.size
+        offsets[name.replace(".", "_")] = int(parameter.data.flat[0])
     assert sizes.offsets == offsets
-    assert sizes.parameters == offset
+    assert sizes.flat_size == model.flat_size
 
 
 # --- which networks are a LeNet-5 ---------------------------------------------------------------
