@@ -40,6 +40,7 @@ from gpucnn.emulator.errors import (
 )
 from gpucnn.emulator.graphs import CaptureError
 from gpucnn.emulator.module import RawKernel, RawModule
+from gpucnn.emulator.profile import Profile, profiling
 from gpucnn.emulator.settings import checking, configure
 from gpucnn.emulator.toolchain import find_compiler as require
 
@@ -50,6 +51,7 @@ __all__ = [
     "EmulatorError",
     "Kind",
     "LaunchError",
+    "Profile",
     "RawKernel",
     "RawModule",
     "asarray",
@@ -60,6 +62,7 @@ __all__ = [
     "cuda",
     "empty",
     "ndarray",
+    "profiling",
     "require",
     "zeros",
 ]

@@ -25,7 +25,7 @@ _TYPES: dict[str, Any] = {
     "size_t": ctypes.c_size_t,
     "Address": ctypes.c_size_t,
 }
-SHARED = ("Where", "Fault", "Request", "Range", "GpuKernel", "GpuParameter")
+SHARED = ("Where", "Fault", "Request", "Range", "GpuKernel", "GpuParameter", "Site")
 """The structures that both sides use; gpu_struct_sizes of launch.cpp has the same order."""
 
 

@@ -136,7 +136,7 @@ class Packer:
         """Return a launch's request, ready for the runtime.
 
         launch: kernel, module, seed, grid (3), block (3), bytes of dynamic shared memory.
-        settings: check, order, threads. Raises ArgumentError.
+        settings: mode, order, threads. Raises ArgumentError.
         """
         if len(arguments) != len(self.parameters):
             wanted = ", ".join(parameter.name for parameter in self.parameters)

@@ -9,7 +9,7 @@ from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
-from gpucnn.emulator import abi, cache, source, subnormals, toolchain
+from gpucnn.emulator import abi, blocks, cache, source, subnormals, toolchain
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
 
@@ -34,6 +34,9 @@ class Compiled:
         for offset, size, name in shared:
             is_dynamic = name == source.DYNAMIC
             native.add_shared(self.module, offset, size, name.encode(), is_dynamic)
+        if self.notes["work"]:
+            places = ctypes.addressof(ctypes.c_size_t.in_dll(self.library, blocks.PLACES))
+            native.set_places(self.module, places, len(self.notes["work"]))
 
     def describe(self, name: str) -> tuple[int, Any]:
         """Return the address of a kernel's description, struct GpuKernel, and the description."""
@@ -57,7 +60,7 @@ def _shared_variables(library: str, folder: Path) -> list[tuple[int, int, str]]:
 
 
 def _build(
-    folder: Path, compiler: str, flags: list[str], code: str, options: source.Options
+    folder: Path, compiler: str, flags: list[str], code: str, options: source.Options, mode: str
 ) -> None:
     """Compile a source to a library in a folder, with notes on its kernels and shared memory."""
     unit, assembler = "kernels.cpp", "kernels.s"
@@ -72,6 +75,10 @@ def _build(
     toolchain.compile_code([compiler, *flags, here, unit, "-o", assembler], folder)
     text = (folder / assembler).read_text(encoding="utf-8")
     edited = subnormals.edit(source.widen_shared(text, dynamic), options.flush)
+    work: list[blocks.Work] = []
+    if mode == "profile":
+        ranked = blocks.rank_calls(edited)
+        edited, work = ranked.text, ranked.work
     (folder / assembler).write_text(edited, encoding="utf-8")
     link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
     toolchain.run(link, folder)
@@ -87,6 +94,7 @@ def _build(
             for kernel in kernels
         },
         "shared": [(offset, size, source.array_name(name)) for offset, size, name in shared],
+        "work": work,
     }
     (folder / _NOTES).write_text(json.dumps(notes), encoding="utf-8")
     (folder / unit).unlink()
@@ -113,5 +121,5 @@ def compiled(code: str, options: source.Options, mode: str) -> Compiled:
         toolchain.compiler_version(compiler),
         toolchain.own_sources(),
     )
-    folder = cache.cached(name, lambda work: _build(work, compiler, flags, code, options))
+    folder = cache.cached(name, lambda made: _build(made, compiler, flags, code, options, mode))
     return _load(folder)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpucnn.emulator import graphs, report, settings, source
+from gpucnn.emulator import graphs, profile, report, settings, source
 from gpucnn.emulator.arguments import Packer
 from gpucnn.emulator.array import ndarray
 from gpucnn.emulator.compiled import Compiled, compiled
@@ -141,16 +141,33 @@ class RawKernel:
             entry.accepted[wanted] = sizes
         check = now.mode == "check"
         launch = (entry.address, entry.compiled.module, now.seed, *sizes)
-        how = (int(check), settings.ORDERS.index(now.order), now.threads)
+        how = (settings.MODES.index(now.mode), settings.ORDERS.index(now.order), now.threads)
         request = entry.packer.pack(launch, how, args, check)
 
         def run() -> None:
-            faults = runtime().launch(request)
+            collect = None
+            if now.mode == "profile":
+                collect = self._collector(entry, sizes)
+            elif counts := profile.active():
+                counts.not_counted += 1
+            faults = runtime().launch(request, collect)
             if faults:
                 raise report.error(self.name, entry.compiled.path, faults)
 
         memories = [value._memory for value in args if isinstance(value, ndarray)]
         graphs.do(self.name, memories, run, stream)
+
+    def _collector(
+        self, entry: _Entry, sizes: tuple[int, ...]
+    ) -> Callable[[Any, tuple[int, int]], None]:
+        """Return the function that adds a launch in profile mode to the current profile."""
+        shape = (sizes[:3], sizes[3:6], entry.static_shared_bytes + sizes[6])
+
+        def collect(sites: Any, once: tuple[int, int]) -> None:
+            counts = profile.collecting()
+            counts.add(self.name, entry.compiled, self.module.code, shape, sites, once)
+
+        return collect
 
     def _sizes(
         self, entry: _Entry, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int

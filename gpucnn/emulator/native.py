@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ MAX_FAULTS = abi.constant("max_faults")
 Where = abi.structure("Where")
 Fault = abi.structure("Fault")
 Faults = Fault * MAX_FAULTS
+Site = abi.structure("Site")
 
 
 class Runtime:
@@ -45,6 +47,10 @@ class Runtime:
         self.written_map_distance = function("gpu_written_map_distance", size)
         self.open_module = function("gpu_open_module", pointer, pointer, size, size)
         self.add_shared = function("gpu_add_shared", None, pointer, size, size, text, number)
+        self.set_places = function("gpu_set_places", None, pointer, pointer, size)
+        self._profile = function(
+            "gpu_profile", size, ctypes.POINTER(Site), size, ctypes.POINTER(ctypes.c_uint64)
+        )
         # Called with Python's global lock, which it releases, and may raise what handlers raise.
         self._launch = cache.load(path, ctypes.PyDLL)["gpu_launch_from_python"]
         self._launch.restype, self._launch.argtypes = number, (text, ctypes.POINTER(Fault))
@@ -55,11 +61,14 @@ class Runtime:
         self._lock = threading.Lock()
         self._running: int | None = None  # the thread that runs a launch
 
-    def launch(self, request: bytes) -> list[Any]:
+    def launch(
+        self, request: bytes, collect: Callable[[Any, tuple[int, int]], None] | None = None
+    ) -> list[Any]:
         """Run a launch until it ends and return its faults. ``request``: see arguments.py.
 
-        In the main thread, signal handlers run in the meantime; what they raise ends the launch.
-        Raises MemoryError if the emulator itself has no memory.
+        collect: in profile mode, receives the sites and the distinct sectors, unless there was a
+        fault. In the main thread, signal handlers run in the meantime; what they raise ends the
+        launch. Raises MemoryError if the emulator itself has no memory.
         """
         if self._running == threading.get_ident():
             raise RuntimeError("a signal handler cannot launch a kernel while another one runs")
@@ -71,7 +80,17 @@ class Runtime:
                 self._running = None
             if count < 0:
                 raise MemoryError("the emulator has no memory for a launch")
+            if collect and not count:
+                collect(*self._counted())
             return [Fault.from_buffer_copy(self._faults[index]) for index in range(count)]
+
+    def _counted(self) -> tuple[Any, tuple[int, int]]:
+        """Return the sites of the last launch, and its distinct sectors read and written."""
+        once = (ctypes.c_uint64 * 2)()
+        count = self._profile(None, 0, once)
+        sites = (Site * count)()
+        self._profile(sites, count, once)
+        return sites, (once[0], once[1])
 
 
 @lru_cache(maxsize=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +16,48 @@ from gpucnn.emulator.toolchain import OWN_CODE
 _KINDS = tuple(Kind[name] for name in abi.enumerators("Kind"))
 
 
-def find_line(library: Path, pc: int) -> tuple[str | None, int | None]:
-    """Return file and line of the call that returns to ``pc`` (bytes into the library).
+SourceLine = tuple[str | None, int | None]
+
+
+def find_line(library: Path, pc: int) -> SourceLine:
+    """Return file and line of the call that returns to ``pc``: see ``find_lines``."""
+    return find_lines(library, [pc])[pc]
+
+
+def find_lines(library: Path, pcs: Sequence[int]) -> dict[int, SourceLine]:
+    """Return file and line of the calls that return to each of ``pcs`` (bytes into the library).
 
     Of functions inlined into each other it is the innermost one outside the emulator's own files.
     Both are None without addr2line, which comes with the compiler.
     """
+    lines: dict[int, SourceLine] = dict.fromkeys(pcs, (None, None))
     tool = shutil.which("addr2line")
     if tool is None:
-        return None, None
-    command = [tool, "-i", "-e", str(library), hex(pc - 1)]
+        return lines
     try:
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=False
+            [tool, "-a", "-i", "-e", str(library)],
+            input="".join(f"{pc - 1:#x}\n" for pc in pcs),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except OSError:  # no memory, or no more processes
-        return None, None
+        return lines
+    pc = 0
     for found in done.stdout.splitlines():
+        if found.startswith("0x"):  # the lines of the next address follow
+            pc = int(found, 16) + 1
+            continue
         file, _, line = found.partition(" ")[0].rpartition(":")
         known = line.isdigit() and line != "0" and not file.startswith("?")
-        if known and OWN_CODE not in Path(file).parts:
-            return re.sub(r"^(\./)+", "", file), int(line)
-    return None, None
+        if known and lines[pc] == (None, None) and OWN_CODE not in Path(file).parts:
+            lines[pc] = re.sub(r"^(\./)+", "", file), int(line)
+    return lines
 
 
-def _location(library: Path, where: Any) -> tuple[str | None, int | None]:
+def _location(library: Path, where: Any) -> SourceLine:
     found = find_line(library, where.pc) if where.pc else (None, None)
     if where.line and not found[0]:
         return where.file.decode(errors="replace"), where.line

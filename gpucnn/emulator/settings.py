@@ -1,4 +1,4 @@
-"""How kernels run: fast or checked, and in which order of threads."""
+"""How kernels run: fast, checked or profiled, and in which order of threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpucnn.emulator import abi
 from gpucnn.errors import SettingError, unknown
 
 VARIABLE = "GPUCNN_EMULATOR"
-MODES = ("fast", "check")
+MODES = tuple(mode.lower() for mode in abi.enumerators("Mode"))
 ORDERS = tuple(order.lower() for order in abi.enumerators("Order"))
 MAX_THREADS = 8  # of the host; each reserves address space for the stacks of a block
 
@@ -20,7 +20,8 @@ MAX_THREADS = 8  # of the host; each reserves address space for the stacks of a 
 class Settings:
     """One way to run kernels.
 
-    mode: "fast", or "check", which finds faults and runs on one host thread.
+    mode: "fast"; "check", which finds faults; or "profile", which counts accesses. The last two run
+    on one host thread.
     order: the order of a grid's blocks and of a block's threads.
     seed: the seed of the order "random".
     threads: the number of host threads in fast mode.

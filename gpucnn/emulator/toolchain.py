@@ -17,12 +17,13 @@ from gpucnn.errors import BackendError
 VARIABLE = "CXX"
 # What these do is in the cache.
 COMPILING = (
-    "compiled.py", "limits.py", "native.py", "source.py", "subnormals.py", "toolchain.py",
+    "blocks.py", "compiled.py", "limits.py", "native.py", "order.py", "source.py",
+    "subnormals.py", "toolchain.py",
 )  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
 OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 
-# Both modes write line tables (with version 5 of DWARF addr2line confuses the first file).
+# All modes write line tables (with version 5 of DWARF addr2line confuses the first file).
 # thread_local variables of functions need no wrapper, and the linker must not merge equal names of
 # two modules.
 _COMMON = [
@@ -41,6 +42,13 @@ _MODES = {
         "-DGPU_CHECK",
         "-fsanitize=thread",
         "-fsanitize=bounds,alignment,shift-exponent,signed-integer-overflow,integer-divide-by-zero",
+    ],
+    # The calls of -fsanitize=thread become others in blocks.py. A struct is accessed as a whole, as
+    # a float4 is, and not by its fields; code to which lanes come by several ways is not duplicated
+    # for each of them, since they could not meet there; blocks.py reads the jumps.
+    "profile": [
+        *("-O1", "-DGPU_CHECK", "-fsanitize=thread", "-fsanitize-coverage=trace-pc"),
+        *("-fno-tree-sra", "-fno-thread-jumps", "-fno-jump-tables"),
     ],
 }
 

@@ -7,6 +7,7 @@ static void end_thread(Worker &w)
     w.threads[self].state = EXITED;
     ++w.exited;
     warp.alive &= ~(1u << self % 32);
+    if (w.launch->request->mode == PROFILE) profile_wait(w);
     // Lanes that waited for this one may be complete now.
     for (int lane = 0; lane < 32 && warp.waiting; ++lane)
         if (warp.waiting >> lane & 1) finish_warp(w, index, warp.mask[lane], -1);
@@ -68,7 +69,8 @@ static void begin_block(Worker &w, uint64_t number)
         w.warps[i].waiting = 0;
         w.warps[i].alive = lanes >= 32 ? ~0u : (1u << lanes) - 1;
     }
-    if (launch.request->check) check_begin_block(w, number);
+    if (launch.request->mode == CHECK) check_begin_block(w, number);
+    if (launch.request->mode == PROFILE) profile_begin_block(w);
 }
 
 static void run_block(Worker &w, uint64_t number)

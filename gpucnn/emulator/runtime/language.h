@@ -26,7 +26,7 @@
 // source.py defines in the assembler text.
 #define __shared__ thread_local
 
-#define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined")))
+#define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined"), no_sanitize_coverage))
 #define GPU_INLINE static inline __attribute__((always_inline))
 
 static constexpr int warpSize = 32;

@@ -2,6 +2,7 @@
 
 static void work(Worker &w, Launch &launch)
 {
+    const uint32_t mode = launch.request->mode;
     worker = &w;
     w.launch = &launch;
     w.aborted = false;
@@ -15,7 +16,8 @@ static void work(Worker &w, Launch &launch)
                               t / blockDim.x / blockDim.y};
     }
     if (!sigsetjmp(w.escape, 1)) {
-        if (launch.request->check) check_begin_launch(w);
+        if (mode == CHECK) check_begin_launch(w);
+        if (mode == PROFILE) profile_begin_launch(w);
         while (!launch.stopped) {
             if (w.ticked && is_interrupted(w)) break;
             uint64_t next = launch.next_block++;
@@ -25,7 +27,8 @@ static void work(Worker &w, Launch &launch)
     }
     _mm_setcsr(w.host_mxcsr);   // also after a fault, which may have come from a signal handler
     drop_threads(w);
-    if (launch.request->check) check_end_launch();
+    if (mode == CHECK) check_end_launch();
+    if (mode == PROFILE) profile_end_launch();
     worker = nullptr;
 }
 
@@ -136,7 +139,7 @@ static void order_blocks(Launch &launch)
 // The sizes of the structures that Python reads from the headers; SHARED in abi.py has their order.
 extern "C" __attribute__((visibility("default"))) const size_t gpu_struct_sizes[] = {
     sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range), sizeof(GpuKernel),
-    sizeof(GpuParameter)};
+    sizeof(GpuParameter), sizeof(Site)};
 
 static int run_launch(const Request *request, Fault *faults, bool is_main)
 {
@@ -160,7 +163,7 @@ static int run_launch(const Request *request, Fault *faults, bool is_main)
     launch.blocks = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
     order_blocks(launch);
     catch_signals();
-    unsigned helpers = request->check ? 0 : request->threads - 1;
+    unsigned helpers = request->mode == FAST ? request->threads - 1 : 0;
     if (helpers >= launch.blocks) helpers = (unsigned)launch.blocks - 1;
     pool->grow(helpers);
     helpers = std::min(helpers, (unsigned)pool->threads.size());
@@ -168,7 +171,7 @@ static int run_launch(const Request *request, Fault *faults, bool is_main)
     if (helpers) pool->start(launch, helpers);
     work(*first_worker, launch);
     if (helpers) pool->finish(*first_worker);
-    if (!request->check)   // writes were not observed: assume that all was written
+    if (request->mode != CHECK)   // writes were not observed: assume that all was written
         for (uint32_t i = 0; i < request->range_count; ++i)
             if (request->ranges()[i].writable) request->ranges()[i].memory->written = true;
     return launch.fault_count;
@@ -235,4 +238,13 @@ GPU_API void gpu_add_shared(Module *module, size_t offset, size_t size, const ch
                             int dynamic)
 {
     module->shared.push_back({offset, size, strdup(name), dynamic});
+}
+
+// Of a module compiled for profile mode: the return addresses of its calls, by rank.
+GPU_API void gpu_set_places(Module *module, const Address *places, size_t count)
+{
+    module->places = places;
+    module->ranks.assign(module->code_end - module->code + 1, 0);
+    for (size_t rank = 0; rank < count; ++rank)
+        module->ranks[places[rank] - module->code] = (uint32_t)rank;
 }

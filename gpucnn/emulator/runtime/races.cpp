@@ -14,7 +14,6 @@ struct Access {   // by lanes of one warp to one word, within the current epoch
     uint32_t step;         // the number of __syncwarp that the lanes had passed
     uint8_t warp, use, bytes;   // bytes: a bit for each byte of the word
 };
-enum Use : uint8_t { READ, WRITE, ATOMIC };
 
 struct Last {   // the last read or write of a word, for comparison with later blocks
     uint32_t epoch, pc;
@@ -127,7 +126,7 @@ GPU_API void gpu_fence()
 {
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     Worker *w = worker;
-    if (!w->launch->request->check) return;
+    if (w->launch->request->mode != CHECK) return;
     history.fence[w->current] = history.epoch;
     ++history.fences[w->current];
 }

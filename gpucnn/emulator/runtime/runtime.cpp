@@ -19,6 +19,8 @@ uint3 blockDim, gridDim;
 
 #include "fibers.cpp"
 
+#include "profile.cpp"
+
 #include "waiting.cpp"
 
 #include "interrupts.cpp"

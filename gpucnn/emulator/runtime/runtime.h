@@ -1,5 +1,6 @@
 // The structures of the runtime. One launch runs at a time; each host thread that runs blocks of it
-// has a Worker. In check mode there is one worker, and the blocks run one after another.
+// has a Worker. In check mode and in profile mode there is one worker, and the blocks run one
+// after another.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -99,8 +100,11 @@ struct Module {
     Address base, end;        // the loaded library
     Address code, code_end;   // its instructions
     Address data, data_end;   // its variables
+    const Address *places = nullptr;   // profile mode: the return addresses of calls, by rank
+    std::vector<uint32_t> ranks;       // and their ranks, by offset from `code`
 };
 
+enum Mode { FAST, CHECK, PROFILE };
 enum Order { FORWARD, REVERSE, RANDOM };
 
 struct Request {   // a launch: Python passes this, then the ranges, then the arguments
@@ -109,7 +113,7 @@ struct Request {   // a launch: Python passes this, then the ranges, then the ar
     uint64_t seed;
     uint32_t grid[3], block[3];
     uint32_t dynamic_bytes;
-    uint32_t check, order, threads;
+    uint32_t mode, order, threads;
     uint32_t range_count;
     uint32_t unused;   // so that the size is a multiple of 8 bytes
 
@@ -182,6 +186,28 @@ static __thread Worker *worker GPU_FIXED_TLS;
 static void abandon_thread(Worker &w);
 [[noreturn]] static void exhausted(Worker &w, const char *what);
 static bool is_interrupted(Worker &w);
+
+// ------------------------------------------------------------------------- profile.cpp
+enum Use : uint8_t { READ, WRITE, ATOMIC };
+enum Space : uint8_t { CODE, GLOBAL, SHARED };
+
+struct Site {   // what one call of a kernel's code counted during a launch
+    uint32_t rank, place;   // place: its return address, relative to the module
+    uint8_t use, space, size;
+    uint8_t unused[5];
+    uint64_t requests;      // warp instructions; of code: times that a warp entered the block
+    uint64_t lanes;         // that took part
+    uint64_t moved;         // global memory: sectors; shared memory: wavefronts
+    uint64_t least;         // how many would have been enough
+    uint64_t worst;         // the most of one request
+    uint64_t serial;        // atomic operations: the most lanes at one address
+};
+
+static void profile_begin_launch(Worker &w);
+static void profile_begin_block(Worker &w);
+static void profile_wait(Worker &w);
+static void profile_barrier(Worker &w);
+static void profile_end_launch();
 
 // ------------------------------------------------------------------- access.cpp, races.cpp
 static void check_begin_launch(Worker &w);

@@ -36,7 +36,7 @@ static bool exchange(Worker &w, int index, unsigned lanes)
     Warp &warp = w.warps[index];
     int operation = warp.operation[__builtin_ctz(lanes)];
     if (operation == GPU_SYNC) {
-        if (w.launch->request->check) check_syncwarp(w, index, lanes);
+        if (w.launch->request->mode == CHECK) check_syncwarp(w, index, lanes);
         return true;
     }
     uint64_t given[32], votes = 0;
@@ -113,6 +113,7 @@ GPU_API int gpu_barrier(int vote, int predicate, const char *file, int line)
     thread.vote = vote;
     thread.file = file;
     thread.line = line;
+    if (w.launch->request->mode == PROFILE) profile_wait(w);
     give_way(w);
     if (vote == GPU_COUNT) return w.vote_result;
     return vote == GPU_AND ? w.vote_result == w.count : w.vote_result != 0;
@@ -169,5 +170,6 @@ static void release_barrier(Worker &w)
         w.threads[thread].state = READY;
         push_ready(w, thread);
     }
-    if (w.launch->request->check) check_barrier(w);
+    if (w.launch->request->mode == CHECK) check_barrier(w);
+    if (w.launch->request->mode == PROFILE) profile_barrier(w);
 }

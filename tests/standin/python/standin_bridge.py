@@ -36,10 +36,10 @@ def _replies(function: Callable[[str, str], str]) -> Callable[[str, str], tuple[
 
 @_replies
 def begin(*_: str) -> str:
-    """Return the emulator's settings (check, order, host threads) and its library's path."""
+    """Return the emulator's settings (mode, order, host threads) and its library's path."""
     now = settings.current()
-    order = settings.ORDERS.index(now.order)
-    return f"{int(now.mode == 'check')} {order} {now.threads} {native.runtime().path}"
+    mode, order = settings.MODES.index(now.mode), settings.ORDERS.index(now.order)
+    return f"{mode} {order} {now.threads} {native.runtime().path}"
 
 
 def _compiled(code: str, options: str) -> Compiled:

@@ -20,7 +20,7 @@ struct Library {
     void (*release)(Allocation *);
     void (*mark_written)(Allocation *, size_t, size_t);
     int (*launch)(const Request *, Fault *);
-    unsigned check, order, threads;
+    unsigned mode, order, threads;
 } library;
 
 bool fail(const std::string &what)
@@ -39,7 +39,7 @@ template <class Function> bool find(void *handle, const char *name, Function &fu
 bool is_same_interface(void *handle)
 {
     static const size_t sizes[] = {sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range),
-                                   sizeof(GpuKernel), sizeof(GpuParameter)};
+                                   sizeof(GpuKernel), sizeof(GpuParameter), sizeof(Site)};
     const void *theirs = dlsym(handle, "gpu_struct_sizes");
     return theirs && !memcmp(sizes, theirs, sizeof sizes);
 }
@@ -51,7 +51,7 @@ bool open_library()
     std::istringstream words(reply.text);
     Library found = {};
     std::string path;
-    words >> found.check >> found.order >> found.threads >> std::ws;
+    words >> found.mode >> found.order >> found.threads >> std::ws;
     std::getline(words, path);
     void *handle = dlopen(path.c_str(), RTLD_NOW);
     if (!handle) return fail(std::string("the emulator cannot run: ") + dlerror());
@@ -89,7 +89,7 @@ void emulator_release(Allocation *memory) { library.release(memory); }
 
 void emulator_mark_written(Allocation *memory, size_t offset, size_t bytes)
 {
-    if (library.check) library.mark_written(memory, offset, bytes);
+    if (library.mode == CHECK) library.mark_written(memory, offset, bytes);
 }
 
 std::string emulator_load(const std::string &source, const std::string &options,
@@ -201,14 +201,14 @@ void report_faults()
 cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &arguments)
 {
     std::vector<Range> ranges;
-    if (library.check) ranges = find_ranges(kernel, arguments);
+    if (library.mode == CHECK) ranges = find_ranges(kernel, arguments);
     Request request = {};
     request.kernel = kernel.kernel;
     request.module = kernel.module;
     memcpy(request.grid, arguments.grid, sizeof request.grid);
     memcpy(request.block, arguments.block, sizeof request.block);
     request.dynamic_bytes = arguments.shared;
-    request.check = library.check;
+    request.mode = library.mode;
     request.order = library.order;
     request.threads = library.threads;
     request.range_count = (uint32_t)ranges.size();
