@@ -10,7 +10,7 @@ import numbers
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, SupportsIndex, Union, get_args, get_origin, get_type_hints
 
@@ -22,10 +22,19 @@ from gpucnn.errors import SettingError, unknown
 def describe(instance: Any) -> dict[str, Any]:
     """Return {"type": class name, argument: value, ...} of a dataclass instance.
 
-    Numbers of NumPy become Python's, which JSON can store.
+    Numbers of NumPy become Python's, which JSON can store. A class without arguments need not be a
+    dataclass; SettingError for any other that is not.
     """
+    kind = type(instance)
+    if not is_dataclass(instance):
+        if kind.__init__ is not object.__init__:
+            raise SettingError(
+                f"{kind.__name__} must be a dataclass, so that its arguments can be saved: write "
+                f"@dataclass(eq=False, repr=False) above the class"
+            )
+        return {"type": kind.__name__}
     arguments = {f.name: _to_python(getattr(instance, f.name)) for f in fields(instance) if f.init}
-    return {"type": type(instance).__name__, **arguments}
+    return {"type": kind.__name__, **arguments}
 
 
 def build(kind: str, description: Mapping[str, Any], classes: Mapping[str, type]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,8 +95,17 @@ INITIALIZERS: dict[str, Draw] = {
 """Initialisers by name."""
 
 
-def initializer(name: str) -> Draw:
-    """Return the initialiser called ``name``; raise SettingError if there is none."""
+def constant(
+    value: float, rng: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int
+) -> NDArray[Any]:
+    """Return ``value`` for every element; draw nothing."""
+    return np.full(shape, value)
+
+
+def initializer(name: str | float) -> Draw:
+    """Return the initialiser called ``name``, or of a number; SettingError if there is none."""
+    if isinstance(name, int | float):
+        return partial(constant, float(name))
     if name not in INITIALIZERS:
         raise unknown("initialiser", name, INITIALIZERS)
     return INITIALIZERS[name]

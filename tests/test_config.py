@@ -11,7 +11,7 @@ import pytest
 
 from gpucnn.config import build, check_flag, check_integer, check_number, describe, is_builtin
 from gpucnn.errors import SettingError, unknown
-from gpucnn.nn.layers import Conv2d, MaxPool2d, ReLU
+from gpucnn.nn.layers import Conv2d, Layer, MaxPool2d, ReLU
 
 
 @dataclass
@@ -84,6 +84,23 @@ def test_a_description_builds_the_same_layer() -> None:
         build("layer", {"type": "Conv3d"}, {"Conv2d": Conv2d})
     with pytest.raises(SettingError, match=r"layer ReLU: .* unexpected keyword argument 'slope'"):
         build("layer", {"type": "ReLU", "slope": 1}, {"ReLU": ReLU})
+
+
+class Plain(Layer):
+    """Without arguments, so that its class is all there is to describe."""
+
+
+class Undecorated(Layer):
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+
+def test_what_is_described_has_no_arguments_or_is_a_dataclass() -> None:
+    assert describe(Plain()) == {"type": "Plain"}
+    with pytest.raises(
+        SettingError, match=r"^Undecorated must be a dataclass, .*: write @dataclass"
+    ):
+        describe(Undecorated(3))
 
 
 def test_classes_of_other_packages_are_not_builtin() -> None:

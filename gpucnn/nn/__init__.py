@@ -22,6 +22,7 @@ from gpucnn.nn.layers import (
     Tanh,
     TrainingPass,
 )
+from gpucnn.nn.layers.custom import CustomOp, cdiv
 from gpucnn.nn.losses import (
     BCELoss,
     BCEWithLogitsLoss,
@@ -39,6 +40,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",
+    "CustomOp",
     "Dropout",
     "Flatten",
     "HalfSquaredError",
@@ -57,4 +59,5 @@ __all__ = [
     "SumPool2d",
     "Tanh",
     "TrainingPass",
+    "cdiv",
 ]

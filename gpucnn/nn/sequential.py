@@ -184,7 +184,10 @@ class Sequential(FlatParameters):
 
     def config(self) -> dict[str, Any]:
         """Return the architecture as plain data, from which ``from_config`` builds it."""
-        layers = [{"name": name, **describe(layer)} for name, layer in self.layers.items()]
+        layers = [
+            {"name": name, **describe(layer), "type": layer.type_name}
+            for name, layer in self.layers.items()
+        ]
         return {"input_shape": list(self.input_shape), "layers": layers}
 
     @classmethod

@@ -16,6 +16,7 @@ from gpucnn.backends.contract import FusedGradients
 from gpucnn.config import is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import Dropout
+from gpucnn.nn.layers.custom import can_be_captured
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.plan import fuse_gradients
 from gpucnn.nn.sequential import Sequential
@@ -140,7 +141,7 @@ def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None
         if name in vars(model):
             return f"the model has a custom {name}"
     for name, layer in model.layers.items():
-        if not is_builtin(layer):
+        if not (is_builtin(layer) or can_be_captured(layer)):
             return f"layer {name!r} ({type(layer).__name__}) is a custom layer"
         if isinstance(layer, Dropout):
             return f"layer {name!r} draws its masks on the host"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -102,10 +104,12 @@ def test_training_and_inference_give_the_same(name: str) -> None:
     np.testing.assert_array_equal(model(x), model.forward(x, training=True)[0])
 
 
-def test_a_layer_cannot_take_the_name_of_gpucnns_own() -> None:
-    with pytest.raises(SettingError, match="gpucnn has a layer called ReLU: choose another name"):
-        type("ReLU", (Layer,), {})
-    assert Layer.types["ReLU"] is layers.ReLU
+def test_a_layer_of_a_user_may_have_the_name_of_gpucnns_own() -> None:
+    own = type("ReLU", (Layer,), {})
+    assert (Layer.types["ReLU"], Layer.types["custom.ReLU"]) == (layers.ReLU, own)
+    model = Sequential([own(), layers.ReLU()], (1, 2, 2))
+    again = Sequential.from_config(json.loads(json.dumps(model.config())))
+    assert [type(layer) for layer in again.layers.values()] == [own, layers.ReLU]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from __future__ import annotations
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.arrays import PRECISIONS
 from gpucnn.backends.contract.convolution import Convolution
+from gpucnn.backends.contract.custom import Custom
 from gpucnn.backends.contract.fused import (
     FusedGradients,
     FusedLayers,
@@ -33,5 +34,5 @@ from gpucnn.backends.contract.training import Training
 __all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec", "StepArrays"]
 
 
-class Backend(Convolution, Pooling, Activations, Linear, Losses, Training, Fusion):
+class Backend(Convolution, Pooling, Activations, Linear, Losses, Training, Fusion, Custom):
     """The arrays of one device and the operations on them, in one floating-point dtype."""

@@ -9,6 +9,7 @@ Computations launch this project's kernels only, and do not wait for the device.
 from gpucnn.backends.contract import Backend
 from gpucnn.backends.cuda.activations import CudaActivations
 from gpucnn.backends.cuda.convolution import CudaConvolution
+from gpucnn.backends.cuda.custom import CudaCustom
 from gpucnn.backends.cuda.fused import CudaFusion
 from gpucnn.backends.cuda.linear import CudaLinear
 from gpucnn.backends.cuda.losses import CudaLosses
@@ -26,6 +27,7 @@ class CudaBackend(
     CudaLosses,
     CudaTraining,
     CudaFusion,
+    CudaCustom,
     Backend,
 ):
     """The contract in CUDA C: the kernels of kernels/*.cu."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpucnn.backends.cuda.sources import Parameter, Signature
 from gpucnn.backends.cuda.structs import Struct, StructValue, integer
+from gpucnn.config import check_flag
 from gpucnn.errors import ArrayError
 
 Arguments = tuple[Any, ...]
@@ -185,6 +186,8 @@ def _validator(
         return _struct_validator(where, parameter.struct)
     if issubclass(type_, np.integer):
         return lambda value: integer(where, parameter.type, type_, value)
+    if issubclass(type_, np.bool_):
+        return lambda value: np.bool_(check_flag(where, value))
     return _real_validator(where, parameter.type, type_)
 
 

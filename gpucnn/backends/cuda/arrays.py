@@ -115,7 +115,7 @@ class CudaArrays(Arrays):
             raise self._out_of_memory(math.prod(shape) * kind.itemsize) from error
 
     def steps_per_launch(self, multiply_adds: float) -> int:
-        return max(1, min(MAX_STEPS_PER_GRAPH, int(self.max_launch_work // multiply_adds)))
+        return max(1, min(MAX_STEPS_PER_GRAPH, int(self.max_launch_work // max(1, multiply_adds))))
 
     def _capture(
         self, work: Callable[[], None], share_memory_with: Callable[[int], None] | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,26 +33,32 @@ def _module(namespace: Any, file: Path, dtype: np.dtype[Any]) -> Any:
     """Return the compiled file; each is compiled once a process and type."""
     key = (namespace, file, dtype.name)
     if key not in _modules:
-        real = "float" if dtype == np.float32 else "double"
-        options = ("--std=c++17", f"-Dreal={real}")
-        _modules[key] = namespace.RawModule(code=source(file), options=options)
+        _modules[key] = namespace.RawModule(code=source(file), options=options(dtype))
     return _modules[key]
 
 
-_LOCATED = re.compile(r"(kernels/\w+\.cuh?)[(:](\d+)\)?:(?:\d+:)?\s*(?:\w+ )?error\b[^:]*:\s*(.*)")
+def options(dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """Return the compiler's options for kernels whose ``real`` is ``dtype``."""
+    return ("--std=c++17", f"-Dreal={'float' if dtype == np.float32 else 'double'}")
 
 
-def _explain(file: Path, error: Exception) -> BackendError:
+_LOCATED = re.compile(
+    r"([^\s:()]+\.(?:cuh?|hpp|h)|<[^<>\s]+>)[(:](\d+)\)?:(?:\d+:)?\s*"
+    r"(?:\w+ )?error\b[^:]*:\s*(.*)"
+)
+
+
+def _explain(file: str, error: Exception) -> BackendError:
     """Return the error for a file that could not be compiled or loaded: one line."""
     text = str(error).strip() or type(error).__name__
     located = _LOCATED.search(text)
     if located:
         return BackendError(f"{located[1]}:{located[2]}: {located[3].strip()}")
     first = text.splitlines()[0]
-    if first.startswith("kernels/"):
+    if first.startswith(("kernels/", file)):
         return BackendError(first)
     what = "compiled here" if device_error(error) is None else "loaded"
-    return BackendError(f"kernels/{file.name} cannot be {what}: {first}")
+    return BackendError(f"{file} cannot be {what}: {first}")
 
 
 # --- launching ----------------------------------------------------------------------------------
@@ -101,27 +107,46 @@ class Kernels:
         signature = self.signatures.get(name)
         if signature is None:
             raise BackendError(f"there is no kernel {name!r}")
+        file = f"kernels/{signature.file.name}"
+        function, check = self.compile(
+            signature,
+            file,
+            {**SCALARS, "real": self.dtype.type},
+            lambda: _module(self.namespace, signature.file, self.dtype),
+        )
+        self._kernels[name] = _Kernel(signature, function, check, self.max_grid)
+        return self._kernels[name]
+
+    def compile(
+        self,
+        signature: Signature,
+        file: str,
+        types: Mapping[str, type[Any]],
+        module: Callable[[], Any],
+    ) -> tuple[Any, ArgumentChecker]:
+        """Return a kernel of the module that ``module`` makes, and the checks of its arguments.
+
+        ``file`` is the source's name in messages; ``types`` are the NumPy types of C's.
+        """
         began = time.perf_counter()
         try:
-            function = _module(self.namespace, signature.file, self.dtype).get_function(name)
+            function = module().get_function(signature.name)
         except BackendError:
             raise
         except Exception as error:
             if is_kernel_fault(error):
                 raise  # of a kernel before this one
-            raise _explain(signature.file, error) from error
+            raise _explain(file, error) from error
         if self.notify is not None and time.perf_counter() - began > SLOW_COMPILE:
             self.notify()
             self.notify = None
-        types = {**SCALARS, "real": self.dtype.type}
         check = ArgumentChecker(
             signature,
             [types.get(parameter.type, np.void) for parameter in signature.parameters],
             self.namespace.ndarray,
             self.device,
         )
-        self._kernels[name] = _Kernel(signature, function, check, self.max_grid)
-        return self._kernels[name]
+        return function, check
 
 
 class _Kernel:

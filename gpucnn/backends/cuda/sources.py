@@ -123,9 +123,14 @@ _KERNEL = re.compile(
 _PARAMETER = re.compile(r"(?:const\s+)?(\w+)\s*(\*?)\s*(?:__restrict__\s+)?(NULLABLE\s+)?(\w+)")
 
 
+def without_comments(text: str) -> str:
+    """Return a source without its comments."""
+    return _COMMENT.sub("", text)
+
+
 def parse(file: Path, text: str) -> Iterator[Signature]:
     """Go through the kernels that a text, a file with its includes, defines."""
-    bare = _COMMENT.sub("", text)
+    bare = without_comments(text)
     found = _KERNEL.findall(bare)
     if len(found) != bare.count("__global__"):
         raise BackendError(

@@ -29,7 +29,10 @@ class Parameter:
     data: Array
     grad: Array
 
-    def __init__(self, shape: Shape, fan_in: int, fan_out: int, init: str) -> None:
+    def __init__(
+        self, shape: Shape, fan_in: int = 1, fan_out: int = 1, init: str | float = "uniform"
+    ) -> None:
+        """``init`` is the name of an initialiser, for which the fans are, or every element."""
         self.shape = shape
         self.fan_in = fan_in
         self.fan_out = fan_out
@@ -86,17 +89,22 @@ class Layer:
     """
 
     types: ClassVar[dict[str, type]] = {}
-    """Every layer class by name: how a checkpoint finds the classes of its model."""
+    """Every layer class by ``type_name``: how a checkpoint finds the classes of its model."""
+
+    type_name: ClassVar[str]
+    """The name of the class; that of a user's class whose name gpucnn uses begins with custom."""
 
     _parameters: Mapping[str, Parameter] = {}
 
-    def __init_subclass__(cls) -> None:
-        if cls.__name__.startswith("_"):
+    def __init_subclass__(cls, register: bool = True) -> None:
+        if cls.__name__.startswith("_") or not register:
             return
         known = Layer.types.get(cls.__name__, cls)
-        if known.__module__.startswith("gpucnn.nn.layers") and known.__module__ != cls.__module__:
-            raise SettingError(f"gpucnn has a layer called {cls.__name__}: choose another name")
-        Layer.types[cls.__name__] = cls
+        own = known.__module__.startswith("gpucnn.nn.layers")
+        # A user's ReLU is not taken for gpucnn's when a model is loaded.
+        taken = own and known.__module__ != cls.__module__
+        cls.type_name = f"custom.{cls.__name__}" if taken else cls.__name__
+        Layer.types[cls.type_name] = cls
 
     def __repr__(self) -> str:
         """Return the call that makes the layer, without arguments that have their defaults."""
