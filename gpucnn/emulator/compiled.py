@@ -112,11 +112,10 @@ def compiled(code: str, options: source.Options, mode: str) -> Compiled:
     Raises CompileError with file and line, or BackendError without a compiler.
     """
     compiler = toolchain.find_compiler()
-    flags = toolchain.kernel_flags(mode, options.contract)
+    flags = toolchain.kernel_flags(mode, options.contract, options.flush)
     name = cache.key(
         code,
         options.text,
-        f"flush={options.flush}",
         toolchain.key_of_flags(flags),
         toolchain.compiler_version(compiler),
         toolchain.own_sources(),

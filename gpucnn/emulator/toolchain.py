@@ -117,13 +117,17 @@ def _vector_flags() -> list[str]:
     return ["-mavx2", "-mfma"] if {"avx2", "fma"} <= flags else []
 
 
-def kernel_flags(mode: str, contract: bool) -> list[str]:
-    """Return g++'s flags for kernels; ``contract``: a product and a sum may become one fma."""
+def kernel_flags(mode: str, contract: bool, flush: bool) -> list[str]:
+    """Return g++'s flags for kernels.
+
+    contract: a product and a sum may become one fma; flush: see subnormals.py.
+    """
     return [
         *_COMMON,
         *_MODES[mode],
         *_vector_flags(),
         f"-ffp-contract={'fast' if contract else 'off'}",
+        f"-DGPU_FLUSH={int(flush)}",
         *("-include", str(RUNTIME / "cuda.h"), f"-ffile-prefix-map={RUNTIME}={OWN_CODE}"),
     ]
 

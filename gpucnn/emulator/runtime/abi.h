@@ -30,7 +30,20 @@ struct GpuKernel {
 };
 
 enum GpuVote { GPU_PLAIN, GPU_COUNT, GPU_AND, GPU_OR };
-enum GpuWarpOperation { GPU_SYNC, GPU_SHUFFLE, GPU_BALLOT };
+enum GpuWarpOperation { GPU_SYNC, GPU_SHUFFLE, GPU_BALLOT, GPU_TOGETHER };
+
+// What a lane passes to GPU_TOGETHER, at the beginning of a structure: when all lanes of the mask
+// have arrived, one of them calls `run` for all. `all` has 32 entries, null for the other lanes.
+struct GpuTogether {
+    void (*run)(GpuTogether *const *all, unsigned lanes);
+};
+
+enum GpuSpace { GPU_GENERIC, GPU_GLOBAL, GPU_SHARED, GPU_LOCAL };
+enum GpuArithmetic {
+    GPU_ADD, GPU_SUBTRACT, GPU_MULTIPLY, GPU_DIVIDE, GPU_FMA, GPU_SQUARE_ROOT, GPU_RECIPROCAL_ROOT,
+};
+// Bits of the processor's register MXCSR.
+static const int GPU_NEAREST = 0, GPU_DOWN = 0x2000, GPU_UP = 0x4000, GPU_TO_ZERO = 0x6000;
 
 #pragma GCC visibility push(default)
 extern "C" {
@@ -52,10 +65,15 @@ int gpu_barrier(int vote, int predicate, const char *file, int line);
 uint64_t gpu_warp(int operation, unsigned mask, uint64_t value, int source, const char *file,
                   int line);
 unsigned gpu_lane();
-unsigned gpu_active_lanes();
+unsigned gpu_converged_lanes(const char *file, int line);
 void gpu_fence();
+void gpu_yield();
+int gpu_space(const void *address);   // enum GpuSpace
 void gpu_check_atomic(void *address, size_t size, void *caller);   // check mode only
 float gpu_atomic_sum(const void *address, float old, float value);
+float gpu_round_float(int operation, int mode, int flushes, float a, float b, float c);
+double gpu_round_double(int operation, int mode, int flushes, double a, double b, double c);
+float gpu_narrow(int mode, int flushes, double x);
 [[noreturn]] void gpu_stop(const char *what, const char *file, int line);
 }
 #pragma GCC visibility pop

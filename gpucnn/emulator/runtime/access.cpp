@@ -235,6 +235,18 @@ static inline void check_access(void *pointer, size_t size, Use use, void *pc)
     else other_access(*w, address, size, use, pc);
 }
 
+GPU_API int gpu_space(const void *pointer)
+{
+    Worker &w = *worker;
+    const Module &module = *w.launch->request->module;
+    Address shared = (Address)module.shared_base() - module.dynamic_offset;
+    if (within((Address)pointer, (void *)arena.low, arena.size)) return GPU_GLOBAL;
+    if (within((Address)pointer, (void *)shared, module.shared_bytes)) return GPU_SHARED;
+    if (within((Address)pointer, w.stacks, max_threads * stack_bytes)) return GPU_LOCAL;
+    bool variable = (Address)pointer - module.data < module.data_end - module.data;
+    return variable ? GPU_GLOBAL : GPU_GENERIC;
+}
+
 GPU_API void gpu_check_atomic(void *address, size_t size, void *caller)
 {
     Worker *w = checking;

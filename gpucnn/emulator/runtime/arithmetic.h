@@ -15,6 +15,21 @@ GPU_INLINE float min(float a, float b) { return fminf(a, b); }
 GPU_INLINE float max(float a, float b) { return fmaxf(a, b); }
 GPU_INLINE double min(double a, double b) { return fmin(a, b); }
 GPU_INLINE double max(double a, double b) { return fmax(a, b); }
+#define GPU_MIXED(T, A, B)                                              \
+    GPU_INLINE T min(A a, B b) { return min((T)a, (T)b); }              \
+    GPU_INLINE T max(A a, B b) { return max((T)a, (T)b); }              \
+    GPU_INLINE T min(B a, A b) { return min((T)a, (T)b); }              \
+    GPU_INLINE T max(B a, A b) { return max((T)a, (T)b); }
+GPU_MIXED(unsigned, int, unsigned)
+GPU_MIXED(unsigned long, long, unsigned long)
+GPU_MIXED(unsigned long long, long long, unsigned long long)
+GPU_MIXED(double, float, double)
+GPU_INLINE unsigned umin(unsigned a, unsigned b) { return min(a, b); }
+GPU_INLINE unsigned umax(unsigned a, unsigned b) { return max(a, b); }
+GPU_INLINE long long llmin(long long a, long long b) { return min(a, b); }
+GPU_INLINE long long llmax(long long a, long long b) { return max(a, b); }
+GPU_INLINE unsigned long long ullmin(unsigned long long a, unsigned long long b) { return min(a, b); }
+GPU_INLINE unsigned long long ullmax(unsigned long long a, unsigned long long b) { return max(a, b); }
 
 // The C library reserves these names, so macros replace them in kernels.
 #define __expf gpu_expf
@@ -25,7 +40,9 @@ GPU_INLINE double max(double a, double b) { return fmax(a, b); }
 #define __sinf gpu_sinf
 #define __cosf gpu_cosf
 #define __tanf gpu_tanf
+#define __tanhf gpu_tanhf
 #define __powf gpu_powf
+#define __sincosf gpu_sincosf
 
 #define GPU_UNARY(name, result) GPU_INLINE float name(float x) { return result; }
 GPU_UNARY(__expf, expf(x))
@@ -36,65 +53,18 @@ GPU_UNARY(__log10f, log10f(x))
 GPU_UNARY(__sinf, sinf(x))
 GPU_UNARY(__cosf, cosf(x))
 GPU_UNARY(__tanf, tanf(x))
+GPU_UNARY(__tanhf, tanhf(x))
 GPU_UNARY(rsqrtf, 1.0f / sqrtf(x))
-GPU_UNARY(__frsqrt_rn, 1.0f / sqrtf(x))
-GPU_UNARY(__fsqrt_rn, sqrtf(x))
-GPU_UNARY(__frcp_rn, 1.0f / x)
 GPU_UNARY(__saturatef, x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f)   // NaN becomes 0
 GPU_INLINE double rsqrt(double x) { return 1.0 / sqrt(x); }
+GPU_INLINE float rsqrt(float x) { return rsqrtf(x); }
 
-#define GPU_BINARY(T, name, result) GPU_INLINE T name(T a, T b) { return result; }
-GPU_BINARY(float, __powf, powf(a, b))
-GPU_BINARY(float, __fdividef, a / b)
-GPU_BINARY(float, __fdiv_rn, a / b)
-GPU_BINARY(float, __fadd_rn, a + b)
-GPU_BINARY(float, __fsub_rn, a - b)
-GPU_BINARY(float, __fmul_rn, a *b)
-GPU_BINARY(double, __ddiv_rn, a / b)
-GPU_BINARY(double, __dadd_rn, a + b)
-GPU_BINARY(double, __dsub_rn, a - b)
-GPU_BINARY(double, __dmul_rn, a *b)
-GPU_INLINE float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-GPU_INLINE double __fma_rn(double a, double b, double c) { return fma(a, b, c); }
-
-template <class To, class From>
-GPU_INLINE To gpu_bits(From from)
+GPU_INLINE float __powf(float a, float b) { return powf(a, b); }
+GPU_INLINE float __fdividef(float a, float b) { return a / b; }
+GPU_INLINE float fdividef(float a, float b) { return a / b; }
+GPU_INLINE double fdivide(double a, double b) { return a / b; }
+GPU_INLINE void __sincosf(float x, float *sine, float *cosine)
 {
-    static_assert(sizeof(To) == sizeof(From), "the sizes must be equal");
-    To to;
-    __builtin_memcpy(&to, &from, sizeof to);
-    return to;
+    *sine = sinf(x);
+    *cosine = cosf(x);
 }
-GPU_INLINE int __float_as_int(float x) { return gpu_bits<int>(x); }
-GPU_INLINE unsigned __float_as_uint(float x) { return gpu_bits<unsigned>(x); }
-GPU_INLINE float __int_as_float(int x) { return gpu_bits<float>(x); }
-GPU_INLINE float __uint_as_float(unsigned x) { return gpu_bits<float>(x); }
-GPU_INLINE long long __double_as_longlong(double x) { return gpu_bits<long long>(x); }
-GPU_INLINE double __longlong_as_double(long long x) { return gpu_bits<double>(x); }
-
-GPU_INLINE int __float2int_rn(float x) { return (int)rintf(x); }
-GPU_INLINE int __float2int_rz(float x) { return (int)x; }
-GPU_INLINE int __float2int_rd(float x) { return (int)floorf(x); }
-GPU_INLINE int __float2int_ru(float x) { return (int)ceilf(x); }
-GPU_INLINE float __int2float_rn(int x) { return (float)x; }
-GPU_INLINE float __uint2float_rn(unsigned x) { return (float)x; }
-
-GPU_INLINE int __popc(unsigned x) { return __builtin_popcount(x); }
-GPU_INLINE int __clz(int x) { return x ? __builtin_clz((unsigned)x) : 32; }
-GPU_INLINE int __ffs(int x) { return __builtin_ffs(x); }
-GPU_INLINE unsigned __umulhi(unsigned a, unsigned b)
-{
-    return (unsigned)(((unsigned long long)a * b) >> 32);
-}
-GPU_INLINE int __mulhi(int a, int b) { return (int)(((long long)a * b) >> 32); }
-
-// Cache hints: plain loads and stores here.
-template <class T> GPU_INLINE T __ldg(const T *address) { return *address; }
-template <class T> GPU_INLINE T __ldcg(const T *address) { return *address; }
-template <class T> GPU_INLINE T __ldcs(const T *address) { return *address; }
-template <class T> GPU_INLINE void __stcg(T *address, T value) { *address = value; }
-template <class T> GPU_INLINE void __stcs(T *address, T value) { *address = value; }
-
-#define assert(condition) \
-    ((condition) ? (void)0 : gpu_stop("assertion failed: " #condition, __FILE__, __LINE__))
-#define __trap() gpu_stop("__trap()", __FILE__, __LINE__)

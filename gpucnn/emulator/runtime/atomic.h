@@ -2,6 +2,7 @@
 #pragma once
 
 template <int size> struct gpu_word;
+template <> struct gpu_word<2> { typedef uint16_t type; };
 template <> struct gpu_word<4> { typedef uint32_t type; };
 template <> struct gpu_word<8> { typedef uint64_t type; };
 
@@ -36,12 +37,43 @@ GPU_INLINE T gpu_update(T *address, Change change)
 }
 #endif
 
-#define GPU_ATOMIC(name, result)                                                     \
-    template <class T>                                                               \
-    GPU_INLINE T name(T *address, typename gpu_same<T>::type value)                  \
-    {                                                                                \
-        return gpu_update(address, [=](T old) GPU_UNCHECKED -> T { return result; }); \
+// Operations whose scope is a block or the whole system are the same here.
+#define GPU_SCOPES(name)                                                              \
+    template <class T, class... Rest>                                                 \
+    GPU_INLINE auto name##_block(T *address, Rest... rest)                            \
+    {                                                                                 \
+        return name(address, rest...);                                                \
+    }                                                                                 \
+    template <class T, class... Rest>                                                 \
+    GPU_INLINE auto name##_system(T *address, Rest... rest)                           \
+    {                                                                                 \
+        return name(address, rest...);                                                \
     }
+#define GPU_ATOMIC(name, result)                                                      \
+    template <class T>                                                                \
+    GPU_INLINE T name(T *address, typename gpu_same<T>::type value)                   \
+    {                                                                                 \
+        return gpu_update(address, [=](T old) GPU_UNCHECKED -> T { return result; }); \
+    }                                                                                 \
+    GPU_SCOPES(name)
+GPU_INLINE float atomicAdd(float *address, float value)
+{
+    return gpu_update(address, [=](float old) GPU_UNCHECKED -> float {
+        return gpu_atomic_sum(address, old, value);
+    });
+}
+// Each element is added by an operation of its own.
+GPU_INLINE float2 atomicAdd(float2 *address, float2 value)
+{
+    float x = atomicAdd(&address->x, value.x);
+    return float2{x, atomicAdd(&address->y, value.y)};
+}
+GPU_INLINE float4 atomicAdd(float4 *address, float4 value)
+{
+    float x = atomicAdd(&address->x, value.x), y = atomicAdd(&address->y, value.y);
+    float z = atomicAdd(&address->z, value.z);
+    return float4{x, y, z, atomicAdd(&address->w, value.w)};
+}
 GPU_ATOMIC(atomicAdd, (T)(old + value))
 GPU_ATOMIC(atomicSub, (T)(old - value))
 GPU_ATOMIC(atomicMax, old < value ? value : old)
@@ -54,13 +86,6 @@ GPU_ATOMIC(atomicInc, old >= value ? T(0) : T(old + 1))
 GPU_ATOMIC(atomicDec, old == 0 || old > value ? value : T(old - 1))
 #undef GPU_ATOMIC
 
-GPU_INLINE float atomicAdd(float *address, float value)
-{
-    return gpu_update(address, [=](float old) GPU_UNCHECKED -> float {
-        return gpu_atomic_sum(address, old, value);
-    });
-}
-
 template <class T>
 GPU_INLINE T atomicCAS(T *address, typename gpu_same<T>::type expected,
                        typename gpu_same<T>::type value)
@@ -69,3 +94,4 @@ GPU_INLINE T atomicCAS(T *address, typename gpu_same<T>::type expected,
         return old == expected ? value : old;
     });
 }
+GPU_SCOPES(atomicCAS)

@@ -55,7 +55,7 @@ static void begin_block(Worker &w, uint64_t number)
     blockIdx = {(unsigned)(number % across), (unsigned)(number / across % down),
                 (unsigned)(number / across / down)};
     w.count = (int)launch.block_threads;
-    w.exited = w.at_barrier = w.voted = 0;
+    w.exited = w.at_barrier = w.at_mask = w.voted = 0;
     w.ready_first = w.ready_count = 0;
     w.random = (launch.request->seed * 0x9e3779b97f4a7c15u + number + 1) * 0xd1b54a32d192ed03u | 1;
     bool reverse = launch.request->order == REVERSE;

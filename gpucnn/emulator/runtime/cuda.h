@@ -2,6 +2,10 @@
 //
 // The system's headers come first, since some of CUDA's macros below would break them.
 #pragma once
+// Without the special functions of C++17, which kernels do not have, compiling takes half as long.
+#include <bits/c++config.h>
+#undef _GLIBCXX_USE_STD_SPEC_FUNCS
+
 #include <float.h>
 #include <limits.h>
 #include <math.h>
@@ -13,10 +17,22 @@
 
 #include "language.h"
 
+#include "vectors.h"
+
 #include "warp.h"
+
+#include "bits.h"
+
+#include "integers.h"
+
+#include "rounding.h"
+
+#include "arithmetic.h"
+
+#include "special.h"
 
 #include "atomic.h"
 
-#include "arithmetic.h"
+#include "memory.h"
 
 #include "export.h"

@@ -41,6 +41,7 @@ template <class T> struct gpu_type<const T *> {
     }
 };
 template <class T> struct gpu_type<volatile T *> : gpu_type<T *> {};
+template <class T> struct gpu_type<const volatile T *> : gpu_type<const T *> {};
 template <> struct gpu_type<void *> {
     static constexpr GpuParameter describe(uint32_t offset)
     {

@@ -11,6 +11,10 @@ uint3 blockDim, gridDim;
 
 #include "subnormals.cpp"
 
+#include "rounding.cpp"
+
+#include "special.cpp"
+
 #include "faults.cpp"
 
 #include "races.cpp"

@@ -135,7 +135,7 @@ struct Launch {
 };
 
 // ------------------------------------------------------ fibers.cpp, waiting.cpp, block.cpp
-enum State : uint8_t { FRESH, READY, AT_BARRIER, AT_WARP, EXITED };
+enum State : uint8_t { FRESH, READY, AT_BARRIER, AT_WARP, AT_MASK, EXITED };
 
 struct Fiber {
     void *stack_pointer;
@@ -171,7 +171,7 @@ struct Worker {
 
     Thread threads[max_threads];
     Warp warps[max_warps];
-    int count = 0, exited = 0, at_barrier = 0, current = -1;
+    int count = 0, exited = 0, at_barrier = 0, at_mask = 0, current = -1;
     int ready[max_threads], ready_first = 0, ready_count = 0;
     int voted = 0, vote_result = 0;
     uint64_t random = 1;

@@ -39,6 +39,15 @@ static bool exchange(Worker &w, int index, unsigned lanes)
         if (w.launch->request->mode == CHECK) check_syncwarp(w, index, lanes);
         return true;
     }
+    if (operation == GPU_TOGETHER) {
+        GpuTogether *all[32] = {};
+        for (unsigned rest = lanes; rest; rest &= rest - 1) {
+            int lane = __builtin_ctz(rest);
+            all[lane] = (GpuTogether *)warp.value[lane];
+        }
+        all[__builtin_ctz(lanes)]->run(all, lanes);
+        return true;
+    }
     uint64_t given[32], votes = 0;
     memcpy(given, warp.value, sizeof given);
     for (unsigned rest = lanes; rest; rest &= rest - 1) {
@@ -100,7 +109,50 @@ GPU_API uint64_t gpu_warp(int operation, unsigned mask, uint64_t value, int sour
 }
 
 GPU_API unsigned gpu_lane() { return (unsigned)worker->current % 32; }
-GPU_API unsigned gpu_active_lanes() { return worker->warps[worker->current / 32].alive; }
+
+// __activemask(): waits until no thread can run, and returns the lanes of the warp that wait here.
+// So all lanes that take a branch get one mask, as on a GPU, where they run together.
+GPU_API unsigned gpu_converged_lanes(const char *file, int line)
+{
+    Worker &w = *worker;
+    int self = w.current;
+    Thread &thread = w.threads[self];
+    thread.state = AT_MASK;
+    thread.file = file;
+    thread.line = line;
+    ++w.at_mask;
+    give_way(w);
+    return (unsigned)w.warps[self / 32].value[self % 32];
+}
+
+static void release_masks(Worker &w)
+{
+    w.at_mask = 0;
+    for (int first = 0; first < w.count; ++first) {
+        if (w.threads[first].state != AT_MASK) continue;
+        int end = std::min(w.count, first / 32 * 32 + 32);
+        unsigned lanes = 0;
+        for (int t = first; t < end; ++t)
+            if (w.threads[t].state == AT_MASK && same_line(w.threads[t], w.threads[first]))
+                lanes |= 1u << t % 32;
+        for (unsigned rest = lanes; rest; rest &= rest - 1) {
+            int lane = __builtin_ctz(rest), thread = first / 32 * 32 + lane;
+            w.warps[first / 32].value[lane] = lanes;
+            w.threads[thread].state = READY;
+            push_ready(w, thread);
+        }
+    }
+}
+
+// Lets other threads of the block run.
+GPU_API void gpu_yield()
+{
+    Worker &w = *worker;
+    Fiber *mine = w.threads[w.current].fiber;
+    push_ready(w, w.current);
+    Fiber *next = begin_next(w);
+    if (next != mine) gpu_switch(&mine->stack_pointer, next->stack_pointer);
+}
 
 // ------------------------------------------------------------------------------ barriers
 GPU_API int gpu_barrier(int vote, int predicate, const char *file, int line)
@@ -153,9 +205,10 @@ static void report_stall(Worker &w, int kind, State waiting, const char *what)
     stop(w, kind, waiting_place(thread), "%s: %s", what, all.c_str());
 }
 
-// No thread can run: the barrier is complete, or there is a fault.
+// No thread can run: threads wait for masks, the barrier is complete, or there is a fault.
 static void release_barrier(Worker &w)
 {
+    if (w.at_mask) return release_masks(w);
     if (w.at_barrier + w.exited < w.count)
         return report_stall(w, WARP, AT_WARP, "not all of its lanes reach it");
     if (w.exited) return report_stall(w, BARRIER, AT_BARRIER, "not all threads reach it");

@@ -80,4 +80,76 @@ GPU_INLINE int __all_sync(unsigned mask, int predicate, GPU_HERE)
 {
     return gpu_warp(GPU_BALLOT, mask, predicate == 0, 0, file, line) == 0;
 }
-GPU_INLINE unsigned __activemask() { return gpu_active_lanes(); }
+GPU_INLINE unsigned __activemask(GPU_HERE) { return gpu_converged_lanes(file, line); }
+
+// ----------------------------------------------------------------- operations of all lanes
+// The runtime calls `run` once for all lanes. What it does is not checked: it reads and writes
+// local variables of several threads.
+template <class T> struct gpu_match : GpuTogether {
+    T value;
+    unsigned same = 0;   // the lanes with the same bits
+
+    explicit gpu_match(T value) : GpuTogether{compare}, value(value) {}
+    GPU_UNCHECKED static void compare(GpuTogether *const *all, unsigned lanes)
+    {
+        for (int i = 0; i < 32; ++i)
+            for (int j = 0; j < 32; ++j)
+                if (lanes >> i & lanes >> j & 1 &&
+                    !__builtin_memcmp(&((gpu_match *)all[i])->value, &((gpu_match *)all[j])->value,
+                                      sizeof(T)))
+                    ((gpu_match *)all[i])->same |= 1u << j;
+    }
+};
+template <class T>
+GPU_INLINE unsigned __match_any_sync(unsigned mask, T value, GPU_HERE)
+{
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "a match compares 4 or 8 bytes");
+    gpu_match<T> own(value);
+    gpu_warp(GPU_TOGETHER, mask, (uint64_t)&own, 0, file, line);
+    return own.same;
+}
+template <class T>
+GPU_INLINE unsigned __match_all_sync(unsigned mask, T value, int *all_equal, GPU_HERE)
+{
+    static_assert(sizeof(T) == 4 || sizeof(T) == 8, "a match compares 4 or 8 bytes");
+    gpu_match<T> own(value);
+    gpu_warp(GPU_TOGETHER, mask, (uint64_t)&own, 0, file, line);
+    *all_equal = own.same == mask;
+    return *all_equal ? mask : 0;
+}
+
+// `combine` is a type whose objects are functions of two values; values are combined in the order
+// of the lanes.
+template <class T, class Combine> struct gpu_reduction : GpuTogether {
+    T value;
+
+    explicit gpu_reduction(T value) : GpuTogether{reduce}, value(value) {}
+    GPU_UNCHECKED static void reduce(GpuTogether *const *all, unsigned lanes)
+    {
+        T result = ((gpu_reduction *)all[__builtin_ctz(lanes)])->value;
+        for (unsigned rest = lanes & (lanes - 1); rest; rest &= rest - 1)
+            result = Combine()(result, ((gpu_reduction *)all[__builtin_ctz(rest)])->value);
+        for (unsigned rest = lanes; rest; rest &= rest - 1)
+            ((gpu_reduction *)all[__builtin_ctz(rest)])->value = result;
+    }
+};
+#define GPU_REDUCE(name, T, result)                                                     \
+    GPU_INLINE T __reduce_##name##_sync(unsigned mask, T value, GPU_HERE)               \
+    {                                                                                   \
+        struct combine {                                                                \
+            GPU_UNCHECKED T operator()(T a, T b) const { return result; }               \
+        };                                                                              \
+        gpu_reduction<T, combine> own(value);                                           \
+        gpu_warp(GPU_TOGETHER, mask, (uint64_t)&own, 0, file, line);                    \
+        return own.value;                                                               \
+    }
+GPU_REDUCE(add, unsigned, a + b)
+GPU_REDUCE(add, int, (int)((unsigned)a + (unsigned)b))
+GPU_REDUCE(min, unsigned, b < a ? b : a)
+GPU_REDUCE(min, int, b < a ? b : a)
+GPU_REDUCE(max, unsigned, a < b ? b : a)
+GPU_REDUCE(max, int, a < b ? b : a)
+GPU_REDUCE(and, unsigned, a &b)
+GPU_REDUCE(or, unsigned, a | b)
+GPU_REDUCE(xor, unsigned, a ^ b)
+#undef GPU_REDUCE

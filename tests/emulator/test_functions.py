@@ -1,0 +1,381 @@
+"""CUDA's functions of numbers in kernels: exact where CUDA says so, otherwise to a few ulp."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from available import backend_or_skip
+
+from gpucnn import emulator
+from gpucnn.emulator import settings, source
+
+TYPES = {"int": "i4", "unsigned": "u4", "long long": "i8", "unsigned long long": "u8",
+         "float": "f4", "double": "f8"}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _same_settings() -> Iterator[None]:
+    backend_or_skip("emulated")
+    before = settings.current()
+    yield
+    emulator.configure(before.mode, before.order, before.seed, before.threads)
+
+
+class Row(NamedTuple):
+    """A function of CUDA, what it must return, and the types of its result and its parameters."""
+
+    call: str
+    wanted: Callable[..., Any]
+    types: tuple[str, ...]
+
+
+def row(call: str, types: str, wanted: Callable[..., Any]) -> Row:
+    """types: letters of the result and the parameters: i, u, l, U, f, d."""
+    names = dict(zip("iulUfd", TYPES, strict=True))
+    return Row(call, wanted, tuple(names[letter] for letter in types))
+
+
+def signed(value: int, bits: int = 32) -> int:
+    value &= (1 << bits) - 1
+    return value - (value >> (bits - 1) << bits)
+
+
+def bytes_of(word: int) -> list[int]:
+    return [word >> shift & 255 for shift in (0, 8, 16, 24)]
+
+
+def byte_perm(x: int, y: int, s: int) -> int:
+    source = [*bytes_of(x), *bytes_of(y)]
+    return sum(source[s >> 4 * i & 7] << 8 * i for i in range(4))
+
+
+def dot(a: list[int], b: list[int], c: int) -> int:
+    return c + sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def halves(word: int, sign: bool) -> list[int]:
+    parts = [word & 0xFFFF, word >> 16 & 0xFFFF]
+    return [signed(part, 16) for part in parts] if sign else parts
+
+
+def signed_bytes(word: int) -> list[int]:
+    return [signed(byte, 8) for byte in bytes_of(word)]
+
+
+INTEGERS = [
+    row("__popc", "iu", int.bit_count),
+    row("__popcll", "iU", int.bit_count),
+    row("__clz", "ii", lambda x: 32 - (x & 0xFFFFFFFF).bit_length()),
+    row("__clzll", "il", lambda x: 64 - (x & (1 << 64) - 1).bit_length()),
+    row("__ffs", "ii", lambda x: (x & -x).bit_length()),
+    row("__ffsll", "il", lambda x: (x & -x).bit_length()),
+    row("__brev", "uu", lambda x: int(f"{x:032b}"[::-1], 2)),
+    row("__brevll", "UU", lambda x: int(f"{x:064b}"[::-1], 2)),
+    row("__byte_perm", "uuuu", byte_perm),
+    row("__funnelshift_l", "uuuu", lambda a, b, s: ((b << 32 | a) << (s & 31)) >> 32),
+    row("__funnelshift_lc", "uuuu", lambda a, b, s: ((b << 32 | a) << min(s, 32)) >> 32),
+    row("__funnelshift_r", "uuuu", lambda a, b, s: (b << 32 | a) >> (s & 31)),
+    row("__funnelshift_rc", "uuuu", lambda a, b, s: (b << 32 | a) >> min(s, 32)),
+    row("__mulhi", "iii", lambda a, b: a * b >> 32),
+    row("__umulhi", "uuu", lambda a, b: a * b >> 32),
+    row("__mul64hi", "lll", lambda a, b: a * b >> 64),
+    row("__umul64hi", "UUU", lambda a, b: a * b >> 64),
+    row("__mul24", "iii", lambda a, b: signed(a, 24) * signed(b, 24)),
+    row("__umul24", "uuu", lambda a, b: (a & 0xFFFFFF) * (b & 0xFFFFFF)),
+    row("__sad", "uiiu", lambda a, b, c: abs(a - b) + c),
+    row("__usad", "uuuu", lambda a, b, c: abs(a - b) + c),
+    row("__hadd", "iii", lambda a, b: a + b >> 1),
+    row("__rhadd", "iii", lambda a, b: a + b + 1 >> 1),
+    row("__uhadd", "uuu", lambda a, b: a + b >> 1),
+    row("__urhadd", "uuu", lambda a, b: a + b + 1 >> 1),
+    row("__dp4a", "iiii", lambda a, b, c: dot(signed_bytes(a), signed_bytes(b), c)),
+    row("__dp4a", "uuuu", lambda a, b, c: dot(bytes_of(a), bytes_of(b), c)),
+    row("__dp2a_lo", "iiii", lambda a, b, c: dot(halves(a, True), signed_bytes(b)[:2], c)),
+    row("__dp2a_hi", "iiii", lambda a, b, c: dot(halves(a, True), signed_bytes(b)[2:], c)),
+    row("__dp2a_lo", "uuuu", lambda a, b, c: dot(halves(a, False), bytes_of(b)[:2], c)),
+    row("__dp2a_hi", "uuuu", lambda a, b, c: dot(halves(a, False), bytes_of(b)[2:], c)),
+    row("min", "uiu", lambda a, b: min(a & 0xFFFFFFFF, b)),
+    row("max", "Ull", lambda a, b: max(a, b)),
+    row("ullmax", "UUU", max),
+    row("__double2hiint", "id", lambda x: int(np.float64(x).view(np.int64)) >> 32),
+    row("__double2loint", "id", lambda x: int(np.float64(x).view(np.int64))),
+    row("__hiloint2double", "dii", lambda h, l: np.uint64((h << 32 | l & 0xFFFFFFFF)
+                                                          & (1 << 64) - 1).view(np.float64)),
+]  # fmt: skip
+
+
+# -------------------------------------------------------------------------- exact rounding
+def digits_of(kind: str) -> tuple[int, int, int]:
+    """Return a type's binary digits, its least exponent of the last digit, and its largest."""
+    return (24, -149, 128) if kind == "float" else (53, -1074, 1024)
+
+
+def nearest(exact: Fraction, step: Fraction, mode: str) -> Fraction:
+    """Return a multiple of ``step``, rounded as rn, rz, ru or rd."""
+    count, rest = divmod(exact, step)
+    if mode == "rn":
+        up = 2 * rest > step or (2 * rest == step and count % 2 == 1)
+    else:
+        up = rest > 0 and (mode == "ru" or (mode == "rz" and exact < 0))
+    return (count + up) * step
+
+
+def rounded(exact: Fraction, kind: str, mode: str, flush: bool) -> float:
+    """Round an exact number to a type; the sign of zero is that of an exact zero, +0."""
+    digits, least, most = digits_of(kind)
+    if not exact:
+        return 0.0
+    exponent = abs(exact).numerator.bit_length() - abs(exact).denominator.bit_length()
+    while abs(exact) >= Fraction(2) ** exponent:
+        exponent += 1
+    while abs(exact) < Fraction(2) ** (exponent - 1):
+        exponent -= 1
+    found = nearest(exact, Fraction(2) ** max(exponent - digits, least), mode)
+    if abs(found) >= Fraction(2) ** most:
+        outwards = mode == "rn" or mode == ("ru" if exact > 0 else "rd")
+        limit = (
+            math.inf
+            if outwards
+            else float((2 - Fraction(2) ** (1 - digits)) * Fraction(2) ** (most - 1))
+        )
+        return limit if exact > 0 else -limit
+    if flush and abs(found) < Fraction(2) ** (least + digits - 1):
+        found = Fraction(0)
+    return float(found) if exact > 0 else -abs(float(found))
+
+
+def flushed(x: float) -> float:
+    return math.copysign(0.0, x) if abs(x) < 2.0**-126 else x
+
+
+def square_root(x: Fraction) -> Fraction:
+    """Return the square root, wrong by less than one in 2**140 and never halfway by mistake."""
+    if x < 0:
+        raise ValueError
+    scale = 4 ** max(0, 150 - x.numerator.bit_length() + x.denominator.bit_length())
+    root = math.isqrt(x.numerator * scale * 4**150 // x.denominator)
+    exact = Fraction(root * root, scale * 4**150) == x
+    return Fraction(2 * root + (not exact), 2) / Fraction(math.isqrt(scale) * 2**150)
+
+
+ARITHMETIC: dict[str, Callable[..., Fraction]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "rcp": lambda a: 1 / a,
+    "sqrt": square_root,
+    "": lambda a, b, c: a * b + c,
+}
+
+
+def floating(name: str, kind: str, mode: str) -> Row:
+    letter = kind[0]
+    prefix = (f"__fma{'f' if letter == 'f' else ''}") if not name else f"__{letter}{name}"
+    exact, count = ARITHMETIC[name], ARITHMETIC[name].__code__.co_argcount
+
+    def wanted(*values: float, flush: bool) -> float | None:
+        flush = flush and kind == "float"
+        if flush:
+            values = tuple(map(flushed, values))
+        if not all(map(math.isfinite, values)):
+            return None
+        try:
+            result = exact(*map(Fraction, values))
+        except (ValueError, ZeroDivisionError):
+            return None
+        return rounded(result, kind, mode, flush) if result else None
+
+    return row(f"{prefix}_{mode}", letter * (count + 1), wanted)
+
+
+def to_float(mode: str, letter: str, name: str, kind: str) -> Row:
+    def wanted(x: float) -> float | None:
+        return rounded(Fraction(x), kind, mode, False) if math.isfinite(x) else None
+
+    return row(f"__{name}2{kind}_{mode}", kind[0] + letter, wanted)
+
+
+def to_integer(mode: str, letter: str, name: str, kind: str) -> Row:
+    bits, is_signed = (32 if letter in "iu" else 64), letter in "il"
+    least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if is_signed else (0, (1 << bits) - 1)
+
+    def wanted(x: float, flush: bool) -> int:
+        if math.isnan(x):
+            return 0 if bits == 32 and kind == "float" else 1 << bits - 1
+        if math.isinf(x):
+            return least if x < 0 else most
+        if flush and kind == "float":
+            x = flushed(x)
+        return min(max(int(nearest(Fraction(x), Fraction(1), mode)), least), most)
+
+    return row(f"__{kind}2{name}_{mode}", letter + kind[0], wanted)
+
+
+def reciprocal_root(x: float, flush: bool) -> float | None:
+    x = flushed(x) if flush else x
+    if not 0 < x < math.inf:
+        return None
+    return rounded(1 / square_root(Fraction(x)), "float", "rn", flush)
+
+
+MODES = ("rn", "rz", "ru", "rd")
+NAMES = (("i", "int"), ("u", "uint"), ("l", "ll"), ("U", "ull"))
+ROUNDING = [
+    *itertools.starmap(floating, itertools.product(ARITHMETIC, ("float", "double"), MODES)),
+    row("__frsqrt_rn", "ff", reciprocal_root),
+    *(to_integer(mode, letter, name, kind)
+      for mode in MODES for letter, name in NAMES for kind in ("float", "double")),
+]  # fmt: skip
+FROM_INTEGERS = [
+    *(to_float(mode, letter, name, kind)
+      for mode in MODES for letter, name in NAMES for kind in ("float", "double")
+      if letter in "lU" or kind == "float" or mode == "rn"),
+]  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------- running
+def unique(rows: Sequence[Row]) -> dict[tuple[str, ...], list[Row]]:
+    """Return the rows by their types."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for one in rows:
+        found.setdefault(one.types, []).append(one)
+    return found
+
+
+@functools.cache
+def module(name: str) -> emulator.RawModule:
+    """Return the module of a table: a kernel for each list of types, with a case for each row."""
+    kernels = []
+    for index, (types, rows) in enumerate(unique(TABLES[name]).items()):
+        result, *kinds = types
+        cases = "".join(
+            f"case {number}: out[i] = {one.call}({', '.join(f'x{k}[i]' for k in range(len(kinds)))});"
+            " break;\n"
+            for number, one in enumerate(rows)
+        )
+        inputs = ", ".join(f"const {kind}* x{k}" for k, kind in enumerate(kinds))
+        kernels.append(
+            f'extern "C" __global__ void f{index}(int which, {inputs}, {result}* out, int n)\n'
+            "{ int i = blockIdx.x * blockDim.x + threadIdx.x; if (i >= n) return;\n"
+            f"switch (which) {{ {cases} }} }}\n"
+        )
+    return emulator.RawModule(code="".join(kernels))
+
+
+def inputs(kind: str, count: int, seed: int) -> np.ndarray[Any, Any]:
+    """Return numbers of a type: edges and random ones, among them subnormal, infinite and NaN."""
+    random, dtype = np.random.default_rng(seed), np.dtype(TYPES[kind])
+    bits = (
+        random.integers(
+            0, 1 << 8 * dtype.itemsize, count, dtype=f"u{dtype.itemsize}", endpoint=False
+        )
+        if dtype.itemsize < 8
+        else random.integers(0, 2**64 - 1, count, dtype="u8", endpoint=True)
+    )
+    found = bits.view(dtype)
+    if dtype.kind == "f":
+        info = np.finfo(dtype)
+        found[: count // 2] = np.ldexp(
+            random.uniform(-1, 1, count // 2), random.integers(-4, 40, count // 2)
+        )
+        edges = [
+            0,
+            1,
+            -1,
+            0.5,
+            1.5,
+            -2.5,
+            2**31,
+            2**31 - 0.5,
+            -(2**31) - 1,
+            2**63,
+            -(2**63),
+            2**64,
+            info.tiny,
+            -info.tiny / 4,
+            info.tiny * 1.5,
+            info.max,
+            -info.max,
+            np.inf,
+            -np.inf,
+            np.nan,
+            3e-9,
+        ]
+    else:
+        info = np.iinfo(dtype)
+        edges = [0, 1, 2, 3, 7, 31, 32, 33, 255, info.max, info.min, info.max - 1, info.max // 2]
+        found[count // 2 :] >>= random.integers(0, 8 * dtype.itemsize, count - count // 2).astype(
+            dtype
+        )
+    random.shuffle(edges)
+    found[: len(edges)] = np.array(edges, dtype)
+    return found
+
+
+def run(name: str, index: int, number: int, values: list[np.ndarray[Any, Any]], result: str) -> Any:
+    count = len(values[0])
+    out = emulator.zeros(count, TYPES[result])
+    arguments = [emulator.asarray(value) for value in values]
+    kernel = module(name).get_function(f"f{index}")
+    kernel((-(-count // 64),), (64,), (np.int32(number), *arguments, out, np.int32(count)))
+    return out.get()
+
+
+COUNT = 64
+TABLES = {"integers": INTEGERS, "rounding": ROUNDING, "from integers": FROM_INTEGERS}
+
+
+def compare(name: str, flush: bool | None, mode: str) -> None:
+    emulator.configure(mode)
+    for index, (types, rows) in enumerate(unique(TABLES[name]).items()):
+        values = [inputs(kind, COUNT, 10 * seed + 3) for seed, kind in enumerate(types[1:])]
+        if types[1:] == ("float",) * 3 or types[1:] == ("double",) * 3:
+            with np.errstate(all="ignore"):  # cancellation
+                    values[2][::2] = -values[0][::2] * values[1][::2]
+        for number, one in enumerate(rows):
+            found = run(name, index, number, values, types[0])
+            dtype = found.dtype
+            more = {} if flush is None else {"flush": flush}
+            for position, given in enumerate(
+                zip(*(value.tolist() for value in values), strict=True)
+            ):
+                wanted = one.wanted(*given, **more)
+                if wanted is None:
+                    continue
+                if dtype.kind in "iu":
+                    wanted = np.array(
+                        int(wanted) & (1 << 8 * dtype.itemsize) - 1, f"u{dtype.itemsize}"
+                    ).view(dtype)
+                got = found[position]
+                same = got.tobytes() == np.array(wanted, dtype).tobytes()
+                assert same or (np.isnan(got) and np.isnan(wanted)), (one.call, given, got, wanted)
+
+
+@pytest.mark.parametrize("mode", ["fast", "check"])
+def test_functions_of_integers(mode: str) -> None:
+    compare("integers", None, mode)
+
+
+@pytest.mark.parametrize("mode", ["fast", "check"])
+def test_conversions_of_integers_round_as_their_names_say(mode: str) -> None:
+    compare("from integers", None, mode)
+
+
+@pytest.mark.parametrize(("mode", "flush"), [("fast", True), ("fast", False), ("check", True)])
+def test_arithmetic_and_conversions_round_as_their_names_say(
+    monkeypatch: pytest.MonkeyPatch, mode: str, flush: bool
+) -> None:
+    code = module("rounding")
+    if not flush:
+        code = emulator.RawModule(code=code.code)
+        code._options = source.parse_options(())
+        monkeypatch.setitem(globals(), "module", lambda _: code)
+    compare("rounding", flush, mode)
