@@ -22,7 +22,7 @@ _REQUEST = "<" + abi.pack_format("Request")
 # A struct Range in words of 8 bytes: the allocation's handle, the first and the last address, and
 # the index and ``writable`` together.
 _RANGE = f"{ctypes.sizeof(abi.structure('Range')) // 8}Q"
-_CODES = {"f4": "f4x", "f8": "d", "i1": "b7x", "i2": "h6x", "i4": "i4x", "i8": "q",
+_CODES = {"f2": "e6x", "f4": "f4x", "f8": "d", "i1": "b7x", "i2": "h6x", "i4": "i4x", "i8": "q",
           "u1": "B7x", "u2": "H6x", "u4": "I4x", "u8": "Q", "b1": "?7x"}  # fmt: skip
 
 

@@ -66,7 +66,9 @@ def _build(
     unit, assembler = "kernels.cpp", "kernels.s"
     (folder / unit).write_text(options.text + code, encoding="utf-8")
     # Without the emulator's header CUDA's keywords are kept, and code excluded by #if is gone.
-    plain = toolchain.run([compiler, "-E", "-P", *source.PREDEFINED, unit], folder)
+    plain = toolchain.run(
+        [compiler, "-E", "-P", f"-I{toolchain.HEADERS}", *source.PREDEFINED, unit], folder
+    )
     kernels, dynamic = source.find_kernels(plain), source.find_dynamic_shared(plain)
     exports = source.exports(kernels, MAX_SHARED_BYTES)
     (folder / unit).write_text(options.text + code + exports, encoding="utf-8")
@@ -84,7 +86,11 @@ def _build(
     toolchain.run(link, folder)
     # Dynamic arrays are aliases of one variable: see source.widen_shared.
     shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
-    sizes = {symbol: size for _, size, symbol in shared if symbol != source.DYNAMIC}
+    sizes = {
+        symbol: size
+        for _, size, symbol in shared
+        if symbol != source.DYNAMIC and source.array_name(symbol)
+    }
     names = [kernel.name for kernel in kernels]
     used = source.shared_use(text, names, sizes)
     notes = {

@@ -164,7 +164,12 @@ def exports(kernels: list[Signature], dynamic_bytes: int) -> str:
 
 
 def array_name(symbol: str) -> str:
-    """Return the name of a shared array from its symbol: ``tile`` from ``_ZZ4kernE4tile``."""
+    """Return the name of a shared array from its symbol: ``tile`` from ``_ZZ4kernE4tile``.
+
+    It is empty for the compiler's note that an array of a class with constructors is initialised.
+    """
+    if symbol.startswith("_ZGV"):
+        return ""
     for match in re.finditer(r"E(\d+)", symbol):
         start, end = match.end(), match.end() + int(match.group(1))
         if end <= len(symbol) and re.fullmatch(r"(_\d+)?", symbol[end:]):

@@ -21,6 +21,7 @@ COMPILING = (
     "subnormals.py", "toolchain.py",
 )  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
+HEADERS = RUNTIME / "include"  # CUDA's headers that sources may include
 OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 
 # All modes write line tables (with version 5 of DWARF addr2line confuses the first file).
@@ -101,7 +102,7 @@ def compiler_version(compiler: str) -> str:
 def own_sources() -> str:
     """Return the emulator's sources that compiled code depends on, a part of every cache key."""
     python = [RUNTIME.with_name(name) for name in COMPILING]
-    files = sorted([*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *python])
+    files = sorted([*RUNTIME.rglob("*.h"), *RUNTIME.glob("*.cpp"), *python])
     return "\0".join(f"{file.name}\0{file.read_text(encoding='utf-8')}" for file in files)
 
 
@@ -128,6 +129,7 @@ def kernel_flags(mode: str, contract: bool, flush: bool) -> list[str]:
         *_vector_flags(),
         f"-ffp-contract={'fast' if contract else 'off'}",
         f"-DGPU_FLUSH={int(flush)}",
+        f"-I{HEADERS}",
         *("-include", str(RUNTIME / "cuda.h"), f"-ffile-prefix-map={RUNTIME}={OWN_CODE}"),
     ]
 

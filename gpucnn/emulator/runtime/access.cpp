@@ -170,6 +170,7 @@ static void shared_access(Worker &w, Address address, size_t size, Use use, void
     size_t offset = address - shared_low;
     if (!last_shared || !holds(request, *last_shared, offset, size)) {
         const SharedVariable &near = *nearest_shared(*request.module, offset);
+        if (!*near.name) return;   // the compiler's own: see array_name in source.py
         if (!holds(request, near, offset, size))
             return stop(w, OUT_OF_BOUNDS, here(w, pc),
                         "%s %zu bytes at offset %ld of %s%s, %zu bytes", verb(use), size,

@@ -25,6 +25,8 @@
 
 #include "integers.h"
 
+#include "video.h"
+
 #include "rounding.h"
 
 #include "arithmetic.h"

@@ -31,6 +31,7 @@
 
 #define GPU_UNCHECKED __attribute__((no_sanitize("thread", "undefined"), no_sanitize_coverage))
 #define GPU_INLINE static inline __attribute__((always_inline))
+#define GPU_ALWAYS inline __attribute__((always_inline))   // of members and friends
 
 static constexpr int warpSize = 32;
 

@@ -118,30 +118,41 @@ GPU_INLINE unsigned __match_all_sync(unsigned mask, T value, int *all_equal, GPU
     return *all_equal ? mask : 0;
 }
 
-// `combine` is a type whose objects are functions of two values; values are combined in the order
-// of the lanes.
-template <class T, class Combine> struct gpu_reduction : GpuTogether {
-    T value;
+// Every lane gets the values of all: `all` by lane, and a bit for each lane in `lanes`.
+template <class T> struct gpu_gathered : GpuTogether {
+    T value, all[32] = {};
+    unsigned lanes = 0;
 
-    explicit gpu_reduction(T value) : GpuTogether{reduce}, value(value) {}
-    GPU_UNCHECKED static void reduce(GpuTogether *const *all, unsigned lanes)
+    explicit gpu_gathered(T value) : GpuTogether{exchange}, value(value) {}
+    GPU_UNCHECKED static void exchange(GpuTogether *const *all, unsigned lanes)
     {
-        T result = ((gpu_reduction *)all[__builtin_ctz(lanes)])->value;
-        for (unsigned rest = lanes & (lanes - 1); rest; rest &= rest - 1)
-            result = Combine()(result, ((gpu_reduction *)all[__builtin_ctz(rest)])->value);
-        for (unsigned rest = lanes; rest; rest &= rest - 1)
-            ((gpu_reduction *)all[__builtin_ctz(rest)])->value = result;
+        for (unsigned to = lanes; to; to &= to - 1) {
+            gpu_gathered &own = *(gpu_gathered *)all[__builtin_ctz(to)];
+            own.lanes = lanes;
+            for (unsigned from = lanes; from; from &= from - 1) {
+                int lane = __builtin_ctz(from);
+                own.all[lane] = ((gpu_gathered *)all[lane])->value;
+            }
+        }
     }
 };
+
+// Combines the values of the lanes before `end` in their order.
+template <class T, class Combine>
+GPU_INLINE T gpu_combine(const gpu_gathered<T> &gathered, int end, Combine combine)
+{
+    unsigned rest = gathered.lanes;
+    T result = gathered.all[__builtin_ctz(rest)];
+    while ((rest &= rest - 1) && __builtin_ctz(rest) < end)
+        result = combine(result, gathered.all[__builtin_ctz(rest)]);
+    return result;
+}
 #define GPU_REDUCE(name, T, result)                                                     \
     GPU_INLINE T __reduce_##name##_sync(unsigned mask, T value, GPU_HERE)               \
     {                                                                                   \
-        struct combine {                                                                \
-            GPU_UNCHECKED T operator()(T a, T b) const { return result; }               \
-        };                                                                              \
-        gpu_reduction<T, combine> own(value);                                           \
+        gpu_gathered<T> own(value);                                                     \
         gpu_warp(GPU_TOGETHER, mask, (uint64_t)&own, 0, file, line);                    \
-        return own.value;                                                               \
+        return gpu_combine(own, 32, [](T a, T b) -> T { return result; });              \
     }
 GPU_REDUCE(add, unsigned, a + b)
 GPU_REDUCE(add, int, (int)((unsigned)a + (unsigned)b))
@@ -153,3 +164,10 @@ GPU_REDUCE(and, unsigned, a &b)
 GPU_REDUCE(or, unsigned, a | b)
 GPU_REDUCE(xor, unsigned, a ^ b)
 #undef GPU_REDUCE
+
+// The number of threads of the block, and the number of this one.
+GPU_INLINE unsigned gpu_block_size() { return blockDim.x * blockDim.y * blockDim.z; }
+GPU_INLINE unsigned gpu_block_rank()
+{
+    return (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+}
