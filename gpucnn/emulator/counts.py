@@ -97,7 +97,10 @@ class SharedAccesses(Accesses):
 
     @property
     def least_wavefronts(self) -> int:
-        """Wavefronts without bank conflicts: 1 per request, 2 or 4 with words of 8 or 16 bytes."""
+        """Wavefronts without bank conflicts: 1 per request, with 8 bytes a thread 2, with 16 4.
+
+        A load of 8 or 16 bytes whose pairs of threads agree in the address needs half as many.
+        """
         return self._least
 
     @property

@@ -129,6 +129,25 @@ KERNEL shared_float4(float4* __restrict__ y, int step) {
     __syncthreads();
     y[threadIdx.x] = vectors[threadIdx.x * step];
 }
+// Groups of `by` lanes load the same words.
+KERNEL shared_double_groups(double* __restrict__ y, int by) {
+    __shared__ double doubles[32];
+    doubles[threadIdx.x] = threadIdx.x;
+    __syncthreads();
+    y[threadIdx.x] = doubles[threadIdx.x / by];
+}
+KERNEL shared_float4_groups(float4* __restrict__ y, int by) {
+    __shared__ float4 vectors[32];
+    vectors[threadIdx.x] = make_float4(threadIdx.x, 0, 0, 0);
+    __syncthreads();
+    y[threadIdx.x] = vectors[threadIdx.x / by];
+}
+KERNEL shared_float4_columns(float4* __restrict__ y) {   // lanes t and t ^ 2 load the same words
+    __shared__ float4 vectors[32];
+    vectors[threadIdx.x] = make_float4(threadIdx.x, 0, 0, 0);
+    __syncthreads();
+    y[threadIdx.x] = vectors[threadIdx.x % 2];
+}
 KERNEL shared_or_global(const float* __restrict__ x, float* __restrict__ y) {
     __shared__ float words[32];
     words[threadIdx.x] = threadIdx.x;

@@ -88,6 +88,18 @@ CASES: list[tuple[Any, ...]] = [
        {"global_store": (1, 32, 16, 16),
         "shared_load": (1, 32, n, 4), "shared_store": (1, 32, n, 4)})
       for s, n in ((1, 4), (2, 8))),
+    # Loads of the same words by pairs of lanes take half as many wavefronts.
+    *((f"shared double, groups of {by}", "shared_double_groups", 32, 0, (f(32, "float64"), N(by)),
+       {"global_store": (1, 32, 8, 8),
+        "shared_load": (1, 32, n, n), "shared_store": (1, 32, 2, 2)})
+      for by, n in ((1, 2), (2, 1), (16, 1), (32, 1))),
+    *((f"shared float4, groups of {by}", "shared_float4_groups", 32, 0, (f(128), N(by)),
+       {"global_store": (1, 32, 16, 16),
+        "shared_load": (1, 32, n, n), "shared_store": (1, 32, 4, 4)})
+      for by, n in ((1, 4), (2, 2), (4, 2), (32, 2))),
+    ("shared float4, columns", "shared_float4_columns", 32, 0, (f(128),),
+     {"global_store": (1, 32, 16, 16),
+      "shared_load": (1, 32, 2, 2), "shared_store": (1, 32, 4, 4)}),
     ("shared or global", "shared_or_global", 32, 0, (f(32), f(32)),
      {"global_load": (1, 24, 3, 3), "shared_load": (1, 8, 1, 1),
       "global_store": ROW, "shared_store": (1, 32, 1, 1)}),
