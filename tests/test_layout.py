@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "testing.naive": set(),
     "testing": GROUND | {"testing.naive", "backends", "backends.contract", "emulator"},
     "machine": GROUND | {"testing", "backends", "backends.contract", "backends.cuda", "emulator"},
+    "machine.gpus": {"errors", "emulator"},
     "data.files": GROUND,
     "data.sides": GROUND,
     "data.dataset": GROUND | {"data.files"},
@@ -48,8 +49,9 @@ MAY_IMPORT = {
     "nn": GROUND | {"backends", "backends.contract"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
-    "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract"},
-    "cli": DATA | {"training", "models", "nn", "optim", "machine", "backends"},
+    "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract", "emulator"},
+    "cli": DATA
+    | {"training", "models", "nn", "optim", "machine", "machine.gpus", "backends", "emulator"},
     "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 20

@@ -83,7 +83,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 def summary_command(arguments: argparse.Namespace) -> int:
     """Print the layers of a network."""
     name = arguments.network
-    shape = _summary_shape(arguments)
+    shape = shape_options(arguments)
     saved = Path(name).is_dir() or (Path(name).is_file() and name not in MODELS)
     if saved or name.endswith(".npz"):
         if shape:
@@ -99,8 +99,8 @@ def summary_command(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _summary_shape(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of a model function that the options give."""
+def shape_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of a model function that the options of a command give."""
     if arguments.data:
         if arguments.input or arguments.classes is not None:
             raise SettingError("--data has a shape: remove it, or --input and --classes")

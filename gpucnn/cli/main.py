@@ -81,13 +81,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         with stop.handling():
             train(arguments, stop)
         return stop.status
-    from gpucnn.cli import inference, machine, predict
+    from gpucnn.cli import inference, machine, predict, profile
 
     commands = {
         "check": machine.check_command,
         "doctor": machine.doctor_command,
         "evaluate": inference.evaluate_command,
         "predict": predict.predict_command,
+        "profile": profile.profile_command,
         "summary": inference.summary_command,
     }
     with stop.handling():

@@ -23,6 +23,7 @@ examples:
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn check --backend emulated               compare the CUDA kernels with NumPy
+  gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
   gpucnn doctor                                 show what is installed and what is missing
 """
 
@@ -47,6 +48,17 @@ TRANSPOSE_HELP += "leaves EMNIST's labels as they are"
 PREDICT_EPILOG = """\
 The exit status is 0 if every image has a class, 1 if an image shows no digit or several digits, and
 2 if a file cannot be read. The other images are classified in any case."""
+PROFILE_HELP = "count what the kernels of a training step ask of a GPU, without one"
+PROFILE_EPILOG = """\
+examples:
+  gpucnn profile lenet5 --gpu a100
+  gpucnn profile small_cnn --input 3x32x32 --batch-size 16
+  gpucnn profile mynet.py:build --general --json
+
+The counts are of loads and stores of warps: sectors of global memory, bank conflicts of shared
+memory, active lanes, floating-point operations. Registers, spills and occupancy need NVRTC (pip
+install 'gpucnn[nvrtc]'), which needs no GPU. gpucnn/emulator/README.md describes what is counted,
+and what cannot be known without a GPU."""
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 REGISTRIES = {
@@ -57,6 +69,7 @@ REGISTRIES = {
     "optimizers": ("gpucnn.optim", "OPTIMIZERS"),
     "schedules": ("gpucnn.optim", "SCHEDULES"),
     "losses": ("gpucnn.nn.losses", "LOSSES"),
+    "gpus": ("gpucnn.machine.gpus.table", "GPUS"),
 }
 """Where the names are that stand in help texts as {backends}, {models}, …"""
 
@@ -133,6 +146,7 @@ def make_parser() -> Parser:
     _predict_options(add("predict", "classify image files with a saved network", PREDICT_EPILOG))
     _summary_options(add("summary", "show the layers of a network"))
     _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
+    _profile_options(add("profile", PROFILE_HELP, PROFILE_EPILOG))
     add("doctor", "show the hardware and libraries found, and how to fix what is missing")
     parser.commands = subparsers.choices
     return parser
@@ -273,19 +287,45 @@ def _predict_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _summary_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "network",
-        nargs="?",
-        default="lenet5",
-        metavar="MODEL",
-        help="network as for train --model, or a checkpoint (default: lenet5)",
-    )
+    _network_options(parser, "network as for train --model, or a checkpoint (default: lenet5)")
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
+
+
+def _network_options(parser: argparse.ArgumentParser, network: str) -> None:
+    parser.add_argument("network", nargs="?", default="lenet5", metavar="MODEL", help=network)
     parser.add_argument("--data", metavar="PATH", help="data, as for train, that sets the shape")
     parser.add_argument("--input", metavar="CxHxW", help="shape of the images, such as 3x32x32")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes")
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _profile_options(parser: argparse.ArgumentParser) -> None:
+    _network_options(parser, "network as for train --model (default: lenet5)")
+    parser.add_argument(
+        "--backend",
+        default="emulated",
+        metavar="NAME",
+        help="emulated (default), which counts what a GPU would do; no other counts",
+    )
+    parser.add_argument(
+        "--gpu", default="h100", metavar="NAME", help="GPU of the estimates: {gpus} (default: h100)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=64, metavar="N", help="images in the step (default: 64)"
+    )
+    parser.add_argument(
+        "--general",
+        action="store_true",
+        help="use each layer's own kernels, not those that compute several layers together",
+    )
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=10,
+        metavar="N",
+        help="show the N source lines that waste most (default: 10)",
+    )
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:

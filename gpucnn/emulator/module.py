@@ -165,7 +165,8 @@ class RawKernel:
 
         def collect(sites: Any, once: tuple[int, int]) -> None:
             counts = profile.collecting()
-            counts.add(self.name, entry.compiled, self.module.code, shape, sites, once)
+            source = (self.module.code, self.module.options)
+            counts.add(self.name, entry.compiled, source, shape, sites, once)
 
         return collect
 

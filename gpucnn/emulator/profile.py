@@ -31,6 +31,8 @@ from gpucnn.errors import unknown
 
 USES = {"READ": "load", "WRITE": "store", "ATOMIC": "atomic"}
 _USES = tuple(USES[name] for name in abi.enumerators("Use"))
+Source = tuple[str, tuple[str, ...]]
+"""The code and the options of a RawModule."""
 _SPACES = tuple(name.lower() for name in abi.enumerators("Space"))
 
 
@@ -44,7 +46,9 @@ class Profile:
         """Launches of graphs that were captured in another mode."""
         # By kernel, library, place, space and use: size and counts.
         self._sites: dict[tuple[Any, ...], tuple[int, GlobalAccesses | SharedAccesses]] = {}
-        self._codes: dict[Path, str] = {}
+        self.sources: dict[str, Source] = {}
+        """By kernel."""
+        self._sources: dict[Path, Source] = {}
 
     def kernel(self, name: str) -> KernelProfile:
         """Return a kernel's counts; SettingError with the closest name if it was not launched."""
@@ -53,15 +57,16 @@ class Profile:
         return self.kernels[name]
 
     def add(
-        self, name: str, made: Compiled, code: str, launch: Launch, sites: Any, once: Iterable[int]
-    ) -> None:
+        self, name: str, made: Compiled, source: Source, launch: Launch, sites: Any,
+        once: Iterable[int],
+    ) -> None:  # fmt: skip
         """Add one launch: the ``struct Site`` of runtime.h, and its distinct sectors."""
         kernel = self.kernels.setdefault(name, KernelProfile(name))
         kernel.shapes[launch] += 1
         read, written = once
         kernel.sectors_read += read
         kernel.sectors_written += written
-        self._codes[made.path] = code
+        self.sources[name] = self._sources[made.path] = source
         for site in sites:
             space, use = _SPACES[site.space], _USES[site.use]
             if space == "code":
@@ -93,7 +98,7 @@ class Profile:
             file, number = found[library][place]
             key = (name, file, number, space, use, size)
             if key not in lines:
-                text = _source_line(self._codes[library], file, number)
+                text = _source_line(self._sources[library][0], file, number)
                 kind = GlobalAccesses if space == "global" else SharedAccesses
                 lines[key] = Line(name, file, number, text, space, use, size, kind())
             lines[key].counts.add(counts)

@@ -9,7 +9,6 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,19 +20,12 @@ from available import STANDIN
 
 from gpucnn.backends.cuda.loader import _module
 from gpucnn.backends.cuda.sources import kernel_folder, signatures, source
+from gpucnn.machine.gpus.nvrtc import VERBOSE, compile_resources, read_resources
 
 REQUIRED = bool(os.environ.get("GPUCNN_REQUIRE_NVRTC") or os.environ.get("GPUCNN_REQUIRE_GPU"))
 ARCHITECTURES = (75, 80, 90, 100, 120)
 TENSOR_CORES = 80  # the first that multiplies TF32
 FILES = sorted(kernel_folder().glob("*.cu"))
-VERBOSE = "--ptxas-options=-v"
-
-USAGE = re.compile(
-    r"Compiling entry function '(?P<name>\w+)'.*?"
-    r"(?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads.*?"
-    r"Used (?P<registers>\d+) registers(?:, used \d+ barriers)?(?:, (?P<shared>\d+) bytes smem)?",
-    re.DOTALL,
-)
 
 
 def reals(file: Path) -> tuple[str, ...]:
@@ -110,10 +102,6 @@ def import_cupy() -> Any:
     return cupy, compiler
 
 
-def usage(log: str) -> Iterator[dict[str, str]]:
-    return (match.groupdict() for match in USAGE.finditer(log))
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_kernels_compile_without_a_warning_or_a_spill(file: Path, architecture: int) -> None:
@@ -121,11 +109,19 @@ def test_kernels_compile_without_a_warning_or_a_spill(file: Path, architecture: 
     for real in reals(file):
         compiled = Compiled(file, architecture, real, VERBOSE)
         assert "warning" not in compiled.log.lower(), compiled.log
-        rows = list(usage(compiled.log))
-        assert {row["name"] for row in rows} == names
-        for row in rows:
-            assert (row["stores"], row["loads"]) == ("0", "0"), f"{row['name']} spills ({real})"
+        found = read_resources(compiled.log)
+        assert set(found) == names
+        for name, row in found.items():
+            assert (row.spill_stores, row.spill_loads) == (0, 0), f"{name} spills ({real})"
         assert compiled.code[:4] == b"\x7fELF"
+
+
+def test_resources_are_read_without_cupy_as_well() -> None:
+    """``gpucnn profile`` calls NVRTC itself, with the same options."""
+    file = next(file for file in FILES if file.stem == "relu")
+    with_cupy = read_resources(Compiled(file, 90, "float", VERBOSE).log)
+    options = ("--std=c++17", "-Dreal=float")
+    assert compile_resources(source(file), options, 90) == with_cupy
 
 
 def test_the_options_are_those_of_gpucnn_and_two_that_cupy_adds() -> None:
@@ -172,10 +168,10 @@ def main(architecture: int = 90) -> None:
     print("| kernel | real | registers | spills | shared memory |\n| --- | --- | --- | --- | --- |")
     for file in FILES:
         for real in reals(file):
-            for row in usage(Compiled(file, architecture, real, VERBOSE).log):
-                spills = int(row["stores"]) + int(row["loads"])
-                shared = row["shared"] or 0
-                print(f"| {row['name']} | {real} | {row['registers']} | {spills} | {shared} |")
+            log = Compiled(file, architecture, real, VERBOSE).log
+            for name, row in read_resources(log).items():
+                spills = row.spill_stores + row.spill_loads
+                print(f"| {name} | {real} | {row.registers} | {spills} | {row.shared} |")
 
 
 if __name__ == "__main__":
