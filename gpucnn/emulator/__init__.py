@@ -4,9 +4,10 @@ Code written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, arg
 package instead: g++ compiles the same ``.cu`` text, and the threads of a block run in turns on one
 host thread. Nothing is compiled at import.
 
-There are two modes (GPUCNN_EMULATOR=fast|check, ``configure``, ``checking``): *fast* computes;
-*check* also finds out-of-bounds accesses, uninitialised reads, races, divergent barriers and more,
-and raises ``EmulatorError`` with kernel, thread, block, file and line.
+There are three modes (GPUCNN_EMULATOR=fast|check|profile, ``configure``): *fast* computes; *check*
+(``with checking():``) also finds out-of-bounds accesses, uninitialised reads, races, divergent
+barriers and more, and raises ``EmulatorError`` with kernel, thread, block, file and line; *profile*
+(``with profiling() as profile:``) counts what warps ask of memory.
 
 The emulator requires Linux on x86-64 and g++; elsewhere the first use raises BackendError.
 
