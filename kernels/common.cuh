@@ -98,6 +98,39 @@ __device__ inline void set_failed(int64* failed, int64 step) {
     atomicCAS((unsigned long long*)failed, 0ull, (unsigned long long)step);
 }
 
+// --- several numbers at once ---------------------------------------------------------------------
+
+// COUNT numbers that are read or written together, by one instruction for each 16 bytes.
+template <int COUNT>
+struct alignas(COUNT * sizeof(real)) Vector {
+    real at[COUNT];
+};
+
+template <int COUNT>
+__device__ inline bool is_aligned(const real* at) {
+    return (unsigned long long)at % sizeof(Vector<COUNT>) == 0;
+}
+
+// COUNT numbers in complete vectors, each of which one instruction writes.
+template <int COUNT>
+struct Pack {
+    static constexpr int MOST = 16 / sizeof(real), SIZE = COUNT < MOST ? COUNT : MOST;
+    static_assert(COUNT % SIZE == 0, "complete vectors");
+
+    __device__ static bool fits(const real* at) { return is_aligned<SIZE>(at); }
+
+    // Writes the numbers to an address that fits.
+    __device__ static void store(real* at, const real (&values)[COUNT]) {
+#pragma unroll
+        for (int first = 0; first < COUNT; first += SIZE) {
+            Vector<SIZE> vector;
+#pragma unroll
+            for (int i = 0; i < SIZE; ++i) vector.at[i] = values[first + i];
+            *(Vector<SIZE>*)(at + first) = vector;
+        }
+    }
+};
+
 // --- reductions ----------------------------------------------------------------------------------
 
 // The sum of every thread's value, returned to every thread. The tree depends on the block's size

@@ -177,6 +177,6 @@ conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restri
 extern "C" __global__ void __launch_bounds__(128, WEIGHT_BLOCKS)
 conv2d_backward_weight_16x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                             const Conv2d conv, int splits) {
-    backward_weight<NarrowWeight>(conv, grad, input, partials, bias_grad, splits);
+                             const Conv2d conv, int splits, int pitch) {
+    backward_weight<NarrowWeight>(conv, grad, input, partials, bias_grad, splits, pitch);
 }

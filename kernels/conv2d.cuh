@@ -193,16 +193,34 @@ __device__ inline Column advance(const Column& first, int columns, unsigned posi
 
 // The epilogue of forward and of the input's gradient: adds the bias, applies ReLU, and writes M
 // channels of result (N, channels, area), from `first_channel` on, for the columns from `first` on.
-// element_of(position) is the element in a plane, or negative where there is none.
+// element_of(position) is the element in a plane, or negative where there is none. If `adjacent`,
+// the elements of neighbouring positions are neighbours: then a thread's are stored together where
+// each plane holds complete vectors. Planes of 7 by 7 do not, and take up to four stores for one.
 template <class T, class ElementOf>
 __device__ void write(const T& tile, real* result, const real* bias, int with_relu, int N,
                       int channels, int first_channel, int M, int64 area, const Column& first,
-                      unsigned positions, ElementOf element_of) {
+                      unsigned positions, bool adjacent, ElementOf element_of) {
+    constexpr int V = T::VECTOR_N;
 #pragma unroll
-    for (int j = 0; j < T::TN; j += T::VECTOR_N) {
+    for (int j = 0; j < T::TN; j += V) {
         Column at = advance(first, T::column(j), positions);
+        real* const pack = result + (at.n * channels + first_channel) * area + at.position;
+        if (adjacent && area % V == 0 && at.n < N && Pack<V>::fits(pack)) {
 #pragma unroll
-        for (int v = 0; v < T::VECTOR_N; ++v) {
+            for (int i = 0; i < T::TM; ++i) {
+                const int m = blockIdx.y * T::BM + T::row(i);
+                if (m >= M) break;
+                real values[V];
+#pragma unroll
+                for (int v = 0; v < V; ++v) {
+                    values[v] = finish(tile.sum[i][j + v], bias, first_channel + m, with_relu);
+                }
+                Pack<V>::store(pack + m * area, values);
+            }
+            continue;
+        }
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
             const int element = element_of((int)at.position);
             if (at.n < N && element >= 0) {
                 real* image = result + (at.n * channels + first_channel) * area + element;
@@ -247,7 +265,7 @@ __device__ void forward(const Conv2d& conv, const real* input, const real* weigh
     T tile;
     multiply(tile, a, b, K, k);
     write(tile, output, bias, with_relu, conv.N, conv.K, group * M, M, positions, first, positions,
-          [](int position) { return position; });
+          true, [](int position) { return position; });
 }
 
 // --- input's gradient ----------------------------------------------------------------------------
@@ -341,6 +359,8 @@ __device__ void backward_input(const Conv2d& conv, const real* grad, const real*
     k.b = {conv.output_size(), -part.rows.back, -part.columns.back};  // in grad[n, k, p, q]
     k.width_b = conv.Q;
 
+    // Neighbouring k lie together only in one output's filter, as c comes between k and (r, s): of
+    // the sectors of these loads about half is used. The other half is that of the next rows, c.
     const real* first_filter = weight + group * outputs * filter +
                                part.rows.kernel * conv.S + part.columns.kernel;
     const OperandA<typename T::template ShareA<true>> a(
@@ -354,18 +374,21 @@ __device__ void backward_input(const Conv2d& conv, const real* grad, const real*
     T tile;
     multiply(tile, a, b, K, k);
     write(tile, input_grad, bias, 0, conv.N, conv.C, group * M, M, conv.input_size(), part.first,
-          part.positions(), [&](int position) { return part.element(conv, position); });
+          part.positions(), conv.stride_h == 1 && conv.stride_w == 1,
+          [&](int position) { return part.element(conv, position); });
 }
 
 // --- weight's gradient ---------------------------------------------------------------------------
 
 // Grid: x tiles of GEMM N, with the column of ones if there is a bias, y tiles of GEMM M, z groups
 // times splits. Each split sums a part of GEMM K, complete slabs, and writes its own part of
-// partials (splits, weight and bias); a single split writes to the results.
+// partials (splits, K, pitch): rows of N columns, the column of the bias, and nothing of use up to
+// the pitch, so that every pack is complete and aligned. A single split writes to the results.
 template <class T>
 __device__ void backward_weight(const Conv2d& conv, const real* grad, const real* input,
-                                real* partials, real* bias_grad, int splits) {
+                                real* partials, real* bias_grad, int splits, int pitch) {
     using B = OperandB<typename T::template ShareB<true>>;
+    constexpr int V = T::VECTOR_N;
     const int group = blockIdx.z / splits, split = blockIdx.z % splits;
     const int channels = conv.group_channels(), M = conv.group_outputs();
     const int filter = conv.R * conv.S, N = channels * filter;
@@ -395,20 +418,29 @@ __device__ void backward_weight(const Conv2d& conv, const real* grad, const real
     T tile;
     multiply(tile, a, b, end - begin, k);
 
-    const int64 weights = (int64)conv.K * N;
-    real* part = partials + split * (weights + (bias_grad ? conv.K : 0));
-    real* bias_part = bias_grad && splits > 1 ? part + weights : bias_grad;
+    const int columns = splits > 1 ? pitch : N;
 #pragma unroll
     for (int i = 0; i < T::TM; ++i) {
         const int m = first_m + T::row(i);
         if (m >= M) break;
+        real* const row = partials + ((int64)split * conv.K + first_k + m) * columns;
 #pragma unroll
-        for (int j = 0; j < T::TN; ++j) {
+        for (int j = 0; j < T::TN; j += V) {
             const int n = first_n + T::column(j);
-            if (n < N) {
-                part[(int64)(first_k + m) * N + n] = tile.sum[i][j];
-            } else if (n == N && bias_part) {
-                bias_part[first_k + m] = tile.sum[i][j];
+            real values[V];
+#pragma unroll
+            for (int v = 0; v < V; ++v) values[v] = tile.sum[i][j + v];
+            if (n + V <= columns && Pack<V>::fits(row + n)) {
+                Pack<V>::store(row + n, values);
+                continue;
+            }
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (n + v < columns) {
+                    row[n + v] = values[v];
+                } else if (n + v == N && bias_grad) {
+                    bias_grad[first_k + m] = values[v];
+                }
             }
         }
     }

@@ -41,13 +41,13 @@ conv2d_backward_input_64x128(const real* __restrict__ grad, const real* __restri
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_64x64(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                             const Conv2d conv, int splits) {
-    backward_weight<MiddleWeight>(conv, grad, input, partials, bias_grad, splits);
+                             const Conv2d conv, int splits, int pitch) {
+    backward_weight<MiddleWeight>(conv, grad, input, partials, bias_grad, splits, pitch);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_64x128(const real* __restrict__ grad, const real* __restrict__ input,
                               real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
-                              const Conv2d conv, int splits) {
-    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits);
+                              const Conv2d conv, int splits, int pitch) {
+    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits, pitch);
 }

@@ -42,14 +42,14 @@ extern "C" __global__ void __launch_bounds__(128)
 conv2d_backward_weight_tf32_64x64(const real* __restrict__ grad, const real* __restrict__ input,
                                   real* __restrict__ partials,
                                   real* __restrict__ NULLABLE bias_grad, const Conv2d conv,
-                                  int splits) {
-    backward_weight<Middle>(conv, grad, input, partials, bias_grad, splits);
+                                  int splits, int pitch) {
+    backward_weight<Middle>(conv, grad, input, partials, bias_grad, splits, pitch);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 1)
 conv2d_backward_weight_tf32_64x128(const real* __restrict__ grad, const real* __restrict__ input,
                                    real* __restrict__ partials,
                                    real* __restrict__ NULLABLE bias_grad, const Conv2d conv,
-                                   int splits) {
-    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits);
+                                   int splits, int pitch) {
+    backward_weight<LargeWeight>(conv, grad, input, partials, bias_grad, splits, pitch);
 }

@@ -25,12 +25,6 @@
 // Beyond the last k it must give zero. Beyond the last row it may give anything: those sums are not
 // written. Each sum is one thread's, in order of k, so results do not depend on the device.
 
-// COUNT numbers that are read together: one load from shared memory instead of COUNT.
-template <int COUNT>
-struct alignas(COUNT * sizeof(real)) Vector {
-    real at[COUNT];
-};
-
 // Which elements of a slab, ROWS by BK, a thread loads: the r-th is at row(r), k(r). Neighbouring
 // threads take neighbouring k if ALONG_K, and then several rows each; else neighbouring rows, and
 // several k each. An operand chooses what lies together in memory, for coalesced loads.
@@ -58,6 +52,7 @@ struct Tile {
     static constexpr int THREADS_M = BM / TM, THREADS_N = BN / TN, THREADS = THREADS_M * THREADS_N;
     static constexpr int VECTOR_M = TM < 4 ? TM : 4, VECTOR_N = TN < 4 ? TN : 4;
     static_assert(BM % TM == 0 && BN % TN == 0, "threads must divide the tile");
+    static_assert(THREADS_M % 2 == 0 && THREADS_N % 8 == 0, "half a warp has two rows");
     static_assert(TM % VECTOR_M == 0 && TN % VECTOR_N == 0, "vectors must divide a thread's part");
     template <bool ALONG_K>
     using ShareA = SlabShare<BM, BK, THREADS, ALONG_K>;
@@ -66,23 +61,42 @@ struct Tile {
 
     real sum[TM][TN];
 
+    // The thread's position among THREADS_M by THREADS_N. Two rows are interleaved: threads 0, 2,
+    // .. are in the first, and 1, 3, .. in the second. Shared memory serves 16 lanes that read
+    // vectors of 16 bytes, or 32 that read 8 bytes, at once only if all pairs of lanes i, i ^ 1, or
+    // all pairs i, i ^ 2, read the same vector. The former is so with B, and the latter with A.
+    __device__ static int y() {
+        return threadIdx.x / (2 * THREADS_N) * 2 + threadIdx.x % 2;
+    }
+
+    __device__ static int x() {
+        return threadIdx.x / 2 % THREADS_N;
+    }
+
     // The row and the column, within the tile, of the thread's sum[i][j]. Each VECTOR_M rows and
     // each VECTOR_N columns are neighbours; the next ones are THREADS_M or THREADS_N vectors away,
     // so that the threads of a warp read neighbouring vectors of shared memory.
     __device__ static int row(int i) {
-        const int y = threadIdx.x / THREADS_N;
-        return (i / VECTOR_M * THREADS_M + y) * VECTOR_M + i % VECTOR_M;
+        return (i / VECTOR_M * THREADS_M + y()) * VECTOR_M + i % VECTOR_M;
     }
 
     __device__ static int column(int j) {
-        const int x = threadIdx.x % THREADS_N;
-        return (j / VECTOR_N * THREADS_N + x) * VECTOR_N + j % VECTOR_N;
+        return (j / VECTOR_N * THREADS_N + x()) * VECTOR_N + j % VECTOR_N;
     }
 
     // Slabs in shared memory, indexed [k][vector of rows]. One vector more than needed in each k:
-    // threads that store neighbouring k then write to different banks.
+    // threads that store neighbouring k then write to different banks, until these repeat.
     using SmemA = Vector<VECTOR_M>[BK][BM / VECTOR_M + 1];
     using SmemB = Vector<VECTOR_N>[BK][BN / VECTOR_N + 1];
+
+    // Where the i-th element of a vector of k lies in it: where the banks repeat, in another place.
+    // Threads that store ROWS rows of all k at once then still write to different banks.
+    template <class Share, int VECTOR>
+    __device__ static constexpr int place(int k, int i) {
+        constexpr int ALL_BANKS = 128 / sizeof(real), PERIOD = ALL_BANKS / VECTOR;
+        constexpr int ROWS = BK < ALL_BANKS ? ALL_BANKS / BK : 1;
+        return Share::along_k ? (i ^ k / PERIOD * ROWS) % VECTOR : i;
+    }
 
     // Step 2: stores a thread's share of a slab.
     template <class Share, int VECTOR, int LENGTH>
@@ -90,13 +104,15 @@ struct Tile {
                                  const real (&values)[Share::COUNT]) {
 #pragma unroll
         for (int r = 0; r < Share::COUNT; ++r) {
-            smem[Share::k(r)][Share::row(r) / VECTOR].at[Share::row(r) % VECTOR] = values[r];
+            const int k = Share::k(r), row = Share::row(r);
+            smem[k][row / VECTOR].at[place<Share, VECTOR>(k, row % VECTOR)] = values[r];
         }
     }
 
     // Step 3: adds the products of a slab.
+    template <class OfA, class OfB>
     __device__ void add(const SmemA& smem_a, const SmemB& smem_b) {
-        const int y = threadIdx.x / THREADS_N, x = threadIdx.x % THREADS_N;
+        const int y = Tile::y(), x = Tile::x();
 #pragma unroll
         for (int k = 0; k < BK; ++k) {
             Vector<VECTOR_M> a[TM / VECTOR_M];
@@ -107,10 +123,11 @@ struct Tile {
             for (int j = 0; j < TN / VECTOR_N; ++j) b[j] = smem_b[k][j * THREADS_N + x];
 #pragma unroll
             for (int i = 0; i < TM; ++i) {
-                const real a_i = a[i / VECTOR_M].at[i % VECTOR_M];
+                const real a_i = a[i / VECTOR_M].at[place<OfA, VECTOR_M>(k, i % VECTOR_M)];
 #pragma unroll
                 for (int j = 0; j < TN; ++j) {
-                    sum[i][j] += a_i * b[j / VECTOR_N].at[j % VECTOR_N];
+                    const int at = place<OfB, VECTOR_N>(k, j % VECTOR_N);
+                    sum[i][j] += a_i * b[j / VECTOR_N].at[at];
                 }
             }
         }
@@ -181,7 +198,7 @@ __device__ void multiply(T& tile, const A& a, const B& b, int64 K, const Prepare
         const int now = slab % 2;
         const bool more = slab + 1 < slabs;
         if (more) next.load(slab + 1);
-        tile.add(smem_a[now], smem_b[now]);
+        tile.template add<typename A::Share, typename B::Share>(smem_a[now], smem_b[now]);
         if (more) {
             next.store(smem_a[1 - now], smem_b[1 - now]);
             __syncthreads();

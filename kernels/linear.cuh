@@ -14,17 +14,33 @@
 template <class T>
 __device__ void write(const T& tile, real* result, const real* bias, int with_relu, int M, int N,
                       real* extra = nullptr) {
+    constexpr int V = T::VECTOR_N;
 #pragma unroll
     for (int i = 0; i < T::TM; ++i) {
         const int64 m = blockIdx.y * T::BM + T::row(i);
         if (m >= M) break;
 #pragma unroll
-        for (int j = 0; j < T::TN; ++j) {
-            const int n = blockIdx.x * T::BN + T::column(j);
-            if (n < N) {
-                result[m * N + n] = finish(tile.sum[i][j], bias, n, with_relu);
-            } else if (n == N && extra) {
-                extra[m] = tile.sum[i][j];
+        for (int j = 0; j < T::TN; j += V) {
+            const int first = blockIdx.x * T::BN + T::column(j);
+            real* const at = result + m * N + first;
+            real values[V];
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                const int n = first + v;
+                values[v] = n < N ? finish(tile.sum[i][j + v], bias, n, with_relu)
+                                  : tile.sum[i][j + v];
+            }
+            if (first + V <= N && Pack<V>::fits(at)) {
+                Pack<V>::store(at, values);
+                continue;
+            }
+#pragma unroll
+            for (int v = 0; v < V; ++v) {
+                if (first + v < N) {
+                    at[v] = values[v];
+                } else if (first + v == N && extra) {
+                    extra[m] = values[v];
+                }
             }
         }
     }

@@ -11,16 +11,31 @@ sum_partials(const real* __restrict__ partials, real* __restrict__ output, int c
     if (threadIdx.x == 0) output[0] = sum;
 }
 
-// The sum over the first axis of partials (count, n), as output (first) and, where there are more,
-// rest (n - first). A thread owns one element and adds its parts in order.
+// The sum over the first axis of partials (count, rows, pitch), as output (rows, columns) and, of
+// the column after those, last (rows). A thread owns one element and adds its parts in order.
+// There may be many parts of few elements, so that loads of several parts are in flight at once.
 extern "C" __global__ void __launch_bounds__(256)
 sum_splits(const real* __restrict__ partials, real* __restrict__ output,
-           real* __restrict__ NULLABLE rest, int count, int64 n, int64 first) {
-    const int64 i = thread_index();
+           real* __restrict__ NULLABLE last, int count, int rows, int pitch, int columns) {
+    constexpr int AT_ONCE = 16;
+    const int64 i = thread_index(), n = (int64)rows * pitch;
     if (i >= n) return;
+    const Division at = divide(i, pitch);
+    const int column = (int)at.remainder;
+    if (column > columns || (column == columns && !last)) return;
     real sum = 0;
-    for (int part = 0; part < count; ++part) sum += partials[part * n + i];
-    *(i < first ? output + i : rest + i - first) = sum;
+    for (int first = 0; first < count; first += AT_ONCE) {
+        real values[AT_ONCE];
+#pragma unroll
+        for (int part = 0; part < AT_ONCE; ++part) {
+            if (first + part < count) values[part] = partials[(first + part) * n + i];
+        }
+#pragma unroll
+        for (int part = 0; part < AT_ONCE; ++part) {
+            if (first + part < count) sum += values[part];
+        }
+    }
+    *(column < columns ? output + at.quotient * columns + column : last + at.quotient) = sum;
 }
 
 // The sum of each channel of grad (batch, channels, area), as output (channels): the gradient of a

@@ -102,6 +102,7 @@ struct TensorTile {
 
     // Adds the products of a slab, 8 k at a time. Any 8 will do, as long as a and b take the same:
     // a thread's vector has its two of the first 8, and its two of the others.
+    template <class, class>
     __device__ void add(const SmemA& smem_a, const SmemB& smem_b) {
         const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
         uint4 a[TM];

@@ -11,6 +11,9 @@ from gpucnn.backends.cuda.arrays import CudaArrays
 from gpucnn.backends.cuda.grids import conv2d_struct, count_splits, stride_classes
 from gpucnn.backends.cuda.tiles import Untiled
 
+PACK = 4
+"""Elements that kernels store together: the rows of partial sums are multiples of it."""
+
 
 class CudaConvolution(CudaArrays, Convolution):
     """Convolution and transposed convolution."""
@@ -67,15 +70,17 @@ class CudaConvolution(CudaArrays, Convolution):
         else:
             x, y = -(-columns // tile.columns), -(-rows // tile.rows)
             splits = count_splits(batch * math.prod(window.output), x * y * groups)
-            partials = weight if splits == 1 else self.empty((splits, elements))
+            pitch = -(-columns // PACK) * PACK
+            partials = weight if splits == 1 else self.empty((splits, outputs, pitch))
             self._kernels.launch(
                 tile.kernel,
-                (x, y, groups * splits), grad, input, partials, bias, conv, splits,
+                (x, y, groups * splits), grad, input, partials, bias, conv, splits, pitch,
             )  # fmt: skip
             if splits > 1:
                 self._kernels.launch_each(
-                    "sum_splits", elements, partials, *out, splits, elements, weight.size
-                )
+                    "sum_splits",
+                    outputs * pitch, partials, *out, splits, outputs, pitch, columns - biases,
+                )  # fmt: skip
 
     def _sum_channels(self, grad: Array, out: Array | None) -> None:
         """Write the sum of each of ``grad``'s channels, a bias's gradient, to ``out``."""
