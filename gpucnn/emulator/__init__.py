@@ -40,7 +40,8 @@ from gpucnn.emulator.errors import (
     LaunchError,
 )
 from gpucnn.emulator.graphs import CaptureError
-from gpucnn.emulator.module import RawKernel, RawModule
+from gpucnn.emulator.kernel import RawKernel
+from gpucnn.emulator.module import RawModule
 from gpucnn.emulator.profile import Profile, profiling
 from gpucnn.emulator.settings import checking, configure
 from gpucnn.emulator.toolchain import find_compiler as require

@@ -33,8 +33,29 @@ class ndarray:
     __array_ufunc__ = None  # NumPy's operators raise TypeError instead of converting
 
     def __init__(
-        self, data: MemoryPointer, host: np.ndarray[Any, Any], base: ndarray | None = None
+        self,
+        shape: Shape,
+        dtype: DTypeLike = float,
+        memptr: MemoryPointer | None = None,
+        strides: Sequence[int] | None = None,
+        order: Literal["C", "F"] = "C",
     ) -> None:
+        """An array with unset contents, or of the memory from ``memptr`` on."""
+        lengths, kind = _lengths(shape), _device_dtype(dtype)
+        if memptr is None:
+            memptr = get_allocator()(math.prod(lengths) * kind.itemsize)
+        mem = memptr.mem
+        try:
+            host: np.ndarray[Any, Any] = np.ndarray(
+                lengths, kind, mem.buffer, memptr.ptr - mem.ptr, strides, order
+            )
+        except (TypeError, ValueError) as error:
+            raise ShapeError(
+                f"an array {lengths} of {kind} does not fit in {mem.nbytes} bytes: {error}"
+            ) from None
+        self._set(memptr, host, None)
+
+    def _set(self, data: MemoryPointer, host: np.ndarray[Any, Any], base: ndarray | None) -> None:
         self.data = data
         self._memory = data.mem
         self.base = base  # the array that this is a view of, itself not a view
@@ -123,8 +144,10 @@ class ndarray:
 
     def _view(self, host: np.ndarray[Any, Any]) -> ndarray:
         start = host.__array_interface__["data"][0]
-        data = MemoryPointer(self.data.mem, start, self.data.owner)
-        return ndarray(data, host, self if self.base is None else self.base)
+        data = MemoryPointer(self._memory, start - self._memory.ptr, self.data.owner)
+        view = ndarray.__new__(ndarray)
+        view._set(data, host, self if self.base is None else self.base)
+        return view
 
     def __setitem__(self, key: Any, value: Any) -> None:
         view = self[key]
@@ -194,16 +217,22 @@ def empty(shape: Shape, dtype: DTypeLike = float, order: Literal["C", "F"] = "C"
 
     Check mode finds kernels that read them. Raises MemoryError if the arena is full.
     """
+    return ndarray(shape, dtype, order=order)
+
+
+def _lengths(shape: Shape) -> tuple[int, ...]:
     given = (shape,) if isinstance(shape, int | np.integer) else shape
     lengths = tuple(operator.index(length) for length in given)
+    if min(lengths, default=0) < 0:
+        raise ShapeError(f"negative lengths are not allowed: {lengths}")
+    return lengths
+
+
+def _device_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     kind = np.dtype(dtype)
     if kind.char not in "?bBhHiIlLqQefdFDV" or not kind.isnative:
         raise SettingError(f"arrays of the device cannot hold {kind}")
-    if min(lengths, default=0) < 0:
-        raise ShapeError(f"negative lengths are not allowed: {lengths}")
-    data = get_allocator()(math.prod(lengths) * kind.itemsize)
-    return ndarray(data, np.ndarray(lengths, kind, data.mem.buffer, data.ptr - data.mem.ptr,
-                                    order=order))  # fmt: skip
+    return kind
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:

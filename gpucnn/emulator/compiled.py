@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import re
+from dataclasses import dataclass
 from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,20 @@ from typing import Any
 from gpucnn.emulator import abi, blocks, cache, source, subnormals, toolchain
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
+from gpucnn.emulator.options import Options
+from gpucnn.emulator.preprocessed import Preprocessed, preprocess
+from gpucnn.emulator.signatures import Signature, find_kernels, instantiate
 
 _LIBRARY, _NOTES = "module.so", "module.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is compiled: a source, its options, and the names of kernels that CuPy is to find."""
+
+    code: str
+    options: Options
+    expressions: tuple[str, ...] = ()
 
 
 class Compiled:
@@ -40,8 +53,16 @@ class Compiled:
 
     def describe(self, name: str) -> tuple[int, Any]:
         """Return the address of a kernel's description, struct GpuKernel, and the description."""
-        found = abi.structure("GpuKernel").in_dll(self.library, f"gpu_export_{name}")
+        export = self.notes["kernels"][name]["export"]
+        found = abi.structure("GpuKernel").in_dll(self.library, f"gpu_export_{export}")
         return ctypes.addressof(found), found
+
+    @property
+    def variables(self) -> dict[str, tuple[int, int]]:
+        """Address and bytes of the variables, by their symbols."""
+        start = ctypes.cast(self.library["gpu_shared_base"], ctypes.c_void_p).value or 0
+        base = start - self.notes["anchor"]
+        return {name: (base + at, size) for name, (at, size) in self.notes["variables"].items()}
 
     def static_shared_bytes(self, name: str) -> int:
         """Return the bytes of the ``__shared__`` arrays of a kernel and the functions it calls."""
@@ -59,24 +80,66 @@ def _shared_variables(library: str, folder: Path) -> list[tuple[int, int, str]]:
     return sorted((offset, size, name) for name, (offset, size) in found.items())
 
 
+_SECTION = re.compile(r"\s*\[\s*(\d+)\] (\S+)")
+_SYMBOL = re.compile(r"\s*\d+: (\w+)\s+(\w+) (FUNC|OBJECT)\s+\w+\s+\w+\s+(\d+) (\S+)")
+_CONSTANTS = re.compile(r"\.(rodata|data\.rel\.ro|eh_frame|gcc_except)")
+
+
+def _symbols(library: str, folder: Path) -> tuple[int, dict[str, tuple[int, int]]]:
+    """Return the value of ``gpu_shared_base``, and value and bytes of the writable variables."""
+    listing = toolchain.run(["readelf", "-SsW", library], folder)
+    sections, anchor, variables = {}, 0, {}
+    for line in listing.splitlines():
+        if section := _SECTION.match(line):
+            sections[section[1]] = section[2]
+        elif symbol := _SYMBOL.match(line):
+            value, size, kind, index, name = symbol.groups()
+            if name == "gpu_shared_base":
+                anchor = int(value, 16)
+            elif kind == "OBJECT" and "gpu_" not in name and not _CONSTANTS.match(sections[index]):
+                variables[name] = (int(value, 16), int(size, 0))
+    return anchor, variables
+
+
+def _exported(
+    kernels: list[Signature], expressions: tuple[str, ...]
+) -> tuple[dict[str, Signature], dict[str, str]]:
+    """Return the kernels to export, by identifier, and the identifiers of name expressions."""
+    functions = [kernel for kernel in kernels if kernel.template is None]
+    found = {kernel.name.rpartition("::")[2]: kernel for kernel in functions if kernel.is_c}
+    others = [kernel for kernel in functions if not kernel.is_c]
+    found |= {f"gpu_{index}": kernel for index, kernel in enumerate(others)}
+    names = {}
+    for index, expression in enumerate(expressions):
+        names[expression] = f"gpu_expression_{index}"
+        found[names[expression]] = instantiate(expression, kernels)
+    return found, names
+
+
 def _build(
-    folder: Path, compiler: str, flags: list[str], code: str, options: source.Options, mode: str
+    folder: Path,
+    compiler: str,
+    flags: list[str],
+    request: Request,
+    plain: Preprocessed,
+    mode: str,
 ) -> None:
     """Compile a source to a library in a folder, with notes on its kernels and shared memory."""
-    unit, assembler = "kernels.cpp", "kernels.s"
-    (folder / unit).write_text(options.text + code, encoding="utf-8")
-    # Without the emulator's header CUDA's keywords are kept, and code excluded by #if is gone.
-    plain = toolchain.run(
-        [compiler, "-E", "-P", f"-I{toolchain.HEADERS}", *source.PREDEFINED, unit], folder
-    )
-    kernels, dynamic = source.find_kernels(plain), source.find_dynamic_shared(plain)
+    unit, assembler, code = "kernels.cpp", "kernels.s", request.options.text + request.code
+    dynamic = source.find_dynamic_shared(plain.text)
+    kernels, expressions = _exported(find_kernels(plain.text), request.expressions)
     exports = source.exports(kernels, MAX_SHARED_BYTES)
-    (folder / unit).write_text(options.text + code + exports, encoding="utf-8")
+    (folder / unit).write_text(code + exports, encoding="utf-8")
+    # The system's headers come first, since some of CUDA's macros would break them.
+    first = [*plain.system, str(toolchain.RUNTIME / "cuda.h")]
     # The cached files must not contain the name of the temporary folder.
     here = f"-ffile-prefix-map={folder}=."
-    toolchain.compile_code([compiler, *flags, here, unit, "-o", assembler], folder)
+    command = [compiler, *flags, *toolchain.include_flags(request.options.folders), here]
+    command += [part for name in first for part in ("-include", name)]
+    toolchain.compile_code([*command, unit, "-o", assembler], folder)
     text = (folder / assembler).read_text(encoding="utf-8")
-    edited = subnormals.edit(source.widen_shared(text, dynamic), options.flush)
+    dynamic = source.dynamic_symbols(text, dynamic)
+    edited = subnormals.edit(source.widen_shared(text, dynamic), request.options.flush)
     work: list[blocks.Work] = []
     if mode == "profile":
         ranked = blocks.rank_calls(edited)
@@ -84,27 +147,50 @@ def _build(
     (folder / assembler).write_text(edited, encoding="utf-8")
     link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
     toolchain.run(link, folder)
-    # Dynamic arrays are aliases of one variable: see source.widen_shared.
-    shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
-    sizes = {
-        symbol: size
-        for _, size, symbol in shared
-        if symbol != source.DYNAMIC and source.array_name(symbol)
-    }
-    names = [kernel.name for kernel in kernels]
-    used = source.shared_use(text, names, sizes)
-    notes = {
-        "mangled": sorted(set(names) - source.functions(text)),
-        "kernels": {
-            kernel.name: {"restrict": kernel.restrict, "shared_bytes": used[kernel.name]}
-            for kernel in kernels
-        },
-        "shared": [(offset, size, source.array_name(name)) for offset, size, name in shared],
-        "work": work,
-    }
+    notes = {**_describe(text, kernels, expressions, dynamic, folder), "work": work}
     (folder / _NOTES).write_text(json.dumps(notes), encoding="utf-8")
     (folder / unit).unlink()
     (folder / assembler).unlink()
+
+
+def _describe(
+    assembler: str,
+    kernels: dict[str, Signature],
+    expressions: dict[str, str],
+    dynamic: list[str],
+    folder: Path,
+) -> dict[str, Any]:
+    """Return the notes on a library: its kernels by symbol, shared arrays and variables."""
+    # Dynamic arrays are aliases of one variable: see source.widen_shared.
+    shared = [found for found in _shared_variables(_LIBRARY, folder) if found[2] not in dynamic]
+    calls = source.Calls(assembler)
+    symbols = {identifier: source.kernel_symbol(assembler, identifier) for identifier in kernels}
+    notes = {}
+    for identifier, kernel in kernels.items():
+        used = calls.reached(symbols[identifier])
+        notes[symbols[identifier]] = {
+            "export": identifier,
+            "restrict": kernel.restrict,
+            "shared_bytes": sum(
+                size
+                for _, size, name in shared
+                if name in used and name != source.DYNAMIC and source.array_name(name)
+            ),
+        }
+    anchor, variables = _symbols(_LIBRARY, folder)
+    return {
+        "kernels": notes,
+        # By the name that the source has for it: not extern "C".
+        "mangled": {
+            kernel.name: symbols[identifier]
+            for identifier, kernel in kernels.items()
+            if symbols[identifier] != kernel.name.rpartition("::")[2]
+        },
+        "expressions": {text: symbols[name] for text, name in expressions.items()},
+        "shared": [(offset, size, source.array_name(name)) for offset, size, name in shared],
+        "anchor": anchor,
+        "variables": variables,
+    }
 
 
 @cache_results  # libraries are never unloaded
@@ -112,19 +198,29 @@ def _load(folder: Path) -> Compiled:
     return Compiled(folder)
 
 
-def compiled(code: str, options: source.Options, mode: str) -> Compiled:
+def compiled(request: Request, mode: str) -> Compiled:
     """Return a source compiled for a mode, from the cache if possible.
 
     Raises CompileError with file and line, or BackendError without a compiler.
     """
-    compiler = toolchain.find_compiler()
-    flags = toolchain.kernel_flags(mode, options.contract, options.flush)
+    compiler, options = toolchain.find_compiler(), request.options
+    flags = toolchain.kernel_flags(mode, options.contract, options.flush, options.standard)
+
+    def plain() -> Preprocessed:
+        return preprocess(compiler, request.code, options)
+
+    # Headers may have changed.
+    early = plain() if re.search(r"#\s*include\b", options.text + request.code) else None
     name = cache.key(
-        code,
+        request.code,
         options.text,
+        *request.expressions,
+        early.digest() if early else "",
         toolchain.key_of_flags(flags),
         toolchain.compiler_version(compiler),
         toolchain.own_sources(),
     )
-    folder = cache.cached(name, lambda made: _build(made, compiler, flags, code, options, mode))
+    folder = cache.cached(
+        name, lambda made: _build(made, compiler, flags, request, early or plain(), mode)
+    )
     return _load(folder)

@@ -16,6 +16,7 @@ import numpy as np
 
 from gpucnn.emulator import abi, graphs
 from gpucnn.emulator.native import runtime
+from gpucnn.errors import ShapeError
 
 ALIGNMENT = abi.constant("alignment")
 """The addresses of arrays are multiples of so many bytes."""
@@ -63,18 +64,84 @@ class Memory:
         np.ndarray(shape, np.uint8, marks, offset, strides)[...] = 1
 
 
+class Variable(Memory):
+    """The memory of a ``__device__`` or ``__constant__`` variable, which is never freed."""
+
+    def __init__(self, address: int, nbytes: int) -> None:
+        self.handle = runtime().adopt(address, nbytes)
+        self.ptr, self.nbytes = address, nbytes
+        self.buffer = (ctypes.c_char * max(nbytes, 1)).from_address(address)
+
+    def __del__(self) -> None:
+        """A variable stays with its module."""
+
+
 class MemoryPointer:
-    """Where an array begins: ``ptr`` is the address, ``mem`` the memory that it points into.
+    """A place in device memory: ``ptr`` is the address, ``mem`` the memory that it points into.
 
     ``owner`` is what keeps the memory allocated: the memory itself, or a loan from a pool.
     """
 
     __slots__ = ("mem", "owner", "ptr")
+    device_id = 0
 
-    def __init__(self, mem: Memory, ptr: int, owner: object) -> None:
+    def __init__(self, mem: Memory, offset: int, owner: object = None) -> None:
         self.mem = mem
-        self.ptr = ptr
-        self.owner = owner
+        self.ptr = mem.ptr + offset
+        self.owner = mem if owner is None else owner
+
+    def __add__(self, offset: int) -> MemoryPointer:
+        return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset, self.owner)
+
+    def __int__(self) -> int:
+        return self.ptr
+
+    def _bytes(self, size: int) -> np.ndarray[Any, Any]:
+        """Return the next bytes; ShapeError if they are not all in the memory."""
+        offset = self.ptr - self.mem.ptr
+        if not 0 <= size <= self.mem.nbytes - offset:
+            raise ShapeError(
+                f"{size} bytes do not fit: the memory ends after {self.mem.nbytes - offset}"
+            )
+        return np.ndarray(size, np.uint8, self.mem.buffer, offset)
+
+    def _write(self, values: Any, size: int, *sources: Memory) -> None:
+        to, mem = self._bytes(size), weakref.ref(self.mem)
+
+        def run() -> None:
+            to[...] = values
+            owner = mem()
+            assert owner is not None
+            owner.mark_written(to)
+
+        graphs.do("a copy", (self.mem, *sources), run)
+
+    def copy_from_device(self, src: MemoryPointer, size: int) -> None:
+        """Copy ``size`` bytes from another place on the device."""
+        self._write(src._bytes(size), size, src.mem)
+
+    def copy_from_host(self, mem: Any, size: int) -> None:
+        """Copy ``size`` bytes from the host's address ``mem``, such as a ctypes.c_void_p."""
+        graphs.refuse_copy()
+        address: Any = mem.value if isinstance(mem, ctypes.c_void_p) else mem
+        self._write(np.frombuffer(ctypes.string_at(address, size), np.uint8), size)
+
+    def copy_from(self, mem: Any, size: int) -> None:
+        """Copy ``size`` bytes from a MemoryPointer or from an address of the host."""
+        if isinstance(mem, MemoryPointer):
+            self.copy_from_device(mem, size)
+        else:
+            self.copy_from_host(mem, size)
+
+    def copy_to_host(self, mem: Any, size: int) -> None:
+        """Copy ``size`` bytes to the host's address ``mem``."""
+        graphs.refuse_copy()
+        address: Any = mem.value if isinstance(mem, ctypes.c_void_p) else mem
+        ctypes.memmove(address, self._bytes(size).ctypes.data, size)
+
+    def memset(self, value: int, size: int) -> None:
+        """Set ``size`` bytes to a value from 0 to 255."""
+        self._write(value, size)
 
 
 Allocator = Callable[[int], MemoryPointer]
@@ -83,7 +150,7 @@ Allocator = Callable[[int], MemoryPointer]
 def alloc_unpooled(size: int) -> MemoryPointer:
     """Return ``size`` bytes of their own; MemoryError where there is no room."""
     mem = Memory(size)
-    return MemoryPointer(mem, mem.ptr, mem)
+    return MemoryPointer(mem, 0)
 
 
 def _size(block: MemoryPointer) -> int:
@@ -134,7 +201,7 @@ class MemoryPool:
 
         graphs.note("an allocation", block.mem, poison)
         start = (block.mem.ptr + block.mem.nbytes - size) // ALIGNMENT * ALIGNMENT
-        return MemoryPointer(block.mem, start, _Loan(free, block))
+        return MemoryPointer(block.mem, start - block.mem.ptr, _Loan(free, block))
 
     def free_all_blocks(self) -> None:
         """Return the blocks that no array uses to the pool's allocator."""

@@ -40,6 +40,7 @@ class Runtime:
         self.allocate = function(
             "gpu_allocate", pointer, size, number, ctypes.POINTER(ctypes.c_size_t)
         )
+        self.adopt = function("gpu_adopt", pointer, size, size)
         self.release = function("gpu_release", None, pointer)
         self.poison = function("gpu_poison", None, pointer)
         self.mark_written = function("gpu_mark_written", None, pointer, size, size)

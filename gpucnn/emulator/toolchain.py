@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,18 +18,18 @@ from gpucnn.errors import BackendError
 VARIABLE = "CXX"
 # What these do is in the cache.
 COMPILING = (
-    "blocks.py", "compiled.py", "limits.py", "native.py", "order.py", "source.py",
-    "subnormals.py", "toolchain.py",
+    "blocks.py", "compiled.py", "limits.py", "native.py", "options.py", "order.py",
+    "preprocessed.py", "signatures.py", "source.py", "subnormals.py", "toolchain.py",
 )  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
-HEADERS = RUNTIME / "include"  # CUDA's headers that sources may include
+HEADERS = RUNTIME / "include"  # those of CUDA that sources may include
 OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it is installed
 
 # All modes write line tables (with version 5 of DWARF addr2line confuses the first file).
 # thread_local variables of functions need no wrapper, and the linker must not merge equal names of
 # two modules.
 _COMMON = [
-    *("-x", "c++", "-std=c++17", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
+    *("-x", "c++", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-fno-extern-tls-init", "-fno-exceptions"),
     "-fno-math-errno",  # with -fno-trapping-math, (float)(int)-0.5f would be -0
     # A large local array must not reach beyond the guard page of its thread's stack.
@@ -102,7 +103,8 @@ def compiler_version(compiler: str) -> str:
 def own_sources() -> str:
     """Return the emulator's sources that compiled code depends on, a part of every cache key."""
     python = [RUNTIME.with_name(name) for name in COMPILING]
-    files = sorted([*RUNTIME.rglob("*.h"), *RUNTIME.glob("*.cpp"), *python])
+    own = [*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *HEADERS.rglob("*.*")]
+    files = sorted([*(file for file in own if file.is_file()), *python])
     return "\0".join(f"{file.name}\0{file.read_text(encoding='utf-8')}" for file in files)
 
 
@@ -118,7 +120,12 @@ def _vector_flags() -> list[str]:
     return ["-mavx2", "-mfma"] if {"avx2", "fma"} <= flags else []
 
 
-def kernel_flags(mode: str, contract: bool, flush: bool) -> list[str]:
+def include_flags(folders: Iterable[str]) -> list[str]:
+    """Return g++'s flags for headers: in the user's folders, and CUDA's."""
+    return [*(f"-I{folder}" for folder in folders), "-isystem", str(HEADERS)]
+
+
+def kernel_flags(mode: str, contract: bool, flush: bool, standard: str = "c++17") -> list[str]:
     """Return g++'s flags for kernels.
 
     contract: a product and a sum may become one fma; flush: see subnormals.py.
@@ -127,10 +134,10 @@ def kernel_flags(mode: str, contract: bool, flush: bool) -> list[str]:
         *_COMMON,
         *_MODES[mode],
         *_vector_flags(),
+        f"-std={standard}",
         f"-ffp-contract={'fast' if contract else 'off'}",
         f"-DGPU_FLUSH={int(flush)}",
-        f"-I{HEADERS}",
-        *("-include", str(RUNTIME / "cuda.h"), f"-ffile-prefix-map={RUNTIME}={OWN_CODE}"),
+        f"-ffile-prefix-map={RUNTIME}={OWN_CODE}",
     ]
 
 
@@ -139,8 +146,8 @@ def key_of_flags(flags: list[str]) -> str:
     return " ".join(flags).replace(str(RUNTIME), "")
 
 
-def run(command: list[str], folder: Path) -> str:
-    """Run a compiler's tool in a folder and return its output.
+def run(command: list[str], folder: Path, text: str | None = None) -> str:
+    """Run a compiler's tool in a folder, with ``text`` as its input, and return its output.
 
     Raises CompileError for an error in the source, BackendError for a problem of the machine.
     """
@@ -150,6 +157,7 @@ def run(command: list[str], folder: Path) -> str:
             command,
             cwd=folder,
             env=environment,
+            input=text,
             capture_output=True,
             encoding="utf-8",
             errors="replace",

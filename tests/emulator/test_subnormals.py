@@ -15,8 +15,9 @@ from available import backend_or_skip
 from interruptions import Stopped, signals, stop
 
 from gpucnn import emulator
-from gpucnn.emulator import EmulatorError, native, settings, source, subnormals
-from gpucnn.emulator.compiled import compiled
+from gpucnn.emulator import EmulatorError, native, settings, subnormals
+from gpucnn.emulator.compiled import Request, compiled
+from gpucnn.emulator.options import CUPYS_OPTIONS, parse
 
 SMALL = np.float32(1e-40)
 ZERO, HALF = np.float32([0]), np.float32([0.5])
@@ -146,13 +147,13 @@ def test_a_thread_of_the_host_that_flushes_itself_goes_on_to_do_so() -> None:
         ([], False),
         (["-ftz=true"], True),
         (["--ftz=true", "-ftz=false"], False),
-        (["-ftz=false", *source.CUPYS_OPTIONS], True),
+        (["-ftz=false", *CUPYS_OPTIONS], True),
         (["--use_fast_math"], True),
         (["--device-as-default-execution-space"], False),
     ],
 )
 def test_the_last_option_decides_whether_float32_flushes(options: list[str], flush: bool) -> None:
-    assert source.parse_options(options).flush == flush
+    assert parse(options).flush == flush
 
 
 def test_a_module_cannot_keep_subnormal_numbers_as_in_cupy() -> None:
@@ -169,8 +170,7 @@ def test_without_the_option_float32_keeps_subnormal_numbers() -> None:
     code = """#line 1 "half.cu"
 extern "C" __global__ void half(float* x) { x[0] *= 0.5f; x[1] = expf(x[1]); }"""
     kept, flushing = (
-        compiled(code, source.parse_options(options), "fast")
-        for options in ((), source.CUPYS_OPTIONS)
+        compiled(Request(code, parse(options)), "fast") for options in ((), CUPYS_OPTIONS)
     )
     modes = []
     for module in (kept, flushing):
@@ -179,7 +179,7 @@ extern "C" __global__ void half(float* x) { x[0] *= 0.5f; x[1] = expf(x[1]); }""
         assert address
     assert modes == [subnormals.KEEP, subnormals.FLUSH]
     module = emulator.RawModule(code=code)
-    module._options = source.parse_options(())
+    module._program.request = Request(code, parse(()))
     x = emulator.asarray(np.float32([1.5e-38, -95]))
     module.get_function("half")((1,), (1,), (x,))
     np.testing.assert_allclose(x.get(), [0.75e-38, np.exp(-95.0)], rtol=1e-5, atol=0)

@@ -1,4 +1,4 @@
-// GPU_EXPORT(kernel, (bounds), names..., nullptr) makes a kernel callable by the runtime: it
+// GPU_EXPORT(id, (kernel), (bounds), names..., nullptr) makes a kernel callable by the runtime: it
 // defines a description of its parameters, deduced from its C++ type, and a function that unpacks
 // the arguments and calls it.
 #pragma once
@@ -75,6 +75,7 @@ template <auto kernel, class Signature = decltype(kernel)> struct gpu_entry;
 template <auto kernel, class... Args> struct gpu_entry<kernel, void (*)(Args...)> {
     typedef gpu_packing<Args...> packing;
     static constexpr int count = sizeof...(Args);
+    static constexpr void (*address)(Args...) = kernel;
 
     template <int... index>
     GPU_UNCHECKED static void call(const char *packed, gpu_indices<index...>)
@@ -101,8 +102,11 @@ template <class... Rest> constexpr int gpu_first(int first, Rest...) { return fi
 extern "C" const uint32_t gpu_mxcsr;   // defined in the assembler text: see subnormals.py
 
 #define GPU_VISIBLE __attribute__((visibility("default")))
-#define GPU_EXPORT(kernel, bounds, ...)                                                       \
-    static const char *const gpu_names_##kernel[] = {__VA_ARGS__};                            \
-    extern "C" GPU_VISIBLE const GpuKernel gpu_export_##kernel = {                            \
-        #kernel, gpu_entry<&kernel>::run, gpu_entry<&kernel>::table.entry, gpu_names_##kernel, \
-        gpu_entry<&kernel>::count, gpu_first bounds, &gpu_mxcsr};
+#define GPU_STRIP(...) __VA_ARGS__
+#define GPU_EXPORT(id, kernel, bounds, ...)                                                     \
+    typedef gpu_entry<&GPU_STRIP kernel> gpu_entry_##id;                                        \
+    extern "C" void (*const gpu_address_##id)() = (void (*)())gpu_entry_##id::address;           \
+    static const char *const gpu_names_##id[] = {__VA_ARGS__};                                  \
+    extern "C" GPU_VISIBLE const GpuKernel gpu_export_##id = {                                  \
+        #id, gpu_entry_##id::run, gpu_entry_##id::table.entry, gpu_names_##id, gpu_entry_##id::count,  \
+        gpu_first bounds, &gpu_mxcsr};

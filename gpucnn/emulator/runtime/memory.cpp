@@ -135,6 +135,20 @@ GPU_API Allocation *gpu_allocate(size_t bytes, int poison, Address *address)
     return memory;
 }
 
+// Makes an allocation of memory outside the arena that a module holds: a variable. Never released.
+GPU_API Allocation *gpu_adopt(Address low, size_t bytes)
+{
+    Caller from;
+    if (sigsetjmp(from.place, 0)) return nullptr;
+    Allocation *memory = new Allocation();
+    memory->low = low;
+    memory->high = low + bytes;
+    memory->map_low = memory->low & ~(Address)3;
+    memory->map_high = (memory->high + 3) & ~(Address)3;
+    memory->live = memory->used = memory->written = true;
+    return memory;
+}
+
 GPU_API void gpu_release(Allocation *memory)
 {
     std::lock_guard<std::mutex> guard(arena.mutex);

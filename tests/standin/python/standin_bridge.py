@@ -11,12 +11,13 @@ from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 
-from gpucnn.emulator import cache, native, settings, source, toolchain
+from gpucnn.emulator import cache, native, settings, toolchain
 from gpucnn.emulator import report as reports
-from gpucnn.emulator.compiled import Compiled, compiled
+from gpucnn.emulator.compiled import Compiled, Request, compiled
+from gpucnn.emulator.options import parse
 from gpucnn.errors import GpucnnError
 
-_IGNORED_OPTIONS = re.compile(r"-I.*|--?pch|--?arch=.*|-DCUPY_\w+(=.*)?")
+_IGNORED_OPTIONS = re.compile(r"--?pch|--?arch=.*|-DCUPY_\w+(=.*)?")
 """Options that CuPy adds to those of a source and that change no result of the emulator."""
 
 _CUPY_INCLUDE = re.compile(r"^#include <cupy/\w+\.(?:cuh|h)>$", re.MULTILINE)
@@ -44,11 +45,18 @@ def begin(*_: str) -> str:
 
 def _compiled(code: str, options: str) -> Compiled:
     kept = [option for option in options.splitlines() if not _IGNORED_OPTIONS.fullmatch(option)]
+    kept = [option for option in kept if not (option[:2] == "-I" and _has_cudas(option[2:]))]
     if _CUPY_INCLUDE.search(code):
         code = _CUPY_HEADER.read_text(encoding="utf-8") + _CUPY_INCLUDE.sub("", code)
     if not code.lstrip().startswith("#line"):
         code = f'#line 1 "<code>"\n{code}'
-    return compiled(code, source.parse_options(kept), settings.current().mode)
+    return compiled(Request(code, parse(kept)), settings.current().mode)
+
+
+def _has_cudas(folder: str) -> bool:
+    """Return whether a folder has the headers of CUDA or of CuPy, which the emulator replaces."""
+    found = Path(folder.strip())
+    return any((found / name).exists() for name in ("cuda_runtime.h", "cupy", "cuda", "nv"))
 
 
 @_replies
@@ -66,11 +74,13 @@ def compile(code: str, options: str) -> str:
 
 @_replies
 def load(code: str, options: str) -> str:
-    """Return a module's library, the emulator's handle, and each kernel with its shared bytes."""
+    """Return a module's library, the emulator's handle, and each kernel: its symbol, the name of
+    its description and its shared bytes.
+    """
     found = _compiled(code, options)
-    kernels = found.notes["kernels"].keys() - set(found.notes["mangled"])
     lines = [str(found.path), str(found.module)]
-    lines += [f"{name} {found.static_shared_bytes(name)}" for name in sorted(kernels)]
+    for name, kernel in sorted(found.notes["kernels"].items()):
+        lines.append(f"{name} {kernel['export']} {kernel['shared_bytes']}")
     return "\n".join(lines)
 
 

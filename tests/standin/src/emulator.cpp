@@ -98,15 +98,15 @@ std::string emulator_load(const std::string &source, const std::string &options,
     Reply reply = call_bridge("load", source, options);
     if (!reply.succeeded) return reply.text;
     std::istringstream words(reply.text);
-    std::string path, name;
+    std::string path, name, exported;
     uintptr_t module = 0;
     int shared = 0;
     std::getline(words, path);
     words >> module;
     void *handle = dlopen(path.c_str(), RTLD_NOW);
     if (!handle) return dlerror();
-    while (words >> name >> shared) {
-        auto *kernel = (const GpuKernel *)dlsym(handle, ("gpu_export_" + name).c_str());
+    while (words >> name >> exported >> shared) {
+        auto *kernel = (const GpuKernel *)dlsym(handle, ("gpu_export_" + exported).c_str());
         if (!kernel) continue;
         int most = kernel->max_threads ? kernel->max_threads : max_threads;
         kernels[name] = {name, path, kernel, (Module *)module, shared, most};
