@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,6 +21,12 @@ Where = abi.structure("Where")
 Fault = abi.structure("Fault")
 Faults = Fault * MAX_FAULTS
 Site = abi.structure("Site")
+
+
+class _Output(ctypes.Structure):
+    """struct Output of runtime/output.cpp; the text is longer."""
+
+    _fields_ = (("used", ctypes.c_size_t), ("lost", ctypes.c_size_t), ("text", ctypes.c_char))
 
 
 class Runtime:
@@ -58,6 +65,7 @@ class Runtime:
         set_python = function("gpu_set_python", None, pointer, pointer, pointer)
         set_python(*(ctypes.cast(ctypes.pythonapi[name], pointer) for name in _PYTHON))
         abi.verify((ctypes.c_size_t * len(abi.SHARED)).in_dll(library, "gpu_struct_sizes"))
+        self._output = _Output.in_dll(library, "gpu_output")
         self._faults = Faults()
         self._lock = threading.Lock()
         self._running: int | None = None  # the thread that runs a launch
@@ -73,17 +81,34 @@ class Runtime:
         """
         if self._running == threading.get_ident():
             raise RuntimeError("a signal handler cannot launch a kernel while another one runs")
-        with self._lock:
-            self._running = threading.get_ident()
-            try:
-                count = self._launch(request, self._faults)
-            finally:
-                self._running = None
-            if count < 0:
-                raise MemoryError("the emulator has no memory for a launch")
-            if collect and not count:
-                collect(*self._counted())
-            return [Fault.from_buffer_copy(self._faults[index]) for index in range(count)]
+        printed = ""
+        try:
+            with self._lock:
+                self._running = threading.get_ident()
+                try:
+                    count = self._launch(request, self._faults)
+                    faults = [Fault.from_buffer_copy(self._faults[i]) for i in range(count)]
+                    if collect and not count:
+                        collect(*self._counted())
+                finally:
+                    self._running = None
+                    if self._output.used:
+                        printed = self._take_output()
+        finally:
+            if printed:
+                sys.stdout.write(printed)
+        if count < 0:
+            raise MemoryError("the emulator has no memory for a launch")
+        return faults
+
+    def _take_output(self) -> str:
+        """Return what the launch has printed, and empty the buffer."""
+        output = self._output
+        text = ctypes.string_at(ctypes.addressof(output) + type(output).text.offset, output.used)
+        lost = f"(printf: {output.lost} bytes more did not fit in the buffer)\n"
+        shown = text.decode(errors="replace") + (lost if output.lost else "")
+        output.used = output.lost = 0
+        return shown
 
     def _counted(self) -> tuple[Any, tuple[int, int]]:
         """Return the sites of the last launch, and its distinct sectors read and written."""

@@ -74,6 +74,8 @@ def parse(options: Iterable[str]) -> Options:
         if define := _DEFINE.fullmatch(option):
             value = "1" if define[2] is None else define[2]
             lines.append(f"#define {define[1]} {value}\n")
+            if define[1] == "NDEBUG":
+                lines.append("#undef assert\n#define assert(condition) ((void)0)\n")
         elif undefine := _UNDEFINE.fullmatch(option):
             lines.append(f"#undef {undefine[1]}\n")
         elif include := _INCLUDE.fullmatch(option):

@@ -31,6 +31,7 @@ OWN_CODE = "<emulator>"  # the emulator's own files in line tables, wherever it 
 _COMMON = [
     *("-x", "c++", "-S", "-fPIC", "-pthread", "-g1", "-gdwarf-4", "-w"),
     *("-fvisibility=hidden", "-fno-gnu-unique", "-fno-extern-tls-init", "-fno-exceptions"),
+    "-fno-builtin-printf",  # not puts, which would not be the emulator's
     "-fno-math-errno",  # with -fno-trapping-math, (float)(int)-0.5f would be -0
     # A large local array must not reach beyond the guard page of its thread's stack.
     "-fstack-clash-protection",
@@ -103,7 +104,7 @@ def compiler_version(compiler: str) -> str:
 def own_sources() -> str:
     """Return the emulator's sources that compiled code depends on, a part of every cache key."""
     python = [RUNTIME.with_name(name) for name in COMPILING]
-    own = [*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *HEADERS.rglob("*.*")]
+    own = [*RUNTIME.glob("*.h"), *RUNTIME.glob("*.cpp"), *HEADERS.rglob("*")]
     files = sorted([*(file for file in own if file.is_file()), *python])
     return "\0".join(f"{file.name}\0{file.read_text(encoding='utf-8')}" for file in files)
 

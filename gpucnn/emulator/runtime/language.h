@@ -35,6 +35,9 @@
 
 static constexpr int warpSize = 32;
 
+// Called by its own name in the runtime, also where a header of the C library declares it.
+extern "C" int printf(const char *format, ...) __asm__("gpu_printf");
+
 #ifdef GPU_CHECK
 // The C library's functions are not checked, so macros replace them in kernels.
 extern "C" void __tsan_read_range(void *, size_t);

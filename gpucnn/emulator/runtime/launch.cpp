@@ -181,7 +181,9 @@ static int run_launch(const Request *request, Fault *faults, bool is_main)
 // if memory is short. For callers without Python's global lock: no signal handler ends the launch.
 GPU_API int gpu_launch(const Request *request, Fault *faults)
 {
-    return run_launch(request, faults, false);
+    int count = run_launch(request, faults, false);
+    show_output();
+    return count;
 }
 
 // As gpu_launch, for Python, which calls with its global lock and must look for an exception.

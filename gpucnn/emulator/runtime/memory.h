@@ -41,5 +41,6 @@ GPU_INLINE void __prof_trigger(int) {}
 #define __builtin_assume(condition) ((condition) ? (void)0 : __builtin_unreachable())
 #endif
 #define __assume(condition) __builtin_assume(condition)
-#define assert(condition) \
-    ((condition) ? (void)0 : gpu_stop("assertion failed: " #condition, __FILE__, __LINE__))
+#define GPU_ASSERT(condition, text) \
+    ((condition) ? (void)0 : gpu_stop("cudaErrorAssert: assertion failed: " text, __FILE__, __LINE__))
+#define assert(condition) GPU_ASSERT(condition, #condition)

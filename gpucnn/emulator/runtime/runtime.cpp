@@ -29,6 +29,8 @@ uint3 blockDim, gridDim;
 
 #include "interrupts.cpp"
 
+#include "output.cpp"
+
 #include "block.cpp"
 
 #include "launch.cpp"
