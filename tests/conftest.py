@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import settings
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import loader
+from gpucnn.emulator import array, functions
 
 # The same examples on every run and machine; a slow machine is not a failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
@@ -58,6 +62,26 @@ def backend32(backend_name: str) -> Backend:
 @pytest.fixture(scope="session")
 def backend64(backend_name: str) -> Backend:
     return get_backend(backend_name, "float64")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _backends_launch_their_own_kernels() -> Iterator[None]:
+    """The emulator's arrays have arithmetic for users. CuPy launches kernels of its own for it, and
+    the cuda backend must not use it.
+    """
+    folder, compute = str(Path(loader.__file__).parent), array.compute
+
+    def guarded(*arguments: Any) -> Any:
+        frame = inspect.currentframe()
+        while frame:
+            assert not frame.f_code.co_filename.startswith(folder), "no kernel of gpucnn computes"
+            frame = frame.f_back
+        return compute(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (array, functions):
+            patch.setattr(module, "compute", guarded)
+        yield
 
 
 @pytest.fixture

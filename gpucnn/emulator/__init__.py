@@ -29,7 +29,10 @@ or in another part of the dynamic shared memory; one barrier reached by two call
 
 from __future__ import annotations
 
-from gpucnn.emulator import cuda
+import sys
+from typing import Any
+
+from gpucnn.emulator import cuda, functions, random, testing
 from gpucnn.emulator.array import asarray, asnumpy, empty, ndarray, zeros
 from gpucnn.emulator.cache import folder as cache_folder
 from gpucnn.emulator.errors import (
@@ -39,8 +42,18 @@ from gpucnn.emulator.errors import (
     Kind,
     LaunchError,
 )
+from gpucnn.emulator.functions import (
+    array,
+    ascontiguousarray,
+    copyto,
+    empty_like,
+    full_like,
+    ones_like,
+    zeros_like,
+)
 from gpucnn.emulator.graphs import CaptureError
 from gpucnn.emulator.kernel import RawKernel
+from gpucnn.emulator.memory import get_default_memory_pool
 from gpucnn.emulator.module import RawModule
 from gpucnn.emulator.profile import Profile, profiling
 from gpucnn.emulator.settings import checking, configure
@@ -56,15 +69,43 @@ __all__ = [
     "Profile",
     "RawKernel",
     "RawModule",
+    "array",
     "asarray",
+    "ascontiguousarray",
     "asnumpy",
     "cache_folder",
     "checking",
     "configure",
+    "copyto",
     "cuda",
     "empty",
+    "empty_like",
+    "full_like",
+    "get_array_module",
+    "get_default_memory_pool",
+    "is_available",
     "ndarray",
+    "ones_like",
     "profiling",
+    "random",
     "require",
+    "testing",
     "zeros",
+    "zeros_like",
 ]
+is_available = cuda.is_available
+
+
+def get_array_module(*values: Any) -> Any:
+    """Return this package if one of the values is an array of the device, otherwise NumPy."""
+    device = any(isinstance(value, ndarray) for value in values)
+    return sys.modules[__name__] if device else sys.modules["numpy"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return one of the functions or types of functions.py, by CuPy's name."""
+    return functions.find(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *functions.COMPUTED, *functions.MADE, *functions.CONSTANTS})

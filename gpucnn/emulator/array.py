@@ -12,25 +12,26 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from gpucnn.emulator import graphs
-from gpucnn.emulator.cuda import Device
+from gpucnn.emulator.device import Device
 from gpucnn.emulator.errors import EmulatorError, Kind
 from gpucnn.emulator.memory import Memory, MemoryPointer, get_allocator
+from gpucnn.emulator.operators import Operators, host_values
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 
 Shape = int | Sequence[int]
 
 
-class ndarray:
+class ndarray(Operators):
     """An array on the emulated device, with the attributes of CuPy's class of this name.
 
-    It is not a numpy.ndarray, is not converted to one implicitly, and has no arithmetic: kernels
-    compute. Basic slices and ``T`` are views of the same memory, and ``reshape`` where it can.
+    It is not a numpy.ndarray, and is not converted to one implicitly. Basic slices and ``T`` are
+    views of the same memory, and ``reshape`` where it can. Operators, and NumPy's functions of
+    device arrays, give new device arrays; NumPy computes them, and no kernel is launched.
     """
 
     __slots__ = (
         "_host", "_memory", "base", "data", "dtype", "flags", "ndim", "shape", "size", "strides",
     )  # fmt: skip
-    __array_ufunc__ = None  # NumPy's operators raise TypeError instead of converting
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class ndarray:
 
     def _view(self, host: np.ndarray[Any, Any]) -> ndarray:
         start = host.__array_interface__["data"][0]
-        data = MemoryPointer(self._memory, start - self._memory.ptr, self.data.owner)
+        data = MemoryPointer(self._memory, start - self._memory.ptr, self.data._owner)
         view = ndarray.__new__(ndarray)
         view._set(data, host, self if self.base is None else self.base)
         return view
@@ -178,6 +179,52 @@ class ndarray:
 
         graphs.do("an assignment", (self._memory, *sources), run)
 
+    def ravel(self) -> ndarray:
+        """Return the elements in one dimension, a view if there is one."""
+        return self.reshape(-1)
+
+    def flatten(self) -> ndarray:
+        """Return a copy of the elements in one dimension."""
+        return self.copy().reshape(-1)
+
+    def transpose(self, *axes: Any) -> ndarray:
+        """Return a view with the axes in another order, by default reversed."""
+        return self._view(self._host.transpose(*axes))
+
+    def swapaxes(self, one: int, other: int) -> ndarray:
+        """Return a view with two axes exchanged."""
+        return self._view(self._host.swapaxes(one, other))
+
+    def squeeze(self, axis: Any = None) -> ndarray:
+        """Return a view without axes of length 1."""
+        return self._view(self._host.squeeze(axis))
+
+    def view(self, dtype: DTypeLike | None = None) -> ndarray:
+        """Return a view of the same bytes as another dtype."""
+        return self._view(self._host.view() if dtype is None else self._host.view(dtype))
+
+    def astype(self, dtype: DTypeLike, copy: bool = True) -> ndarray:
+        """Return the elements as another dtype; this array if ``copy`` is false and it has it."""
+        if not copy and np.dtype(dtype) == self.dtype:
+            return self
+        made = empty(self.shape, dtype)
+        made[...] = self
+        return made
+
+    def tolist(self) -> Any:
+        """Return the elements as Python numbers in lists."""
+        return self.get().tolist()
+
+    @property
+    def real(self) -> ndarray:
+        """The real parts, a view."""
+        return self._view(self._host.real)
+
+    @property
+    def imag(self) -> ndarray:
+        """The imaginary parts: a view of a complex array."""
+        return self._view(self._host.imag) if self.dtype.kind == "c" else zeros_of(self)
+
     def __len__(self) -> int:
         return len(self._host)
 
@@ -190,13 +237,18 @@ class ndarray:
     def __bool__(self) -> bool:
         return bool(self.get())
 
-    def __eq__(self, other: object) -> NoReturn:
-        raise ArrayError("arrays of the emulator are not compared: use asnumpy()")
+    def _compute(
+        self, function: Any, args: tuple[Any, ...], options: dict[str, Any], out: Any = None
+    ) -> Any:
+        return compute(function, args, options, out)
 
     __hash__ = None  # type: ignore[assignment]
 
     def __array__(self, *_: Any, **__: Any) -> NoReturn:
         raise ArrayError("an array of the emulator is not a NumPy array: use asnumpy()")
+
+    def __str__(self) -> str:
+        return str(self._host)
 
     def __repr__(self) -> str:
         return f"emulator.{self._host!r}"
@@ -233,6 +285,46 @@ def _device_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     if kind.char not in "?bBhHiIlLqQefdFDV" or not kind.isnative:
         raise SettingError(f"arrays of the device cannot hold {kind}")
     return kind
+
+
+def zeros_of(array: ndarray) -> ndarray:
+    """Return an array of zeros of the shape and dtype of another."""
+    return zeros(array.shape, array.dtype)
+
+
+def compute(
+    function: Any, args: tuple[Any, ...], options: dict[str, Any], out: ndarray | None = None
+) -> Any:
+    """Return what a function of NumPy gives for device arrays, as device arrays.
+
+    While a stream captures, the function is called again at each replay.
+    """
+    memories: list[Any] = []
+    hosts = host_values(args, ndarray, memories)
+    named = {name: host_values(value, ndarray, memories) for name, value in options.items()}
+
+    def call() -> Any:
+        with np.errstate(all="ignore"):
+            found = function(*hosts, **named)
+        return found if isinstance(found, tuple | list) else (found,)
+
+    first = call()
+    if not all(isinstance(value, np.ndarray | np.generic | bool) for value in first):
+        return first[0] if len(first) == 1 else first  # such as a length
+    results = [np.asarray(value) for value in first]
+    if out is not None and not np.can_cast(results[0].dtype, out.dtype, "same_kind"):
+        raise ArrayError(f"cannot store {results[0].dtype} in an array of {out.dtype}")
+    made = [out] if out is not None else [empty(value.shape, value.dtype) for value in results]
+    waiting = [first]
+
+    def run() -> None:
+        for target, values in zip(made, waiting.pop() if waiting else call(), strict=True):
+            target._host[...] = values
+            target._memory.mark_written(target._host)
+
+    graphs.do(function.__name__, (*memories, *(target._memory for target in made)), run)
+    waiting.clear()
+    return made[0] if len(made) == 1 else tuple(made)
 
 
 def zeros(shape: Shape, dtype: DTypeLike = float) -> ndarray:

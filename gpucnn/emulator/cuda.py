@@ -1,38 +1,39 @@
-"""The part of ``cupy.cuda`` that gpucnn uses: streams, graphs, memory pools and the device.
+"""The part of ``cupy.cuda`` that programs with raw kernels use.
 
 Every operation that is not captured finishes before it returns.
 """
 
 from __future__ import annotations
 
-from gpucnn.emulator import graphs, limits
-from gpucnn.emulator.graphs import Event, Graph, Stream, get_current_stream
-from gpucnn.emulator.memory import MemoryPool, get_allocator, using_allocator
+from gpucnn.emulator.device import Device, runtime
+from gpucnn.emulator.graphs import Event, Graph, Stream, get_current_stream, get_elapsed_time
+from gpucnn.emulator.memory import (
+    MemoryPointer,
+    MemoryPool,
+    alloc,
+    get_allocator,
+    set_allocator,
+    using_allocator,
+)
 
 __all__ = [
     "Device",
     "Event",
     "Graph",
+    "MemoryPointer",
     "MemoryPool",
     "Stream",
+    "alloc",
     "get_allocator",
     "get_current_stream",
+    "get_elapsed_time",
+    "is_available",
+    "runtime",
+    "set_allocator",
     "using_allocator",
 ]
 
 
-class Device:
-    """The one device, number 0."""
-
-    id = 0
-
-    def synchronize(self) -> None:
-        """Return at once; CaptureError while a stream captures."""
-        graphs.synchronize()
-
-    @property
-    def attributes(self) -> dict[str, int]:
-        """The limits of grids, by CuPy's names."""
-        return dict(
-            zip(("MaxGridDimX", "MaxGridDimY", "MaxGridDimZ"), limits.MAX_GRID, strict=True)
-        )
+def is_available() -> bool:
+    """Return True: the emulated device is always there."""
+    return True

@@ -11,6 +11,7 @@ captures that it concerns, as in the CUDA programming guide; what CuPy refuses d
 from __future__ import annotations
 
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,13 +39,26 @@ class _Node:
 
 @dataclass
 class _Capture:
-    """What a stream has captured so far."""
+    """What a stream has captured so far, with the streams that have waited for its events.
 
+    The operations of all of them are kept in the order of the calls, which is one of those that the
+    events allow.
+    """
+
+    origin: Stream
     nodes: list[_Node] = field(default_factory=list)
     invalid: bool = False  # or ended
+    forked: list[Stream] = field(default_factory=list)
+    done: dict[Stream, int] = field(default_factory=dict)  # operations of each stream
+    open: set[Stream] = field(default_factory=set)  # forked, and not waited for since
 
-    def add(self, name: str, memories: Iterable[Any], run: Callable[[], None]) -> None:
+    def add(
+        self, name: str, memories: Iterable[Any], run: Callable[[], None], stream: Stream
+    ) -> None:
         self.nodes.append(_Node(name, [weakref.ref(memory) for memory in memories], run))
+        self.done[stream] = self.done.get(stream, 0) + 1
+        if stream is not self.origin:
+            self.open.add(stream)
 
 
 class Graph:
@@ -65,33 +79,94 @@ class Graph:
                 )
             node.run()
 
+    def upload(self, stream: Stream | None = None) -> None:
+        """Do nothing: a graph needs no preparation."""
+
 
 class Stream:
     """A stream. Operations finish before they return, unless the stream captures them."""
 
-    def __init__(self, *, non_blocking: bool = False) -> None:
+    null: Stream  # the stream of operations that name none
+
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, priority: int | None = None
+    ) -> None:
+        """``priority`` has no effect; with ``null`` this is another name of the null stream."""
+        self._is_null = null
         self._blocking = not non_blocking
         self._capture: _Capture | None = None
         self._previous: list[Stream] = []
 
-    def begin_capture(self) -> None:
+    @property
+    def ptr(self) -> int:
+        """A number that identifies the stream, 0 for the null stream."""
+        return 0 if self is Stream.null or self._is_null else id(self)
+
+    @property
+    def done(self) -> bool:
+        """Whether all operations are finished, which they are; CaptureError in a capture."""
+        self.synchronize()
+        return True
+
+    def use(self) -> Stream:
+        """Make this the current stream of the thread."""
+        _thread.current = _NULL if self._is_null else self
+        return self
+
+    def record(self, event: Event | None = None) -> Event:
+        """Record an event, by default a new one, at this point of the stream."""
+        found = event or Event()
+        found.record(self)
+        return found
+
+    def wait_event(self, event: Event) -> None:
+        """Let later operations of this stream wait for an event; a captured one captures them."""
+        capture = event._capture
+        own = self._join()
+        if capture is None or capture.invalid:
+            return
+        if own is None:
+            self._capture = capture
+            capture.forked.append(self)
+            capture.open.add(self)
+            _capturing.add(self)
+        elif own is not capture:
+            _refuse([self], "the event is that of another capture", "Isolation")
+        stream = event._stream
+        if stream is not None and capture.done.get(stream, 0) == event._done:
+            capture.open.discard(stream)
+
+    def launch_host_func(self, callback: Callable[[Any], None], arg: Any) -> None:
+        """Call ``callback(arg)`` at this point of the stream."""
+        do("a host function", (), lambda: callback(arg), self)
+
+    def begin_capture(self, mode: object = None) -> None:
         """Capture operations instead of doing them, until ``end_capture``."""
         if self is _NULL:
             raise CaptureError("the null stream cannot capture: use a Stream(non_blocking=True)")
         if self._capture is not None:
             raise CaptureError("cudaErrorIllegalState: the stream is capturing already")
-        self._capture = _Capture()
+        self._capture = _Capture(self)
         _capturing.add(self)
 
     def end_capture(self) -> Graph:
         """Return the graph of what was captured; CaptureError if the capture is invalid."""
-        capture, self._capture = self._capture, None
+        capture = self._capture
         if capture is None:
             raise CaptureError("cudaErrorIllegalState: the stream is not capturing")
-        _capturing.discard(self)
+        if capture.origin is not self:
+            raise CaptureError("cudaErrorStreamCaptureUnmatched: another stream began the capture")
+        for stream in (self, *capture.forked):
+            stream._capture = None
+            _capturing.discard(stream)
         if capture.invalid:
             raise _invalidated()
         capture.invalid = True
+        if capture.open:
+            raise CaptureError(
+                "cudaErrorStreamCaptureUnjoined: the stream must wait for an event of each stream"
+                " that joined its capture"
+            )
         return Graph(capture.nodes)
 
     def is_capturing(self) -> bool:
@@ -126,8 +201,7 @@ class Stream:
 
     def __enter__(self) -> Stream:
         self._previous.append(_thread.current)
-        _thread.current = self
-        return self
+        return self.use()
 
     def __exit__(
         self,
@@ -141,12 +215,27 @@ class Stream:
 class Event:
     """A point in a stream, already reached unless it was captured."""
 
-    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
+    def __init__(
+        self, block: bool = False, disable_timing: bool = False, interprocess: bool = False
+    ) -> None:
         self._capture: _Capture | None = None
+        self._stream: Stream | None = None
+        self._done = 0  # operations that its stream had captured before
+        self._timed = not disable_timing
+        self._time: float | None = None
 
     def record(self, stream: Stream | None = None) -> None:
         """Set the event to this point of the stream, by default the current one."""
-        self._capture = (stream or get_current_stream())._join()
+        self._stream = stream or get_current_stream()
+        self._capture = self._stream._join()
+        self._done = self._capture.done.get(self._stream, 0) if self._capture else 0
+        self._time = time.perf_counter() if self._timed and self._capture is None else None
+
+    @property
+    def done(self) -> bool:
+        """Whether the event was reached, which it was; CaptureError if it was captured."""
+        self.synchronize()
+        return True
 
     def synchronize(self) -> None:
         """Return at once; CaptureError if the event was captured."""
@@ -156,10 +245,21 @@ class Event:
             raise CaptureError(f"cudaError{name}: a captured event cannot be waited for")
 
 
+def get_elapsed_time(start_event: Event, end_event: Event) -> float:
+    """Return the milliseconds between two recorded events, of the CPU's clock."""
+    start, end = start_event._time, end_event._time
+    if start is None or end is None:
+        raise CaptureError(
+            "cudaErrorInvalidResourceHandle: both events must be recorded, outside captures and"
+            " without disable_timing"
+        )
+    return (end - start) * 1000
+
+
 _WAIT = "a stream that captures cannot be waited for"
 _NULL_WAITS = "the null stream waits for blocking streams, and one captures"
 _capturing: weakref.WeakSet[Stream] = weakref.WeakSet()
-_NULL = Stream()
+_NULL = Stream.null = Stream()
 
 
 class _Thread(threading.local):
@@ -178,11 +278,12 @@ def do(
     name: str, memories: Iterable[Any], run: Callable[[], None], stream: Stream | None = None
 ) -> None:
     """Call ``run``, or add it to the graph that the stream captures."""
-    capture = (stream or _thread.current)._join()
+    stream = stream or _thread.current
+    capture = stream._join()
     if capture is None:
         run()
     else:
-        capture.add(name, memories, run)
+        capture.add(name, memories, run, stream)
 
 
 def note(name: str, memory: Any, run: Callable[[], None]) -> None:
@@ -190,11 +291,11 @@ def note(name: str, memory: Any, run: Callable[[], None]) -> None:
 
     It is for what the emulator does in addition to CUDA's operations.
     """
-    capture = _thread.current._capture
-    if capture is None:
+    stream = _thread.current
+    if stream._capture is None:
         run()
     else:
-        capture.add(name, [memory], run)
+        stream._capture.add(name, [memory], run, stream)
 
 
 def refuse_copy() -> None:

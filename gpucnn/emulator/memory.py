@@ -79,19 +79,19 @@ class Variable(Memory):
 class MemoryPointer:
     """A place in device memory: ``ptr`` is the address, ``mem`` the memory that it points into.
 
-    ``owner`` is what keeps the memory allocated: the memory itself, or a loan from a pool.
+    ``_owner`` is what keeps the memory allocated: the memory itself, or a loan from a pool.
     """
 
-    __slots__ = ("mem", "owner", "ptr")
+    __slots__ = ("_owner", "mem", "ptr")
     device_id = 0
 
     def __init__(self, mem: Memory, offset: int, owner: object = None) -> None:
         self.mem = mem
         self.ptr = mem.ptr + offset
-        self.owner = mem if owner is None else owner
+        self._owner = mem if owner is None else owner
 
     def __add__(self, offset: int) -> MemoryPointer:
-        return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset, self.owner)
+        return MemoryPointer(self.mem, self.ptr - self.mem.ptr + offset, self._owner)
 
     def __int__(self) -> int:
         return self.ptr
@@ -235,6 +235,24 @@ _thread = _Thread()
 def get_allocator() -> Allocator:
     """Return the allocator of this thread's arrays."""
     return _thread.allocator
+
+
+def set_allocator(allocator: Allocator | None = None) -> None:
+    """Take the memory of this thread's arrays from ``allocator``, by default from no pool."""
+    _thread.allocator = allocator or alloc_unpooled
+
+
+_default_pool = MemoryPool()
+
+
+def get_default_memory_pool() -> MemoryPool:
+    """Return a pool, which arrays use only if ``set_allocator`` is given its ``malloc``."""
+    return _default_pool
+
+
+def alloc(size: int) -> MemoryPointer:
+    """Return ``size`` bytes from the allocator of this thread."""
+    return get_allocator()(size)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from planted.table import FOLDER, PLANTED, Planted, blank, floats, int32, ints
 
 import gpucnn
 from gpucnn import emulator
+from gpucnn.backends.cuda import loader
 from gpucnn.emulator import (
     ArgumentError,
     CompileError,
@@ -392,15 +393,22 @@ def test_arrays_are_aligned_and_unset() -> None:
 
 
 @needs_compiler
-def test_what_only_kernels_compute_is_refused() -> None:
-    """CuPy launches kernels of its own for these; the backends must not."""
+@pytest.mark.parametrize("expression", ["x + 1", "x.sum()", "xp.exp(x)"])
+def test_the_backends_do_not_compute_outside_kernels(expression: str) -> None:
+    """tests/conftest.py watches them: CuPy launches kernels of its own for these."""
+    names = {"x": floats(4), "xp": emulator}
+    eval(expression, names)
+    code = compile(expression, loader.__file__, "eval")
+    with pytest.raises(AssertionError, match="no kernel of gpucnn computes"):
+        eval(code, names)
+
+
+@needs_compiler
+def test_only_basic_indices_give_views() -> None:
     x, host = floats(4), np.ones(4, np.float32)
-    refused: list[Callable[[], Any]] = [
-        lambda: x == x, lambda: x + 1, lambda: x[[0, 1]], lambda: x[host > 0],
-    ]  # fmt: skip
-    for operation in refused:
-        with pytest.raises(TypeError):
-            operation()
+    for key in ([0, 1], host > 0):
+        with pytest.raises(TypeError, match="only integers and slices"):
+            x[key]
 
 
 # ------------------------------------------------------------------- the runtime's interface

@@ -28,7 +28,8 @@ GPU_INLINE unsigned __isShared(const void *address) { return gpu_space(address) 
 GPU_INLINE unsigned __isLocal(const void *address) { return gpu_space(address) == GPU_LOCAL; }
 
 GPU_INLINE long long clock64() { return (long long)__builtin_ia32_rdtsc(); }
-GPU_INLINE long clock() { return (long)clock64(); }
+#define clock gpu_clock   // the C library has a function of this name
+GPU_INLINE long gpu_clock() { return (long)clock64(); }
 GPU_INLINE void __nanosleep(unsigned) { gpu_yield(); }   // other threads run in the meantime
 GPU_INLINE void __prof_trigger(int) {}
 
