@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import os
 import signal
@@ -15,7 +16,7 @@ from hypothesis import settings
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import loader
-from gpucnn.emulator import array, functions
+from gpucnn.emulator import functions
 
 # The same examples on every run and machine; a slow machine is not a failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
@@ -69,7 +70,8 @@ def _backends_launch_their_own_kernels() -> Iterator[None]:
     """The emulator's arrays have arithmetic for users. CuPy launches kernels of its own for it, and
     the cuda backend must not use it.
     """
-    folder, compute = str(Path(loader.__file__).parent), array.compute
+    arrays = importlib.import_module("gpucnn.emulator.array")  # a function has this name as well
+    folder, compute = str(Path(loader.__file__).parent), arrays.compute
 
     def guarded(*arguments: Any) -> Any:
         frame = inspect.currentframe()
@@ -79,7 +81,7 @@ def _backends_launch_their_own_kernels() -> Iterator[None]:
         return compute(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (array, functions):
+        for module in (arrays, functions):
             patch.setattr(module, "compute", guarded)
         yield
 
