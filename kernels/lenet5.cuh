@@ -105,12 +105,16 @@ __device__ inline real padded_pixel(const uint8* images, int64 item, int64 items
 }
 
 // Sums each of COUNT values over LANES neighbouring lanes. Each lane ends with COUNT / LANES of the
-// sums in values[0], ...: the first lane with the first ones. In each round a lane passes half of
-// its values to its partner and keeps the other half. That takes COUNT shuffles, where a butterfly
-// for each value takes COUNT log LANES.
+// sums in values[0], ...: the first lane with the first ones. Where lanes are more than values,
+// LANES / COUNT neighbours end with the same sum. In each round a lane passes half of its values to
+// its partner and keeps the other half. That takes COUNT shuffles, where a butterfly for each value
+// takes COUNT log LANES.
 template <int LANES, int COUNT>
 __device__ inline void sum_lanes(real* values) {
-    if constexpr (LANES > 1) {
+    if constexpr (LANES > 1 && COUNT == 1) {
+        values[0] += __shfl_xor_sync(FULL_MASK, values[0], LANES / 2);
+        sum_lanes<LANES / 2, 1>(values);
+    } else if constexpr (LANES > 1) {
         constexpr int HALF = COUNT / 2;
         const bool second = threadIdx.x & (LANES / 2);
 #pragma unroll

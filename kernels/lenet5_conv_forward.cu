@@ -2,6 +2,7 @@
 
 #include "lenet5.cuh"
 
+constexpr int THREADS = 512;
 constexpr int FILTER = 28;  // reals from filter to filter in shared memory: 25 in whole packs
 // Reals from row to row, and from a pair of rows to the next, in shared memory. The 6x6 patches of
 // pooling windows i and j start 2 (i - j) reals apart modulo 32: lanes with neighbouring windows
@@ -55,24 +56,42 @@ __device__ inline void max_pool(const real (&sum)[4], real bias, real* output, u
     *argmax = (uint8)(best > 0 ? position : CLOSED);
 }
 
-__device__ inline void load_filters(const real* weight, int filters, real* shared) {
-    for (int i = threadIdx.x; i < filters * FILTER; i += blockDim.x) {
-        const int k = i / FILTER, rs = i % FILTER;
-        shared[i] = rs < KERNEL_AREA ? weight[k * KERNEL_AREA + rs] : 0;
-    }
-}
+// What a thread loads of up to MAX_FILTERS filters. Loads come before all stores, so that a thread
+// waits for memory once.
+template <int MAX_FILTERS>
+struct Filters {
+    static constexpr int COUNT = (MAX_FILTERS * FILTER + THREADS - 1) / THREADS;
+    real values[COUNT];
 
-// conv1, ReLU and pool1: each thread owns a pooling window in all channels.
-static_assert(POOL1_AREA <= 256, "a thread for each window of pool1");
+    __device__ Filters(const real* weight, int filters) {
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            const int i = j * THREADS + threadIdx.x, k = i / FILTER, rs = i % FILTER;
+            values[j] = k < filters && rs < KERNEL_AREA ? weight[k * KERNEL_AREA + rs] : 0;
+        }
+    }
+
+    __device__ void store(real* shared) const {
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            const int i = j * THREADS + threadIdx.x;
+            if (i < MAX_FILTERS * FILTER) shared[i] = values[j];
+        }
+    }
+};
+
+// conv1, ReLU and pool1: each thread owns a pooling window in half of the channels.
+static_assert(2 * POOL1_AREA <= THREADS, "two threads for each window of pool1");
 
 __device__ inline void convolve1(const real* image, const real* weight, const real* bias,
                                  int channels, real* shared_output, real* output, uint8* argmax) {
-    const int window = threadIdx.x, y = window / POOL1_SIZE, x = window % POOL1_SIZE;
+    const int half = threadIdx.x / (THREADS / 2), window = threadIdx.x % (THREADS / 2);
+    const int y = window / POOL1_SIZE, x = window % POOL1_SIZE;
     if (window >= POOL1_AREA) return;
     real patch[6][6];
     load_patch<IMAGE_ROW, IMAGE_PAIR>(image + y * IMAGE_PAIR + 2 * x, patch);
 #pragma unroll 1
-    for (int k = 0; k < channels; ++k) {
+    for (int k = half * channels / 2; k < (half + 1) * channels / 2; ++k) {
         real sum[4] = {};
         add_products(patch, weight + k * FILTER, sum);
         const int i = k * POOL1_AREA + window;
@@ -83,19 +102,20 @@ __device__ inline void convolve1(const real* image, const real* weight, const re
     }
 }
 
-// conv2, ReLU and pool2: each warp owns four output channels and one half of the input channels,
-// its lanes the pooling windows. So a thread uses each value of its patch in up to 100 products,
-// and shared memory keeps up.
+// conv2, ReLU and pool2: each warp owns some output channels and one half of the input channels,
+// its lanes the pooling windows. So a thread uses each value of its patch in many products, and
+// shared memory keeps up.
+constexpr int OWNED = MAX_CHANNELS2 / (THREADS / 32 / 2);  // output channels of a warp
 static_assert(POOL2_AREA <= 32, "a lane for each window of pool2");
-static_assert(MAX_CHANNELS2 <= 4 * (256 / 32 / 2), "four channels for each warp of a half");
+static_assert(PACK % OWNED == 0, "channels2 is a multiple");
 static_assert(CHANNELS_PER_BLOCK % 2 == 0, "conv1's channels have two halves");
 
 __device__ inline void convolve2(const real* input, real* weight, const real* bias, int channels1,
                                  int channels2, real* output, uint8* argmax) {
-    const int window = threadIdx.x % 32, first = threadIdx.x / 32 % 4 * 4;
-    const int half = threadIdx.x / 128, column = first / 4 * POOL2_AREA + window;
+    const int window = threadIdx.x % 32, first = threadIdx.x / 32 * OWNED % MAX_CHANNELS2;
+    const int half = threadIdx.x / (THREADS / 2);
     const bool owns = window < POOL2_AREA && first < channels2;
-    real sum[4][4] = {};
+    real sum[OWNED][4] = {};
     if (owns) {
         const int y = window / POOL2_SIZE, x = window % POOL2_SIZE;
         const real* corner = input + y * POOL1_PAIR + 2 * x;
@@ -104,32 +124,37 @@ __device__ inline void convolve2(const real* input, real* weight, const real* bi
             real patch[6][6];
             load_patch<POOL1_ROW, POOL1_PAIR>(corner + c * POOL1_PLANE, patch);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
+            for (int i = 0; i < OWNED; ++i) {
                 add_products(patch, weight + ((first + i) * channels1 + c) * FILTER, sum[i]);
             }
         }
     }
     __syncthreads();
     real* second = weight;  // the second half's sums overwrite the weights, which have been read
+    const int at = first * POOL2_AREA + window;
 #pragma unroll
-    for (int i = 0; i < 16; ++i) {
-        if (owns && half == 1) second[i * (4 * POOL2_AREA) + column] = sum[i / 4][i % 4];
+    for (int i = 0; i < OWNED * 4; ++i) {
+        if (owns && half == 1) {
+            second[i % 4 * (MAX_CHANNELS2 * POOL2_AREA) + i / 4 * POOL2_AREA + at] = sum[i / 4][i % 4];
+        }
     }
     __syncthreads();
     if (!owns || half == 1) return;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < OWNED; ++i) {
 #pragma unroll
-        for (int j = 0; j < 4; ++j) sum[i][j] += second[(i * 4 + j) * (4 * POOL2_AREA) + column];
-        const int at = (first + i) * POOL2_AREA + window;
-        max_pool(sum[i], bias[first + i], output + at, argmax + at);
+        for (int j = 0; j < 4; ++j) {
+            sum[i][j] += second[j * (MAX_CHANNELS2 * POOL2_AREA) + i * POOL2_AREA + at];
+        }
+        max_pool(sum[i], bias[first + i], output + at + i * POOL2_AREA,
+                 argmax + at + i * POOL2_AREA);
     }
 }
 
 // Blocks on a multiprocessor that the compiler allots registers for; doubles take twice as many.
-constexpr int BLOCKS = sizeof(real) == 4 ? 3 : 1;
+constexpr int BLOCKS = sizeof(real) == 4 ? 2 : 1;
 
-extern "C" __global__ void __launch_bounds__(256, BLOCKS)
+extern "C" __global__ void __launch_bounds__(512, BLOCKS)
 lenet5_conv_forward(const uint8* __restrict__ images, const int64* __restrict__ indices,
                     const real* __restrict__ scale, const real* __restrict__ shift,
                     const real* __restrict__ parameters, real* __restrict__ pool1,
@@ -139,23 +164,39 @@ lenet5_conv_forward(const uint8* __restrict__ images, const int64* __restrict__ 
     alignas(16) __shared__ real weight1[MAX_CHANNELS1 * FILTER];
     alignas(16) __shared__ real weight2[MAX_CHANNELS2 * MAX_CHANNELS1 * FILTER];
     alignas(16) __shared__ real input2[MAX_CHANNELS1 * POOL1_PLANE];
-    static_assert(sizeof(image) + sizeof(weight1) + sizeof(weight2) + sizeof(input2) <=
-                  SHARED_BYTES, "limits channels1 times channels2");
-    static_assert(16 * 4 * POOL2_AREA <= sizeof(weight2) / sizeof(real), "convolve2's sums fit");
+    __shared__ real bias1[MAX_CHANNELS1], bias2[MAX_CHANNELS2];
+    static_assert(sizeof(image) + sizeof(weight1) + sizeof(weight2) + sizeof(input2) +
+                  sizeof(bias1) + sizeof(bias2) <= SHARED_BYTES, "limits channels1 times channels2");
+    static_assert(MAX_CHANNELS2 * 4 * POOL2_AREA <= sizeof(weight2) / sizeof(real),
+                  "convolve2's sums fit");
     const int64 sample = blockIdx.x, item = indices[sample];
     const real factor = scale[0], offset = shift[0];
-    for (int i = threadIdx.x; i < PADDED * PADDED; i += blockDim.x) {
-        image[i / PADDED * IMAGE_ROW + i % PADDED] =
-            padded_pixel(images, item, items, factor, offset, i);
+    const Filters<MAX_CHANNELS1> filters1(parameters + net.conv1_weight, net.channels1);
+    const Filters<MAX_CHANNELS2 * MAX_CHANNELS1> filters2(parameters + net.conv2_weight,
+                                                          net.channels2 * net.channels1);
+    const int k = threadIdx.x;
+    const real b1 = k < net.channels1 ? parameters[net.conv1_bias + k] : 0;
+    const real b2 = k < net.channels2 ? parameters[net.conv2_bias + k] : 0;
+    static_assert(PADDED * PADDED % THREADS == 0, "all threads load as many pixels");
+    real pixels[PADDED * PADDED / THREADS];
+#pragma unroll
+    for (int j = 0; j < PADDED * PADDED / THREADS; ++j) {
+        const int i = j * THREADS + threadIdx.x;
+        pixels[j] = padded_pixel(images, item, items, factor, offset, i);
     }
-    load_filters(parameters + net.conv1_weight, net.channels1, weight1);
-    load_filters(parameters + net.conv2_weight, net.channels2 * net.channels1, weight2);
+    filters1.store(weight1);
+    filters2.store(weight2);
+    if (k < MAX_CHANNELS1) bias1[k] = b1;
+    if (k < MAX_CHANNELS2) bias2[k] = b2;
+#pragma unroll
+    for (int j = 0; j < PADDED * PADDED / THREADS; ++j) {
+        const int i = j * THREADS + threadIdx.x;
+        image[i / PADDED * IMAGE_ROW + i % PADDED] = pixels[j];
+    }
     __syncthreads();
     const int64 at1 = sample * net.channels1 * POOL1_AREA;
     const int64 at2 = sample * net.channels2 * POOL2_AREA;
-    convolve1(image, weight1, parameters + net.conv1_bias, net.channels1, input2, pool1 + at1,
-              argmax1 + at1);
+    convolve1(image, weight1, bias1, net.channels1, input2, pool1 + at1, argmax1 + at1);
     __syncthreads();
-    convolve2(input2, weight2, parameters + net.conv2_bias, net.channels1, net.channels2,
-              pool2 + at2, argmax2 + at2);
+    convolve2(input2, weight2, bias2, net.channels1, net.channels2, pool2 + at2, argmax2 + at2);
 }

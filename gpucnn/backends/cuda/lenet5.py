@@ -20,8 +20,8 @@ MAX_PARTS = 128
 """The convolutions' gradients are summed in up to this many parts: a GPU has about as many
 multiprocessors."""
 LARGE_BATCH = 256
-"""In larger batches a block of lenet5_fc computes eight samples instead of four, so that the
-weights are read half as often."""
+"""In larger batches a block of lenet5_fc computes four samples instead of two, so that the weights
+are read half as often."""
 
 
 def header() -> Mapping[str, int]:
@@ -172,7 +172,7 @@ class LeNet5:
             raise ShapeError(f"LeNet5: the batch must have at least 1 sample, got {batch}")
         self.be, self.sizes, self.batch = be, sizes, batch
         self.parts = min(batch, MAX_PARTS)
-        self.samples_per_block = 4 if batch <= LARGE_BATCH else 8  # of lenet5_fc
+        self.samples_per_block = 2 if batch <= LARGE_BATCH else 4  # of lenet5_fc
         known = header()
         conv_blocks = self.parts * (sizes.channels1 // known["CHANNELS_PER_BLOCK"])
         self.backward_blocks = conv_blocks + sizes.tiles
