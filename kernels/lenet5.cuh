@@ -95,14 +95,47 @@ struct LeNet5 {
     __device__ int inputs() const { return channels2 * POOL2_AREA; }  // of fc1
 };
 
-// Element i of a padded image, as a real.
-__device__ inline real padded_pixel(const uint8* images, int64 item, int64 items, real scale,
-                                    real shift, int i) {
-    const int y = i / PADDED - PADDING, x = i % PADDED - PADDING;
-    if (y < 0 || y >= IMAGE_SIZE || x < 0 || x >= IMAGE_SIZE) return 0;
-    if (item < 0 || item >= items) return not_a_number();
-    return images[item * (IMAGE_SIZE * IMAGE_SIZE) + y * IMAGE_SIZE + x] * scale + shift;
-}
+// A thread's share of a padded image, in a block of THREADS threads. All of its pixels are loaded
+// before the first is used, so that it waits for memory once; other loads may come in between.
+template <int THREADS>
+struct ImageShare {
+    static constexpr int COUNT = PADDED * PADDED / THREADS;
+    static_assert(PADDED * PADDED % THREADS == 0, "all threads have as many pixels");
+
+    int thread;
+    bool exists;
+    int pixels[COUNT];
+
+    __device__ explicit ImageShare(int thread) : thread(thread) {}
+
+    // Where pixel j of the share lies in the padded image.
+    __device__ int row(int j) const { return (j * THREADS + thread) / PADDED; }
+    __device__ int column(int j) const { return (j * THREADS + thread) % PADDED; }
+
+    __device__ bool inside(int j) const {
+        const int y = row(j) - PADDING, x = column(j) - PADDING;
+        return y >= 0 && y < IMAGE_SIZE && x >= 0 && x < IMAGE_SIZE;
+    }
+
+    __device__ void load(const uint8* images, int64 item, int64 items) {
+        exists = item >= 0 && item < items;
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            const int i = (row(j) - PADDING) * IMAGE_SIZE + column(j) - PADDING;
+            pixels[j] = 0;
+            if (exists && inside(j)) pixels[j] = images[item * (IMAGE_SIZE * IMAGE_SIZE) + i];
+        }
+    }
+
+    // Writes the pixel as it counts to shared memory, whose rows are `pitch` reals apart.
+    __device__ void store(real* image, int pitch, real scale, real shift) const {
+        const real offset = exists ? shift : not_a_number();
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            image[row(j) * pitch + column(j)] = inside(j) ? pixels[j] * scale + offset : 0;
+        }
+    }
+};
 
 // Sums each of COUNT values over LANES neighbouring lanes. Each lane ends with COUNT / LANES of the
 // sums in values[0], ...: the first lane with the first ones. Where lanes are more than values,

@@ -4,7 +4,7 @@
 
 #include "lenet5.cuh"
 
-constexpr int WARPS = 8;  // of a block
+constexpr int THREADS = 256, WARPS = THREADS / 32;  // of a block
 // Blocks on a multiprocessor that the compiler allots registers for; doubles take twice as many.
 constexpr int BLOCKS = sizeof(real) == 4 ? 4 : 1;
 
@@ -52,17 +52,20 @@ lenet5_backward(const uint8* __restrict__ images, const int64* __restrict__ indi
     ConvMemory& m = memory.conv;
     const int part = blockIdx.x % parts, first = blockIdx.x / parts * CHANNELS_PER_BLOCK;
     const real factor = scale[0], offset = shift[0];
+    const int outputs2 = net.inputs();
+    const WeightShare weights(parameters + net.conv2_weight, net, first);
+    clear(m);
+    weights.store(m);
     ConvGrads sums = {};
-    prepare(m, parameters + net.conv2_weight, net, first);
-    for (int64 n = part; n < batch; n += parts) {
-        const int64 item = indices[n], at1 = (n * net.channels1 + first) * POOL1_AREA;
-        const int64 at2 = n * net.inputs();
+    for (int n = part; n < batch; n += parts) {
+        const int64 item = indices[n], at1 = ((int64)n * net.channels1 + first) * POOL1_AREA;
+        const int64 at2 = (int64)n * outputs2;
+        // An index that depends on n: others, computed once for all samples, take too many registers.
+        SampleShare share(threadIdx.x + (n < 0));
+        share.load(pool1 + at1, argmax1 + at1, pool2_grad + at2, argmax2 + at2, outputs2);
+        share.image.load(images, item, items);
         __syncthreads();  // the previous sample has been read
-        for (int i = threadIdx.x; i < PADDED * PADDED; i += blockDim.x) {
-            m.image[i / PADDED * IMAGE_ROW + i % PADDED] =
-                padded_pixel(images, item, items, factor, offset, i);
-        }
-        load_sample(m, pool1 + at1, argmax1 + at1, pool2_grad + at2, argmax2 + at2, net.channels2);
+        share.store(m, factor, offset, outputs2);
         __syncthreads();
         for (int y = threadIdx.x / 32; y < POOL1_SIZE; y += WARPS) set_pool1_grad(m, y);
         sums.add_conv2(m, net.channels2);

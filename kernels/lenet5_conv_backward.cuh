@@ -28,35 +28,94 @@ struct alignas(16) ConvMemory {
 
 static_assert(POOL1_AREA % PACK == 0 && POOL2_LIST % PACK == 0, "windows are read in packs");
 
-// Loads conv2's weights for input channels `first` and first + 1. Sets to zero what load_sample
-// does not write.
-__device__ inline void prepare(ConvMemory& m, const real* weight, const LeNet5& net, int first) {
-    const int filters = MAX_CHANNELS2 * KERNEL_AREA;
-    for (int i = threadIdx.x; i < MAX_CHANNELS2 * CONV2_PLANE; i += blockDim.x) m.conv2_grad[i] = 0;
-    for (int i = threadIdx.x; i < MAX_CHANNELS2 * POOL2_LIST; i += blockDim.x) {
+// Sets to zero what no sample writes.
+__device__ inline void clear(ConvMemory& m) {
+    for (int i = threadIdx.x; i < MAX_CHANNELS2 * CONV2_PLANE; i += THREADS) m.conv2_grad[i] = 0;
+    for (int i = threadIdx.x; i < MAX_CHANNELS2 * POOL2_LIST; i += THREADS) {
         m.pool2_grad[i] = 0;
         m.pool2_patch[i] = 0;
     }
-    for (int i = threadIdx.x; i < CHANNELS * filters; i += blockDim.x) {
-        const int c = first + i / filters, k = i % filters / KERNEL_AREA, rs = i % KERNEL_AREA;
-        const int at = (k * net.channels1 + c) * KERNEL_AREA + rs;
-        m.conv2_weight[i] = k < net.channels2 ? weight[at] : 0;
-    }
 }
 
-// Loads a sample's outputs of pool1, and the gradients of pool2's outputs.
-__device__ inline void load_sample(ConvMemory& m, const real* pool1, const uint8* argmax1,
-                                   const real* pool2_grad, const uint8* argmax2, int channels2) {
-    for (int i = threadIdx.x; i < CHANNELS * POOL1_AREA; i += blockDim.x) {
-        const int y = i % POOL1_AREA / POOL1_SIZE, x = i % POOL1_SIZE, argmax = argmax1[i];
-        m.pool1[i / POOL1_AREA * POOL1_PLANE + y * POOL1_ROW + x] = pool1[i];
+// A thread's share of conv2's weights for input channels `first` and first + 1.
+struct WeightShare {
+    static constexpr int FILTERS = MAX_CHANNELS2 * KERNEL_AREA;  // for one input channel
+    static constexpr int COUNT = (CHANNELS * FILTERS + THREADS - 1) / THREADS;
+    real values[COUNT];
+
+    __device__ WeightShare(const real* weight, const LeNet5& net, int first) {
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            const int i = j * THREADS + threadIdx.x, c = first + i / FILTERS;
+            const int k = i % FILTERS / KERNEL_AREA, rs = i % KERNEL_AREA;
+            const int at = (k * net.channels1 + c) * KERNEL_AREA + rs;
+            values[j] = i < CHANNELS * FILTERS && k < net.channels2 ? weight[at] : 0;
+        }
+    }
+
+    __device__ void store(ConvMemory& m) const {
+#pragma unroll
+        for (int j = 0; j < COUNT; ++j) {
+            const int i = j * THREADS + threadIdx.x;
+            if (i < CHANNELS * FILTERS) m.conv2_weight[i] = values[j];
+        }
+    }
+};
+
+// A thread's share of a sample: outputs of pool1, and gradients of pool2's outputs. As those of the
+// image, its values are loaded before the first is used.
+struct SampleShare {
+    static constexpr int COUNT1 = (CHANNELS * POOL1_AREA + THREADS - 1) / THREADS;
+    static constexpr int COUNT2 = (MAX_CHANNELS2 * POOL2_AREA + THREADS - 1) / THREADS;
+    int thread;
+    ImageShare<THREADS> image;
+    real pool1[COUNT1], pool2_grad[COUNT2];
+    int argmax1[COUNT1], argmax2[COUNT2];
+
+    __device__ explicit SampleShare(int thread) : thread(thread), image(thread) {}
+
+    __device__ void load(const real* pool1_at, const uint8* argmax1_at, const real* pool2_grad_at,
+                         const uint8* argmax2_at, int outputs2) {
+#pragma unroll
+        for (int j = 0; j < COUNT1; ++j) {
+            const int i = j * THREADS + thread;
+            if (i >= CHANNELS * POOL1_AREA) continue;
+            pool1[j] = pool1_at[i];
+            argmax1[j] = argmax1_at[i];
+        }
+#pragma unroll
+        for (int j = 0; j < COUNT2; ++j) {
+            const int i = j * THREADS + thread;
+            if (i >= outputs2) continue;
+            pool2_grad[j] = pool2_grad_at[i];
+            argmax2[j] = argmax2_at[i];
+        }
+    }
+
+    __device__ void store(ConvMemory& m, real scale, real shift, int outputs2) const {
+        image.store(m.image, IMAGE_ROW, scale, shift);
+#pragma unroll
+        for (int j = 0; j < COUNT1; ++j) {
+            const int i = j * THREADS + thread;
+            if (i < CHANNELS * POOL1_AREA) store1(m, i, pool1[j], argmax1[j]);
+        }
+#pragma unroll
+        for (int j = 0; j < COUNT2; ++j) {
+            const int i = j * THREADS + thread;
+            if (i < outputs2) store2(m, i, argmax2[j] == CLOSED ? 0 : pool2_grad[j], argmax2[j]);
+        }
+    }
+
+    __device__ static void store1(ConvMemory& m, int i, real output, int argmax) {
+        const int y = i % POOL1_AREA / POOL1_SIZE, x = i % POOL1_SIZE;
+        m.pool1[i / POOL1_AREA * POOL1_PLANE + y * POOL1_ROW + x] = output;
         const int patch = (2 * y + argmax / 2) * IMAGE_ROW + 2 * x + argmax % 2;
         m.pool1_patch[i] = argmax == CLOSED ? -1 : patch;
     }
-    for (int i = threadIdx.x; i < channels2 * POOL2_AREA; i += blockDim.x) {
-        const int k = i / POOL2_AREA, window = i % POOL2_AREA, argmax = argmax2[i];
+
+    __device__ static void store2(ConvMemory& m, int i, real grad, int argmax) {
+        const int k = i / POOL2_AREA, window = i % POOL2_AREA;
         const int y = 2 * (window / POOL2_SIZE), x = 2 * (window % POOL2_SIZE);
-        const real grad = argmax == CLOSED ? 0 : pool2_grad[i];
         m.pool2_grad[k * POOL2_LIST + window] = grad;
         m.pool2_patch[k * POOL2_LIST + window] =
             argmax == CLOSED ? 0 : (y + argmax / 2) * POOL1_ROW + x + argmax % 2;
@@ -64,7 +123,7 @@ __device__ inline void load_sample(ConvMemory& m, const real* pool1, const uint8
         *(Real2*)outputs = {argmax == 0 ? grad : 0, argmax == 1 ? grad : 0};
         *(Real2*)(outputs + CONV2_ROW) = {argmax == 2 ? grad : 0, argmax == 3 ? grad : 0};
     }
-}
+};
 
 // Computes row y of the gradient of pool1's outputs: a half of the warp for each input channel, a
 // lane of it for each output channel of conv2. Windows that ReLU closed get zero, and a patch that

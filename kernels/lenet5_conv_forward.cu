@@ -80,18 +80,20 @@ struct Filters {
     }
 };
 
-// conv1, ReLU and pool1: each thread owns a pooling window in half of the channels.
-static_assert(2 * POOL1_AREA <= THREADS, "two threads for each window of pool1");
+// conv1, ReLU and pool1: each thread owns a pooling window in some of the channels.
+constexpr int SHARES1 = THREADS / 256;
+static_assert(POOL1_AREA <= 256, "a thread for each window of pool1 and share of the channels");
+static_assert(CHANNELS_PER_BLOCK % SHARES1 == 0, "the shares are equal");
 
 __device__ inline void convolve1(const real* image, const real* weight, const real* bias,
                                  int channels, real* shared_output, real* output, uint8* argmax) {
-    const int half = threadIdx.x / (THREADS / 2), window = threadIdx.x % (THREADS / 2);
+    const int share = threadIdx.x / 256, window = threadIdx.x % 256;
     const int y = window / POOL1_SIZE, x = window % POOL1_SIZE;
     if (window >= POOL1_AREA) return;
     real patch[6][6];
     load_patch<IMAGE_ROW, IMAGE_PAIR>(image + y * IMAGE_PAIR + 2 * x, patch);
 #pragma unroll 1
-    for (int k = half * channels / 2; k < (half + 1) * channels / 2; ++k) {
+    for (int k = share * channels / SHARES1; k < (share + 1) * channels / SHARES1; ++k) {
         real sum[4] = {};
         add_products(patch, weight + k * FILTER, sum);
         const int i = k * POOL1_AREA + window;
@@ -177,22 +179,13 @@ lenet5_conv_forward(const uint8* __restrict__ images, const int64* __restrict__ 
     const int k = threadIdx.x;
     const real b1 = k < net.channels1 ? parameters[net.conv1_bias + k] : 0;
     const real b2 = k < net.channels2 ? parameters[net.conv2_bias + k] : 0;
-    static_assert(PADDED * PADDED % THREADS == 0, "all threads load as many pixels");
-    real pixels[PADDED * PADDED / THREADS];
-#pragma unroll
-    for (int j = 0; j < PADDED * PADDED / THREADS; ++j) {
-        const int i = j * THREADS + threadIdx.x;
-        pixels[j] = padded_pixel(images, item, items, factor, offset, i);
-    }
+    ImageShare<THREADS> share(threadIdx.x);
+    share.load(images, item, items);
     filters1.store(weight1);
     filters2.store(weight2);
     if (k < MAX_CHANNELS1) bias1[k] = b1;
     if (k < MAX_CHANNELS2) bias2[k] = b2;
-#pragma unroll
-    for (int j = 0; j < PADDED * PADDED / THREADS; ++j) {
-        const int i = j * THREADS + threadIdx.x;
-        image[i / PADDED * IMAGE_ROW + i % PADDED] = pixels[j];
-    }
+    share.store(image, IMAGE_ROW, factor, offset);
     __syncthreads();
     const int64 at1 = sample * net.channels1 * POOL1_AREA;
     const int64 at2 = sample * net.channels2 * POOL2_AREA;
