@@ -60,7 +60,8 @@ lenet5_backward(const uint8* __restrict__ images, const int64* __restrict__ indi
     for (int n = part; n < batch; n += parts) {
         const int64 item = indices[n], at1 = ((int64)n * net.channels1 + first) * POOL1_AREA;
         const int64 at2 = (int64)n * outputs2;
-        // An index that depends on n: others, computed once for all samples, take too many registers.
+        // An index that depends on n: without it, addresses are computed before the loop, and there
+        // are not enough registers for them.
         SampleShare share(threadIdx.x + (n < 0));
         share.load(pool1 + at1, argmax1 + at1, pool2_grad + at2, argmax2 + at2, outputs2);
         share.image.load(images, item, items);

@@ -137,7 +137,7 @@ __device__ inline void convolve2(const real* input, real* weight, const real* bi
 #pragma unroll
     for (int i = 0; i < OWNED * 4; ++i) {
         if (owns && half == 1) {
-            second[i % 4 * (MAX_CHANNELS2 * POOL2_AREA) + i / 4 * POOL2_AREA + at] = sum[i / 4][i % 4];
+            second[(i % 4 * MAX_CHANNELS2 + i / 4) * POOL2_AREA + at] = sum[i / 4][i % 4];
         }
     }
     __syncthreads();
@@ -146,7 +146,7 @@ __device__ inline void convolve2(const real* input, real* weight, const real* bi
     for (int i = 0; i < OWNED; ++i) {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
-            sum[i][j] += second[j * (MAX_CHANNELS2 * POOL2_AREA) + i * POOL2_AREA + at];
+            sum[i][j] += second[(j * MAX_CHANNELS2 + i) * POOL2_AREA + at];
         }
         max_pool(sum[i], bias[first + i], output + at + i * POOL2_AREA,
                  argmax + at + i * POOL2_AREA);
@@ -168,7 +168,8 @@ lenet5_conv_forward(const uint8* __restrict__ images, const int64* __restrict__ 
     alignas(16) __shared__ real input2[MAX_CHANNELS1 * POOL1_PLANE];
     __shared__ real bias1[MAX_CHANNELS1], bias2[MAX_CHANNELS2];
     static_assert(sizeof(image) + sizeof(weight1) + sizeof(weight2) + sizeof(input2) +
-                  sizeof(bias1) + sizeof(bias2) <= SHARED_BYTES, "limits channels1 times channels2");
+                  sizeof(bias1) + sizeof(bias2) <= SHARED_BYTES,
+                  "limits channels1 times channels2");
     static_assert(MAX_CHANNELS2 * 4 * POOL2_AREA <= sizeof(weight2) / sizeof(real),
                   "convolve2's sums fit");
     const int64 sample = blockIdx.x, item = indices[sample];

@@ -269,7 +269,8 @@ __device__ inline void fc_layers(const real* parameters, const int64* targets, c
     const real* weight1 = parameters + net.fc1_weight;
     const real* weight2 = parameters + net.fc2_weight;
     const real* weight3 = parameters + net.fc3_weight;
-    FcRows<SAMPLES, FC1_STEPS, MAX_INPUTS> rows1(weight1, parameters + net.fc1_bias, inputs, features1);
+    FcRows<SAMPLES, FC1_STEPS, MAX_INPUTS> rows1(weight1, parameters + net.fc1_bias, inputs,
+                                                features1);
     const int64 target = warp < samples ? targets[first + warp] : 0;
     real* input = memory;  // until all have read it
     if (threadIdx.x < SAMPLES * inputs / PACK) {
