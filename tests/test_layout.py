@@ -32,8 +32,9 @@ MAY_IMPORT = {
     "backends.numpy": GROUND | {"backends.contract"},
     "backends.cuda": GROUND | {"backends.contract"},
     "backends": GROUND | {"backends.contract", "backends.numpy", "backends.cuda", "emulator"},
+    "nn": GROUND | {"backends", "backends.contract"},
     "testing.naive": set(),
-    "testing": GROUND | {"testing.naive", "backends", "backends.contract", "emulator"},
+    "testing": GROUND | {"testing.naive", "nn", "backends", "backends.contract", "emulator"},
     "machine": GROUND | {"testing", "backends", "backends.contract", "backends.cuda", "emulator"},
     "machine.gpus": {"errors", "emulator"},
     "data.files": GROUND,
@@ -46,12 +47,12 @@ MAY_IMPORT = {
     "data.images": DATA_GROUND | {"data.digits"},
     "data.folders": DATA_GROUND | {"data.images"},
     "data": DATA_GROUND | {"data.arrays", "data.formats", "data.images", "data.folders"},
-    "nn": GROUND | {"backends", "backends.contract"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
     "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract", "emulator"},
     "cli": DATA
-    | {"training", "models", "nn", "optim", "machine", "machine.gpus", "backends", "emulator"},
+    | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
+    | {"emulator"},
     "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 20

@@ -81,12 +81,13 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         with stop.handling():
             train(arguments, stop)
         return stop.status
-    from gpucnn.cli import inference, machine, predict, profile
+    from gpucnn.cli import inference, machine, new_op, predict, profile
 
     commands = {
         "check": machine.check_command,
         "doctor": machine.doctor_command,
         "evaluate": inference.evaluate_command,
+        "new-op": new_op.new_op_command,
         "predict": predict.predict_command,
         "profile": profile.profile_command,
         "summary": inference.summary_command,

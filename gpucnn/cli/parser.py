@@ -147,6 +147,7 @@ def make_parser() -> Parser:
     _summary_options(add("summary", "show the layers of a network"))
     _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
     _profile_options(add("profile", PROFILE_HELP, PROFILE_EPILOG))
+    _new_op_options(add("new-op", "write the files of a new operation of your own, as a start"))
     add("doctor", "show the hardware and libraries found, and how to fix what is missing")
     parser.commands = subparsers.choices
     return parser
@@ -338,3 +339,10 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _new_op_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name of the operation, such as leaky_relu")
+    parser.add_argument(
+        "--out", default=".", metavar="DIR", help="folder of the files (default: the current one)"
+    )

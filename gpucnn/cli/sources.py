@@ -18,11 +18,11 @@ from gpucnn.data import Data
 from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
+from gpucnn.nn.imports import import_file
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences, load
 from gpucnn.training.foreign import is_state_archive
-from gpucnn.training.imports import import_file
 from gpucnn.training.model_files import dtype_of, load_model, load_weights, set_from
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from gpucnn.errors import GpucnnError, WorkerError
+from gpucnn.nn.imports import import_file
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.imports import import_file
 from gpucnn.training.shared import SharedArrays, receive, send
 from gpucnn.training.step import loss_and_grads
 

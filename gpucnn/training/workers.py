@@ -30,9 +30,9 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract import StepArrays
 from gpucnn.errors import SettingError, WorkerError
 from gpucnn.machine import processor
+from gpucnn.nn.imports import files_of
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.imports import files_of
 from gpucnn.training.settings import Settings
 from gpucnn.training.shared import SHARED_MEMORY, SharedArrays, receive, send
 from gpucnn.training.worker import Job, Part, work

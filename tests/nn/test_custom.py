@@ -22,7 +22,7 @@ from gpucnn.backends.cuda.custom import expand, read_kernels
 from gpucnn.backends.cuda.sources import Parameter, Signature
 from gpucnn.cli import run
 from gpucnn.errors import ArrayError, BackendError, GpucnnError, SettingError, ShapeError
-from gpucnn.training.imports import import_file
+from gpucnn.nn.imports import import_file
 
 FOLDER = Path(__file__).parent / "custom"
 OPS = import_file(FOLDER / "ops.py")
@@ -109,7 +109,7 @@ def test_a_run_is_saved_resumed_and_evaluated(
 
 def test_copies_and_pickles_have_kernels_of_their_own() -> None:
     be = backend_or_skip("emulated")
-    layer = OPS.Leaky(0.5)
+    layer = import_file(FOLDER / "ops.py").Leaky(0.5)  # the class that a pickle names
     x = be.asarray(np.float32([[-1, 3]]))
     layer.forward(be, x)
     again = pickle.loads(pickle.dumps(layer))
@@ -330,7 +330,7 @@ def test_what_an_operation_lacks_is_named(device: Backend) -> None:
     with pytest.raises(SettingError, match=r'^Half has no CUDA C: set source = "FILE\.cu"'):
         numpy_only.forward(device, device.asarray(x))
     no_cuda = type("Half", (nn.CustomOp,), {"source": "ops.cu", "__module__": OPS.__name__})()
-    with pytest.raises(SettingError, match=r"^Half has no forward_cuda, the forward pass of the"):
+    with pytest.raises(SettingError, match=r"^Half has no forward_cuda, the forward pass on the"):
         no_cuda.forward(device, device.asarray(x))
 
 
@@ -340,6 +340,46 @@ def test_names_of_parameters_are_those_of_no_other_argument(name: str) -> None:
         OPS.Leaky().register_parameter(name, nn.Parameter((1,)))
     with pytest.raises(SettingError, match=r"weight must be a gpucnn\.nn\.Parameter, got 0\.5"):
         OPS.Leaky().register_parameter("weight", 0.5)
+
+
+def test_a_first_layer_without_parameters_needs_no_backward() -> None:
+    half = type("Half", (nn.CustomOp,), {"forward_numpy": lambda self, input: input / 2})
+    x = np.ones((2, 1, 1, 3), np.float32)
+    for layers in ([half(), nn.Flatten(), nn.Linear(3, 2)], [nn.Conv2d(1, 1, 1), half()]):
+        model = nn.Sequential(layers, (1, 1, 3))
+        y, saved = model.forward(x, training=True)
+        if isinstance(layers[0], half):
+            model.backward(np.ones_like(y), saved)
+            assert np.abs(model.flat_grads).max() > 0
+            continue
+        with pytest.raises(
+            SettingError, match=r"^Half has no backward_numpy, the backward pass on"
+        ):
+            model.backward(np.ones_like(y), saved)
+
+
+def wrong_shapes(shape: Any) -> Any:
+    return {"fails": lambda self, shape: shape[5], "empty": lambda self, shape: (3, 0, 2),
+            "negative": lambda self, shape: (-1,), "no sizes": lambda self, shape: None,
+            "fractions": lambda self, shape: (1, 2.5)}[shape]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("fails", "output_shape failed: IndexError: tuple index out of range"),
+        ("empty", r"output_shape is \(3, 0, 2\), expected sizes of at least 1"),
+        ("negative", r"output_shape is \(-1,\), expected sizes of at least 1"),
+        ("no sizes", "output_shape failed: TypeError: "),
+        ("fractions", "output_shape failed: TypeError: 'float' object cannot be interpreted"),
+    ],
+)
+def test_a_wrong_output_shape_is_one_line(shape: str, message: str) -> None:
+    layer = broken(output_shape=wrong_shapes(shape))
+    with pytest.raises(
+        ShapeError, match=rf"^layer '0' \(Broken\) with input \(1, 2, 3\): {message}"
+    ):
+        nn.Sequential([layer], (1, 2, 3))
 
 
 # --- sources ------------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, WorkerError
 from gpucnn.machine import processor
+from gpucnn.nn.imports import files_of, import_file
 from gpucnn.nn.layers import Dropout, Layer, ReLU
 from gpucnn.training import checkpoint, workers
 from gpucnn.training.event_types import CheckpointWritten, Event, StepEnded
-from gpucnn.training.imports import files_of, import_file
 from gpucnn.training.settings import Settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -13,7 +14,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
 from gpucnn.config import is_builtin
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.errors import GpucnnError, SettingError, ShapeError
 from gpucnn.rng import initializer
 
 Shape = tuple[int, ...]
@@ -227,13 +228,28 @@ def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape
         raise ShapeError(f"input_shape must be (channels, height, width), got {shape}")
     for name, layer in layers.items():
         try:
-            shape = layer.output_shape(shape)
+            shape = _output_shape(layer, shape)
         except (ShapeError, SettingError) as error:
             raise ShapeError(
                 f"layer {name!r} ({type(layer).__name__}) with input {shape}: {error}"
             ) from None
         shapes.append(shape)
     return shapes
+
+
+def _output_shape(layer: Layer, shape: Shape) -> Shape:
+    """Return the shape after a layer; ShapeError also for mistakes in that of a user."""
+    if is_builtin(layer):
+        return layer.output_shape(shape)
+    try:
+        found = tuple(map(operator.index, layer.output_shape(shape)))
+    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        if isinstance(error, GpucnnError):
+            raise
+        raise ShapeError(f"output_shape failed: {type(error).__name__}: {error}") from None
+    if not found or min(found) < 1:
+        raise ShapeError(f"output_shape is {found}, expected sizes of at least 1")
+    return found
 
 
 def widen(fields: Fields | None, window: Window) -> Fields | None:

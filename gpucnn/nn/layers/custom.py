@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.custom import CustomKernels
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import hooks
-from gpucnn.nn.layers.base import Layer, Parameter, TrainingPass
+from gpucnn.nn.layers.base import Layer, Parameter, Shape, TrainingPass
 
 
 def cdiv(a: int, b: int) -> int:
@@ -46,6 +46,8 @@ class CustomOp(Layer, register=False):
       results of the NumPy functions, for ``gpucnn check``.
     - ``output_shape(self, shape)`` if it differs from that of the input, without the batch.
       It raises ShapeError for inputs that the operation does not take.
+    - ``examples()``, a static method: what ``gpucnn check FILE.py:CLASS`` runs, if the class has
+      arguments without defaults.
 
     An operation with weights calls ``self.register_parameter("weight", nn.Parameter(...))`` in
     ``__post_init__``. The methods take it as ``weight``; ``backward_numpy`` returns the gradients
@@ -94,6 +96,9 @@ class CustomOp(Layer, register=False):
     source: ClassVar[str]
     """A file of CUDA C, next to the Python file of the class; or CUDA C, of several lines."""
 
+    special_values: ClassVar[bool] = True
+    """Whether ``gpucnn check`` compares results for inputs with NaN and infinities."""
+
     _folder: ClassVar[Path] = Path()
     """The folder of ``source``."""
 
@@ -116,6 +121,15 @@ class CustomOp(Layer, register=False):
             )
         self.__dict__["_parameters"] = {**self._parameters, name: parameter}
 
+    @staticmethod
+    def examples() -> Iterable[tuple[CustomOp, Shape]] | None:
+        """Return what ``gpucnn check`` runs: pairs of an operation and the shape of an input.
+
+        Shapes leave out the batch. By default, for None, it is the operation without arguments,
+        with inputs of many shapes, those that ``output_shape`` accepts.
+        """
+        return None
+
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled kernels out of copies and pickles."""
         return {key: value for key, value in self.__dict__.items() if key != "_loaded"}
@@ -135,7 +149,9 @@ class CustomOp(Layer, register=False):
             saved = loaded.launch(self, "forward_cuda", be, known, results)
         if training is None:
             return output, None
-        names = hooks.taken(self, "backward_numpy" if loaded is None else "backward_cuda")
+        backward = "backward_numpy" if loaded is None else "backward_cuda"
+        # A first layer without parameters needs no backward.
+        names = hooks.taken(self, backward) if hasattr(self, backward) else ()
         known = {"input": x, "output": output, "saved": saved}
         return output, (x.shape, {name: known[name] for name in known if name in names})
 

@@ -56,8 +56,12 @@ def _taken(kind: type, hook: str, parameters: tuple[str, ...]) -> tuple[str, ...
     where = f"{kind.__name__}.{hook}"
     if function is None:
         pass_, _, how = hook.partition("_")
-        backends = "the numpy backend" if how == "numpy" else "the cuda and emulated backends"
-        raise SettingError(f"{kind.__name__} has no {hook}, the {pass_} pass of {backends}")
+        users = {
+            "numpy": "pass on the numpy backend",
+            "cuda": "pass on the cuda and emulated backends",
+            "naive": "pass that the others are compared with",
+        }
+        raise SettingError(f"{kind.__name__} has no {hook}, the {pass_} {users[how]}")
     known = [*HOOKS[hook], *parameters]
     if hook == "backward_cuda":
         known += [f"{name}_grad" for name in parameters]
@@ -115,7 +119,8 @@ def run_forward(
     ``how`` is "numpy" or "naive"; ``shape`` is that of the output, with the batch.
     """
     hook, backward = f"forward_{how}", f"backward_{how}"
-    result, saved = call(op, hook, known), None
+    with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
+        result, saved = call(op, hook, known), None
     if hasattr(op, backward) and "saved" in taken(op, backward):
         if not isinstance(result, tuple) or len(result) != 2:
             raise SettingError(
@@ -134,7 +139,8 @@ def run_backward(
     ``shape`` is that of the input.
     """
     hook = f"backward_{how}"
-    results = call(op, hook, known)
+    with np.errstate(all="ignore"):
+        results = call(op, hook, known)
     shapes = {"input_grad": shape}
     shapes |= {f"{name}_grad": p.shape for name, p in op.parameters.items()}
     if not op.parameters:

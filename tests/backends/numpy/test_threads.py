@@ -17,8 +17,8 @@ import gpucnn
 from gpucnn import training
 from gpucnn.backends import get_backend
 from gpucnn.backends.numpy.threads import OneThread
+from gpucnn.nn.imports import import_file
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.imports import import_file
 
 BLAS = ThreadpoolController().select(user_api="blas")
 needs_blas = pytest.mark.skipif(not BLAS.lib_controllers, reason="no BLAS that can be limited")

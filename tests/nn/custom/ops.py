@@ -64,6 +64,10 @@ class ScaleChannels(nn.CustomOp):
     def __post_init__(self):
         self.register_parameter("weight", nn.Parameter((self.channels,), init=0.5))
 
+    @staticmethod
+    def examples():
+        return [(ScaleChannels(3), (3, 5, 7)), (ScaleChannels(1), (1, 4, 9))]
+
     def forward_numpy(self, input, weight):
         return weight[:, None, None] * input
 
