@@ -32,7 +32,7 @@ done
 # Seconds of each stage and step; a stage ends its last step early.
 declare -A seconds=(
     [stage-tests]=270 [doctor]=30 [tests]=200 [check]=30 [check64]=30 [check-tf32]=30
-    [train]=40 [again]=40 [same-bits]=10 [evaluate]=30 [timings]=30
+    [train]=40 [again]=40 [same-bits]=10 [evaluate]=30
     [stage-bench]=390 [gpu_lenet]=150 [gpu_accuracy]=50 [gpu_ops]=90 [gpu_start]=50 [tune]=50
     [stage-sanitize]=110 [memcheck]=50 [racecheck]=50 [memcheck-ieee]=40 [memcheck-tf32]=40
 )
@@ -42,7 +42,7 @@ python3 -c 'import xdist' 2>/dev/null && parallel=(-n auto -p no:benchmark)
 # The sizes: options of the commands, and a factor for the limits.
 tests=() check=() train=() short=(--limit 1000 --batch-size 16) bench=() patience=1
 if [ "$tiny" ]; then
-    tests=(-k "learns or a_step_of_lenet5") check=(--only conv2d) train=(--limit 512 --epochs 1)
+    tests=(-k "learns or a_step_of_lenet5") check=(conv2d begin_step) train=(--limit 512 --epochs 1)
     short=(--limit 64 --batch-size 16) bench=(--tiny) patience=10
 fi
 
@@ -118,8 +118,8 @@ stage_tests() {
         -W default::DeprecationWarning -W default::FutureWarning --maxfail 20 -m cuda \
         "${parallel[@]}" "${tests[@]}" tests/training/test_steps.py tests/backends tests/training \
         tests/nn tests/optim tests/standin tests/emulator tests/cli
-    step check python3 -m gpucnn check --backend cuda
-    step check64 python3 -m gpucnn check --backend cuda --dtype float64
+    step check python3 -m gpucnn check --backend cuda --precision ieee "${check[@]}"
+    step check64 python3 -m gpucnn check --backend cuda --dtype float64 "${check[@]}"
     step check-tf32 python3 -m gpucnn check --backend cuda --precision tf32 "${check[@]}"
     local name
     for name in train again; do
@@ -128,7 +128,6 @@ stage_tests() {
     done
     step same-bits cmp "$work/run-train/checkpoint.npz" "$work/run-again/checkpoint.npz"
     step evaluate python3 -m gpucnn evaluate "$work/run-train" --backend numpy --json
-    step timings sh -c 'python3 -m gpucnn check --backend cuda --json >"$1"' - "$work/timings.json"
 }
 
 stage_bench() {

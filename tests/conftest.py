@@ -87,14 +87,7 @@ def _backends_launch_their_own_kernels() -> Iterator[None]:
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def launched() -> Iterator[list[str]]:
     """The names of the kernels that are launched from now on, in their order."""
-    names: list[str] = []
-    launch = loader._Kernel.launch
-
-    def noted(kernel: loader._Kernel, *arguments: Any) -> None:
-        names.append(kernel.signature.name)
-        launch(kernel, *arguments)
-
-    monkeypatch.setattr(loader._Kernel, "launch", noted)
-    return names
+    with loader.recording_launches() as names:
+        yield names

@@ -19,6 +19,7 @@ PACKAGE = Path(gpucnn.__file__).parent
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
 DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests", "data.sides"}
 DATA = DATA_GROUND | {"data", "data.formats", "data.images"}
+BACKENDS = GROUND | {"backends", "backends.contract", "backends.cuda"}
 # A room may import those that stand above it in this table, as far as they are listed.
 MAY_IMPORT = {
     "errors": set(),
@@ -34,8 +35,8 @@ MAY_IMPORT = {
     "backends": GROUND | {"backends.contract", "backends.numpy", "backends.cuda", "emulator"},
     "nn": GROUND | {"backends", "backends.contract"},
     "testing.naive": set(),
-    "testing": GROUND | {"testing.naive", "nn", "backends", "backends.contract", "emulator"},
-    "machine": GROUND | {"testing", "backends", "backends.contract", "backends.cuda", "emulator"},
+    "testing": BACKENDS | {"testing.naive", "nn", "emulator"},
+    "machine": GROUND | {"backends", "backends.contract", "backends.cuda", "emulator"},
     "machine.gpus": {"errors", "emulator"},
     "data.files": GROUND,
     "data.sides": GROUND,

@@ -81,10 +81,14 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         with stop.handling():
             train(arguments, stop)
         return stop.status
+    if arguments.command == "check":
+        from gpucnn.cli.check import check_command
+
+        with stop.handling():
+            return check_command(arguments)
     from gpucnn.cli import inference, machine, new_op, predict, profile
 
     commands = {
-        "check": machine.check_command,
         "doctor": machine.doctor_command,
         "evaluate": inference.evaluate_command,
         "new-op": new_op.new_op_command,

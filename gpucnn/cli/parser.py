@@ -22,7 +22,7 @@ examples:
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
-  gpucnn check --backend emulated               compare the CUDA kernels with NumPy
+  gpucnn check --backend emulated               check the CUDA kernels, without a GPU
   gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
   gpucnn doctor                                 show what is installed and what is missing
 """
@@ -59,6 +59,21 @@ The counts are of loads and stores of warps: sectors of global memory, bank conf
 memory, active lanes, floating-point operations. Registers, spills and occupancy need NVRTC (pip
 install 'gpucnn[nvrtc]'), which needs no GPU. gpucnn/emulator/README.md describes what is counted,
 and what cannot be known without a GPU."""
+CHECK_HELP = "operation, such as conv2d, or a pattern, such as '*pool2d' or 'conv2d-*stride*' for "
+CHECK_HELP += "cases (default: all)"
+CHECK_EPILOG = """\
+Each operation is run on small arrays: with negative numbers, zeros, ties, large numbers, NaN and
+infinities, of sizes next to those of blocks and tiles, with strides and paddings. Its results are
+compared with plain loops in float64. On the emulated backend the kernels run in check mode, which
+also finds invalid accesses, races and uninitialised reads.
+
+examples:
+  gpucnn check --backend emulated               every kernel, without a GPU
+  gpucnn check conv2d relu --backend cuda       two operations on a GPU
+  gpucnn check --backend emulated --json        every run that failed, for a program
+
+The exit status is 0 if all results are correct, 1 if one is wrong or a kernel has a fault, and 2 if
+an option is wrong."""
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 REGISTRIES = {
@@ -145,7 +160,8 @@ def make_parser() -> Parser:
     _evaluate_options(add("evaluate", "measure the accuracy of a saved network on test images"))
     _predict_options(add("predict", "classify image files with a saved network", PREDICT_EPILOG))
     _summary_options(add("summary", "show the layers of a network"))
-    _check_options(add("check", "compare every operation of a backend with NumPy in float64"))
+    text = "compare the operations of a backend with plain loops in float64"
+    _check_options(add("check", text, CHECK_EPILOG))
     _profile_options(add("profile", PROFILE_HELP, PROFILE_EPILOG))
     _new_op_options(add("new-op", "write the files of a new operation of your own, as a start"))
     add("doctor", "show the hardware and libraries found, and how to fix what is missing")
@@ -330,14 +346,21 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=CHECK_HELP)
     parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     parser.add_argument(
         "--dtype", default="float32", metavar="NAME", help="float32 (default) or float64"
     )
     parser.add_argument(
-        "--only", metavar="TEXT", help="check the operations whose name contains TEXT"
+        "--precision",
+        metavar="NAME",
+        help="precision of matrix products: {precisions} (default: each that the backend has)",
     )
-    parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
+    parser.add_argument(
+        "--fast",
+        action="store_true",
+        help="run the emulator in its fast mode, with guards around arrays, instead of check mode",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

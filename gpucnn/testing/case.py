@@ -207,9 +207,10 @@ def array_arguments(arguments: Arrays) -> Arrays:
 
 def compare(backend: Backend, case: Case, actual: Arrays, wanted: Arrays) -> Comparison:
     """Compare results, as NumPy arrays, with the reference: names, dtypes, shapes and numbers."""
+    definition = case.tested
     if actual.keys() != wanted.keys():
         return wrong(f"the results are {', '.join(actual)}, expected {', '.join(wanted)}")
-    precision = backend.precision if case.tested.is_product else "ieee"
+    precision = backend.precision if definition.is_product else "ieee"
     given, found = case.arrays(), [Comparison(0.0, 0.0)]
     for name, value in actual.items():
         is_real = wanted[name].dtype.kind == "f"
@@ -218,7 +219,8 @@ def compare(backend: Backend, case: Case, actual: Arrays, wanted: Arrays) -> Com
         if value.dtype != dtype:
             found.append(wrong(f"{name} has dtype {value.dtype}, expected {dtype}"))
         else:
-            found.append(compare_arrays(name, value, wanted[name], case.terms, precision))
+            accuracy = backend.dtype if name in definition.forward.inexact else dtype
+            found.append(compare_arrays(name, value, wanted[name], case.terms, precision, accuracy))
     return reduce(Comparison.merged, found)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.testing.tolerance import tolerance
 
@@ -89,27 +89,29 @@ def compare_arrays(
     reference: NDArray[Any],
     terms: float = 1,
     precision: str = "ieee",
+    accuracy: DTypeLike | None = None,
 ) -> Comparison:
     """Compare an array with the reference in float64.
 
     Args:
         result: the name of the array, for messages.
-        actual: the array; its dtype determines the tolerance.
+        actual: the array.
         reference: an array of the same shape. NaN and infinities must be equal, and so must
             integers.
         terms: the number of terms in the sum that is an element (tolerance.py).
         precision: that of a product's operands, "ieee" or "tf32".
+        accuracy: the dtype that determines the tolerance; by default that of the array.
     """
     reference = np.asarray(reference)
     if actual.shape != reference.shape:
         return wrong(f"{result} has shape {actual.shape}, expected {reference.shape}")
     rtol, atol = 0.0, 0.0
     if actual.dtype.kind == "f":
-        rtol, atol = tolerance(actual.dtype, reference, terms, precision)
+        rtol, atol = tolerance(accuracy or actual.dtype, reference, terms, precision)
     found = actual.astype(np.float64) if actual.dtype.kind == "f" else actual
     equal = (found == reference) | ((found != found) & (reference != reference))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        allowed = atol + rtol * np.abs(reference)
+        allowed = np.broadcast_to(atol + rtol * np.abs(reference), reference.shape)
         error = np.abs(found - reference * 1.0) / allowed
     error = np.where(equal, 0.0, np.where(np.isnan(error), np.inf, error))
     worst = float(error.max(initial=0.0))
@@ -121,7 +123,7 @@ def compare_arrays(
         index,
         actual[index].item(),
         reference[index].item(),
-        float(np.nan_to_num(np.asarray(allowed)[index] if rtol else 0.0)),
+        float(allowed[index]) if np.isfinite(reference[index]) else 0.0,
         int(np.count_nonzero(error > 1)),
         error.size,
     )

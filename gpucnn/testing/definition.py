@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.operations import Operation, operations
 from gpucnn.backends.contract.training import Training
@@ -38,6 +40,8 @@ class Function:
         results: the names of what the functions return: an array, a tuple of arrays (None for one
             that is missing), or a mapping with names of its own. A function that returns None
             changes its arguments: these are its results.
+        inexact: results of float64 on every backend that are computed from numbers of the
+            backend's dtype, and are as accurate as these.
     """
 
     name: str
@@ -45,13 +49,15 @@ class Function:
     reference: Callable[..., Any]
     parameters: Collection[str]
     results: tuple[str, ...] = ("output",)
+    inexact: Collection[str] = ()
 
     def run(self, backend: Backend | None, arguments: Arrays) -> Arrays:
         """Return the results by name: those of a backend, or of the reference if it is None."""
-        if backend is None:
-            found = self.reference(**arguments)
-        else:
-            found = self.compute(backend, **arguments)
+        with np.errstate(all="ignore"):  # of infinities
+            if backend is None:
+                found = self.reference(**arguments)
+            else:
+                found = self.compute(backend, **arguments)
         if found is None:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
         if isinstance(found, Mapping):

@@ -100,6 +100,11 @@ def zeros(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return normal(rng, *shape) * (rng.uniform(size=shape) < 0.2).astype(np.float32)
 
 
+def rectified(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Return numbers after ReLU: about a half are zero."""
+    return np.maximum(normal(rng, *shape), np.float32(0))
+
+
 def one_is(position: int, value: float) -> Values:
     """Return normal numbers, of which the one at ``position`` is replaced."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,19 @@ class CudaArrays(Arrays):
         if precision == "tf32" and name == "cuda":
             self._require_tensor_cores()
         self.array_type = namespace.ndarray
+
+    @contextmanager
+    def allocating_from(self, wrap: Callable[[Any], Any]) -> Iterator[Any]:
+        """Make the arrays of the ``with`` by ``wrap(namespace)``, which is yielded.
+
+        Its ``asarray``, ``empty`` and ``zeros`` return arrays of the namespace's own type.
+        """
+        before = self._xp
+        self._xp = wrap(before)
+        try:
+            yield self._xp
+        finally:
+            self._xp = before
 
     def _require_tensor_cores(self) -> None:
         capability = str(self._xp.cuda.Device().compute_capability)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,19 @@ def _explain(file: str, error: Exception) -> BackendError:
 
 
 # --- launching ----------------------------------------------------------------------------------
+
+_recorders: list[list[str]] = []
+
+
+@contextmanager
+def recording_launches() -> Iterator[list[str]]:
+    """Yield a list to which the names of the kernels launched in the ``with`` are added."""
+    names: list[str] = []
+    _recorders.append(names)
+    try:
+        yield names
+    finally:
+        _recorders.pop()
 
 
 class Kernels:
@@ -170,6 +184,8 @@ class _Kernel:
         values = self.check(arguments)
         if grid not in self.grids:
             self._check_grid(grid)
+        for names in _recorders:
+            names.append(self.signature.name)
         self.function(grid, self.block, values)
 
     def _check_grid(self, grid: tuple[int, ...]) -> None:

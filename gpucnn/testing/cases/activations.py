@@ -12,10 +12,12 @@ from gpucnn.testing.values import (
     AROUND_BLOCKS,
     Shape,
     Values,
+    few_levels,
     infinities,
     levels,
     normal,
     off_zero,
+    one_is,
     positive,
     times,
     with_nan,
@@ -40,14 +42,14 @@ def pointwise(
     return Case(op, name, make, options, terms, differentiable)
 
 
-def dropout(name: str, shape: Shape) -> Case:
+def dropout(name: str, shape: Shape, values: Values = normal, differentiable: bool = True) -> Case:
     """Return a case of dropout with a quarter of zeros."""
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         mask = (rng.uniform(size=shape) < 0.75).astype(np.float32) / np.float32(0.75)
-        return {"input": normal(rng, *shape), "mask": mask}
+        return {"input": values(rng, *shape), "mask": mask}
 
-    return Case("dropout", name, make)
+    return Case("dropout", name, make, differentiable=differentiable)
 
 
 ELEMENTWISE = ("relu", "leaky_relu", "sigmoid", "tanh")
@@ -57,6 +59,9 @@ ACTIVATIONS = [
     *(pointwise(op, "70,000 elements", (7, 10000)) for op in ELEMENTWISE),
     *(pointwise(op, "infinities", (60,), infinities, False) for op in ELEMENTWISE),
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
+    *(pointwise(op, "-1, 0 and 1", (4, 9), few_levels, False) for op in ELEMENTWISE),
+    *(pointwise(op, "huge numbers", (4, 9), times(3e37), False) for op in ELEMENTWISE),
+    *(pointwise(op, "1 element", (1,)) for op in ELEMENTWISE),
     pointwise("leaky_relu", "negative_slope 0.25", (3, 9), negative_slope=0.25),
     pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
     pointwise("sigmoid", "saturated", (3, 9), times(500), differentiable=False),
@@ -73,6 +78,7 @@ ACTIVATIONS = [
     pointwise("softmax", "257 rows", (257, 3), normal),
     pointwise("softmax", "513 classes", (1, 513), normal),
     pointwise("softmax", "large scores", (4, 6), times(900), differentiable=False),
+    pointwise("softmax", "large scores, 70 classes", (4, 70), times(900), differentiable=False),
     pointwise("softmax", "channels", (2, 3, 4, 5), normal),
     pointwise("softmax", "70 channels", (2, 70, 3), normal),
     pointwise("softmax", "dim 0", (4, 3), normal, dim=0),
@@ -80,8 +86,15 @@ ACTIVATIONS = [
     pointwise("softmax", "dim -2, 65 elements", (2, 65, 4), normal, dim=-2),
     pointwise("softmax", "rows far apart, 65 elements", (2, 65, 4), levels, dim=-2),
     pointwise("softmax", "one axis", (6,), normal, dim=0),
+    pointwise("softmax", "ties", (5, 7), few_levels),
+    pointwise("softmax", "huge numbers", (5, 7), times(1e37), differentiable=False),
+    pointwise("softmax", "NaN", (5, 7), one_is(3, np.nan), differentiable=False),
+    pointwise("softmax", "NaN, 70 classes", (3, 70), one_is(3, np.nan), differentiable=False),
+    *(pointwise("softmax", f"{size} classes", (2, size), normal) for size in (63, 64, 256, 257)),
     dropout("matrix", (5, 7)),
     dropout("feature map", (2, 3, 4, 5)),
+    dropout("NaN and infinities", (2, 3, 4, 5), with_nan, False),
+    dropout("huge numbers", (2, 3, 4, 5), times(1e37), False),
     *(dropout(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
     dropout("70,000 elements", (7, 10000)),
 ]

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.testing.case import Case
-from gpucnn.testing.values import Shape, Values, normal, with_subnormals
+from gpucnn.testing.values import (
+    Shape,
+    Values,
+    few_levels,
+    normal,
+    times,
+    with_nan,
+    with_subnormals,
+)
 
 
 def conv(
@@ -19,31 +27,42 @@ def conv(
     *,
     bias: bool = True,
     values: Values = normal,
+    filters: Values = normal,
+    differentiable: bool = True,
     **options: Any,
 ) -> Case:
-    """Return a case of conv2d with arrays of these shapes."""
+    """Return a case of conv2d with arrays of these shapes; those of the weight are normal."""
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {"input": values(rng, *shape), "weight": values(rng, *weight)}
+        arrays = {"input": values(rng, *shape), "weight": filters(rng, *weight)}
         return arrays | ({"bias": normal(rng, weight[0])} if bias else {})
 
     # An upper bound of the number of outputs that the weight gradient sums over.
     pixels = shape[0] * math.prod(size + 4 for size in shape[2:])
-    return Case("conv2d", name, make, options, max(math.prod(weight), pixels))
+    terms = max(math.prod(weight), pixels)
+    return Case("conv2d", name, make, options, terms, differentiable)
 
 
 def transposed(
-    name: str, shape: Shape, weight: Shape, *, bias: bool = True, **options: Any
+    name: str,
+    shape: Shape,
+    weight: Shape,
+    *,
+    bias: bool = True,
+    values: Values = normal,
+    differentiable: bool = True,
+    **options: Any,
 ) -> Case:
     """Return a case of conv_transpose2d with arrays of these shapes."""
     groups = options.get("groups", 1)
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        arrays = {"input": normal(rng, *shape), "weight": normal(rng, *weight)}
+        arrays = {"input": values(rng, *shape), "weight": normal(rng, *weight)}
         return arrays | ({"bias": normal(rng, weight[1] * groups)} if bias else {})
 
     pixels = shape[0] * math.prod(shape[2:])
-    return Case("conv_transpose2d", name, make, options, max(math.prod(weight), pixels))
+    terms = max(math.prod(weight), pixels)
+    return Case("conv_transpose2d", name, make, options, terms, differentiable)
 
 
 CONVOLUTIONS = [
@@ -51,7 +70,10 @@ CONVOLUTIONS = [
     conv("fused ReLU", (2, 3, 5, 4), (4, 3, 2, 3), relu=True),
     conv("fused ReLU, no bias", (2, 3, 5, 4), (4, 3, 2, 3), bias=False, relu=True),
     conv("batch 1", (1, 2, 6, 7), (3, 2, 3, 3)),
-    conv("subnormal numbers", (2, 3, 5, 6), (3, 3, 3, 2), values=with_subnormals),
+    conv(
+        "subnormal numbers", (2, 3, 5, 6), (3, 3, 3, 2),
+        values=with_subnormals, filters=with_subnormals,
+    ),
     conv("no bias", (2, 2, 5, 5), (3, 2, 3, 3), bias=False),
     conv("odd sizes, not square", (3, 2, 7, 5), (3, 2, 3, 2)),
     conv("stride 2", (2, 2, 7, 8), (3, 2, 3, 3), stride=2),
@@ -86,6 +108,24 @@ CONVOLUTIONS = [
     conv("255 output positions", (1, 1, 1, 257), (1, 1, 1, 3)),
     conv("257 output positions", (1, 1, 259, 1), (1, 1, 3, 1)),
     conv("more outputs than threads in a block", (2, 1, 18, 31), (1, 1, 3, 2)),
+    # Next to the sizes of tiles: 16 and 64 rows (output channels), 64 and 128 columns (positions).
+    *(
+        conv(f"{rows} channels of {columns} positions", (1, 2, 1, columns), (rows, 2, 1, 1))
+        for rows, columns in ((15, 127), (16, 128), (17, 129), (63, 64), (64, 63), (65, 65))
+    ),
+    # Next to the sizes of slabs: 8, 16 and 32 products in a sum.
+    *(conv(f"{size} channels", (2, size, 2, 3), (3, size, 1, 1)) for size in (7, 8, 9, 31, 32)),
+    conv("odd planes, padding 2", (1, 2, 7, 9), (3, 2, 5, 5), padding=2, stride=2),
+    conv("few numbers", (2, 3, 6, 5), (4, 3, 3, 3), values=few_levels, filters=few_levels),
+    conv("huge numbers", (2, 3, 6, 5), (4, 3, 3, 3), values=times(1e30), differentiable=False),
+    conv(
+        "NaN and infinities", (1, 2, 7, 6), (3, 2, 3, 3),
+        values=with_nan, differentiable=False, padding=1,
+    ),
+    conv(
+        "NaN and infinities, stride 2", (3, 2, 7, 6), (3, 2, 3, 2),
+        values=with_nan, differentiable=False, padding=(1, 0), stride=2,
+    ),
 ]  # fmt: skip
 
 TRANSPOSED_CONVOLUTIONS = [
@@ -113,4 +153,11 @@ TRANSPOSED_CONVOLUTIONS = [
     ),
     transposed("more outputs than threads in a block", (2, 1, 9, 16), (1, 1, 3, 3), stride=2),
     transposed("more channels than a tile", (1, 33, 2, 3), (33, 17, 2, 2)),
+    transposed(
+        "huge numbers", (2, 2, 3, 4), (2, 3, 3, 3), values=times(1e30), differentiable=False
+    ),
+    transposed(
+        "NaN and infinities", (2, 2, 5, 4), (2, 3, 3, 3),
+        values=with_nan, differentiable=False, stride=2,  # no padding: 0 times infinity is NaN
+    ),
 ]  # fmt: skip

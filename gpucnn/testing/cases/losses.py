@@ -14,7 +14,9 @@ from gpucnn.testing.values import (
     Shape,
     Values,
     certain,
+    few_levels,
     normal,
+    one_is,
     positive,
     probabilities,
     times,
@@ -119,6 +121,26 @@ LOSSES = [
         for size in AROUND_BLOCKS
     ),
     loss("mse_loss", "70,000 elements", (7, 10000)),
+    *(
+        loss(op, name, (4, 5), values, reduction=reduction, differentiable=False)
+        for op in ("mse_loss", "half_squared_error")
+        for reduction in REDUCTIONS
+        for name, values in (
+            (f"a NaN, {reduction}", one_is(7, np.nan)),
+            (f"large numbers, {reduction}", times(1e15)),
+        )
+    ),
+    *(
+        loss(op, f"a NaN, {reduction}", shape, one_is(2, np.nan), probabilities, reduction, False)
+        for op, shape in (("cross_entropy", (5, 4)), ("binary_cross_entropy_with_logits", (4, 5)))
+        for reduction in REDUCTIONS
+    ),
+    loss("cross_entropy", "a NaN, 70 classes", (3, 70), one_is(2, np.nan), differentiable=False),
+    loss("cross_entropy", "large scores, 70 classes", (4, 70), times(900), differentiable=False),
+    loss("cross_entropy", "ties", (6, 5), few_levels),
+    loss("cross_entropy", "huge numbers", (6, 5), times(1e37), differentiable=False),
+    *(loss("cross_entropy", f"{size} classes", (3, size)) for size in (63, 64, 256, 257)),
+    *(loss("cross_entropy", f"{size} samples", (size, 3)) for size in (255, 256)),
     *(
         loss("binary_cross_entropy", reduction, (4, 5), probabilities, probabilities, reduction)
         for reduction in REDUCTIONS

@@ -20,7 +20,10 @@ from gpucnn.testing.values import (
     infinities,
     minus_infinity,
     normal,
+    one_is,
+    rectified,
     spaced,
+    times,
     with_nan,
     zeros,
 )
@@ -32,9 +35,11 @@ def pool(
     shape: Shape,
     values: Values = spaced,
     differentiable: bool = True,
+    after_relu: bool = False,
     **options: Any,
 ) -> Case:
-    """Return a case of one pooling."""
+    """Return a case of one pooling; ``after_relu`` passes its output to the backward as well."""
+    passed = {"relu_output": "output"} if after_relu else {}
     if op == "max_pool2d":
         options["return_indices"] = True
     terms = math.prod(pair(options["kernel_size"]))
@@ -42,7 +47,7 @@ def pool(
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {"input": values(rng, *shape)}
 
-    return Case(op, name, make, options, terms, differentiable)
+    return Case(op, name, make, options, terms, differentiable, passed)
 
 
 def pools(name: str, shape: Shape, **options: Any) -> list[Case]:
@@ -108,6 +113,15 @@ POOLINGS = [
         "count_include_pad False", (2, 2, 5, 6),
         kernel_size=3, padding=1, count_include_pad=False,
     ),
+    *pools(
+        "ceil_mode, padding at the bottom", (2, 2, 7, 6),
+        kernel_size=4, stride=3, padding=((0, 2), 0), ceil_mode=True,
+    ),
+    *pools(
+        "ceil_mode, padding at the right", (2, 2, 6, 5),
+        kernel_size=3, stride=3, padding=(0, (0, 1)), ceil_mode=True,
+    ),
+    *pools("odd planes", (3, 1, 5, 9), kernel_size=2, stride=2),
     *pools("divisor_override", (2, 2, 5, 6), kernel_size=2, padding=1, divisor_override=3),
     *pools(
         "divisor_override -2, ceil_mode", HANGING,
@@ -122,7 +136,11 @@ POOLINGS = [
         "dilation, ceil_mode", (1, 2, 8, 7), kernel_size=2, stride=3, dilation=2, ceil_mode=True
     ),
     *pools("more outputs than threads in a block", (1, 2, 24, 26), kernel_size=2, stride=1),
-    *pools("257 output positions", (1, 1, 1, 514), kernel_size=(1, 2)),
+    *(
+        case
+        for size in (255, 256, 257)
+        for case in pools(f"{size} output positions", (1, 1, 1, 2 * size), kernel_size=(1, 2))
+    ),
     pool("max_pool2d", "ties", (2, 3, 7, 6), few_levels, False, kernel_size=3, stride=2),
     pool(
         "max_pool2d", "ties, dilation", (1, 2, 7, 6), few_levels, False, kernel_size=2, dilation=3
@@ -140,6 +158,25 @@ POOLINGS = [
     pool("max_pool2d", "only -inf", (1, 1, 5, 4), minus_infinity, False, kernel_size=2, padding=1),
     # The index of a kernel element does not fit into 8 bits.
     pool("max_pool2d", "17x16 kernel", (1, 2, 19, 17), increasing, kernel_size=(17, 16), stride=1),
+    pool(
+        "max_pool2d", "after ReLU", (2, 2, 7, 6), rectified, False,
+        after_relu=True, kernel_size=3, stride=2, padding=1,
+    ),
+    pool(
+        "max_pool2d", "after ReLU, NaN", (2, 2, 6, 6), with_nan, False,
+        after_relu=True, kernel_size=2,
+    ),
+    *(
+        pool(op, name, (2, 2, 6, 7), values, False, kernel_size=2, stride=(1, 2))
+        for name, values in (("NaN and infinities", with_nan), ("huge numbers", times(1e37)))
+        for op in ("avg_pool2d", "sum_pool2d")
+    ),
+    pool("max_pool2d", "huge numbers", (2, 2, 6, 7), times(1e38), False, kernel_size=2),
+    pool("lp_pool2d", "NaN", (2, 2, 6, 6), one_is(9, np.nan), False, norm_type=2, kernel_size=2),
+    pool(
+        "lp_pool2d", "large numbers", (2, 2, 6, 6), times(1e15), False,
+        norm_type=2, kernel_size=2,
+    ),
     pool("lp_pool2d", "windows of zeros", (2, 2, 8, 8), zeros, False, norm_type=2, kernel_size=2),
     pool("lp_pool2d", "normal input", (2, 2, 5, 7), normal, norm_type=2, kernel_size=3, stride=1),
 ]  # fmt: skip

@@ -14,12 +14,9 @@ from small import save_npz, small_data, small_model
 from gpucnn import training
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import CudaBackend
-from gpucnn.backends.cuda.loader import Kernels
 from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.cli.main import run as command
 from gpucnn.errors import CheckpointError, SettingError
-from gpucnn.machine import check as machine_check
-from gpucnn.machine.check import ROUNDED, check
 from gpucnn.testing.case import (
     Case,
     backward,
@@ -36,10 +33,7 @@ from gpucnn.training.event_types import Event
 
 KERNEL_BACKENDS = [name for name in BACKENDS if name != "numpy"]
 CASES = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
-ROWS = {str(case): case for case in CASES if case.op in ROUNDED}
-CHECKED = [
-    "conv2d-all options", "conv_transpose2d-all options", "linear-more features than a tile",
-]  # fmt: skip
+ROWS = {str(case): case for case in CASES if case.tested.is_product}
 
 
 def tf32(variant: str = "auto", name: str = "emulated") -> Any:
@@ -54,17 +48,6 @@ def tf32(variant: str = "auto", name: str = "emulated") -> Any:
 @pytest.mark.parametrize("case", ROWS.values(), ids=str)
 def test_rows_of_the_table(case: Case, variant: str, name: str) -> None:
     check_row(tf32(variant, name), case)
-
-
-@pytest.mark.parametrize("order", ["reverse", "random"])
-@pytest.mark.parametrize("case", [ROWS[name] for name in CHECKED], ids=str)
-def test_kernels_access_memory_correctly(case: Case, order: str) -> None:
-    """In bounds, without a race, and nothing uninitialised."""
-    backend = tf32("large")
-    from gpucnn import emulator
-
-    with emulator.checking(order=order):
-        check_row(backend, case)
 
 
 def check_row(backend: Backend, case: Case) -> None:
@@ -250,33 +233,3 @@ def test_the_command_has_the_option(
         assert command(["evaluate", "r", "--data", "small.npz", *options]) == 2
         assert command(["check", *options]) == 2
         assert "precision" in capsys.readouterr().err
-
-
-def test_check_computes_every_product_in_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the shapes that ``gpucnn check`` takes. The products are recorded, not computed."""
-    backend, names = tf32(), set()
-    monkeypatch.setattr(Kernels, "launch", lambda kernels, name, *rest: names.add(name))
-    with np.errstate(all="ignore"):
-        assert list(check(backend))
-    products = {name for name in names if name.startswith(("conv2d_", "linear_"))}
-    assert len({name.rsplit("_", 1)[0] for name in products}) == 6
-    assert all("_tf32_" in name for name in products)
-
-
-def test_check_allows_the_rounding_to_tf32(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Errors are in units of TF32's tolerance: a thousandth to a half of it."""
-    smaller: dict[str, dict[str, tuple[int, ...]]] = {
-        "conv2d": {"input": (2, 8, 8, 8), "weight": (32, 8, 3, 3), "bias": (32,)},
-        "conv_transpose2d": {"input": (2, 32, 6, 6), "weight": (32, 8, 3, 3), "bias": (8,)},
-        "linear": {"input": (32, 64), "weight": (64, 64), "bias": (64,)},
-    }
-    backend = tf32("large")
-    monkeypatch.setattr(machine_check, "LARGE", smaller)
-    errors = {result.op: result.error for result in check(backend)}
-    products = [op for op in errors if op.split("_back")[0] in ROUNDED]
-    assert len(products) == 6
-    assert all(0.001 < errors[op] < 0.5 for op in products)
-    assert command(["check", "--backend", "emulated", "--precision", "tf32"]) == 0
-    assert "emulated backend, float32, tf32: every error" in capsys.readouterr().out

@@ -208,27 +208,6 @@ def test_variants(case: Case, variant: str, name: str) -> None:
             assert_close(value, wanted[result], terms=case.terms, what=result)
 
 
-@pytest.mark.parametrize("order", ["reverse", "random"])
-@pytest.mark.parametrize("variant", ["middle", "large"])
-@pytest.mark.parametrize(
-    "name",
-    ["conv2d-all options", "conv2d-more channels than a tile", "conv_transpose2d-stride 2"],
-)
-def test_large_tiles_are_free_of_faults(name: str, variant: str, order: str) -> None:
-    """Which the table does not choose for shapes that are small enough to be checked."""
-    from gpucnn import emulator
-
-    (case,) = (case for case in [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS] if str(case) == name)
-    backend: Any = backend_or_skip("emulated")
-    backend.variant = VARIANTS[variant]
-    with emulator.checking(order=order):
-        grads = to_numpy(backend, backward(backend, case, saved_arguments(backend, case)))
-        results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
-    for actual, wanted in ((results, reference(case).results), (grads, reference(case).grads)):
-        for result, value in actual.items():
-            assert_close(value, wanted[result], terms=case.terms, what=result)
-
-
 def test_kernels_without_tiles(launched: list[str]) -> None:
     """A block for each element of a weight's gradient in depthwise convolutions, unless naive."""
     backend: Any = backend_or_skip("emulated")
