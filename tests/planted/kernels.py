@@ -98,6 +98,10 @@ POOLING = (
         "argmax < 0 || exceeds(x, maximum)", "argmax < 0 || x > maximum", "max_pool2d",
     ),
     fault(
+        "the second of a pair has the index of the first", "max_pool2d.cu",
+        "add(index + 1, x.at[1]);", "add(index, x.at[1]);", "max_pool2d",
+    ),
+    fault(
         "the gradient ignores relu_output", "max_pool2d.cu",
         "!relu_output || relu_output[output] > 0", "true", "max_pool2d",
     ),
@@ -167,7 +171,8 @@ PRODUCTS = (
         "linear",
     ),
     fault(
-        "a result has one column too many", "linear.cuh", "if (n < N) {", "if (n <= N) {",
+        "a result has one column too many", "linear.cuh", "if (first + v < N) {",
+        "if (first + v <= N) {",
         "linear",
     ),
     fault(
@@ -248,8 +253,8 @@ CONVOLUTION = (
         "const int64 begin = min(split * length + (split ? 1 : 0), K)", "conv2d",
     ),
     fault(
-        "splits are added up without the last", "sum.cu", "part < count; ++part",
-        "part < count - 1; ++part", "conv2d",
+        "splits are added up without the last", "sum.cu", "if (first + part < count) sum",
+        "if (first + part < count - 1) sum", "conv2d",
     ),
     fault(
         "a channel's sum misses the other images", "sum.cu", "k < (int64)batch * area",
