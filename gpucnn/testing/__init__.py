@@ -19,12 +19,17 @@ reference that computes it in float64 with NumPy. ``run_case`` runs such a case:
 with ties, NaN, infinities and others.
 """
 
-from gpucnn.testing.case import Case, reference
-from gpucnn.testing.checking import check, get_backends, run, select, variations
-from gpucnn.testing.comparison import Comparison, Difference, assert_close, compare_arrays
-from gpucnn.testing.definition import Definition, Function
-from gpucnn.testing.running import Outcome, Variation, run_case
-from gpucnn.testing.tolerance import tolerance
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpucnn.testing.case import Case, reference
+    from gpucnn.testing.checking import check, get_backends, run, select, variations
+    from gpucnn.testing.comparison import Comparison, Difference, assert_close, compare_arrays
+    from gpucnn.testing.definition import Definition, Function
+    from gpucnn.testing.running import Outcome, Variation, run_case
 
 __all__ = [
     "Case",
@@ -42,6 +47,21 @@ __all__ = [
     "run",
     "run_case",
     "select",
-    "tolerance",
     "variations",
 ]
+
+_HOMES = {
+    "case": ("Case", "reference"),
+    "checking": ("check", "get_backends", "run", "select", "variations"),
+    "comparison": ("Comparison", "Difference", "assert_close", "compare_arrays"),
+    "definition": ("Definition", "Function"),
+    "running": ("Outcome", "Variation", "run_case"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: pytest loads the plugin in this package at every start."""
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"gpucnn.testing.{home}"), name)
+    raise AttributeError(f"module 'gpucnn.testing' has no attribute {name!r}")

@@ -367,15 +367,17 @@ TRAINING = (
     ),
     fault(
         "LeNet-5's second half of channels is read early", "lenet5_conv_forward.cu",
-        "sum[i / 4][i % 4];\n    }\n    __syncthreads();", "sum[i / 4][i % 4];\n    }", LENET5,
+        "sum[i / 4][i % 4];\n        }\n    }\n    __syncthreads();",
+        "sum[i / 4][i % 4];\n        }\n    }", LENET5,
     ),
     fault(
-        "LeNet-5's shares of a gradient are added without the last", "lenet5_fc.cu",
-        "other < splits - 1; ++other", "other < splits - 2; ++other", LENET5,
+        "LeNet-5's shares of a gradient are added before they are written", "lenet5_fc.cu",
+        "write_share(sum + sample, memory);\n            __syncthreads();",
+        "write_share(sum + sample, memory);", LENET5,
     ),
     fault(
-        "LeNet-5's samples beyond the batch are not 0", "lenet5_fc.cu",
-        "n < samples ? pool2[first * inputs + i] : 0", "pool2[first * inputs + i]", LENET5,
+        "LeNet-5's samples beyond the batch are read", "lenet5_fc.cu",
+        "if (n < samples) four =", "four =", LENET5,
     ),
     fault(
         "LeNet-5's gradients are those of the last warp", "lenet5_finish.cu",
