@@ -22,7 +22,7 @@ except BackendError as error:
     MISSING = str(error)
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
-FUSED = ["begin_step", "lenet5_conv_forward", "lenet5_fc_4", "lenet5_backward", "lenet5_finish",
+FUSED = ["begin_step", "lenet5_conv_forward", "lenet5_fc_2", "lenet5_backward", "lenet5_finish",
          "sgd_step"]  # fmt: skip
 
 
