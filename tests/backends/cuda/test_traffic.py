@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from available import backend_or_skip
 
+import gpucnn
 from gpucnn import emulator
 from gpucnn.backends.contract.checks import Array
 from gpucnn.emulator import Profile
+from gpucnn.training.profile import profile_step
 
 SECTORS = {
     # kernel: sectors of 32 bytes that its loads and its stores touch, and the least for stores
@@ -67,3 +69,24 @@ def test_slabs_are_stored_and_read_without_bank_conflicts(profile: Profile, name
     for accesses in (kernel.shared_load, kernel.shared_store):
         assert accesses.wavefronts == accesses.least_wavefronts
         assert accesses.requests or not name.endswith(("128", "64", "32"))
+
+
+LENET5 = {
+    # the same for a step with four images, whose weights lenet5_fc_2 reads twice for every two
+    "lenet5_conv_forward": (1984, 1334),
+    "lenet5_fc_2": (29750, 454),
+    "lenet5_backward": (7376, 9128),
+    "lenet5_finish": (1292, 324),
+}
+
+
+def test_sectors_and_bank_conflicts_of_a_step_of_lenet5() -> None:
+    backend_or_skip("emulated")
+    step = profile_step(gpucnn.models.lenet5(seed=0), 4)
+    for name, sectors in LENET5.items():
+        kernel = step.kernel(name)
+        assert (kernel.global_load.sectors, kernel.global_store.sectors) == sectors, name
+        assert min(kernel.global_load.efficiency, kernel.global_store.efficiency) > 0.8, name
+        shared = (kernel.shared_load, kernel.shared_store)
+        least = sum(accesses.least_wavefronts for accesses in shared)
+        assert sum(accesses.wavefronts for accesses in shared) <= 1.1 * least, name
