@@ -39,6 +39,7 @@ from gpucnn.emulator.errors import (
     ArgumentError,
     CompileError,
     EmulatorError,
+    EmulatorWarning,
     Kind,
     LaunchError,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "CaptureError",
     "CompileError",
     "EmulatorError",
+    "EmulatorWarning",
     "Kind",
     "LaunchError",
     "Profile",

@@ -5,12 +5,23 @@ from __future__ import annotations
 import ctypes
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
-from gpucnn.emulator import abi, blocks, cache, source, subnormals, toolchain
+from gpucnn.emulator import (
+    abi,
+    blocks,
+    cache,
+    declarations,
+    source,
+    subnormals,
+    toolchain,
+    uninitialised,
+)
+from gpucnn.emulator.errors import CompileError
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
 from gpucnn.emulator.options import Options
@@ -50,6 +61,12 @@ class Compiled:
         if self.notes["work"]:
             places = ctypes.addressof(ctypes.c_size_t.in_dll(self.library, blocks.PLACES))
             native.set_places(self.module, places, len(self.notes["work"]))
+        for symbol, (offset, size) in self.notes["variables"].items():
+            name = declarations.variable_name(source.array_name(symbol))
+            constant = name in self.notes["constants"]
+            native.add_variable(self.module, offset, size, name.encode(), constant)
+        if self.notes["padded"]:
+            native.set_padded(self.module)
 
     def describe(self, name: str) -> tuple[int, Any]:
         """Return the address of a kernel's description, struct GpuKernel, and the description."""
@@ -116,6 +133,17 @@ def _exported(
     return found, names
 
 
+def _translate_watched(code: str, compiler: str, translate: Callable[[str, list[str]], str]) -> str:
+    """Return the assembler text of a source whose local variables are followed."""
+    watched = uninitialised.watch(code)
+    if watched != code:
+        try:
+            return translate(watched, toolchain.local_flags(compiler))
+        except CompileError:
+            pass  # an error of the source, or a variable cannot be followed where it is declared
+    return translate(code, [])
+
+
 def _build(
     folder: Path,
     compiler: str,
@@ -129,15 +157,19 @@ def _build(
     dynamic = source.find_dynamic_shared(plain.text)
     kernels, expressions = _exported(find_kernels(plain.text), request.expressions)
     exports = source.exports(kernels, MAX_SHARED_BYTES)
-    (folder / unit).write_text(code + exports, encoding="utf-8")
     # The system's headers come first, since some of CUDA's macros would break them.
     first = [*plain.system, str(toolchain.RUNTIME / "cuda.h")]
     # The cached files must not contain the name of the temporary folder.
     here = f"-ffile-prefix-map={folder}=."
     command = [compiler, *flags, *toolchain.include_flags(request.options.folders), here]
     command += [part for name in first for part in ("-include", name)]
-    toolchain.compile_code([*command, unit, "-o", assembler], folder)
-    text = (folder / assembler).read_text(encoding="utf-8")
+
+    def translate(code: str, more: list[str]) -> str:
+        (folder / unit).write_text(code + exports, encoding="utf-8")
+        toolchain.compile_code([*command, *more, unit, "-o", assembler], folder)
+        return (folder / assembler).read_text(encoding="utf-8")
+
+    text = _translate_watched(code, compiler, translate) if mode == "check" else translate(code, [])
     dynamic = source.dynamic_symbols(text, dynamic)
     edited = subnormals.edit(source.widen_shared(text, dynamic), request.options.flush)
     work: list[blocks.Work] = []
@@ -148,6 +180,10 @@ def _build(
     link = [compiler, "-shared", "-pthread", assembler, str(runtime().path), "-o", _LIBRARY]
     toolchain.run(link, folder)
     notes = {**_describe(text, kernels, expressions, dynamic, folder), "work": work}
+    notes |= {
+        "constants": declarations.find_constants(plain.text),
+        "padded": declarations.has_padding(plain.text),
+    }
     (folder / _NOTES).write_text(json.dumps(notes), encoding="utf-8")
     (folder / unit).unlink()
     (folder / assembler).unlink()

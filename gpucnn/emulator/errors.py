@@ -25,6 +25,8 @@ class Kind(StrEnum):
     STACK = "stack overflow"
     ASSERTION = "assertion"
     MEMORY = "out of memory"
+    DEADLOCK = "deadlock"
+    SAME_VALUE = "same value written twice"
     LAUNCH = "bad launch"
     ARGUMENT = "bad argument"
     COMPILE = "compile error"
@@ -61,6 +63,14 @@ class EmulatorError(GpucnnError, RuntimeError):
         self.file = file
         self.line = line
         self.more = more
+
+
+class EmulatorWarning(UserWarning):
+    """What check mode found in a kernel that need not be a fault.
+
+    Threads write the same value to the same memory, and nothing orders them: on a GPU the result is
+    that value, but with other data the values may differ.
+    """
 
 
 class LaunchError(EmulatorError):

@@ -195,7 +195,7 @@ class RawKernel:
             faults = runtime().launch(request, collect)
             self._program.exchange(entry.compiled, back=True)
             if faults:
-                raise report.error(self._label, entry.compiled.path, faults)
+                report.finish(self._label, entry.compiled.path, faults)
 
         memories = [value._memory for value in args if isinstance(value, ndarray)]
         graphs.do(self._label, memories, run, stream)

@@ -59,6 +59,8 @@ class Runtime:
         self._profile = function(
             "gpu_profile", size, ctypes.POINTER(Site), size, ctypes.POINTER(ctypes.c_uint64)
         )
+        self.add_variable = function("gpu_add_variable", None, pointer, size, size, text, number)
+        self.set_padded = function("gpu_set_padded", None, pointer)
         # Called with Python's global lock, which it releases, and may raise what handlers raise.
         self._launch = cache.load(path, ctypes.PyDLL)["gpu_launch_from_python"]
         self._launch.restype, self._launch.argtypes = number, (text, ctypes.POINTER(Fault))

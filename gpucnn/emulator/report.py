@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from gpucnn.emulator import abi
-from gpucnn.emulator.errors import EmulatorError, Kind
+from gpucnn.emulator.errors import EmulatorError, EmulatorWarning, Kind
 from gpucnn.emulator.toolchain import OWN_CODE
 
 _KINDS = tuple(Kind[name] for name in abi.enumerators("Kind"))
@@ -90,6 +91,15 @@ def _error(kernel: str, library: Path, fault: Any) -> EmulatorError:
         file=file,
         line=line,
     )
+
+
+def finish(kernel: str, library: Path, found: list[Any]) -> None:
+    """Raise the exception for the faults of a launch; warn of what need not be a fault."""
+    faults = [fault for fault in found if _KINDS[fault.kind] is not Kind.SAME_VALUE]
+    if faults:
+        raise error(kernel, library, faults)
+    for fault in found:
+        warnings.warn(str(_error(kernel, library, fault)), EmulatorWarning, stacklevel=2)
 
 
 def error(kernel: str, library: Path, faults: list[Any]) -> EmulatorError | MemoryError:

@@ -18,8 +18,9 @@ from gpucnn.errors import BackendError
 VARIABLE = "CXX"
 # What these do is in the cache.
 COMPILING = (
-    "blocks.py", "compiled.py", "limits.py", "native.py", "options.py", "order.py",
-    "preprocessed.py", "signatures.py", "source.py", "subnormals.py", "toolchain.py",
+    "blocks.py", "compiled.py", "declarations.py", "limits.py", "native.py", "options.py",
+    "order.py", "preprocessed.py", "signatures.py", "source.py", "subnormals.py", "toolchain.py",
+    "uninitialised.py",
 )  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
 HEADERS = RUNTIME / "include"  # those of CUDA that sources may include
@@ -44,6 +45,7 @@ _MODES = {
         "-O1",
         "-DGPU_CHECK",
         "-fsanitize=thread",
+        "--param=tsan-distinguish-volatile=1",
         "-fsanitize=bounds,alignment,shift-exponent,signed-integer-overflow,integer-divide-by-zero",
     ],
     # The calls of -fsanitize=thread become others in blocks.py. A struct is accessed as a whole, as
@@ -140,6 +142,16 @@ def kernel_flags(mode: str, contract: bool, flush: bool, standard: str = "c++17"
         f"-DGPU_FLUSH={int(flush)}",
         f"-ffile-prefix-map={RUNTIME}={OWN_CODE}",
     ]
+
+
+def local_flags(compiler: str) -> list[str]:
+    """Return the flags for a source whose local variables are followed (uninitialised.py).
+
+    A store must not leave a loop: the variable would be read before the loop for its old value.
+    """
+    found = re.search(r" (\d+)\.\d+", compiler_version(compiler))
+    new = found is not None and int(found.group(1)) >= 12
+    return ["-fno-move-loop-stores" if new else "-fno-tree-loop-im"]
 
 
 def key_of_flags(flags: list[str]) -> str:

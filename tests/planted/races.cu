@@ -75,13 +75,13 @@ extern "C" __global__ void write_after_read(float *y, int n)
 extern "C" __global__ void within_block(float *scratch, float *y)
 {
     int t = threadIdx.x;
-    scratch[t] = t;  // fault
+    scratch[t] = 2 * t;  // fault
     y[t] = scratch[t ^ 32];
 }
 
 extern "C" __global__ void same_byte(unsigned char *flags)
 {
-    flags[threadIdx.x / 2] = 1;  // fault
+    flags[threadIdx.x / 2] = threadIdx.x;  // fault
 }
 
 extern "C" __global__ void plain_and_atomic(int *count, int *y)
@@ -154,7 +154,9 @@ extern "C" __global__ void device_variable(int *y)
     y[threadIdx.x] = before;
 }
 
-extern "C" __global__ void cleared_by_all(float *y, int n)
+extern "C" __global__ void copied_by_all(float *y, int n)
 {
-    memset(y, 0, n * sizeof(float));  // fault
+    float values[9];
+    for (int i = 0; i < 9; ++i) values[i] = i + threadIdx.x;
+    memcpy(y, values, n * sizeof(float));  // fault
 }

@@ -131,7 +131,7 @@ RACES = [
     _race("bytes_of_a_word", lambda: (zeros(4, np.uint8), ints(1)), grid=2, threads=1),
     _race("fence_too_early", lambda: (blank(128), blank(1), ints(1)), grid=4, threads=32),
     _race("device_variable", lambda: (ints(64),), text="global"),
-    _race("cleared_by_all", lambda: (blank(32), int32(9)), text="global"),
+    _race("copied_by_all", lambda: (blank(32), int32(9)), text="global"),
     _race("missing_barrier", lambda: (floats(64), blank(64)), text="shared"),
     _race("missing_second_barrier", lambda: (floats(128), blank(64), int32(2)), text="shared"),
     _race("one_buffer_of_two", lambda: (floats(256), blank(64), int32(4)), text="shared"),

@@ -66,10 +66,12 @@ uint64_t gpu_warp(int operation, unsigned mask, uint64_t value, int source, cons
                   int line);
 unsigned gpu_lane();
 unsigned gpu_converged_lanes(const char *file, int line);
-void gpu_fence();
 void gpu_yield();
 int gpu_space(const void *address);   // enum GpuSpace
-void gpu_check_atomic(void *address, size_t size, void *caller);   // check mode only
+void gpu_fence(int of_device);
+void gpu_check_atomic(void *address, size_t size, int compares, void *caller);   // check mode only
+void gpu_begin_local(void *guard, void *address, size_t size, const char *name);   // and these
+void gpu_end_local(void *guard);
 float gpu_atomic_sum(const void *address, float old, float value);
 float gpu_round_float(int operation, int mode, int flushes, float a, float b, float c);
 double gpu_round_double(int operation, int mode, int flushes, double a, double b, double c);

@@ -13,16 +13,16 @@ template <class T> struct gpu_same { typedef T type; };
 // In check mode the blocks run one after another, so that the plain operation is atomic. It must
 // not be inlined: its load and store would be checked as ordinary accesses.
 template <class T, class Change>
-GPU_UNCHECKED __noinline__ T gpu_update(T *address, Change change)
+GPU_UNCHECKED __noinline__ T gpu_update(T *address, Change change, bool compares = false)
 {
-    gpu_check_atomic(address, sizeof(T), __builtin_return_address(0));
+    gpu_check_atomic(address, sizeof(T), compares, __builtin_return_address(0));
     T old = *address;
     *address = change(old);
     return old;
 }
 #else
 template <class T, class Change>
-GPU_INLINE T gpu_update(T *address, Change change)
+GPU_INLINE T gpu_update(T *address, Change change, bool = false)
 {
     typedef typename gpu_word<sizeof(T)>::type word;
     word seen = __atomic_load_n((word *)address, __ATOMIC_RELAXED), wanted;
@@ -90,8 +90,7 @@ template <class T>
 GPU_INLINE T atomicCAS(T *address, typename gpu_same<T>::type expected,
                        typename gpu_same<T>::type value)
 {
-    return gpu_update(address, [=](T old) GPU_UNCHECKED -> T {
-        return old == expected ? value : old;
-    });
+    auto change = [=](T old) GPU_UNCHECKED -> T { return old == expected ? value : old; };
+    return gpu_update(address, change, true);
 }
 GPU_SCOPES(atomicCAS)

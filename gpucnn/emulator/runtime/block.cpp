@@ -4,6 +4,7 @@ static void end_thread(Worker &w)
 {
     int self = w.current, index = self / 32;
     Warp &warp = w.warps[index];
+    if (w.launch->request->mode == CHECK) made_progress();
     w.threads[self].state = EXITED;
     ++w.exited;
     warp.alive &= ~(1u << self % 32);
@@ -62,6 +63,7 @@ static void begin_block(Worker &w, uint64_t number)
     for (int i = 0; i < w.count; ++i) {
         w.threads[i].state = FRESH;
         w.threads[i].fiber = nullptr;
+        w.threads[i].locals = nullptr;
         push_ready(w, reverse ? w.count - 1 - i : i);
     }
     for (int i = 0; i * 32 < w.count; ++i) {
@@ -73,13 +75,13 @@ static void begin_block(Worker &w, uint64_t number)
     if (launch.request->mode == PROFILE) profile_begin_block(w);
 }
 
-static void run_block(Worker &w, uint64_t number)
+// Returns whether the block has ended: false if its threads wait for other blocks.
+static bool run_block(Worker &w)
 {
-    begin_block(w, number);
     while (!w.aborted) {
-        if (w.ticked && is_interrupted(w)) return;
+        if (w.ticked && is_interrupted(w)) return true;
         if (!w.ready_count) {
-            if (w.exited == w.count) return;
+            if (w.exited == w.count) return true;
             release_barrier(w);
             continue;
         }
@@ -91,12 +93,17 @@ static void run_block(Worker &w, uint64_t number)
             w.inside = false;
             next = w.threads[w.current].fiber;
         } while (w.preempted && !is_interrupted(w));
+        if (w.stalled) {
+            w.stalled = false;
+            return false;
+        }
         Thread &stopped = w.threads[w.current];   // possibly another thread than `next`
         if (stopped.state == EXITED && !w.aborted) {
             w.free_fibers.push_back(stopped.fiber);
             stopped.fiber = nullptr;
         }
     }
+    return true;
 }
 
 // After a fault: abandons the threads that have not ended.

@@ -37,4 +37,6 @@
 
 #include "memory.h"
 
+#include "check.h"
+
 #include "export.h"

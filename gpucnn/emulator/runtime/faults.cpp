@@ -25,6 +25,7 @@ static void record(Worker &w, int kind, const Where &where, const Where *other, 
     Launch &launch = *w.launch;
     std::lock_guard<std::mutex> guard(launch.mutex);
     if (launch.fault_count == max_faults) return;
+    if (kind == SAME_VALUE && launch.note_count++ >= max_notes) return;
     Fault &fault = launch.faults[launch.fault_count++];
     fault.kind = kind;
     fault.here = where;
@@ -139,11 +140,17 @@ GPU_API void __ubsan_handle_type_mismatch_v1(BadPointer *data, Address pointer)
 // ---------------------------------------------------------------------------- signals
 static struct sigaction earlier_segv, earlier_bus, earlier_fpe;
 
+static bool in_stacks(const Worker &w, Address address)
+{
+    for (char *stacks : w.stacks)
+        if (address - (Address)stacks < max_threads * stack_bytes) return true;
+    return false;
+}
+
 static const char *describe_segv(Worker &w, Address address, char *text, size_t size, int *kind)
 {
     *kind = OUT_OF_BOUNDS;
-    Address stacks = (Address)w.stacks;
-    if (address - stacks < max_threads * stack_bytes) {
+    if (in_stacks(w, address)) {
         *kind = STACK;
         return "the thread's stack is full";
     }

@@ -36,16 +36,16 @@ static Fiber *take_fiber(Worker &w)
         w.free_fibers.pop_back();
         return fiber;
     }
-    if (!w.stacks) {
+    if (w.fibers_made == (int)w.stacks.size() * max_threads) {
         void *start = mmap(nullptr, max_threads * stack_bytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (start == MAP_FAILED) exhausted(w, "no address space for the threads' stacks");
-        w.stacks = (char *)start;
-        w.free_fibers.reserve(max_threads);   // returning a fiber needs no memory
+        w.stacks.push_back((char *)start);
+        w.free_fibers.reserve(w.stacks.size() * max_threads);   // returning one needs no memory
     }
     Fiber *fiber = new Fiber;
     fiber->index = w.fibers_made++;
-    fiber->low = w.stacks + fiber->index * stack_bytes;
+    fiber->low = w.stacks.back() + fiber->index % max_threads * stack_bytes;
     mprotect(fiber->low, page, PROT_NONE);
     fiber->low += page;
     rewind_fiber(fiber);
@@ -110,5 +110,5 @@ static void give_way(Worker &w)
 {
     if (!w.ready_count || w.aborted) return to_scheduler(w);
     Fiber *mine = w.threads[w.current].fiber, *next = begin_next(w);
-    gpu_switch(&mine->stack_pointer, next->stack_pointer);
+    if (next != mine) gpu_switch(&mine->stack_pointer, next->stack_pointer);
 }

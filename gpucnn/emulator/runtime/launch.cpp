@@ -1,5 +1,20 @@
 // Modules and launches: the functions that Python calls. Workers take blocks one by one.
 
+// Begins another block, or resumes one that waits for other blocks. Returns whether there is one.
+static bool next_block(Worker &w, Launch &launch)
+{
+    bool check = launch.request->mode == CHECK, full = check && !can_suspend(w);
+    uint64_t next = full ? launch.blocks : launch.next_block++;
+    if (next < launch.blocks) {
+        begin_block(w, launch.block_order.empty() ? next : launch.block_order[next]);
+        return true;
+    }
+    if (!check || suspended.empty()) return false;
+    resume(w);
+    if (is_deadlock()) report_deadlock(w, full);
+    return true;
+}
+
 static void work(Worker &w, Launch &launch)
 {
     const uint32_t mode = launch.request->mode;
@@ -20,14 +35,13 @@ static void work(Worker &w, Launch &launch)
         if (mode == PROFILE) profile_begin_launch(w);
         while (!launch.stopped) {
             if (w.ticked && is_interrupted(w)) break;
-            uint64_t next = launch.next_block++;
-            if (next >= launch.blocks) break;
-            run_block(w, launch.block_order.empty() ? next : launch.block_order[next]);
+            if (!next_block(w, launch)) break;
+            if (!run_block(w)) suspend(w);
         }
     }
     _mm_setcsr(w.host_mxcsr);   // also after a fault, which may have come from a signal handler
     drop_threads(w);
-    if (mode == CHECK) check_end_launch();
+    if (mode == CHECK) check_end_launch(w);
     if (mode == PROFILE) profile_end_launch();
     worker = nullptr;
 }
@@ -250,3 +264,11 @@ GPU_API void gpu_set_places(Module *module, const Address *places, size_t count)
     for (size_t rank = 0; rank < count; ++rank)
         module->ranks[places[rank] - module->code] = (uint32_t)rank;
 }
+GPU_API void gpu_add_variable(Module *module, size_t offset, size_t size, const char *name,
+                              int constant)
+{
+    module->variables[offset] = {offset, size, name, constant != 0};
+}
+
+// A struct of the module has padding of four bytes or more.
+GPU_API void gpu_set_padded(Module *module) { module->padded = true; }

@@ -17,9 +17,9 @@ uint3 blockDim, gridDim;
 
 #include "faults.cpp"
 
-#include "races.cpp"
+#include "ordering.cpp"
 
-#include "access.cpp"
+#include "races.cpp"
 
 #include "fibers.cpp"
 
@@ -32,5 +32,13 @@ uint3 blockDim, gridDim;
 #include "output.cpp"
 
 #include "block.cpp"
+
+#include "spinning.cpp"
+
+#include "global.cpp"
+
+#include "local.cpp"
+
+#include "access.cpp"
 
 #include "launch.cpp"

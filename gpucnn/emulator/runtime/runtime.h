@@ -10,9 +10,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <errno.h>
 #include <link.h>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <pthread.h>
@@ -48,7 +50,7 @@ static const size_t stack_bytes = 33 * page;
 // Python gives each kind its name in messages: Kind in gpucnn/emulator/errors.py.
 enum Kind {
     OUT_OF_BOUNDS, UNINITIALISED, RACE, BARRIER, WARP, MISALIGNED, OVERFLOW, DIVISION, BAD_SHIFT,
-    READ_ONLY, STACK, ASSERTION, MEMORY,
+    READ_ONLY, STACK, ASSERTION, MEMORY, DEADLOCK, SAME_VALUE,
 };
 
 struct Where {   // the thread of an access or a wait, and its line or instruction
@@ -66,6 +68,7 @@ struct Fault {
 };
 
 static const int max_faults = 8;   // reported for one launch
+static const int max_notes = 3;    // of them of the kind SAME_VALUE, which is not a fault
 
 // ------------------------------------------------------------------------------ memory.cpp
 struct GlobalCell;
@@ -93,10 +96,18 @@ struct SharedVariable {
     int dynamic;           // its size is set by the launch
 };
 
+struct ModuleVariable {   // a __device__ or __constant__ variable
+    size_t offset, size;   // from the module's base
+    std::string name;
+    bool constant;
+};
+
 struct Module {
     void *(*shared_base)();   // returns this host thread's dynamic shared memory
     size_t dynamic_offset, shared_bytes;   // its offset, and the size of all shared memory
     std::vector<SharedVariable> shared;
+    std::map<size_t, ModuleVariable> variables;   // by offset
+    bool padded = false;      // a struct has padding of four bytes or more
     Address base, end;        // the loaded library
     Address code, code_end;   // its instructions
     Address data, data_end;   // its variables
@@ -131,7 +142,7 @@ struct Launch {
     std::atomic<bool> interrupted{false};   // by a Python signal handler that raised an exception
     std::mutex mutex;                    // guards the faults
     Fault *faults;
-    int fault_count = 0;
+    int fault_count = 0, note_count = 0;
 };
 
 // ------------------------------------------------------ fibers.cpp, waiting.cpp, block.cpp
@@ -143,8 +154,16 @@ struct Fiber {
     int index;
 };
 
+struct Local {   // a local variable that check mode follows: gpu_local in check.h
+    char *address;
+    size_t size;
+    const char *name;
+    Local *before;   // of the same thread
+};
+
 struct Thread {
     Fiber *fiber;
+    Local *locals;      // the last one
     State state;
     int vote;           // enum GpuVote: the kind of barrier at which it waits
     int line;           // where it waits
@@ -167,6 +186,7 @@ struct Worker {
     bool is_main = false;           // runs in Python's main thread
     volatile bool preempted = false, ticked = false;   // see interrupts.cpp
     bool aborted = false;
+    bool stalled = false;           // the block can only poll: see spinning.cpp
     unsigned host_mxcsr = 0;        // while blocks run
 
     Thread threads[max_threads];
@@ -176,7 +196,8 @@ struct Worker {
     int voted = 0, vote_result = 0;
     uint64_t random = 1;
 
-    char *stacks = nullptr;
+    std::vector<char *> stacks;     // regions, each of max_threads stacks
+    std::vector<char *> unset;      // for each region a byte for each of its bytes, see local.cpp
     std::vector<Fiber *> free_fibers;
     int fibers_made = 0;
 };
@@ -189,6 +210,7 @@ static bool is_interrupted(Worker &w);
 
 // ------------------------------------------------------------------------- profile.cpp
 enum Use : uint8_t { READ, WRITE, ATOMIC };
+static const int VOLATILE = 4;   // is added to a Use
 enum Space : uint8_t { CODE, GLOBAL, SHARED };
 
 struct Site {   // what one call of a kernel's code counted during a launch
@@ -209,9 +231,10 @@ static void profile_wait(Worker &w);
 static void profile_barrier(Worker &w);
 static void profile_end_launch();
 
-// ------------------------------------------------------------------- access.cpp, races.cpp
+// ------------------------------- ordering.cpp, races.cpp, access.cpp, spinning.cpp
 static void check_begin_launch(Worker &w);
 static void check_begin_block(Worker &w, uint64_t block);
 static void check_barrier(Worker &w);
 static void check_syncwarp(Worker &w, int warp, unsigned lanes);
-static void check_end_launch();
+static void check_end_launch(Worker &w);
+static void made_progress();

@@ -145,7 +145,7 @@ GPU_API void gpu_trace_write_range(void *p, size_t size)
 {
     trace_range(p, size, WRITE, __builtin_return_address(0));
 }
-GPU_API void gpu_trace_atomic(void *p, size_t size, void *caller)
+GPU_API void gpu_trace_atomic(void *p, size_t size, int, void *caller)
 {
     trace_access(p, size, ATOMIC, caller);
 }

@@ -75,6 +75,7 @@ static bool finish_warp(Worker &w, int index, unsigned mask, int self)
     unsigned lanes = mask & warp.alive;
     if (!lanes || (warp.waiting & lanes) != lanes) return false;
     if (!lanes_agree(w, index, lanes) || !exchange(w, index, lanes)) return false;
+    if (w.launch->request->mode == CHECK) made_progress();
     warp.waiting &= ~lanes;
     bool reverse = w.launch->request->order == REVERSE;
     for (int i = 0; i < 32; ++i) {
@@ -159,6 +160,7 @@ GPU_API int gpu_barrier(int vote, int predicate, const char *file, int line)
 {
     Worker &w = *worker;
     Thread &thread = w.threads[w.current];
+    if (w.launch->request->mode == CHECK) made_progress();
     w.voted += predicate != 0;
     ++w.at_barrier;
     thread.state = AT_BARRIER;

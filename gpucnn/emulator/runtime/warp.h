@@ -17,9 +17,9 @@ GPU_INLINE int __syncthreads_or(int predicate, GPU_HERE)
     return gpu_barrier(GPU_OR, predicate, file, line);
 }
 
-GPU_INLINE void __threadfence() { gpu_fence(); }
-GPU_INLINE void __threadfence_system() { gpu_fence(); }
-GPU_INLINE void __threadfence_block() { __atomic_signal_fence(__ATOMIC_SEQ_CST); }
+GPU_INLINE void __threadfence() { gpu_fence(1); }
+GPU_INLINE void __threadfence_system() { gpu_fence(1); }
+GPU_INLINE void __threadfence_block() { gpu_fence(0); }
 
 GPU_INLINE void __syncwarp(unsigned mask = 0xffffffffu, GPU_HERE)
 {

@@ -218,6 +218,8 @@ cudaError_t run_kernel(const EmulatedKernel &kernel, const KernelArguments &argu
     message.insert(message.end(), arguments.packed.begin(), arguments.packed.end());
     Fault faults[max_faults];
     int count = library.launch((const Request *)message.data(), faults);
+    auto is_note = [](const Fault &fault) { return fault.kind == SAME_VALUE; };
+    if (count > 0) count = (int)(std::remove_if(faults, faults + count, is_note) - faults);
     if (count > 0) {
         unreported.push_back({kernel.name, kernel.library, {faults, faults + count}});
         has_unreported = true;
