@@ -15,7 +15,7 @@ Kernels are compiled with CuPy's options: float32 arithmetic flushes subnormal n
 float64 arithmetic keeps them (subnormals.py).
 
 Streams capture launches and graphs replay them, as in CuPy; operations that CUDA refuses during a
-capture raise CaptureError. Not supported are inline PTX, cooperative launches and half precision.
+capture raise CaptureError. Not supported are inline PTX, cooperative launches and ``cuda/std``.
 ``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. A thread that waits for another one in a loop
 instead of at a barrier never ends. Python's signal handlers run while a kernel runs in the main
 thread, and an exception of theirs, such as KeyboardInterrupt, ends it.

@@ -201,9 +201,17 @@ def _failure(text: str, command: list[str]) -> CompileError | BackendError:
         return BackendError(
             f"{command[0]} failed: memory or the disk is full: {short.group().strip()}"
         )
-    found = re.search(r"^(.+?):(\d+):(?:\d+:)? (?:fatal )?error: (.*)$", text, re.MULTILINE)
+    # The assembler refuses only what a source has in asm(): "Error", not "error".
+    found = re.search(
+        r"^(.+?):(\d+):(?:\d+:)? (?:fatal )?(?:error|Error): (.*)$", text, re.MULTILINE
+    )
     if found:
         file, line, what = found.group(1), int(found.group(2)), found.group(3)
+        if " Error: " in found.group() or re.search(r"\basm\b", what):
+            what = (
+                f"the emulator does not support inline PTX ({what}); give it an alternative in"
+                " C++: #ifdef GPUCNN_EMULATOR"
+            )
         return CompileError(f"{file}:{line}: error: {what}", file, line)
     lines = text.strip().splitlines()
     return CompileError(f"{command[0]} failed: {lines[-1] if lines else 'no message'}")

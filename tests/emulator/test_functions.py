@@ -15,7 +15,7 @@ import pytest
 from available import backend_or_skip
 
 from gpucnn import emulator
-from gpucnn.emulator import settings, source
+from gpucnn.emulator import options, settings
 
 TYPES = {"int": "i4", "unsigned": "u4", "long long": "i8", "unsigned long long": "u8",
          "float": "f4", "double": "f8"}  # fmt: skip
@@ -342,7 +342,7 @@ def module(name: str, flush: bool = True) -> emulator.RawModule:
         )
     made = emulator.RawModule(code="".join(kernels))
     if not flush:  # which CuPy's option would do
-        made._options = source.parse_options(())
+        made._options = options.parse_options(())
     return made
 
 
@@ -412,3 +412,26 @@ def test_functions_of_integers() -> None:
 @pytest.mark.parametrize(("mode", "flush"), [("fast", False), ("check", True)])
 def test_arithmetic_and_conversions_round_as_their_names_say(mode: str, flush: bool) -> None:
     compare("rounding", mode, flush)
+
+
+@pytest.mark.parametrize("mode", ["fast", "check", "profile"])
+def test_parameters_may_be_const_and_volatile(mode: str) -> None:
+    emulator.configure(mode)
+    code = """extern "C" __global__ void add(const volatile float* x, volatile float* y)
+    { y[threadIdx.x] = x[threadIdx.x] + 1; }"""
+    x, y = emulator.asarray(np.float32([1, 2])), emulator.zeros(2, np.float32)
+    emulator.RawModule(code=code).get_function("add")((1,), (2,), (x, y))
+    assert y.get().tolist() == [2, 3]
+    with emulator.checking(), pytest.raises(emulator.EmulatorError, match="past the end of x"):
+        emulator.RawModule(code=code).get_function("add")((1,), (3,), (x, emulator.zeros(3, "f4")))
+
+
+@pytest.mark.parametrize(
+    "ptx", ['asm volatile("mov.u32 %0, %%laneid;" : "=r"(x[0]));', 'asm("mov.u64 %0, %pm;" ::);']
+)
+def test_inline_ptx_is_refused_with_an_alternative(ptx: str) -> None:
+    code = f'extern "C" __global__ void f(unsigned* x)\n{{ {ptx} }}'
+    with pytest.raises(emulator.CompileError, match=r"<code>:2: error: .* inline PTX") as caught:
+        emulator.RawModule(code=code).get_function("f")
+    assert caught.value.line == 2
+    assert "GPUCNN_EMULATOR" in str(caught.value)

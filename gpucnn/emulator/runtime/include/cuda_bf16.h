@@ -4,6 +4,7 @@
 
 typedef gpu_number<8, 7> __nv_bfloat16;
 typedef __nv_bfloat16 nv_bfloat16;
+typedef __nv_bfloat16::raw __nv_bfloat16_raw;
 typedef gpu_pair<__nv_bfloat16> __nv_bfloat162;
 typedef __nv_bfloat162 nv_bfloat162;
 GPU_NUMBER_CONVERSIONS(bfloat16, __nv_bfloat16, __nv_bfloat162, bfloat162)

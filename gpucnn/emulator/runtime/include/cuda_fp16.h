@@ -4,6 +4,7 @@
 
 typedef gpu_number<5, 10> __half;
 typedef __half half, __nv_half;
+typedef __half::raw __half_raw;
 typedef gpu_pair<__half> __half2;
 typedef __half2 half2, __nv_half2;
 template <> struct gpu_kind<__half> { static constexpr char value = 'f'; };   // NumPy's float16

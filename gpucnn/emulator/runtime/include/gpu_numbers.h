@@ -80,11 +80,17 @@ GPU_INLINE double gpu_odd_fma(double a, double b, double c)
     return gpu_bits<double>((error > 0) == (sum > 0) ? bits + 1 : bits - 1);
 }
 
+// The bits alone: __half_raw and __nv_bfloat16_raw.
+template <int exponent_bits, int fraction_bits> struct gpu_raw_number { unsigned short x; };
+
 template <int exponent_bits, int fraction_bits> struct gpu_number {
     typedef gpu_format<exponent_bits, fraction_bits> format;
+    typedef gpu_raw_number<exponent_bits, fraction_bits> raw;
     unsigned short gpu_code;
 
     gpu_number() = default;
+    GPU_ALWAYS gpu_number(const raw &bits) : gpu_code(bits.x) {}
+    GPU_ALWAYS operator raw() const { return raw{gpu_code}; }
     GPU_ALWAYS gpu_number(float x) : gpu_code(format::encode(gpu_widen(x))) {}
     GPU_ALWAYS gpu_number(double x) : gpu_code(format::encode(x)) {}
     GPU_ALWAYS gpu_number(short x) : gpu_code(format::encode(x)) {}
@@ -138,6 +144,7 @@ template <int exponent_bits, int fraction_bits> struct gpu_number {
     {
         return N(gpu_odd_fma(a.gpu_value(), b.gpu_value(), c.gpu_value()));
     }
+    friend GPU_ALWAYS N fma(N a, N b, N c) { return __hfma(a, b, c); }
     friend GPU_ALWAYS N __hfma_sat(N a, N b, N c)
     {
         return gpu_sat(gpu_odd_fma(a.gpu_value(), b.gpu_value(), c.gpu_value()));
