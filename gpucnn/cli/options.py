@@ -19,7 +19,7 @@ from gpucnn.training.checkpoint import FILE_NAME
 from gpucnn.training.metadata import parse_json
 
 RUN_FILES = (FILE_NAME, "config.json", "log.jsonl")
-NOT_SAVED = ("command", "debug", "help", "resume", "out")
+NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")
 
 _MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "transpose")
 """Options with which a run can be resumed: its checkpoint decides on data and epochs.

@@ -33,6 +33,8 @@ examples:
   gpucnn train --validation 5000 --early-stopping 3 --keep-best --epochs 30
   gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
   gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
+  gpucnn train --backend emulated --check --data mine/ --limit 64 --epochs 1
+                                                look for faults of the kernels, without a GPU
   gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
   gpucnn train --init runs/seed1 --data mine/ --lr 0.01
                                                 fine-tune its weights on other data
@@ -248,6 +250,12 @@ def _settings_options(option: Callable[..., None]) -> None:
 
 
 def _run_options(option: Callable[..., None]) -> None:
+    option(
+        "--check",
+        "with --backend emulated: run the kernels in check mode, which finds invalid accesses, "
+        "races and uninitialised reads; the 10,000 test images of mnist then take minutes",
+        action="store_true",
+    )
     option(
         "--workers",
         "number of processes that share each batch, on the numpy backend (default: the number of "

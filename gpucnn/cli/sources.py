@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,24 @@ def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> 
         surprising = backend.name != "cuda" and has_nvidia_driver()
         return backend, "auto; no CUDA, see gpucnn doctor" if surprising else "auto"
     return get_backend(name, dtype, notify, precision), ""
+
+
+def emulator_mode(backend: Backend, check: bool) -> tuple[AbstractContextManager[None], str]:
+    """Return a context in which kernels run as --check asks for, and a note for the user.
+
+    SettingError if ``check`` is set for a backend other than "emulated".
+    """
+    if backend.name != "emulated":
+        if check:
+            raise SettingError(f"--check is for --backend emulated, not for {backend.name}")
+        return nullcontext(), ""
+    from gpucnn import emulator
+
+    if check:
+        return emulator.checking(), "check mode"
+    mode = emulator.configure().mode
+    hint = "" if mode == "check" else "; --check finds invalid accesses and races"
+    return nullcontext(), f"{mode} mode{hint}"
 
 
 def read_model(

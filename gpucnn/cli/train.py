@@ -22,7 +22,7 @@ from gpucnn.cli.options import NOT_SAVED, folder_and_options
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
 from gpucnn.cli.signals import Interrupted, StopRequest
-from gpucnn.cli.sources import first_model, make_backend, model_name, read_data
+from gpucnn.cli.sources import emulator_mode, first_model, make_backend, model_name, read_data
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, DataError, SettingError, unknown
 from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
@@ -58,6 +58,7 @@ def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     data = _read_data(options, settings.seed, resumed)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
+    mode, mode_note = emulator_mode(backend, getattr(arguments, "check", False))
     name = model_name(options)
     with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
         checkpoint = folder / FILE_NAME
@@ -79,12 +80,12 @@ def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         except EpochsError as error:
             further = _train_further(folder, options, saved, settings)
             raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
-        with closing(run):
+        with mode, closing(run):
             if saved:
                 _note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
             write_config(folder, options, settings)
             log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
-            display = make_display(make_console(), f"{name} on {data.name}", note)
+            display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
             _follow(run, display, folder, again, stop, log)
 

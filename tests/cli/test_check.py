@@ -10,6 +10,7 @@ import pytest
 from available import BACKENDS, backend_or_skip
 from planted.kernels import KERNEL_FAULTS
 from planted.kernels_run import planted
+from small import save_npz, small_data
 
 from gpucnn.cli.main import run as command
 
@@ -68,6 +69,41 @@ def test_a_wrong_kernel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert first["kernels"] == ["leaky_relu_forward"]
     assert first["difference"]["index"] == [2]
     assert first["difference"]["wrong"] == 116
+
+
+def test_training_shows_and_changes_the_mode_of_the_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend_or_skip("emulated")
+    from gpucnn import emulator
+
+    monkeypatch.chdir(tmp_path)
+    save_npz("small.npz", small_data())
+    words = ["train", "--data", "small.npz", "--model", "mlp", "--epochs", "1", "--limit", "16"]
+    before = emulator.configure()
+    for more, note in (
+        ([], "(fast mode; --check finds invalid accesses and races)"),
+        (["--check"], "(check mode)"),
+    ):
+        assert command([*words, "--backend", "emulated", *more]) == 0
+        assert note in capsys.readouterr().out
+        assert emulator.configure() == before
+    assert "check" not in (tmp_path / "runs" / "mlp-small-2" / "config.json").read_text()
+    assert command([*words, "--backend", "numpy", "--check"]) == 2
+    assert "--check is for --backend emulated, not for numpy" in capsys.readouterr().err
+
+
+def test_training_in_check_mode_finds_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backend_or_skip("emulated")
+    (fault,) = (fault for fault in KERNEL_FAULTS if "beyond its last row" in fault.name)
+    monkeypatch.chdir(tmp_path)
+    save_npz("small.npz", small_data())
+    words = ["train", "--data", "small.npz", "--model", "mlp", "--epochs", "1", "--limit", "16"]
+    with planted(fault, tmp_path):
+        assert command([*words, "--backend", "emulated", "--check"]) == 1
+    assert "linear_forward_32x32: out of bounds: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
