@@ -62,7 +62,7 @@ memory, active lanes, floating-point operations. Registers, spills and occupancy
 install 'gpucnn[nvrtc]'), which needs no GPU. gpucnn/emulator/README.md describes what is counted,
 and what cannot be known without a GPU."""
 CHECK_HELP = "operation, such as conv2d, or a pattern, such as '*pool2d' or 'conv2d-*stride*' for "
-CHECK_HELP += "cases (default: all)"
+CHECK_HELP += "cases, or FILE.py:CLASS for a custom operation (default: all of gpucnn's)"
 CHECK_EPILOG = """\
 Each operation is run on small arrays: with negative numbers, zeros, ties, large numbers, NaN and
 infinities, of sizes next to those of blocks and tiles, with strides and paddings. Its results are
@@ -72,6 +72,7 @@ also finds invalid accesses, races and uninitialised reads.
 examples:
   gpucnn check --backend emulated               every kernel, without a GPU
   gpucnn check conv2d relu --backend cuda       two operations on a GPU
+  gpucnn check leaky_relu.py:LeakyRelu          an operation of your own (gpucnn new-op)
   gpucnn check --backend emulated --json        every run that failed, for a program
 
 The exit status is 0 if all results are correct, 1 if one is wrong or a kernel has a fault, and 2 if

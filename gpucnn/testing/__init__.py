@@ -1,9 +1,10 @@
 """Tests of the operations of backends: what ``gpucnn check`` and the project's own tests run.
 
 ``check`` runs the cases of a backend and yields an ``Outcome`` for each run; ``run`` runs one case
-and raises AssertionError if it fails. A ``Case`` has arrays and options for an operation of the
-contract, or for one of a user's own, described by a ``Definition``: how backends compute it, and a
-reference that computes it in float64 with NumPy. ``run_case`` runs such a case::
+and raises AssertionError if it fails; ``check_op`` does so for a ``gpucnn.nn.CustomOp``. A ``Case``
+has arrays and options for an operation of the contract, or for one of a user's own, described by a
+``Definition``: how backends compute it, and a reference that computes it in float64 with NumPy.
+``run_case`` runs such a case::
 
     definition = Definition(
         "scale",
@@ -25,6 +26,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gpucnn.testing.assertions import check_op
     from gpucnn.testing.case import Case, reference
     from gpucnn.testing.checking import check, get_backends, run, select, variations
     from gpucnn.testing.comparison import Comparison, Difference, assert_close, compare_arrays
@@ -41,6 +43,7 @@ __all__ = [
     "Variation",
     "assert_close",
     "check",
+    "check_op",
     "compare_arrays",
     "get_backends",
     "reference",
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "assertions": ("check_op",),
     "case": ("Case", "reference"),
     "checking": ("check", "get_backends", "run", "select", "variations"),
     "comparison": ("Comparison", "Difference", "assert_close", "compare_arrays"),

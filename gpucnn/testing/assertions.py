@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
 
 from numpy.typing import DTypeLike
 
 from gpucnn.backends import Backend, get_backend, has_nvidia_driver
-from gpucnn.errors import BackendError, GpucnnError
+from gpucnn.errors import BackendError
 from gpucnn.nn import CustomOp
-from gpucnn.testing.case import (
-    Case,
-    assert_results,
-    backward,
-    forward,
-    reference,
-    saved_arguments,
-    to_backend,
-)
-from gpucnn.testing.custom import OpDefinition, cases_of, compare_gradients
-
-ORDERS = ("forward", "reverse", "random")
-"""The orders of threads in which the emulator runs the kernels."""
+from gpucnn.testing.checking import variations
+from gpucnn.testing.custom import cases_of, reference_outcomes
+from gpucnn.testing.running import Outcome, run_case
 
 
 def available(dtype: DTypeLike = "float32") -> list[Backend]:
@@ -62,38 +51,20 @@ def check_op(
     else:
         names = [backends] if isinstance(backends, str) else backends
         chosen = [get_backend(name, dtype) for name in names]
+    for outcome in _outcomes(op, chosen, dtype):
+        if outcome.failure:
+            how = f", {outcome.variation}" if str(outcome.variation) else ""
+            raise AssertionError(
+                f"{op.__name__} {outcome.direction} on {outcome.backend}, {outcome.case.name}"
+                f"{how}: {outcome.failure}"
+            )
+
+
+def _outcomes(op: type[CustomOp], backends: list[Backend], dtype: DTypeLike) -> Iterator[Outcome]:
     cases = cases_of(op, dtype)
     for case in cases:
-        _check_reference(case)
-    for backend in chosen:
+        yield from reference_outcomes(case)
+    for backend in backends:
         for case in cases:
-            for order in ORDERS if backend.name == "emulated" else ("",):
-                _run(backend, case, order)
-
-
-def _check_reference(case: Case) -> None:
-    """Compare the NumPy functions with the loops, if there are any, and gradients, in float64."""
-    definition = case.tested
-    assert isinstance(definition, OpDefinition)
-    if definition.how == "naive" and hasattr(definition.op, "forward_numpy"):
-        _run(get_backend("numpy", "float64"), case)
-    if case.differentiable and case.has_backward:
-        found = compare_gradients(case)
-        if found.message:
-            raise AssertionError(f"{case.describe()}: backward_{definition.how}: {found.message}")
-
-
-def _run(backend: Backend, case: Case, order: str = "") -> None:
-    """Compare a case on a backend with the reference; in check mode, in an order of threads."""
-    from gpucnn import emulator
-
-    known = reference(case)
-    with emulator.checking(order) if order else nullcontext():
-        try:
-            arguments = to_backend(backend, case.arrays())
-            assert_results(backend, case, forward(backend, case, arguments), known.results)
-            if case.has_backward:
-                arguments = saved_arguments(backend, case)
-                assert_results(backend, case, backward(backend, case, arguments), known.grads)
-        except GpucnnError as error:  # of a kernel
-            raise AssertionError(f"{backend!r} {case.describe()}: {error}") from error
+            for variation in variations(case, backend, backend.name == "emulated"):
+                yield from run_case(backend, case, variation)

@@ -10,9 +10,13 @@ from numpy.typing import DTypeLike
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.errors import SettingError, unknown
+from gpucnn.nn import CustomOp
 from gpucnn.testing.case import Case
 from gpucnn.testing.cases import ALL_CASES
+from gpucnn.testing.custom import OpDefinition, cases_of, cases_of_file, reference_outcomes
 from gpucnn.testing.running import Outcome, Variation, run_case
+
+Name = str | type[CustomOp]
 
 ORDERS = ("forward", "reverse", "random")
 """The orders of threads in which every case runs in the emulator's check mode."""
@@ -22,7 +26,7 @@ LARGE = 3000
 
 
 def check(
-    backend: Backend, names: Sequence[str] = (), checked: bool | None = None
+    backend: Backend, names: Sequence[Name] = (), checked: bool | None = None
 ) -> Iterator[Outcome]:
     """Run the cases of a backend and compare each result with the reference in float64.
 
@@ -39,9 +43,13 @@ def check(
         SettingError: no operation or case has one of the names.
     """
     emulated = backend.name == "emulated" and checked is not False
-    for case in select(names):
-        if backend.precision == "tf32" and not case.tested.is_product:
-            continue  # as without TF32
+    cases = select(names, backend.dtype)
+    if backend.precision == "tf32":
+        cases = [case for case in cases if case.tested.is_product]  # others are as without TF32
+    for case in cases:
+        if isinstance(case.tested, OpDefinition):
+            yield from reference_outcomes(case)
+    for case in cases:
         for variation in variations(case, backend, emulated):
             for outcome in run_case(backend, case, variation):
                 yield outcome
@@ -49,16 +57,22 @@ def check(
                     return
 
 
-def select(names: Sequence[str] = ()) -> list[Case]:
+def select(names: Sequence[Name] = (), dtype: DTypeLike = "float32") -> list[Case]:
     """Return the cases of the operations with these names, in the order of the table.
 
     A name is that of an operation, such as "conv2d", of a case, such as "conv2d-stride 2", or a
-    pattern of such names, as in a shell: "*pool2d". SettingError if there is none.
+    pattern of such names, as in a shell: "*pool2d". It may also be a custom operation, the class or
+    FILE.py:CLASS, whose cases are for backends of ``dtype``. SettingError if there is none.
     """
-    for name in names:
-        if not any(_matches(case, name) for case in ALL_CASES):
-            raise unknown("operation", name, {case.op: None for case in ALL_CASES})
-    return [case for case in ALL_CASES if not names or any(_matches(case, name) for name in names)]
+    custom = [name for name in names if isinstance(name, type) or ".py:" in name]
+    own = [name for name in names if isinstance(name, str) and name not in custom]
+    for text in own:
+        if not any(_matches(case, text) for case in ALL_CASES):
+            raise unknown("operation", text, {case.op: None for case in ALL_CASES})
+    found = [case for case in ALL_CASES if not names or any(_matches(case, name) for name in own)]
+    for name in custom:
+        found += cases_of(name, dtype) if isinstance(name, type) else cases_of_file(name, dtype)
+    return found
 
 
 def _matches(case: Case, name: str) -> bool:
@@ -126,10 +140,10 @@ def run(
         AssertionError: a result is wrong, or a kernel has a fault.
         SettingError: there is no such case.
     """
-    cases = {case.name: case for case in select([op])}
+    made = get_backend(backend, dtype, precision=precision)
+    cases = {case.name: case for case in select([op], made.dtype)}
     if name not in cases:
         raise unknown(f"case of {op}", name, cases)
-    made = get_backend(backend, dtype, precision=precision)
     for outcome in run_case(made, cases[name], Variation(order, seed, variant)):
         if outcome.failure:
             raise AssertionError(f"{outcome.operation} [{name}]: {outcome.failure}")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from gpucnn.backends import Backend
+from gpucnn.backends import Backend, get_backend
 from gpucnn.errors import GpucnnError, SettingError, unknown
 from gpucnn.nn import CustomOp, TrainingPass
 from gpucnn.nn.imports import import_file
@@ -27,6 +29,7 @@ from gpucnn.testing.case import Arrays, Case
 from gpucnn.testing.comparison import Comparison, Difference
 from gpucnn.testing.definition import Definition, Function
 from gpucnn.testing.derivatives import directional_derivative
+from gpucnn.testing.running import Outcome, Variation, run_case
 
 Shape = tuple[int, ...]
 
@@ -300,3 +303,36 @@ def _compare_slopes(name: str, got: float, along: Any, size: float) -> Compariso
             difference = Difference(what, (), got, expected, allowed, 1, 1)
             found = Comparison(error if error == error else math.inf, relative, difference)
     return found
+
+
+# --- running ------------------------------------------------------------------------------------
+
+
+def reference_outcomes(case: Case) -> Iterator[Outcome]:
+    """Yield what is checked of a custom operation before its kernels, in float64.
+
+    The NumPy functions are compared with the loops, if there are any, and the gradients of the
+    reference with differences.
+    """
+    definition = case.tested
+    assert isinstance(definition, OpDefinition)
+    if definition.how == "naive" and hasattr(definition.op, "forward_numpy"):
+        for outcome in run_case(get_backend("numpy", "float64"), case):
+            yield _labelled(outcome, f"{outcome.direction}_numpy")
+    if case.differentiable and case.has_backward:
+        began = time.perf_counter()
+        found = compare_gradients(case)
+        seconds = time.perf_counter() - began
+        outcome = Outcome(
+            case, "backward", Variation(), "numpy", "float64", "ieee", found, (), seconds
+        )
+        yield _labelled(outcome, f"backward_{_reference_of(definition.op, 'backward')}")
+
+
+def _labelled(outcome: Outcome, method: str) -> Outcome:
+    """Return an outcome whose message begins with the method that was run."""
+    found = outcome.comparison
+    if not found.message:
+        return outcome
+    problem = f"{method}: {found.message}"
+    return replace(outcome, comparison=replace(found, problem=problem, difference=None))

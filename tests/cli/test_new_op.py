@@ -18,7 +18,8 @@ def test_the_files_of_a_new_operation_are_written(tmp_path: Path, capsys: Captur
     assert run(["new-op", "soft_sign", "--out", str(folder)]) == 0
     names = ["soft_sign.cu", "soft_sign.py", "test_soft_sign.py"]
     assert sorted(path.name for path in folder.iterdir()) == names
-    *_, test = capsys.readouterr().out.splitlines()
+    *_, check, test = capsys.readouterr().out.splitlines()
+    assert check == f"check it with: gpucnn check '{folder}/soft_sign.py:SoftSign'"
     assert test == f"test it with:  pytest '{folder}/test_soft_sign.py'"
     for path in folder.iterdir():
         text = path.read_text()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from available import backend_or_skip
 
-from gpucnn.errors import SettingError
+from gpucnn.cli import run
 from gpucnn.testing.assertions import check_op
 from gpucnn.testing.custom import cases_of, load_op
 from gpucnn.testing.template import write_op
 
+Capture = pytest.CaptureFixture[str]
 OPS = Path(__file__).parents[1] / "nn" / "custom" / "ops.py"
 
 
@@ -78,13 +79,13 @@ FAULTS = {
         PYTHON,
         "np.where(input > 0, input,",
         "np.where(input >= -0.1, input,",
-        r"<numpy backend, float64> .*: output\[.* is .*, expected ",
+        r"forward_numpy: output\[.* is .*, expected ",
     ),
     "the gradient of the loops": (
         PYTHON,
         "else self.slope * grad[index]",
         "else grad[index]",
-        r"<numpy backend, float64> .*: input\[.* is .*, expected ",
+        r"backward_numpy: input\[|backward_naive: the gradient of input, along a random direction,",
     ),
     "all gradients": (
         PYTHON,
@@ -114,6 +115,27 @@ def test_a_fault_is_found(fault: str, folder: Path, tmp_path: Path) -> None:
     dtype = "float64" if fault == "single precision" else "float32"
     with pytest.raises(AssertionError, match=message):
         check_op(load_op(f"{tmp_path}/leaky.py:Leaky"), "emulated", dtype)
+
+
+def test_a_failure_has_a_line_that_repeats_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    backend_or_skip("emulated")
+    monkeypatch.chdir(tmp_path)
+    text = (folder / "leaky.cu").read_text()
+    (tmp_path / "leaky.cu").write_text(text.replace("slope * dy[i]", "dy[i]"))
+    (tmp_path / "leaky.py").write_text((folder / "leaky.py").read_text())
+    command = ["check", "leaky.py:Leaky", "--backend", "emulated"]
+    assert run(command) == 1
+    line = next(x for x in capsys.readouterr().out.splitlines() if "import run" in x)
+    with pytest.raises(
+        AssertionError, match=r"leaky\.py:Leaky_backward \[Leaky\(\) normal 3x3x5x7\]"
+    ):
+        exec(line.strip(), {})
+    (tmp_path / "leaky.cu").write_text(text)
+    assert run([*command, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["operations"]
+    assert (found["operation"], found["ok"]) == ("leaky.py:Leaky", True)
 
 
 LAYER = "from gpucnn import nn\n\nclass Half(nn.CustomOp):\n    "
@@ -160,11 +182,13 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line(
-    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text, name, message = MISTAKES[mistake]
     if text is not None:
         (tmp_path / "own.py").write_text(text + "\n")
-    with pytest.raises(SettingError, match=re.escape(message)):
-        check_op(load_op(f"own.py:{name}"), "numpy")
+    assert run(["check", f"own.py:{name}", "--backend", "numpy"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

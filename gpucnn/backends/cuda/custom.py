@@ -204,6 +204,7 @@ class Kernel:
             values = self.check(arguments)
         except ArrayError as error:
             raise ArrayError(f"{error}{self._hint(arguments)}") from None
+        loader.record_launch(self.signature.name)
         if shared > self._shared:
             self.function.max_dynamic_shared_size_bytes = self._shared = shared
         self.function(grid, block, values, shared_mem=shared)

@@ -78,6 +78,12 @@ def recording_launches() -> Iterator[list[str]]:
         _recorders.pop()
 
 
+def record_launch(name: str) -> None:
+    """Add the name of a kernel that is launched to the lists of ``recording_launches``."""
+    for names in _recorders:
+        names.append(name)
+
+
 class Kernels:
     """The kernels of a folder for arrays of one namespace (CuPy or its like) and one ``real``.
 
@@ -184,8 +190,7 @@ class _Kernel:
         values = self.check(arguments)
         if grid not in self.grids:
             self._check_grid(grid)
-        for names in _recorders:
-            names.append(self.signature.name)
+        record_launch(self.signature.name)
         self.function(grid, self.block, values)
 
     def _check_grid(self, grid: tuple[int, ...]) -> None:
