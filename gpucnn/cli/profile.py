@@ -11,7 +11,7 @@ from gpucnn.cli.console import PlainConsole, make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.inference import shape_options
 from gpucnn.cli.output import printable
-from gpucnn.cli.sources import build_model
+from gpucnn.cli.sources import build_model, print_compiling
 from gpucnn.config import check_integer
 from gpucnn.emulator.counts import Line
 from gpucnn.errors import SettingError
@@ -36,7 +36,9 @@ def profile_command(arguments: argparse.Namespace) -> int:
     gpu = get_gpu(arguments.gpu)
     most_lines = check_integer("--lines", arguments.lines, 0)
     model = build_model(arguments.network, shape_options(arguments))
-    profile = profile_step(model, arguments.batch_size, fused=not arguments.general)
+    profile = profile_step(
+        model, arguments.batch_size, fused=not arguments.general, notify=print_compiling
+    )
     report = make_report(profile, gpu)
     if arguments.json:
         print(json.dumps(plain_json(report.as_dict())))

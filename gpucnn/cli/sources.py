@@ -167,18 +167,19 @@ def _model_for_classes(saved: Checkpoint, classes: int, seed: int) -> Sequential
     return model
 
 
+def print_compiling() -> None:
+    """Print why a first start takes seconds."""
+    print("compiling the kernels; later starts use the compiled ones", file=sys.stderr)
+
+
 def make_backend(name: str, dtype: str = "float32", precision: str = "ieee") -> tuple[Backend, str]:
     """Return the backend ``name`` and a note for the user, "" unless "auto" chose it."""
-
-    def notify() -> None:
-        print("compiling the kernels; later starts use the compiled ones", file=sys.stderr)
-
     if name == "auto":
-        backend, _ = choose_backend(dtype, notify, precision)
+        backend, _ = choose_backend(dtype, print_compiling, precision)
         # Where there is no driver nobody expects CUDA.
         surprising = backend.name != "cuda" and has_nvidia_driver()
         return backend, "auto; no CUDA, see gpucnn doctor" if surprising else "auto"
-    return get_backend(name, dtype, notify, precision), ""
+    return get_backend(name, dtype, print_compiling, precision), ""
 
 
 def emulator_mode(backend: Backend, check: bool) -> tuple[AbstractContextManager[None], str]:

@@ -188,11 +188,11 @@ def profiling() -> Iterator[Profile]:
     ``with``; others are in ``not_counted``.
     """
     global _active
-    before, mode = _active, settings.current().mode
+    before, were = _active, settings.current()
     _active = Profile()
     settings.configure("profile")
     try:
         yield _active
     finally:
-        settings.configure(mode)
+        settings.configure(were.mode, were.order, were.seed, were.threads)
         _active = before

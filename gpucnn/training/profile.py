@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,13 @@ from gpucnn.training.settings import Settings
 from gpucnn.training.steps import Steps, plan_epoch
 
 
-def profile_step(model: Sequential, batch_size: int = 64, *, fused: bool = True) -> Profile:
+def profile_step(
+    model: Sequential,
+    batch_size: int = 64,
+    *,
+    fused: bool = True,
+    notify: Callable[[], None] | None = None,
+) -> Profile:
     """Run a training step of a model in the emulator, and return what its kernels did.
 
     The images are random, and the settings the default ones. The model is moved to the emulated
@@ -29,6 +36,7 @@ def profile_step(model: Sequential, batch_size: int = 64, *, fused: bool = True)
         batch_size: images in the step.
         fused: use kernels that compute several layers together, where there are some, as in
             training; otherwise each layer's own kernels.
+        notify: called once if kernels must be compiled first, which takes seconds.
 
     Raises:
         BackendError: the emulator does not run here.
@@ -41,7 +49,7 @@ def profile_step(model: Sequential, batch_size: int = 64, *, fused: bool = True)
             f"the output of the model must be (N, classes), got (N, "
             f"{', '.join(map(str, model.output_shape))})"
         )
-    backend: Any = get_backend("emulated")
+    backend: Any = get_backend("emulated", notify=notify)
     backend.fuses = fused
     model.to(backend)
     if model.normalization is None:
