@@ -8,30 +8,29 @@ and every loop comes as a whole before what follows it: a weak topological order
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 Edges = dict[int, list[int]]
 
 
-def weak_order(nodes: list[int], edges: Edges, entries: Sequence[int] = ()) -> list[int]:
+def weak_order(nodes: list[int], edges: Edges) -> list[int]:
     """Return nodes in a weak topological order: each loop as a whole, loops within it as well.
 
-    edges: the successors of each node. entries: the nodes where a way into them begins; by default
-    the first node.
+    nodes: the first is the entry. edges: the successors of each node.
     """
     order: list[int] = []
-    for component in reversed(_components(nodes, edges, entries)):
-        head, *rest = component
+    for head, *rest in reversed(_components(nodes, edges)):
         order.append(head)
-        if rest:
-            order += weak_order(rest, edges, edges[head])
+        # In the order of a depth-first search from the head: first a successor of the head.
+        order += weak_order(rest, edges)
     return order
 
 
-def _components(nodes: list[int], edges: Edges, entries: Sequence[int]) -> list[list[int]]:
+def _components(nodes: list[int], edges: Edges) -> list[list[int]]:
     """Return the strongly connected components, the last first; each begins with its entry.
 
-    Tarjan's algorithm, with a stack of its own instead of recursion.
+    Tarjan's algorithm, with a stack of its own instead of recursion. The nodes of a component are
+    in the order in which the search finds them.
     """
     inside = set(nodes)
     index: dict[int, int] = {}
@@ -47,8 +46,8 @@ def _components(nodes: list[int], edges: Edges, entries: Sequence[int]) -> list[
         on_stack.add(node)
         work.append((node, iter(edges.get(node, ()))))
 
-    for root in [*entries, *nodes]:
-        if root in index or root not in inside:
+    for root in nodes:
+        if root in index:
             continue
         visit(root)
         while work:

@@ -27,6 +27,12 @@ struct Three {
 KERNEL copy_struct(const Three* __restrict__ x, Three* __restrict__ y) {
     y[threadIdx.x] = x[threadIdx.x];
 }
+struct Two {
+    float x, y;
+};
+KERNEL copy_pair(const Two* __restrict__ x, Two* __restrict__ y) {
+    y[threadIdx.x] = x[threadIdx.x];
+}
 KERNEL broadcast(const float* __restrict__ x, float* __restrict__ y) { y[threadIdx.x] = x[5]; }
 KERNEL gather(const float* __restrict__ x, const int* __restrict__ at, float* __restrict__ y) {
     y[threadIdx.x] = x[at[threadIdx.x]];

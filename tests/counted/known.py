@@ -37,6 +37,10 @@ CASES: list[tuple[Any, ...]] = [
      {"global_load": (1, 32, 1, 1), "global_store": (1, 32, 1, 1)}),
     ("struct of 3 floats", "copy_struct", 32, 0, (f(96), f(96)),  # 3 requests, each over 384 bytes
      {"global_load": (3, 96, 36, 12), "global_store": (3, 96, 36, 12)}),
+    ("struct of 2 floats", "copy_pair", 32, 0, (f(64), f(64)),  # 2 requests, each over 256 bytes
+     {"global_load": (2, 64, 16, 8), "global_store": (2, 64, 16, 8)}),
+    # 144 bytes: in the emulator such an array begins at an odd multiple of 16 bytes.
+    ("array of 36", "copy", 32, 0, (f(36), f(36)), {"global_load": ROW, "global_store": ROW}),
     ("broadcast", "broadcast", 32, 0, (f(32), f(32)),
      {"global_load": (1, 32, 1, 1), "global_store": ROW}),
     ("gather, far", "gather", 32, 0, (f(512), FAR, f(32)),
