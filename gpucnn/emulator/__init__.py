@@ -4,6 +4,10 @@ Code written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, arg
 package instead: g++ compiles the same ``.cu`` text, and the threads of a block run in turns on one
 host thread. Nothing is compiled at import.
 
+``from gpucnn import emulator as cp`` is enough for most programs with raw kernels; README.md in this
+folder lists what is supported, with a test each, and what is refused. What CuPy computes with
+kernels of its own, such as ``x + y``, NumPy computes here.
+
 There are three modes (GPUCNN_EMULATOR=fast|check|profile, ``configure``): *fast* computes; *check*
 (``with checking():``) also finds out-of-bounds accesses, uninitialised reads, races, divergent
 barriers and more, and raises ``EmulatorError`` with kernel, thread, block, file and line; *profile*

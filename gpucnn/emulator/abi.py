@@ -25,7 +25,9 @@ _TYPES: dict[str, Any] = {
     "size_t": ctypes.c_size_t,
     "Address": ctypes.c_size_t,
 }
-SHARED = ("Where", "Fault", "Request", "Range", "GpuKernel", "GpuParameter", "Site")
+SHARED = (
+    "Where", "Fault", "Request", "Range", "GpuKernel", "GpuParameter", "Site", "GpuField",
+)  # fmt: skip
 """The structures that both sides use; gpu_struct_sizes of launch.cpp has the same order."""
 
 
@@ -96,7 +98,8 @@ def _pointer(base: str) -> Any:
     """Return the type of a pointer to ``base``; opaque unless Python reads what it points to."""
     if base == "char":
         return ctypes.c_char_p
-    return ctypes.POINTER(structure(base)) if base == "GpuParameter" else ctypes.c_void_p
+    read = base in ("GpuParameter", "GpuField")
+    return ctypes.POINTER(structure(base)) if read else ctypes.c_void_p
 
 
 def pack_format(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.emulator import abi
+from gpucnn.emulator import abi, layouts
 from gpucnn.emulator.array import ndarray
 from gpucnn.emulator.errors import ArgumentError
 
@@ -31,6 +31,23 @@ def _dtype(kind: str, size: int) -> np.dtype[Any] | None:
     return np.dtype(f"{kind}{size}") if kind in "fiub" else None
 
 
+def _fields(found: Any) -> tuple[layouts.Field, ...]:
+    """Return the fields of a struct from its description in C, arrays as their elements."""
+    fields: list[layouts.Field] = []
+    index = 0
+    while found and found[index].size:
+        field = found[index]
+        kind, index = field.kind.decode(), index + 1
+        for element in range(field.count):
+            fields.append((kind, field.offset + element * field.size, field.size))
+    return tuple(fields)
+
+
+def _in_range(value: int, dtype: np.dtype[Any]) -> bool:
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max)
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter: ``dtype`` is its own or its elements'; None for structs and void."""
@@ -42,6 +59,7 @@ class Parameter:
     restrict: bool
     dtype: np.dtype[Any] | None
     size: int  # bytes of the value, or of what a pointer points to
+    fields: tuple[layouts.Field, ...]  # of a struct; empty if they are not known
 
     @property
     def code(self) -> str:
@@ -59,44 +77,81 @@ class Parameter:
     def scalar(self, value: Any) -> Any:
         """Return a number or a struct as ``struct.pack`` takes it.
 
-        A struct is a NumPy array of one element of the struct's size, the form that CuPy documents
-        (and the only one that its version 14.0 takes); its bytes are passed as they are.
+        Accepted is what CuPy passes with the bytes of the parameter: a NumPy scalar, or an array of
+        one element of the host, and Python's numbers, which are passed as int64, float64 and
+        complex128, and of which a smaller integer reads the low bytes.
         """
         wanted = self.dtype
+        if isinstance(value, np.ndarray) and value.size == 1:
+            value = value.reshape(())[()]
         if wanted is None:
             return self._struct(value)
-        if isinstance(value, np.generic) and value.dtype == wanted:
+        if isinstance(value, np.generic) and (value.dtype == wanted or self._fits(value)):
+            return value
+        if type(value) is {"b": bool, "f": float}.get(wanted.kind, int):
+            if wanted.kind == "f" and wanted.itemsize != 8:
+                raise self.refuse(f"takes a numpy.{wanted}, not Python's float: cast it")
+            if wanted.kind in "iu" and not _in_range(int(value), wanted):
+                raise self.refuse(f"{value} is out of the range of {wanted}")
             return value
         needs = f"a numpy.{wanted}"
         if isinstance(value, np.generic | ndarray | np.ndarray):
             raise self.refuse(f"takes {needs}, not {type(value).__name__} of {value.dtype}")
         raise self.refuse(f"takes {needs}, not Python's {type(value).__name__}: cast it")
 
+    def _fits(self, value: np.generic) -> bool:
+        """Return whether an integer has the size of the parameter's and a value that both have."""
+        wanted, kind = self.dtype, value.dtype
+        if wanted is None or wanted.kind not in "iu" or kind.kind not in "iu":
+            return False
+        return kind.itemsize == self.size and _in_range(int(value), wanted)
+
     def _struct(self, value: Any) -> bytes:
+        """Return the bytes of a struct of the same size and, where it is known, the same fields."""
+        if type(value) is complex:
+            value = np.complex128(value)
         needs = f"a numpy.ndarray of one element of {self.size} bytes"
-        if not isinstance(value, np.ndarray):
+        if not isinstance(value, np.generic | np.ndarray):
             raise self.refuse(f"takes {needs}, not {type(value).__name__}")
         if value.size != 1 or value.itemsize != self.size:
             found = f"{value.size} of {value.itemsize} bytes"
             raise self.refuse(f"takes {needs}, not {found}")
+        if wrong := layouts.difference(value.dtype, self.fields):
+            raise self.refuse(f"is a struct of other fields: {wrong}")
         return value.tobytes()
 
     def array(self, value: Any) -> ndarray | None:
         """Return an array argument after checking it; None for a null pointer, also a number 0."""
         if isinstance(value, ndarray):
             wanted = self.dtype
-            if wanted is not None and value.dtype != wanted:
+            if wanted is not None and value.dtype != wanted and not self._holds(value.dtype):
                 raise self.refuse(f"is an array of {value.dtype}; the kernel takes {wanted}")
             if not value.flags.c_contiguous:
                 raise self.refuse(f"is not C-contiguous: strides {value.strides}")
             if wanted is None and self.size and self.size % value.dtype.itemsize:
                 raise self.refuse(f"{value.dtype} does not divide elements of {self.size} bytes")
+            if (
+                value.dtype.itemsize == self.size
+                and self.fields
+                and (wrong := layouts.difference(value.dtype, self.fields))
+            ):
+                raise self.refuse(f"is an array of other structs: {wrong}")
             return value
         if value is None or (isinstance(value, np.uintp | np.uint64) and value == 0):
             return None
         if isinstance(value, np.ndarray):
             raise self.refuse("is a NumPy array on the host: copy it with asarray()")
         raise self.refuse(f"takes an array of the device, not {type(value).__name__}")
+
+    def _holds(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether a pointer may read the elements of an array of another dtype.
+
+        Integers of one size differ in their sign only, and bytes may be anything but bool.
+        """
+        assert self.dtype is not None
+        integers = "iub" if self.size == 1 else "iu"
+        same = dtype.itemsize == self.size and dtype.kind in integers
+        return same and self.dtype.kind in "iu"
 
 
 class Packer:
@@ -124,6 +179,7 @@ class Packer:
             restrict[index],
             _dtype(kind.decode(), size),
             size,
+            _fields(found.fields),
         )
 
     def pack(

@@ -22,6 +22,7 @@ from gpucnn.emulator import (
     uninitialised,
 )
 from gpucnn.emulator.errors import CompileError
+from gpucnn.emulator.layouts import find_structs
 from gpucnn.emulator.limits import MAX_SHARED_BYTES
 from gpucnn.emulator.native import runtime
 from gpucnn.emulator.options import Options
@@ -156,7 +157,9 @@ def _build(
     unit, assembler, code = "kernels.cpp", "kernels.s", request.options.text + request.code
     dynamic = source.find_dynamic_shared(plain.text)
     kernels, expressions = _exported(find_kernels(plain.text), request.expressions)
-    exports = source.exports(kernels, MAX_SHARED_BYTES)
+    mentioned = (text for kernel in kernels.values() for text in kernel.types)
+    structs = find_structs(plain.text, mentioned)
+    exports = source.layouts(structs) + source.exports(kernels, MAX_SHARED_BYTES)
     # The system's headers come first, since some of CUDA's macros would break them.
     first = [*plain.system, str(toolchain.RUNTIME / "cuda.h")]
     # The cached files must not contain the name of the temporary folder.

@@ -18,8 +18,10 @@ class Signature:
     restrict: which of them are declared __restrict__.
     bounds: the arguments of __launch_bounds__ as C++; may be empty.
     is_c: whether it is extern "C", so that CuPy finds it by its name.
-    template: the names of the template's parameters; None for a function.
+    template: the names of the template's parameters, those of values in parentheses; None for a
+    function.
     defined: whether the declaration has a body.
+    types: the declarations of the parameters.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Signature:
     is_c: bool = True
     template: tuple[str, ...] | None = None
     defined: bool = True
+    types: tuple[str, ...] = ()
 
 
 def _matching(text: str, start: int, where: str) -> int:
@@ -66,7 +69,7 @@ _NUMBERED = tuple(f"argument{index}" for index in range(64))
 """Names of parameters that have none, or that a parameter pack stands for."""
 
 # Literals may contain braces; a quote within a number separates digits.
-_TOKEN = re.compile(
+TOKEN = re.compile(
     r'R"(?P<mark>[^(\s]*)\(.*?\)(?P=mark)"|"(?:\\.|[^"\\])*"|(?<!\w)\'(?:\\.|[^\'\\])+\''
     r"|[{};]|\b__global__\b",
     re.DOTALL,
@@ -74,7 +77,7 @@ _TOKEN = re.compile(
 _NAMESPACE = re.compile(r"\bnamespace\b\s*((?:\w+\s*::\s*)*\w+)?[^=]*$")
 
 
-def _scope(head: str) -> str | None:
+def scope_of(head: str) -> str | None:
     """Return the prefix of names that a brace after ``head`` opens; None inside other code."""
     if re.search(r'\bextern\s*"C"\s*$', head):
         return 'extern "C"'
@@ -85,19 +88,26 @@ def _scope(head: str) -> str | None:
 
 
 def _template_parameters(head: str) -> tuple[str, ...] | None:
-    """Return the names in ``template <typename T, int size = 3>``; None where there is none."""
+    """Return ``T`` and ``(size)`` of ``template <typename T, int size = 3>``: types and values.
+
+    None where there is no template.
+    """
     found = re.search(r"\btemplate\s*<(.*)>", head, re.DOTALL)
     if not found:
         return None
-    names = (re.findall(r"\w+", part.split("=")[0]) for part in _split(found[1]))
-    return tuple(words[-1] for words in names if words)
+    parameters = [re.findall(r"\w+", part.split("=")[0]) for part in _split(found[1])]
+    return tuple(
+        words[-1] if words[0] in ("typename", "class") else f"({words[-1]})"
+        for words in parameters
+        if words
+    )
 
 
 def _declarations(code: str) -> Iterator[Signature]:
     """Yield every declaration of a kernel at the level of namespaces."""
     scopes: list[str | None] = []
     last = 0  # after the last brace or semicolon
-    for match in _TOKEN.finditer(code):
+    for match in TOKEN.finditer(code):
         token = match.group()
         if token == "__global__":
             if None not in scopes:
@@ -106,7 +116,7 @@ def _declarations(code: str) -> Iterator[Signature]:
                     yield found
         elif token in "{};":
             if token == "{":
-                scopes.append(_scope(code[last : match.start()]))
+                scopes.append(scope_of(code[last : match.start()]))
             elif token == "}" and scopes:
                 scopes.pop()
             last = match.end()
@@ -145,6 +155,7 @@ def _declaration(
         is_c,
         template,
         rest[end:].lstrip().startswith("{"),
+        tuple(parameters),
     )
 
 
@@ -179,9 +190,10 @@ def instantiate(expression: str, kernels: list[Signature]) -> Signature:
         bounds = kernel.bounds
         if kernel.template is not None:
             values = _split(arguments.rstrip().removesuffix(">"))
-            for name, value in zip(kernel.template, values, strict=False):
-                bounds = re.sub(rf"\b{name}\b", f"({value})", bounds)
-            if any(re.search(rf"\b{name}\b", bounds) for name in kernel.template[len(values) :]):
+            names = [name.strip("()") for name in kernel.template]
+            for name, form, value in zip(names, kernel.template, values, strict=False):
+                bounds = re.sub(rf"\b{name}\b", form.replace(name, value), bounds)
+            if any(re.search(rf"\b{name}\b", bounds) for name in names[len(values) :]):
                 bounds = ""  # a default value
         return replace(kernel, name=expression, bounds=bounds)
     return Signature(expression, _NUMBERED, (False,) * len(_NUMBERED), "", is_c=False)

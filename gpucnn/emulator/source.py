@@ -22,6 +22,19 @@ def find_dynamic_shared(code: str) -> list[str]:
     return sorted(set(declared))
 
 
+def layouts(structs: dict[str, tuple[str, ...]]) -> str:
+    """Return the C++ code that describes the fields of structs: see runtime/export.h."""
+    lines = ["", f'#line 1 "{OWN_CODE}"']
+    for index, (struct, fields) in enumerate(structs.items()):
+        helpers = [f"gpu_field_{index}_{number}" for number in range(len(fields))]
+        lines += [
+            f"GPU_FIELD({name}, {field})" for name, field in zip(helpers, fields, strict=True)
+        ]
+        values = "".join(f"{name}<{struct}>(0), " for name in helpers)
+        lines.append(f"GPU_LAYOUT(({struct}), {values}GpuField())")
+    return "\n".join(lines) + "\n"
+
+
 def exports(kernels: dict[str, Signature], dynamic_bytes: int) -> str:
     """Return the C++ code that is appended to the source: descriptions of the kernels
     (runtime/export.h), by the names of their symbols, and the memory of the ``extern __shared__``

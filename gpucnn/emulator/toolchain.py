@@ -18,9 +18,9 @@ from gpucnn.errors import BackendError
 VARIABLE = "CXX"
 # What these do is in the cache.
 COMPILING = (
-    "blocks.py", "compiled.py", "declarations.py", "limits.py", "native.py", "options.py",
-    "order.py", "preprocessed.py", "signatures.py", "source.py", "subnormals.py", "toolchain.py",
-    "uninitialised.py",
+    "blocks.py", "compiled.py", "declarations.py", "layouts.py", "limits.py", "native.py",
+    "options.py", "order.py", "preprocessed.py", "signatures.py", "source.py", "subnormals.py",
+    "toolchain.py", "uninitialised.py",
 )  # fmt: skip
 RUNTIME = Path(__file__).parent / "runtime"
 HEADERS = RUNTIME / "include"  # those of CUDA that sources may include

@@ -81,7 +81,7 @@ def arguments(xp: Any) -> Iterator[Any]:
 
 @gives(
     [2.0], [2.0], [3.0],
-    emulated=["TypeError"] * 3,
+    emulated=[[2.0], "TypeError", "TypeError"],
     reason="CuPy passes the bytes that it gets: such launches are correct by chance",
 )  # fmt: skip
 def arguments_of_another_type(xp: Any) -> Iterator[Any]:
@@ -92,6 +92,6 @@ def arguments_of_another_type(xp: Any) -> Iterator[Any]:
         run((1,), (1,), (array, out, index))
         return out
 
-    yield attempt(launch, x, 1)  # 64 bits
+    yield attempt(launch, x, 1)  # 64 bits, of which the first 32 are the number
     yield attempt(launch, x[::2], np.int32(1))  # strides are ignored
     yield attempt(launch, xp.asarray(np.array([0, 3], np.float32).view(np.int32)), np.int32(1))

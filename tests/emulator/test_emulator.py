@@ -335,7 +335,9 @@ X, Y, N = 0, 1, 2
         (X, lambda: emulator.zeros(32, np.float64), "array of float64; the kernel takes float32"),
         (X, lambda: emulator.zeros((32, 2), np.float32)[:, 0], "not C-contiguous"),
         (X, lambda: 12345, "takes an array of the device, not int"),
-        (N, lambda: 32, "takes a numpy.int32, not Python's int: cast it"),
+        (N, lambda: 1 << 31, "2147483648 is out of the range of int32"),
+        (N, lambda: True, "takes a numpy.int32, not Python's bool: cast it"),
+        (N, lambda: np.uint32(1 << 31), "not uint32"),
         (N, lambda: 32.0, "not Python's float"),
         (N, lambda: np.int64(32), "not int64"),
         (N, lambda: np.float32(32), "not float32"),
@@ -356,21 +358,34 @@ def test_wrong_arguments(mode: str, parameter: int, wrong: Callable[[], Any], me
 
 @needs_compiler
 @pytest.mark.parametrize(
-    ("wrong", "found"),
+    ("wrong", "message"),
     [
-        (np.zeros(2, "V8"), "2 of 8 bytes"),
-        (np.zeros((), "V12"), "1 of 12 bytes"),
-        (np.zeros((), "V8")[()], "void"),
-        (np.int64(5), "int64"),
-        (5, "int"),
+        (np.zeros(2, "V8"), "one element of 8 bytes, not 2 of 8 bytes$"),
+        (np.zeros((), "V12"), "one element of 8 bytes, not 1 of 12 bytes$"),
+        (5, "one element of 8 bytes, not int$"),
+        (np.int64(5), "other fields: at byte 0 it has i4, and the dtype i8$"),
+        (np.zeros(1, "i4, f4"), "other fields: at byte 4 it has i4, and the dtype f4$"),
+        (np.zeros(1, "f4, i4"), "other fields: at byte 0 it has i4, and the dtype f4$"),
+        (np.zeros(1, "i4, i2, i2"), "other fields: at byte 4 it has i4, and the dtype i2$"),
     ],
-    ids=["two", "longer", "scalar", "number", "python"],
+    ids=["two", "longer", "python", "number", "floats", "exchanged", "halves"],
 )
-def test_a_struct_is_an_array_of_one_element(wrong: Any, found: str) -> None:
-    """As in CuPy 14.0; later versions take a scalar of NumPy's void as well."""
+def test_a_struct_is_an_element_of_the_same_fields(wrong: Any, message: str) -> None:
     z = emulator.empty(10, np.float64)
-    with pytest.raises(ArgumentError, match=f"one element of 8 bytes, not {found}$"):
+    with pytest.raises(ArgumentError, match=message):
         kernel("by_value")((1,), (8, 2), (wrong, np.bool_(True), np.float64(0.5), z))
+    for same in (np.ones(1, "i4, i4"), np.ones((), "u4, i4")[()], np.ones(1, "V8")):
+        kernel("by_value")((1,), (8, 2), (same, np.bool_(True), np.float64(0.5), z))
+
+
+@needs_compiler
+def test_a_grid_of_numbers_that_are_not_integers_is_refused() -> None:
+    """Also of those that are equal to the integers of an earlier launch."""
+    run, x = kernel("bounded", "threads.cu"), blank(8)
+    run((2,), (4,), (x,))
+    for grid, block in (((2.0,), (4,)), ((1.5,), (4,)), ((2,), (np.float64(4),))):
+        with pytest.raises(ArgumentError, match="must consist of integers: n // m, not n / m"):
+            run(grid, block, (x,))
 
 
 @needs_compiler

@@ -12,11 +12,19 @@ struct uint3 {
 
 // One parameter of a kernel. Kinds: 'p' pointer, 'f' floating point, 'i' signed and 'u' unsigned
 // integer, 'b' bool, 'v' void (only of a pointee), 's' anything else, such as a struct.
+// A field of a struct that is a parameter or the pointee of one. Its kind is that of a parameter, or
+// '?' for a field that is not accessible.
+struct GpuField {
+    char kind;
+    uint32_t offset, size, count;   // bytes; count: of elements, after each other
+};
+
 struct GpuParameter {
     char kind, pointee;            // pointee: the kind of the type that a pointer points to
     uint8_t read_only;             // a pointer to const
     uint32_t size, pointee_size;   // bytes
     uint32_t offset;               // of the argument in the packed arguments, in bytes
+    const GpuField *fields;        // of the struct; the last has the size 0; null: not known
 };
 
 struct GpuKernel {

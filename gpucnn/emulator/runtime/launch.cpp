@@ -153,7 +153,7 @@ static void order_blocks(Launch &launch)
 // The sizes of the structures that Python reads from the headers; SHARED in abi.py has their order.
 extern "C" __attribute__((visibility("default"))) const size_t gpu_struct_sizes[] = {
     sizeof(Where), sizeof(Fault), sizeof(Request), sizeof(Range), sizeof(GpuKernel),
-    sizeof(GpuParameter), sizeof(Site)};
+    sizeof(GpuParameter), sizeof(Site), sizeof(GpuField)};
 
 static int run_launch(const Request *request, Fault *faults, bool is_main)
 {
