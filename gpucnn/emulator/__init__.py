@@ -4,8 +4,8 @@ Code written for ``cupy`` (``asarray``, ``RawModule``, ``kernel(grid, block, arg
 package instead: g++ compiles the same ``.cu`` text, and the threads of a block run in turns on one
 host thread. Nothing is compiled at import.
 
-``from gpucnn import emulator as cp`` is enough for most programs with raw kernels; README.md in this
-folder lists what is supported, with a test each, and what is refused. What CuPy computes with
+``from gpucnn import emulator as cp`` is enough for most programs with raw kernels. README.md in
+this folder lists what is supported, with a test each, and what is refused. What CuPy computes with
 kernels of its own, such as ``x + y``, NumPy computes here.
 
 There are three modes (GPUCNN_EMULATOR=fast|check|profile, ``configure``): *fast* computes; *check*

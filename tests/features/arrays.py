@@ -39,7 +39,7 @@ def copies(cp: Any) -> None:
     assert cp.ascontiguousarray(x.reshape(2, 2).T).flags.c_contiguous
 
 
-@feature("views: slices, `reshape`, `ravel`, `T`, `view`")
+@feature("views by slices, `reshape`, `ravel`, `T`, `view`")
 def views(cp: Any) -> None:
     x = cp.arange(6, dtype=cp.float32).reshape(2, 3)
     x[0, 1:] = 9

@@ -50,7 +50,7 @@ def events(cp: Any) -> None:
     assert x.get().tolist() == [6, 6]
 
 
-@feature("graphs: `begin_capture`, `end_capture`, `launch`")
+@feature("graphs by `begin_capture`, `end_capture`, `launch`")
 def graphs(cp: Any) -> None:
     x, stream = cp.zeros(2, np.float32), cp.cuda.Stream(non_blocking=True)
     add, twice = kernel(cp, "add"), kernel(cp, "twice")
