@@ -15,7 +15,9 @@ import pytest
 from available import backend_or_skip
 
 from gpucnn import emulator
-from gpucnn.emulator import options, settings
+from gpucnn.emulator import settings
+from gpucnn.emulator.compiled import Request
+from gpucnn.emulator.options import parse
 
 TYPES = {"int": "i4", "unsigned": "u4", "long long": "i8", "unsigned long long": "u8",
          "float": "f4", "double": "f8"}  # fmt: skip
@@ -342,7 +344,7 @@ def module(name: str, flush: bool = True) -> emulator.RawModule:
         )
     made = emulator.RawModule(code="".join(kernels))
     if not flush:  # which CuPy's option would do
-        made._options = options.parse_options(())
+        made._program.request = Request(made.code, parse(()))
     return made
 
 

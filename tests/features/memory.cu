@@ -90,6 +90,16 @@ extern "C" __global__ void atomic_scopes(int* out)
     if (threadIdx.x == 0) atomicAdd(&out[0], sum);
 }
 
+// feature: `__threadfence`, `__threadfence_block`, `__threadfence_system`
+// gives: 1
+extern "C" __global__ void fences(int* out)
+{
+    __threadfence_block();
+    __threadfence();
+    __threadfence_system();
+    out[0] = 1;
+}
+
 // feature: `clock`, `clock64`, `__nanosleep`
 // gives: 1, 1
 extern "C" __global__ void clocks(int* out)
