@@ -42,7 +42,13 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.mark.parametrize("feature", KERNELS, ids=lambda feature: feature.kernel)
 def test_kernels(xp: Any, feature: KernelFeature) -> None:
-    feature.run(xp, module(xp, feature.file).get_function(feature.kernel))
+    try:
+        kernel = module(xp, feature.file).get_function(feature.kernel)
+    except Exception as error:
+        if xp is emulator or "crt/mma.h" not in str(error):
+            raise
+        pytest.skip("the CUDA toolkit that CuPy finds has mma.h, but not crt/mma.h")
+    feature.run(xp, kernel)
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.run.__name__)

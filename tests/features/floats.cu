@@ -105,13 +105,13 @@ extern "C" __global__ void error_functions(double* out)
 }
 
 // feature: `j0`, `jn`, `y1`, `cyl_bessel_i0`, `cyl_bessel_i1`, `lgamma`, `tgamma`, `cbrt`
-// gives: 0.7651976865579666, 0.1149034849319005, -0.7812128213002887, 1.2660658777520084,
-//     0.5651591039924851, np.log(24), 24, 3
+// gives: 1, 1, 1, 1.2660658777520084, 0.5651591039924851, np.log(24), 24, 3
 extern "C" __global__ void bessel_functions(double* out)
 {
-    out[0] = j0(1.0);
-    out[1] = jn(2, 1.0);
-    out[2] = y1(1.0);
+    // CUDA's guide gives an absolute error for functions of the first and the second kind.
+    out[0] = fabs(j0(1.0) - 0.7651976865579666) < 5e-12;
+    out[1] = fabs(jn(2, 1.0) - 0.1149034849319005) < 5e-12;
+    out[2] = fabs(y1(1.0) - -0.7812128213002887) < 5e-12;
     out[3] = cyl_bessel_i0(1.0);
     out[4] = cyl_bessel_i1(1.0);
     out[5] = lgamma(5.0);

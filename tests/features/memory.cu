@@ -111,8 +111,10 @@ extern "C" __global__ void clocks(int* out)
     out[1] = clock() != short_before;
 }
 
-// feature: `__isGlobal`, `__isShared`, `__isLocal`
-// gives: 1, 1, 1, 0
+// feature: `__isGlobal`, `__isShared`, `__isLocal`, `__isConstant`
+// gives: 1, 1, 1, 0, 1, 1, 0
+__constant__ int constant_number = 1;
+__device__ int device_number = 1;
 extern "C" __global__ void spaces(int* out)
 {
     __shared__ int shared[1];
@@ -121,4 +123,7 @@ extern "C" __global__ void spaces(int* out)
     out[1] = __isShared(shared) != 0;
     out[2] = __isLocal(local) != 0;
     out[3] = __isGlobal(shared) != 0;
+    out[4] = __isConstant(&constant_number) != 0;
+    out[5] = __isGlobal(&device_number) != 0;
+    out[6] = __isConstant(&device_number) != 0;
 }

@@ -46,7 +46,7 @@ struct GpuTogether {
     void (*run)(GpuTogether *const *all, unsigned lanes);
 };
 
-enum GpuSpace { GPU_GENERIC, GPU_GLOBAL, GPU_SHARED, GPU_LOCAL };
+enum GpuSpace { GPU_GENERIC, GPU_GLOBAL, GPU_SHARED, GPU_LOCAL, GPU_CONSTANT_SPACE };
 enum GpuArithmetic {
     GPU_ADD, GPU_SUBTRACT, GPU_MULTIPLY, GPU_DIVIDE, GPU_FMA, GPU_SQUARE_ROOT, GPU_RECIPROCAL_ROOT,
 };

@@ -160,8 +160,11 @@ GPU_API int gpu_space(const void *pointer)
     if (within((Address)pointer, (void *)arena.low, arena.size)) return GPU_GLOBAL;
     if (within((Address)pointer, (void *)shared, module.shared_bytes)) return GPU_SHARED;
     if (in_stacks(w, (Address)pointer)) return GPU_LOCAL;
-    bool variable = (Address)pointer - module.data < module.data_end - module.data;
-    return variable ? GPU_GLOBAL : GPU_GENERIC;
+    if (!within((Address)pointer, (void *)module.base, module.end - module.base)) return GPU_GENERIC;
+    const ModuleVariable *variable = find_variable(module, (Address)pointer);
+    if (!variable || (Address)pointer - module.base >= variable->offset + variable->size)
+        return GPU_GENERIC;
+    return variable->constant ? GPU_CONSTANT_SPACE : GPU_GLOBAL;
 }
 
 static bool in_device_memory(Address address)

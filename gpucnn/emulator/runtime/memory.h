@@ -1,5 +1,5 @@
 // Loads and stores with cache hints, which are plain ones here; whether an address is in global,
-// shared or local memory; clocks; statements that end a kernel.
+// shared, local or constant memory; clocks; statements that end a kernel.
 #pragma once
 
 #define GPU_LOAD(name) \
@@ -26,6 +26,10 @@ GPU_STORE(__stwt)
 GPU_INLINE unsigned __isGlobal(const void *address) { return gpu_space(address) == GPU_GLOBAL; }
 GPU_INLINE unsigned __isShared(const void *address) { return gpu_space(address) == GPU_SHARED; }
 GPU_INLINE unsigned __isLocal(const void *address) { return gpu_space(address) == GPU_LOCAL; }
+GPU_INLINE unsigned __isConstant(const void *address)
+{
+    return gpu_space(address) == GPU_CONSTANT_SPACE;
+}
 
 GPU_INLINE long long clock64() { return (long long)__builtin_ia32_rdtsc(); }
 #define clock gpu_clock   // the C library has a function of this name
