@@ -92,12 +92,10 @@ class ScaleChannels(nn.CustomOp):
 
 def build(channels, size, classes):
     layers = {
-        "conv": nn.Conv2d(channels, 3, 3, padding=1),
-        "scale": ScaleChannels(3),
+        "scale": ScaleChannels(channels),
         "leaky": Leaky(),
-        "pool": nn.MaxPool2d(2),
         "clamp": Clamp(2.0),
         "flatten": nn.Flatten(),
-        "fc": nn.Linear(3 * (size[0] // 2) * (size[1] // 2), classes),
+        "fc": nn.Linear(channels * size[0] * size[1], classes),
     }
     return nn.Sequential(layers, (channels, *size))
