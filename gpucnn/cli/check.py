@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from gpucnn.cli.console import PlainConsole, is_fancy, make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.errors import SettingError
 from gpucnn.testing.checking import ORDERS, check, get_backends, select
+from gpucnn.testing.compiling import compiling
 from gpucnn.testing.running import Outcome
 
 UNITS = (
@@ -120,7 +122,11 @@ def check_command(arguments: argparse.Namespace) -> int:
     if arguments.fast and backends[0].name != "emulated":
         raise SettingError(f"--fast is for --backend emulated, not for {backends[0].name}")
     console, began = make_console(), time.perf_counter()
-    rows = _collect(backends, arguments, console)
+    ahead: AbstractContextManager[None] = nullcontext()
+    if backends[0].name == "emulated" and not arguments.names and not arguments.fast:
+        ahead = compiling(backends[0].dtype.name)
+    with ahead:
+        rows = _collect(backends, arguments, console)
     failed = [row for row in rows if row.failures]
     if arguments.json:
         found = {
