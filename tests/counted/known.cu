@@ -208,6 +208,8 @@ KERNEL arithmetic(float* __restrict__ y, double* __restrict__ z, float a, double
     if (threadIdx.x % 2) z[threadIdx.x] = b * b + threadIdx.x;   // 2, of half the lanes
 }
 __device__ float table[64];
+__constant__ float constants[64];
+KERNEL constant_variable(float* __restrict__ y) { y[threadIdx.x] = constants[threadIdx.x * 2]; }
 KERNEL device_variable(float* __restrict__ y) {
     y[threadIdx.x] = table[threadIdx.x * 2 % 64];
 }

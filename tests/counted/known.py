@@ -128,6 +128,7 @@ CASES: list[tuple[Any, ...]] = [
       "global_store": (2, 64, 8, 8)}),
     ("long wait", "long_wait", 32, 0, (f(128), f(32), N(9000)),
      {"global_load": (9001, 9032, 9004, 9004), "global_store": ROW}),
+    ("__constant__ variable", "constant_variable", 32, 0, (f(32),), {"global_store": ROW}),
     # 0, 2, ... 62, and again: 64 floats in 8 sectors, of which 2 * 32 / 32 hold the distinct ones.
     ("__device__ variable", "device_variable", 32, 0, (f(32),),
      {"global_load": (1, 32, 8, 4), "global_store": ROW}),

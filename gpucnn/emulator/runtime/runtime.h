@@ -232,6 +232,7 @@ static void profile_barrier(Worker &w);
 static void profile_end_launch();
 
 // ------------------------------- ordering.cpp, races.cpp, access.cpp, spinning.cpp
+static const ModuleVariable *find_variable(const Module &module, Address address);
 static void check_begin_launch(Worker &w);
 static void check_begin_block(Worker &w, uint64_t block);
 static void check_barrier(Worker &w);

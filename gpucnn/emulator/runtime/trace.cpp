@@ -93,14 +93,21 @@ static inline Trace &trace_event(Worker &w, void *pc, bool access)
     return trace;
 }
 
+// Whether an address is of a __device__ variable. The constant cache serves __constant__ ones.
+static bool of_device_variable(Address address)
+{
+    if (address - profiled->data >= profiled->data_end - profiled->data) return false;
+    const ModuleVariable *variable = find_variable(*profiled, address);
+    return !variable || !variable->constant;
+}
+
 static inline void trace_access(void *pointer, size_t size, Use use, void *pc)
 {
     Worker *w = profiling;
     if (!w || !w->inside) return;
     Address address = (Address)pointer;
     Space space = address - traced_shared < profiled->shared_bytes ? SHARED : GLOBAL;
-    if (space == SHARED || address - arena.low < arena.size ||
-        address - profiled->data < profiled->data_end - profiled->data)   // a __device__ variable
+    if (space == SHARED || address - arena.low < arena.size || of_device_variable(address))
         trace_event(*w, pc, true).touches.push_back({address, size, use, space});
 }
 
