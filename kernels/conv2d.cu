@@ -7,7 +7,7 @@
 //   *_naive   a thread owns an element of the result and adds its products in index order;
 //   *_block   (weight's gradient) a block owns an element: for groups of few outputs, which would
 //             leave most of a tile empty;
-//   *_16x128  and so on: implicit matrix products, a block owns a tile of the result, BM by BN. The
+//   *_16x64   and so on: implicit matrix products, a block owns a tile of the result, BM by BN. The
 //             weight's gradient is a long sum with few results, so it is divided into `splits`
 //             parts, which sum_splits (sum.cu) adds.
 // Larger tiles are in conv2d_large.cu, and those that round their operands to TF32 in
@@ -154,11 +154,30 @@ conv2d_backward_weight_block(const real* __restrict__ grad, const real* __restri
 
 // --- tiled: implicit matrix products -------------------------------------------------------------
 
+using Flat = Tile<8, 128, 16, 2, 4>;   // for few rows
+using Small = Tile<16, 64, 32, 2, 4>;  // for few columns: more blocks, and a quarter of the slabs
 using Narrow = Tile<16, 128, 8, 4, 4>;
+using SmallWeight = Tile<16, 32, 32, 2, 2>;
 using NarrowWeight = Tile<16, 64, 16, 2, 4>;
-static_assert(Narrow::THREADS == 128 && NarrowWeight::THREADS == 128, "as __launch_bounds__");
+static_assert(Flat::THREADS == 128 && Small::THREADS == 128, "as __launch_bounds__ below");
+static_assert(Narrow::THREADS == 128 && NarrowWeight::THREADS == 128, "likewise");
+static_assert(SmallWeight::THREADS == 128, "likewise");
 // At most 96, 128 and 168 registers: no spill.
 constexpr int INPUT_BLOCKS = sizeof(real) == 4 ? 5 : 4, WEIGHT_BLOCKS = sizeof(real) == 4 ? 4 : 3;
+
+extern "C" __global__ void __launch_bounds__(128)
+conv2d_forward_8x128(const real* __restrict__ input, const real* __restrict__ weight,
+                     const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                     const Conv2d conv, int with_relu) {
+    forward<Flat>(conv, input, weight, bias, output, with_relu);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+conv2d_forward_16x64(const real* __restrict__ input, const real* __restrict__ weight,
+                     const real* __restrict__ NULLABLE bias, real* __restrict__ output,
+                     const Conv2d conv, int with_relu) {
+    forward<Small>(conv, input, weight, bias, output, with_relu);
+}
 
 extern "C" __global__ void __launch_bounds__(128)
 conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ weight,
@@ -167,11 +186,32 @@ conv2d_forward_16x128(const real* __restrict__ input, const real* __restrict__ w
     forward<Narrow>(conv, input, weight, bias, output, with_relu);
 }
 
+extern "C" __global__ void __launch_bounds__(128)
+conv2d_backward_input_8x128(const real* __restrict__ grad, const real* __restrict__ weight,
+                            const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
+                            const Conv2d conv) {
+    backward_input<Flat>(conv, grad, weight, bias, input_grad);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+conv2d_backward_input_16x64(const real* __restrict__ grad, const real* __restrict__ weight,
+                            const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
+                            const Conv2d conv) {
+    backward_input<Small>(conv, grad, weight, bias, input_grad);
+}
+
 extern "C" __global__ void __launch_bounds__(128, INPUT_BLOCKS)
 conv2d_backward_input_16x128(const real* __restrict__ grad, const real* __restrict__ weight,
                              const real* __restrict__ NULLABLE bias, real* __restrict__ input_grad,
                              const Conv2d conv) {
     backward_input<Narrow>(conv, grad, weight, bias, input_grad);
+}
+
+extern "C" __global__ void __launch_bounds__(128)
+conv2d_backward_weight_16x32(const real* __restrict__ grad, const real* __restrict__ input,
+                             real* __restrict__ partials, real* __restrict__ NULLABLE bias_grad,
+                             const Conv2d conv, int splits, int pitch) {
+    backward_weight<SmallWeight>(conv, grad, input, partials, bias_grad, splits, pitch);
 }
 
 extern "C" __global__ void __launch_bounds__(128, WEIGHT_BLOCKS)

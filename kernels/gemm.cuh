@@ -148,8 +148,9 @@ struct NothingToPrepare {
 // Step 1 for both operands: the thread's share of the next slab, in registers.
 template <class T, class A, class B, class Prepare>
 struct NextSlab {
-    static constexpr int SLABS = K_GROUP / T::BK;  // that a group of k covers
-    static_assert(K_GROUP % T::BK == 0 && T::THREADS % K_GROUP == 0, "whole slabs, whole warps");
+    static constexpr int SLABS = Prepare::NEEDED ? K_GROUP / T::BK : 1;  // that a group of k covers
+    static_assert(!Prepare::NEEDED || K_GROUP % T::BK == 0, "complete slabs");
+    static_assert(T::THREADS % K_GROUP == 0, "complete warps");
     A a;
     B b;
     const Prepare& prepare;

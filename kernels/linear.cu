@@ -5,8 +5,8 @@
 // and bias_grad (outputs), output and grad (batch, outputs).
 //
 // Variants, from slow to fast: *_naive, a thread owns an element of the result and adds its
-// products in index order; *_32x32 and *_64x128, a block owns a tile of the result (linear.cuh). In
-// each, an element is one thread's sum in index order.
+// products in index order; *_16x32, *_32x32 and *_64x128, a block owns a tile of the result
+// (linear.cuh). In each, an element is one thread's sum in index order.
 
 #include "linear.cuh"
 
@@ -49,15 +49,25 @@ linear_backward_weight_naive(const real* __restrict__ grad, const real* __restri
 
 // --- tiled: a matrix product each ----------------------------------------------------------------
 
-using Small = Tile<32, 32, 32, 2, 2>;
+constexpr int DEEP = sizeof(real) == 4 ? 64 : 32;  // doubles would take too much shared memory
+using Small = Tile<16, 32, DEEP, 2, 2>;            // for few elements: more blocks, fewer slabs
+using Middle = Tile<32, 32, 32, 2, 2>;
 using Large = Tile<64, 128, 8, 8, 8>;
-static_assert(Small::THREADS == 256 && Large::THREADS == 128, "as __launch_bounds__ below");
+static_assert(Small::THREADS == 128 && Middle::THREADS == 256, "as __launch_bounds__ below");
+static_assert(Large::THREADS == 128, "likewise");
+
+extern "C" __global__ void __launch_bounds__(128)
+linear_forward_16x32(const real* __restrict__ input, const real* __restrict__ weight,
+                     const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
+                     int features, int outputs, int with_relu) {
+    forward<Small>(input, weight, bias, output, batch, features, outputs, with_relu);
+}
 
 extern "C" __global__ void __launch_bounds__(256)
 linear_forward_32x32(const real* __restrict__ input, const real* __restrict__ weight,
                      const real* __restrict__ NULLABLE bias, real* __restrict__ output, int batch,
                      int features, int outputs, int with_relu) {
-    forward<Small>(input, weight, bias, output, batch, features, outputs, with_relu);
+    forward<Middle>(input, weight, bias, output, batch, features, outputs, with_relu);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -67,11 +77,18 @@ linear_forward_64x128(const real* __restrict__ input, const real* __restrict__ w
     forward<Large>(input, weight, bias, output, batch, features, outputs, with_relu);
 }
 
+extern "C" __global__ void __launch_bounds__(128)
+linear_backward_input_16x32(const real* __restrict__ grad, const real* __restrict__ weight,
+                            real* __restrict__ input_grad, int batch, int features,
+                            int outputs) {
+    backward_input<Small>(grad, weight, input_grad, batch, features, outputs);
+}
+
 extern "C" __global__ void __launch_bounds__(256)
 linear_backward_input_32x32(const real* __restrict__ grad, const real* __restrict__ weight,
                             real* __restrict__ input_grad, int batch, int features,
                             int outputs) {
-    backward_input<Small>(grad, weight, input_grad, batch, features, outputs);
+    backward_input<Middle>(grad, weight, input_grad, batch, features, outputs);
 }
 
 extern "C" __global__ void __launch_bounds__(128)
@@ -81,12 +98,20 @@ linear_backward_input_64x128(const real* __restrict__ grad, const real* __restri
     backward_input<Large>(grad, weight, input_grad, batch, features, outputs);
 }
 
+extern "C" __global__ void __launch_bounds__(128)
+linear_backward_weight_16x32(const real* __restrict__ grad, const real* __restrict__ input,
+                             real* __restrict__ weight_grad,
+                             real* __restrict__ NULLABLE bias_grad, int batch, int features,
+                             int outputs) {
+    backward_weight<Small>(grad, input, weight_grad, bias_grad, batch, features, outputs);
+}
+
 extern "C" __global__ void __launch_bounds__(256)
 linear_backward_weight_32x32(const real* __restrict__ grad, const real* __restrict__ input,
                              real* __restrict__ weight_grad,
                              real* __restrict__ NULLABLE bias_grad, int batch, int features,
                              int outputs) {
-    backward_weight<Small>(grad, input, weight_grad, bias_grad, batch, features, outputs);
+    backward_weight<Middle>(grad, input, weight_grad, bias_grad, batch, features, outputs);
 }
 
 extern "C" __global__ void __launch_bounds__(128)

@@ -17,7 +17,7 @@ sum_partials(const real* __restrict__ partials, real* __restrict__ output, int c
 extern "C" __global__ void __launch_bounds__(256)
 sum_splits(const real* __restrict__ partials, real* __restrict__ output,
            real* __restrict__ NULLABLE last, int count, int rows, int pitch, int columns) {
-    constexpr int AT_ONCE = 16;
+    constexpr int AT_ONCE = 32;
     const int64 i = thread_index(), n = (int64)rows * pitch;
     if (i >= n) return;
     const Division at = divide(i, pitch);

@@ -30,9 +30,10 @@ def count_parts(terms: int) -> int:
 def count_splits(terms: int, blocks: int) -> int:
     """Return in how many parts to add ``terms`` terms where ``blocks`` blocks add them otherwise.
 
-    So many that twice ENOUGH_BLOCKS have work, but each part has 64 terms or more.
+    So many that 3 ENOUGH_BLOCKS have work, as many as a GPU runs at once where a block has 128
+    threads of 168 registers; but each part has 64 terms or more.
     """
-    return max(1, min(2 * ENOUGH_BLOCKS // blocks, terms // 64))
+    return max(1, min(3 * ENOUGH_BLOCKS // blocks, terms // 64))
 
 
 # --- the structs that kernels take -------------------------------------------------------------

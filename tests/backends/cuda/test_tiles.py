@@ -68,19 +68,21 @@ def test_tiles_are_chosen_by_shape(table: Tiles) -> None:
 
     assert chosen("conv2d_forward", 64, 32 * 56 * 56) == "64x128"
     assert chosen("conv2d_forward", 256, 32 * 14 * 14) == "64x64"  # as there would be few blocks
-    assert chosen("conv2d_forward", 64, 14 * 14) == "16x128"
+    assert chosen("conv2d_forward", 64, 14 * 14) == "16x64"
     assert chosen("conv2d_forward", 64, 14 * 14 * 256, 4) == chosen(
         "conv2d_forward", 64, 14 * 14 * 1024
     )
     assert chosen("conv2d_forward", 16, 10**6) == "16x128"  # a quarter full
+    assert chosen("conv2d_forward", 16, 64 * 10 * 10) == "16x64"  # as there would be few blocks
     assert chosen("conv2d_forward", 1, 10**6, 32) is Untiled.FEW_ROWS  # depthwise
     assert chosen("conv2d_forward", 3, 10**6, 2) is Untiled.FEW_ROWS
-    assert chosen("conv2d_forward", 1, 10**6) == "16x128"
-    assert chosen("conv2d_forward", 4, 10**6, 32) == "16x128"
+    assert chosen("conv2d_forward", 1, 10**6) == "8x128"
+    assert chosen("conv2d_forward", 4, 10**6, 32) == "8x128"
     assert chosen("conv2d_backward_weight", 64, 577) == "64x128"
     assert chosen("conv2d_forward", 64, 10**6, precision="tf32") == "tf32_64x128"
-    assert chosen("conv2d_forward", 6, 10**6, precision="tf32") == "16x128"  # mostly empty
-    assert chosen("linear_forward", 64, 120, precision="tf32") == "32x32"
+    assert chosen("conv2d_forward", 6, 10**6, precision="tf32") == "8x128"  # mostly empty
+    assert chosen("linear_forward", 64, 120, precision="tf32") == "16x32"
+    assert chosen("linear_forward", 512, 800) == "32x32"
 
 
 def test_a_variant_overrules_the_table(table: Tiles) -> None:
@@ -90,12 +92,12 @@ def test_a_variant_overrules_the_table(table: Tiles) -> None:
 
     assert chosen("naive") is chosen("naive", rows=1) is Untiled.NAIVE
     assert chosen({"conv2d_forward": "naive"}) is Untiled.NAIVE
-    assert chosen("small", rows=1) == "16x128"
-    assert [chosen(name) for name in ("small", "64x64", "large")] == ["16x128", "64x64", "64x128"]
+    assert chosen("small", rows=1) == "8x128"
+    assert [chosen(name) for name in ("small", "64x64", "large")] == ["8x128", "64x64", "64x128"]
     assert chosen({"conv2d_forward": "large"}) == "64x128"
-    assert chosen({"linear_forward": "large"}) == "16x128"
+    assert chosen({"linear_forward": "large"}) == "16x64"
     assert chosen("small", "tf32") == "64x64"
-    assert chosen({"conv2d_forward_tf32": "ieee"}, "tf32") == "16x128"
+    assert chosen({"conv2d_forward_tf32": "ieee"}, "tf32") == "8x128"
     with pytest.raises(
         SettingError, match=r"^unknown tile of conv2d_forward '65x64': did you mean"
     ):
@@ -123,7 +125,7 @@ def test_groups_and_precision_are_part_of_the_cached_shape(kernels: set[str]) ->
             tile = table.choose("conv2d_forward", 64, 14 * 14, groups, precision=precision)
             assert isinstance(tile, Tile)
             found.append(tile.kernel.removeprefix("conv2d_forward_"))
-    assert found == ["16x128", "16x128", "64x128", "tf32_64x128"]
+    assert found == ["16x64", "16x64", "64x128", "tf32_64x128"]
 
 
 def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
@@ -135,17 +137,17 @@ def change(product: str, index: int, **values: Any) -> Callable[[Table], None]:
     [
         (
             change("conv2d_forward", 0, tile="48x48"),
-            r"^conv2d_forward: no kernel has tile '48x48'; choose one of 16x128",
+            r"^conv2d_forward: no kernel has tile '48x48'; choose one of 8x128",
         ),
         (change("conv2d_forward", 0, tile="ieee"), "no kernel has tile 'ieee'"),
         (change("linear_forward", 0, rows=[1, 31]), "^linear_forward: no entry for 32 rows and 1 "),
         (change("linear_forward", 0, rows=[2, 32]), "^linear_forward: no entry for 1 rows and 1 "),
-        (change("linear_forward", 0, rows=[1, 33]), "2 entries for 33 rows and 1 columns"),
+        (change("linear_forward", 0, rows=[1, 1024]), "2 entries for 1024 rows and 1 col"),
         (
-            change("conv2d_forward", 3, columns=[16384, 10**9]),
+            change("conv2d_forward", 6, columns=[16384, 10**9]),
             "no entry for 33 rows and 1000000001",
         ),
-        (change("conv2d_forward", 2, columns=[2049, 16383]), "no entry for 33 rows and 2048 col"),
+        (change("conv2d_forward", 5, columns=[2049, 16383]), "no entry for 33 rows and 2048 col"),
         (
             change("conv2d_forward", 0, rows=[1, 32.0]),
             r"rows must be \[first, last\] .*32\.0",
@@ -186,8 +188,10 @@ def test_a_damaged_file_is_refused(text: str, tmp_path: Path, kernels: set[str])
 # --- what the kernels compute -------------------------------------------------------------------
 
 MIDDLE = {f"conv2d_{direction}": "64x64" for direction in ("forward", "backward_input")}
+NARROW = {f"conv2d_{direction}": "16x128" for direction in ("forward", "backward_input")}
 VARIANTS: dict[str, tiles.Variant] = {
     **{name: name for name in ("naive", "small", "large")},
+    "narrow": NARROW | dict.fromkeys((name for name in PRODUCTS if "linear" in name), "32x32"),
     "middle": {**MIDDLE, "conv2d_backward_weight": "64x64"},
 }
 

@@ -35,7 +35,8 @@ SECTORS = {
 @pytest.fixture(scope="module")
 def profile() -> Profile:
     backend = backend_or_skip("emulated")
-    backend.variant = "small"  # type: ignore[attr-defined]
+    kernels = (name.rpartition("_") for name in SECTORS if name[-1].isdigit())
+    backend.variant = {product: tile for product, _, tile in kernels}  # type: ignore[attr-defined]
     rng = np.random.default_rng(0)
 
     def array(*shape: int) -> Array:
