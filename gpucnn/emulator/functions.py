@@ -24,15 +24,15 @@ COMPUTED = (
     "max", "mean", "median", "min", "nonzero", "outer", "prod", "searchsorted", "sort", "std",
     "sum", "tensordot", "trace", "unique", "var", "vdot",
     # shapes
-    "broadcast_to", "concatenate", "expand_dims", "flip", "hstack", "moveaxis", "pad", "repeat",
-    "reshape", "roll", "rot90", "squeeze", "stack", "swapaxes", "take", "tile", "transpose",
-    "tril", "triu", "vstack",
+    "broadcast_to", "concatenate", "expand_dims", "flip", "hstack", "meshgrid", "moveaxis", "pad",
+    "repeat", "reshape", "roll", "rot90", "squeeze", "stack", "swapaxes", "take", "tile",
+    "transpose", "tril", "triu", "vstack",
 )  # fmt: skip
 """Functions of NumPy that take and return device arrays here."""
 
 MADE = (
     "arange", "eye", "fromfunction", "full", "identity", "indices", "linspace", "logspace",
-    "meshgrid", "ones", "tri",
+    "ones", "tri",
 )  # fmt: skip
 """Functions of NumPy that make arrays, here on the device."""
 

@@ -93,14 +93,10 @@ class Stream:
     ) -> None:
         """``priority`` has no effect; with ``null`` this is another name of the null stream."""
         self._is_null = null
+        self.ptr = 0 if null else id(self)  # identifies the stream
         self._blocking = not non_blocking
         self._capture: _Capture | None = None
         self._previous: list[Stream] = []
-
-    @property
-    def ptr(self) -> int:
-        """A number that identifies the stream, 0 for the null stream."""
-        return 0 if self is Stream.null or self._is_null else id(self)
 
     @property
     def done(self) -> bool:
@@ -142,7 +138,7 @@ class Stream:
 
     def begin_capture(self, mode: object = None) -> None:
         """Capture operations instead of doing them, until ``end_capture``."""
-        if self is _NULL:
+        if self._is_null:
             raise CaptureError("the null stream cannot capture: use a Stream(non_blocking=True)")
         if self._capture is not None:
             raise CaptureError("cudaErrorIllegalState: the stream is capturing already")
@@ -195,7 +191,7 @@ class Stream:
 
     def _implicit(self) -> list[Stream]:
         """Return the capturing streams that this one, if it is the null stream, would wait for."""
-        if self is not _NULL or not len(_capturing):
+        if not self._is_null or not len(_capturing):
             return []
         return [stream for stream in _capturing if stream._blocking]
 
@@ -259,7 +255,7 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
 _WAIT = "a stream that captures cannot be waited for"
 _NULL_WAITS = "the null stream waits for blocking streams, and one captures"
 _capturing: weakref.WeakSet[Stream] = weakref.WeakSet()
-_NULL = Stream.null = Stream()
+_NULL = Stream.null = Stream(null=True)
 
 
 class _Thread(threading.local):
