@@ -20,15 +20,12 @@ float64 arithmetic keeps them (subnormals.py).
 
 Streams capture launches and graphs replay them, as in CuPy; operations that CUDA refuses during a
 capture raise CaptureError. Not supported are inline PTX, cooperative launches and ``cuda/std``.
-``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. A thread that waits for another one in a loop
-instead of at a barrier never ends. Python's signal handlers run while a kernel runs in the main
-thread, and an exception of theirs, such as KeyboardInterrupt, ends it.
+``__CUDA_ARCH__`` is 750. Timing is not that of a GPU. Threads that wait for each other in loops
+instead of at a barrier, for a lock or a flag, may never end in fast mode; check mode runs them in
+turns. Python's signal handlers run while a kernel runs in the main thread, and an exception of
+theirs, such as KeyboardInterrupt, ends it.
 
-Check mode reports some code that a GPU runs: a thread that exits before a barrier that other
-threads of its block reach; memory whose pointer is passed in a struct or an array instead of as an
-argument; a copy of a whole struct whose padding was never written. It does not find faults within a
-thread's local arrays, except an index out of range; an array overrun that ends in another argument,
-or in another part of the dynamic shared memory; one barrier reached by two calls of a function.
+README.md in this folder lists what check mode finds and what it cannot find.
 """
 
 from __future__ import annotations

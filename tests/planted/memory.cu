@@ -131,3 +131,56 @@ extern "C" __global__ void long_index(int *y, long long k)
     int digits[4] = {1, 2, 3, 4};
     y[0] = digits[k];  // fault
 }
+
+extern "C" __global__ void unset_sum(const float *x, float *y, int n)
+{
+    float sum;
+    for (int i = 0; i < n; ++i)
+        sum += x[i];  // fault
+    y[threadIdx.x] = sum;
+}
+
+extern "C" __global__ void unset_in_a_branch(const float *x, float *y)
+{
+    float scale;
+    if (x[threadIdx.x] > 5.0f) scale = 2.0f;
+    y[threadIdx.x] = x[threadIdx.x] * scale;  // fault
+}
+
+extern "C" __global__ void unset_element(const float *x, float *y, int n)
+{
+    float values[4];
+    for (int i = 0; i < n; ++i) values[i] = x[i];
+    float sum = 0.0f;
+    for (int i = 0; i < 4; ++i)
+        sum += values[i];  // fault
+    y[threadIdx.x] = sum;
+}
+
+extern "C" __global__ void unset_field(const float *x, float4 *y)
+{
+    float4 value;
+    value.x = value.y = value.z = x[threadIdx.x];
+    y[threadIdx.x] = value;  // fault
+}
+
+extern "C" __global__ void local_of_another_thread(float *y)
+{
+    __shared__ float *first;
+    float mine = threadIdx.x;
+    if (threadIdx.x == 0) first = &mine;
+    __syncthreads();
+    y[threadIdx.x] = *first;  // fault
+    __syncthreads();
+}
+
+__constant__ float coefficients[32];
+extern "C" __global__ void writes_constant(const float *x)
+{
+    coefficients[threadIdx.x] = x[threadIdx.x];  // fault
+}
+
+extern "C" __global__ void past_variable_table(float **table, float *y)
+{
+    y[threadIdx.x] = table[0][threadIdx.x];  // fault
+}

@@ -160,3 +160,26 @@ extern "C" __global__ void copied_by_all(float *y, int n)
     for (int i = 0; i < 9; ++i) values[i] = i + threadIdx.x;
     memcpy(y, values, n * sizeof(float));  // fault
 }
+
+extern "C" __global__ void atomic_after_write(int *count)
+{
+    if (blockIdx.x + threadIdx.x == 0) count[0] = -1;
+    __syncthreads();
+    atomicAdd(&count[0], 1);  // fault
+}
+
+extern "C" __global__ void lock_without_fence(int *lock, int *total)
+{
+    while (atomicCAS(lock, 0, 1) != 0) ;
+    total[0] += 1;  // fault
+    atomicExch(lock, 0);
+}
+
+extern "C" __global__ void volatile_instead_of_barrier(const float *x, float *y)
+{
+    __shared__ volatile float s[64];
+    s[threadIdx.x] = 0.0f;
+    __syncthreads();
+    s[threadIdx.x] = x[threadIdx.x] + 5.0f;  // fault
+    y[threadIdx.x] = s[63 - threadIdx.x];
+}

@@ -32,6 +32,15 @@ def half_view() -> ndarray:
     return floats(64)[:32]
 
 
+KEPT: list[ndarray] = []
+
+
+def table_of(array: ndarray) -> ndarray:
+    """Return an array of one pointer, to the array."""
+    KEPT.append(array)
+    return asarray(np.array([array.data.ptr], np.uint64))
+
+
 def int32(value: int) -> np.int32:
     return np.int32(value)
 
@@ -124,6 +133,23 @@ MEMORY = [
         "left_by_another_block", UNINITIALISED, lambda: (blank(64),), grid=2, threads=32,
         shared=128, block=1, text="shared",
     ),
+    _memory("unset_sum", UNINITIALISED, lambda: (floats(4), blank(8), int32(4)), text="sum"),
+    _memory(
+        "unset_in_a_branch", UNINITIALISED, lambda: (floats(64), blank(64)), text="scale",
+    ),
+    _memory(
+        "unset_element", UNINITIALISED, lambda: (floats(4), blank(64), int32(3)), text="values",
+    ),
+    _memory("unset_field", UNINITIALISED, lambda: (floats(64), blank(256)), text="value"),
+    _memory(
+        "local_of_another_thread", OUT, lambda: (blank(64),),
+        text="a local variable of thread (0, 0, 0)",
+    ),
+    _memory("writes_constant", Kind.READ_ONLY, lambda: (floats(32),), threads=32, text="__const"),
+    _memory(
+        "past_variable_table", OUT, lambda: (table_of(floats(64)), blank(65)), threads=65,
+        thread=64, text="to which an argument points",
+    ),
 ]  # fmt: skip
 
 RACES = [
@@ -143,6 +169,9 @@ RACES = [
     _race("same_byte", lambda: (zeros(64, np.uint8),), text="global"),
     _race("plain_and_atomic", lambda: (ints(1), ints(64)), text="atomic"),
     _race("ticket_without_fence", lambda: (blank(4), blank(1), ints(1)), grid=4, threads=1),
+    _race("atomic_after_write", lambda: (ints(1),), grid=2, threads=1, text="with a write"),
+    _race("lock_without_fence", lambda: (ints(1), ints(1)), text="global"),
+    _race("volatile_instead_of_barrier", lambda: (floats(64), blank(64)), text="shared"),
     _race("ticket_without_barrier", lambda: (blank(128), blank(1), ints(1)), grid=4, threads=32),
 ]
 
@@ -171,6 +200,10 @@ THREADS = [
         "quotient_overflows", OVERFLOW, lambda: (ints(1), int32(-(2**31))), threads=1, text="/"
     ),
     _threads("shifts_too_far", Kind.BAD_SHIFT, lambda: (ints(1), int32(32)), threads=1),
+    _threads(
+        "waits_at_a_barrier", Kind.DEADLOCK, lambda: (ints(1),),
+        thread=0, text="threads 1-63 wait at the barrier",
+    ),
     _threads("asserts", Kind.ASSERTION, lambda: (ints(1), int32(0)), threads=1, text="n > 0"),
     _threads("recurses", Kind.STACK, lambda: (ints(1), int32(10**6)), threads=1),
 ]  # fmt: skip

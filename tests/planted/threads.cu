@@ -133,3 +133,11 @@ extern "C" __global__ void quotient_overflows(int *y, int n)
 {
     y[0] = n / (y[0] - 1);  // fault
 }
+
+extern "C" __global__ void waits_at_a_barrier(volatile int *flag)
+{
+    if (threadIdx.x == 0)
+        while (*flag == 0) ;  // fault
+    __syncthreads();
+    if (threadIdx.x == 1) *flag = 1;
+}
