@@ -2,7 +2,7 @@
 //
 // The system's headers come first, since some of CUDA's macros below would break them.
 #pragma once
-// Without the special functions of C++17, which kernels do not have, compiling takes half as long.
+// Without the special functions of C++17, which kernels do not have, compiling takes less time.
 #include <bits/c++config.h>
 #undef _GLIBCXX_USE_STD_SPEC_FUNCS
 
