@@ -83,19 +83,21 @@ def variations(case: Case, backend: Backend, checked: bool) -> list[Variation]:
     """Return the ways in which a case is run on a backend.
 
     Matrix products are computed in tiles of every kind, also those that are not chosen for arrays
-    as small as these. ``checked``: in the emulator's check mode.
+    as small as these; those of the two smallest kinds take turns, by the case's name. ``checked``:
+    in the emulator's check mode.
     """
+    number = zlib.crc32(str(case).encode())
     orders = ORDERS if checked else ("",)
     if checked and sum(array.size for array in case.arrays().values()) > LARGE:
-        orders = (ORDERS[zlib.crc32(str(case).encode()) % len(ORDERS)],)
+        orders = (ORDERS[number % len(ORDERS)],)
     kinds: tuple[str, ...] = ("auto",)
     if case.tested.is_product and backend.name in ("cuda", "emulated"):
-        kinds = ("auto", "naive", "middle", "large")
+        kinds = ("auto", "naive", ("small", "narrow")[number % 2], "middle", "large")
         if backend.precision == "tf32":
             return [Variation(orders[-1], variant="small"), Variation(orders[0], variant="large")]
     found = [Variation(order, variant=kinds[0]) for order in orders]
-    for number, kind in enumerate(kinds[1:]):
-        found.append(Variation(orders[number % len(orders)], variant=kind))
+    for place, kind in enumerate(kinds[1:]):
+        found.append(Variation(orders[place % len(orders)], variant=kind))
     return found
 
 

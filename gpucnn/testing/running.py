@@ -31,8 +31,10 @@ from gpucnn.testing.comparison import Comparison, Difference, wrong
 from gpucnn.testing.guards import Guards
 
 MIDDLE = {f"conv2d_{direction}": "64x64" for direction in ("forward", "backward_input")}
+LINEAR = [f"linear_{direction}" for direction in ("forward", "backward_input", "backward_weight")]
 VARIANTS: dict[str, Variant] = {
     **{name: name for name in ("auto", "naive", "small", "large")},
+    "narrow": dict.fromkeys(MIDDLE, "16x128") | dict.fromkeys(LINEAR, "32x32"),
     "middle": {**MIDDLE, "conv2d_backward_weight": "64x64"},
 }
 """Ways to compute a matrix product, by the name of the variation."""

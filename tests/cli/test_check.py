@@ -103,7 +103,7 @@ def test_training_in_check_mode_finds_a_fault(
     words = ["train", "--data", "small.npz", "--model", "mlp", "--epochs", "1", "--limit", "16"]
     with planted(fault, tmp_path):
         assert command([*words, "--backend", "emulated", "--check"]) == 1
-    assert "linear_forward_32x32: out of bounds: " in capsys.readouterr().err
+    assert "linear_forward_16x32: out of bounds: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,9 @@ def test_check_mode_runs_in_every_order_and_products_in_every_tile() -> None:
     case = named("conv2d", "stride 2")
     found = variations(case, backend, checked=True)
     assert [way.order for way in found if way.variant == "auto"] == list(ORDERS)
-    assert {way.variant for way in found} == {"auto", "naive", "middle", "large"}
+    kinds = {way.variant for way in found}
+    assert {"auto", "naive", "middle", "large"} < kinds
+    assert len(kinds & {"small", "narrow"}) == 1
     assert {way.variant for way in variations(case, tf32, checked=True)} == {"small", "large"}
     assert variations(case, gpucnn.get_backend("numpy"), checked=False) == [Variation()]
     (large,) = variations(named("tanh", "70,000 elements"), backend, checked=True)
