@@ -69,9 +69,7 @@ class Row:
     def describe(self) -> dict[str, Any]:
         """Return the row for ``--json``."""
         errors = {
-            f"{direction}_error": max(
-                (o.comparison.error for o in self.of(direction)), default=None
-            )
+            f"{direction}_error": _largest(self.of(direction))
             for direction in ("forward", "backward")
         }
         return {
@@ -204,7 +202,8 @@ def _print_verdict(
     runs = sum(len(row.outcomes) for row in rows)
     what = f"{backend.name} backend, {backend.dtype}{_mode(backend, fast)}: {runs:,} runs"
     wrong = [row.title for row in rows if row.failures]
-    verdict = f"wrong: {', '.join(wrong)}" if wrong else f"all {len(rows)} operations ok"
+    count = "1 operation" if len(rows) == 1 else f"all {len(rows)} operations"
+    verdict = f"wrong: {', '.join(wrong)}" if wrong else f"{count} ok"
     if any(outcome.lost for row in rows for outcome in row.outcomes):
         verdict += "; the device was lost, so the others were not checked"
     console.print(f"{what} in {seconds:.1f} s; {verdict}")

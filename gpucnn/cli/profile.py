@@ -23,7 +23,7 @@ LEGEND = """\
 sectors: of 32 bytes of global memory, per load or store of a warp; efficiency: those needed / moved
 conflict: wavefronts of shared memory over those without bank conflicts; lanes: active, of 32
 once: each sector of device memory once per launch; moved: as the loads and stores ask for them
-least time: no launch is faster than this roof allows; latency and barriers are not in it"""
+least time: no launch is faster than this roof allows; latency and barriers are not included"""
 
 
 def profile_command(arguments: argparse.Namespace) -> int:

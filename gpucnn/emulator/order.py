@@ -1,9 +1,9 @@
 """The order in which a diverged warp goes through the basic blocks of a function.
 
-Lanes that are behind go first, so that all lanes meet again where their ways do. "Behind" needs an
-order in which every block comes before those that it leads to, except back to the head of a loop,
-and every loop comes as a whole before what follows it: a weak topological order (Bourdoncle 1993,
-"Efficient chaotic iteration strategies with widenings").
+Lanes that are behind go first, so that all lanes meet again where their paths join. "Behind" needs
+an order in which every block comes before those that it leads to, except back to the head of a
+loop, and every loop comes as a whole before what follows it: a weak topological order (Bourdoncle
+1993, "Efficient chaotic iteration strategies with widenings").
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Check mode follows the bytes of a local variable only if it is declared without an initializer and
 the next use is not a plain assignment of all of it: ``watch`` adds an object to the source that
-tells the runtime where such a variable begins and ends to exist. All other local variables stay in
-registers, so that most kernels are as fast as before.
+reports the lifetime of such a variable to the runtime. All other local variables stay in registers,
+so that most kernels are not slowed down.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ BATCH = 3
 
 
 def load_op(spec: str) -> type[CustomOp]:
-    """Return the class that FILE.py:CLASS names; SettingError if it is no ``CustomOp``."""
+    """Return the class that FILE.py:CLASS names; SettingError if it is not a ``CustomOp``."""
     path, _, name = spec.rpartition(":")
     module = import_file(Path(path))
     found = getattr(module, name, None)

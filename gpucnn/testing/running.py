@@ -187,7 +187,7 @@ def _outcome(
 
 
 def _report(error: Exception) -> str | None:
-    """Return what an error of a kernel or a device says, in one line; None for a defect."""
+    """Return the message of a kernel's or a device's error, in one line; None for a defect."""
     if isinstance(error, GpucnnError):
         return " ".join(str(error).split())
     return device_error(error)
@@ -215,7 +215,7 @@ def _compared(
 
 @contextmanager
 def _applied(backend: Backend, variation: Variation) -> Iterator[Guards | None]:
-    """Run what is launched in the ``with`` as the variation says; guards where nothing checks."""
+    """Apply a variation to the launches in the ``with``; guards where nothing else checks."""
     if not isinstance(backend, CudaBackend):
         yield None
         return

@@ -1,7 +1,7 @@
 """Faults planted in the kernels: a text of a file of kernels/ and what replaces it.
 
 ``gpucnn check`` is to find each. ``kernels_run.py`` plants them one by one, in copies of the
-folder; ``tests/testing/test_planted_kernels.py`` does so for a few.
+folder; ``tests/testing/test_checking.py`` does so for some.
 """
 
 from __future__ import annotations

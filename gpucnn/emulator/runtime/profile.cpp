@@ -1,9 +1,9 @@
 // Profile mode, part 2: replays the traces of a warp's lanes together and counts what each warp
 // instruction asks of global and of shared memory.
 //
-// Again and again those lanes take a step together whose next event is deepest in calls, and of
-// those first in the code. "First" means the ranks of gpucnn/emulator/order.py: lanes that are
-// behind go first, so that lanes that diverged meet again where their ways do, as on a GPU.
+// In each step, the lanes that go on together are those whose next event is deepest in calls, and of
+// these first in the code. "First" means the ranks of gpucnn/emulator/order.py: lanes that are
+// behind go first, so that lanes that diverged meet again where their paths join, as on a GPU.
 #include "trace.cpp"
 
 struct Step {   // what some lanes of a warp do at once

@@ -1,4 +1,4 @@
-"""All that is known of the kernels of a profile on one GPU."""
+"""Reports on the kernels of a profile for one GPU: counts, resources, occupancy, roofline."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Report:
 
 
 def make_report(profile: Profile, gpu: Gpu) -> Report:
-    """Return what is known of the kernels of a profile on a GPU, in the order of launches."""
+    """Return the report on the kernels of a profile for a GPU, in the order of launches."""
     lines: dict[str, list[Line]] = {}
     for line in profile.lines():
         lines.setdefault(line.kernel, []).append(line)
