@@ -46,12 +46,6 @@ class _Token:
     is_word: bool
 
 
-@dataclass
-class _Scope:
-    kind: str  # "code", "switch", or "other": a namespace, a type or an initializer
-    header: tuple[int, int]  # tokens before the brace, from the end of the last statement
-
-
 @dataclass(frozen=True)
 class _Variable:
     name: str
@@ -307,7 +301,10 @@ def _is_shuffled(texts: list[str], start: int, name: str) -> bool:
 
 
 def _kind_of_scope(texts: list[str], start: int, brace: int, parent: str) -> str:
-    """Return the kind of the scope that a brace opens; ``start``: of what comes before it."""
+    """Return the kind of the scope that a brace opens: "code", "switch" or "other".
+
+    "other" is a namespace, a type or an initializer. ``start``: of the statement before the brace.
+    """
     header = texts[start:brace]
     before = texts[brace - 1] if brace else ""
     if "constexpr" in header and "if" not in header:

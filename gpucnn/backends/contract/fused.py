@@ -16,8 +16,8 @@ from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.window import Window
 
 PARAMETER_ALIGNMENT = 8
-"""Each parameter begins at a multiple of so many elements in a model's flat vectors. That is 32
-bytes in float32, the least that a GPU moves. The elements between parameters are zero."""
+"""Each parameter begins at a multiple of this number of elements in a model's flat vectors: 32
+bytes in float32, a sector, the least that a GPU transfers. Elements in between are zero."""
 
 
 def flat_offsets(sizes: Iterable[int]) -> list[int]:

@@ -133,7 +133,7 @@ def read_kernels(name: str, text: str) -> dict[str, Signature | str]:
 
 
 def _as_word(bounds: re.Match[str]) -> str:
-    """Return launch bounds as one word, @ and the number of threads, 0 if it is no number."""
+    """Return launch bounds as one word, @ and the number of threads, 0 if it is not a number."""
     threads = bounds[1].split(",")[0].strip()
     return f" @{threads if threads.isdecimal() else 0} "
 
