@@ -6,17 +6,17 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.text import Text
 
-from gpucnn.backends import Backend
+from gpucnn.backends import Backend, choose_backend, get_backend
 from gpucnn.cli.console import PlainConsole, is_fancy, make_console, print_table
 from gpucnn.cli.display import plain_json
-from gpucnn.errors import SettingError
-from gpucnn.testing.checking import ORDERS, check, get_backends, select
+from gpucnn.errors import BackendError, SettingError
+from gpucnn.testing.checking import ORDERS, check, get_backends, is_custom, select
 from gpucnn.testing.compiling import compiling
 from gpucnn.testing.running import Outcome
 
@@ -116,7 +116,7 @@ def _describe(outcome: Outcome) -> dict[str, Any]:
 def check_command(arguments: argparse.Namespace) -> int:
     """Print the largest error of each operation; return 1 if a result is wrong."""
     select(arguments.names)  # reports an unknown name before anything is compiled
-    backends = get_backends(arguments.backend, arguments.dtype, arguments.precision)
+    backends = get_backends(_backend(arguments), arguments.dtype, arguments.precision)
     if arguments.fast and backends[0].name != "emulated":
         raise SettingError(f"--fast is for --backend emulated, not for {backends[0].name}")
     console, began = make_console(), time.perf_counter()
@@ -140,7 +140,20 @@ def check_command(arguments: argparse.Namespace) -> int:
     for row in failed:
         _print_failure(console, row)
     _print_verdict(console, backends[0], arguments.fast, rows, time.perf_counter() - began)
+    if arguments.backend == "auto" and backends[0].name == "numpy":
+        console.print("no kernel was run: add --backend emulated, or cuda")
     return 1 if failed else 0
+
+
+def _backend(arguments: argparse.Namespace) -> str:
+    """Return the backend's name: a user's kernels are run in the emulator if there is no GPU."""
+    name: str = arguments.backend
+    if name == "auto" and any(map(is_custom, arguments.names)):
+        if choose_backend(arguments.dtype)[0].name == "cuda":
+            return "cuda"
+        with suppress(BackendError):
+            return get_backend("emulated").name
+    return name
 
 
 def _collect(

@@ -64,7 +64,7 @@ def select(names: Sequence[Name] = (), dtype: DTypeLike = "float32") -> list[Cas
     pattern of such names, as in a shell: "*pool2d". It may also be a custom operation, the class or
     FILE.py:CLASS, whose cases are for backends of ``dtype``. SettingError if there is none.
     """
-    custom = [name for name in names if isinstance(name, type) or ".py:" in name]
+    custom = [name for name in names if is_custom(name)]
     own = [name for name in names if isinstance(name, str) and name not in custom]
     for text in own:
         if not any(_matches(case, text) for case in ALL_CASES):
@@ -73,6 +73,11 @@ def select(names: Sequence[Name] = (), dtype: DTypeLike = "float32") -> list[Cas
     for name in custom:
         found += cases_of(name, dtype) if isinstance(name, type) else cases_of_file(name, dtype)
     return found
+
+
+def is_custom(name: Name) -> bool:
+    """Return whether a name is that of a user's operation: a class, or a Python file's."""
+    return isinstance(name, type) or ".py:" in name or name.endswith(".py")
 
 
 def _matches(case: Case, name: str) -> bool:

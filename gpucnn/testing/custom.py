@@ -52,7 +52,7 @@ BATCH = 3
 
 def load_op(spec: str) -> type[CustomOp]:
     """Return the class that FILE.py:CLASS names; SettingError if it is not a ``CustomOp``."""
-    path, _, name = spec.rpartition(":")
+    path, _, name = (spec if ".py:" in spec else f"{spec}:").rpartition(":")
     module = import_file(Path(path))
     found = getattr(module, name, None)
     if isinstance(found, type) and issubclass(found, CustomOp) and found is not CustomOp:
@@ -66,6 +66,8 @@ def load_op(spec: str) -> type[CustomOp]:
         raise SettingError(f"{spec} is not a class derived from gpucnn.nn.CustomOp")
     if not classes:
         raise SettingError(f"{path} defines no class derived from gpucnn.nn.CustomOp")
+    if not name:
+        raise SettingError(f"{path}: expected a class after it, such as {path}:{classes[0]}")
     raise unknown(f"operation in {path}", name, classes)
 
 

@@ -82,7 +82,11 @@ extern "C" __global__ void counts(volatile float* x, volatile double* y, int* ou
     out[(blockIdx.x * 64 + threadIdx.x) * 2] = zeros;
     out[(blockIdx.x * 64 + threadIdx.x) * 2 + 1] = kept;
 }
-extern "C" __global__ void endless(volatile float* x) { while (x[0] * 0.5f == 0.0f) {} }
+// Check mode ends a loop in which nothing changes by itself, as a deadlock.
+extern "C" __global__ void endless(volatile float* x)
+{
+    while (x[0] * 0.5f == 0.0f) x[1] = 1.0f - x[1];
+}
 """
 
 
@@ -109,7 +113,7 @@ def test_the_host_keeps_subnormal_numbers_after_an_endless_kernel_was_stopped(mo
     emulator.configure(mode, threads=2)
     kernel = emulator.RawModule(code=LONG).get_function("endless")
     emulator.RawModule(code=LONG).compile()  # which takes longer than the signal
-    x = emulator.asarray(np.float32([1.5e-38]))
+    x = emulator.asarray(np.float32([1.5e-38, 0.0]))
     for _ in range(3):
         with pytest.raises(Stopped), signals(stop):
             kernel((5,), (64,), (x,))

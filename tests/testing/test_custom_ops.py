@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from available import backend_or_skip
 
+from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.cli import run
 from gpucnn.testing.assertions import check_op
 from gpucnn.testing.custom import cases_of, load_op
@@ -47,6 +48,19 @@ def test_every_kind_of_input_and_size_is_tried(folder: Path) -> None:
     assert np.nanmax(np.abs(every[np.isfinite(every)])) > 1e4
     special = type("Plain", (op,), {"special_values": False})
     assert all(np.isfinite(case.arrays()["input"]).all() for case in cases_of(special))
+
+
+def test_without_a_gpu_the_kernels_run_in_the_emulator(folder: Path, capsys: Capture) -> None:
+    backend_or_skip("emulated")
+    if driver_version() is not None:
+        pytest.skip("there is a GPU")
+    assert run(["check", f"{folder}/leaky.py:Leaky"]) == 0
+    assert "emulated backend" in capsys.readouterr().out
+
+
+def test_a_file_without_a_class(folder: Path, capsys: Capture) -> None:
+    assert run(["check", f"{folder}/leaky.py"]) == 2
+    assert "leaky.py:Leaky" in capsys.readouterr().err
 
 
 PYTHON, CUDA, LINE = "leaky.py", "leaky.cu", "if (i < n) y[i] = x[i] > 0 ? x[i] : slope * x[i];"

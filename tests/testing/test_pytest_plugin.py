@@ -36,6 +36,7 @@ def test_backends(gpucnn_backend):
 def python(*words: str, folder: Path) -> str:
     folders = [str(Path(gpucnn.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # an installed gpucnn has the plugin too
     command = [sys.executable, *words]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, cwd=folder, check=False

@@ -64,6 +64,7 @@ def execute(line: str) -> int:
         return run(words)
     folders = [str(Path(gpucnn.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # an installed gpucnn has the plugin too
     command = [sys.executable, *words]
     if program == "pytest":
         command[1:1] = ["-m", "pytest", "-p", "gpucnn.testing.pytest", "-p", "no:cacheprovider"]
