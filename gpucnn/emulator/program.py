@@ -48,8 +48,8 @@ class Program:
             raise TypeError(f"code must be a str, got {type(code).__name__}")
         if enable_cooperative_groups:
             raise SettingError(
-                "the emulator does not support cooperative launches (grid.sync()): it runs the"
-                " blocks one after another; launch one kernel for each phase"
+                "the emulator does not support cooperative launches (grid.sync()): launch one"
+                " kernel for each phase"
             )
         if jitify:
             raise SettingError(

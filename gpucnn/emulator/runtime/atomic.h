@@ -10,7 +10,7 @@ template <> struct gpu_word<8> { typedef uint64_t type; };
 template <class T> struct gpu_same { typedef T type; };
 
 #ifdef GPU_CHECK
-// In check mode the blocks run one after another, so that the plain operation is atomic. It must
+// In check mode one thread runs at a time, so that the plain operation is atomic. It must
 // not be inlined: its load and store would be checked as ordinary accesses.
 template <class T, class Change>
 GPU_UNCHECKED __noinline__ T gpu_update(T *address, Change change, bool compares = false)

@@ -1,5 +1,5 @@
 // What orders the accesses of two threads. Time is divided into epochs, numbered in order: a new one
-// starts with every block and at every barrier. As blocks run one after another in check mode, the
+// starts with every block and at every barrier. As one thread runs at a time in check mode, the
 // epoch of an earlier access shows how it is ordered with the current one:
 //
 //   the same epoch                    unordered, except by one thread, with __syncwarp between, or
