@@ -9,14 +9,17 @@ _WIDE = re.compile(r"\b(?:double\w*|long|longlong\d|u?int64_t|size_t|ptrdiff_t)\
 _NARROW = re.compile(r"\b(?:bool|char|short|int|unsigned|float|[a-z]*int(?:8|16|32)_t|half)\b")
 
 
-def _matching(text: str, start: int) -> int:
-    """Return the position after the brace that closes the one at ``start``."""
+def matching(text: str, start: int, brackets: str) -> int | None:
+    """Return the position after the bracket that closes the one at ``start``, None without one.
+
+    ``brackets``: the opening and the closing one, "()" or "{}".
+    """
     depth = 0
     for position in range(start, len(text)):
-        depth += (text[position] == "{") - (text[position] == "}")
+        depth += (text[position] == brackets[0]) - (text[position] == brackets[1])
         if depth == 0:
             return position + 1
-    return len(text)
+    return None
 
 
 def has_padding(code: str) -> bool:
@@ -29,7 +32,7 @@ def has_padding(code: str) -> bool:
     ):
         if re.search(r"\b(?:alignas|__align__|aligned)\b", match.group(1)):
             return True
-        body = code[match.end() : _matching(code, match.end() - 1)]
+        body = code[match.end() : matching(code, match.end() - 1, "{}")]
         members = [part for part in re.split(r"[;{}]", body) if "(" not in part]
         wide = [part for part in members if _WIDE.search(part)]
         if wide and any(_NARROW.search(part) for part in members if part not in wide):
@@ -56,7 +59,7 @@ def find_constants(code: str) -> list[str]:
     for match in re.finditer(r"\b__constant__\b", code):
         end = match.end()
         while end < len(code) and code[end] != ";":
-            end = _matching(code, end) if code[end] == "{" else end + 1
+            end = matching(code, end, "{}") or len(code) if code[end] == "{" else end + 1
         text = re.sub(r"__align__\s*\(.*?\)", "", code[match.end() : end])
         for declarator in _declarators(text):
             words = re.findall(r"[A-Za-z_]\w*", re.split(r"[\[{]", declarator)[0])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from gpucnn.emulator.declarations import matching
 from gpucnn.emulator.errors import CompileError
 
 
@@ -36,12 +37,10 @@ class Signature:
 
 def _matching(text: str, start: int, where: str) -> int:
     """Return the position after the parenthesis that closes the one at ``start``."""
-    depth = 0
-    for position in range(start, len(text)):
-        depth += (text[position] == "(") - (text[position] == ")")
-        if depth == 0:
-            return position + 1
-    raise CompileError(f"a parenthesis after {where} is not closed")
+    end = matching(text, start, "()")
+    if end is None:
+        raise CompileError(f"a parenthesis after {where} is not closed")
+    return end
 
 
 def _split(text: str) -> list[str]:

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ from gpucnn.emulator import (
     RawModule,
     abi,
     cache,
-    settings,
     toolchain,
 )
 from gpucnn.errors import BackendError, GpucnnError, SettingError
@@ -41,13 +40,6 @@ try:
 except BackendError as error:
     MISSING = str(error)
 needs_compiler = pytest.mark.skipif(bool(MISSING), reason=MISSING)
-
-
-@pytest.fixture(autouse=True)
-def _same_settings() -> Iterator[None]:
-    before = settings.current()
-    yield
-    emulator.configure(before.mode, before.order, before.seed, before.threads)
 
 
 @functools.cache

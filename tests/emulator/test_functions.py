@@ -6,29 +6,21 @@ import functools
 import itertools
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from available import backend_or_skip
 
 from gpucnn import emulator
-from gpucnn.emulator import settings
 from gpucnn.emulator.compiled import Request
 from gpucnn.emulator.options import parse
 
+pytestmark = pytest.mark.usefixtures("needs_emulator")
+
 TYPES = {"int": "i4", "unsigned": "u4", "long long": "i8", "unsigned long long": "u8",
          "float": "f4", "double": "f8"}  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _same_settings() -> Iterator[None]:
-    backend_or_skip("emulated")
-    before = settings.current()
-    yield
-    emulator.configure(before.mode, before.order, before.seed, before.threads)
 
 
 class Row(NamedTuple):

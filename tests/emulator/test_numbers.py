@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from available import backend_or_skip
 
 from gpucnn import emulator
-from gpucnn.emulator import EmulatorError, settings
+from gpucnn.emulator import EmulatorError
+
+pytestmark = pytest.mark.usefixtures("needs_emulator")
 
 Array = np.ndarray[Any, Any]
-
-
-@pytest.fixture(autouse=True)
-def _same_settings() -> Iterator[None]:
-    backend_or_skip("emulated")
-    before = settings.current()
-    yield
-    emulator.configure(before.mode, before.order, before.seed, before.threads)
 
 
 # ------------------------------------------------------------------- half and bfloat16

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ try:
 except BackendError as error:
     MISSING = str(error)
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
-
-
-@pytest.fixture(autouse=True)
-def _same_settings() -> Iterator[None]:
-    before = settings.current()
-    yield
-    emulator.configure(before.mode, before.order, before.seed, before.threads)
 
 
 @functools.cache

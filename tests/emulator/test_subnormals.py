@@ -7,28 +7,20 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from available import backend_or_skip
 from interruptions import Stopped, signals, stop
 
 from gpucnn import emulator
-from gpucnn.emulator import EmulatorError, native, settings, subnormals
+from gpucnn.emulator import EmulatorError, native, subnormals
 from gpucnn.emulator.compiled import Request, compiled
 from gpucnn.emulator.options import CUPYS_OPTIONS, parse
 
+pytestmark = pytest.mark.usefixtures("needs_emulator")
+
 SMALL = np.float32(1e-40)
 ZERO, HALF = np.float32([0]), np.float32([0.5])
-
-
-@pytest.fixture(autouse=True)
-def _same_settings() -> Iterator[None]:
-    backend_or_skip("emulated")
-    before = settings.current()
-    yield
-    emulator.configure(before.mode, before.order, before.seed, before.threads)
 
 
 def host_keeps_subnormal_numbers() -> bool:
