@@ -11,7 +11,8 @@ import operator
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import UnionType
+from importlib import import_module
+from types import ModuleType, UnionType
 from typing import Any, SupportsIndex, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -67,6 +68,21 @@ def is_builtin(instance: Any) -> bool:
 
 def _is_builtin_class(kind: type) -> bool:
     return kind.__module__.startswith("gpucnn.")
+
+
+def import_extra(module: str, library: str, purpose: str, extra: str) -> ModuleType:
+    """Return a module of an optional dependency: ``library``, which the ``extra`` installs.
+
+    Raises SettingError, one line that says what needs it and how to install it, if it is missing.
+
+    >>> import_extra("no_such_module", "Frames", "framing a picture", "frames")
+    Traceback (most recent call last):
+    gpucnn.errors.SettingError: framing a picture needs Frames: pip install 'gpucnn[frames]'
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise SettingError(f"{purpose} needs {library}: pip install 'gpucnn[{extra}]'") from None
 
 
 def check_number(name: str, value: Any, minimum: float, below: float = math.inf) -> int | float:

@@ -50,13 +50,17 @@ MAY_IMPORT = {
     "data": DATA_GROUND | {"data.arrays", "data.formats", "data.images", "data.folders"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
-    "training": DATA | {"nn", "optim", "machine", "backends", "backends.contract", "emulator"},
+    "exchange": GROUND | {"nn", "backends", "backends.contract"},
+    "training": DATA
+    | {"nn", "optim", "machine", "backends", "backends.contract", "emulator", "exchange"},
+    "plots": DATA | {"nn", "training", "backends", "backends.contract"},
+    "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
-    | {"emulator"},
+    | {"emulator", "exchange", "plots", "web"},
     "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
 }  # fmt: skip
-ROOT_ENTRIES = 20
+ROOT_ENTRIES = 23
 
 
 @cache

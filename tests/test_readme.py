@@ -11,7 +11,7 @@ from small import small_data
 
 import gpucnn
 from gpucnn.backends.cuda.sources import kernel_folder
-from gpucnn.cli.parser import make_parser
+from gpucnn.cli.parser import MainParser
 from gpucnn.cli.sources import build_model, shape_for
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +49,7 @@ def test_the_commands() -> None:
     for line in SHELL[2].splitlines():
         words = line.split("#")[0].split()
         if words[0] == "gpucnn":
-            make_parser().parse(words[1:])
+            MainParser().parse(words[1:])
 
 
 def test_the_kernel_that_is_shown_is_the_one_that_runs() -> None:

@@ -13,10 +13,11 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from gpucnn.cli.output import printable, silence_stdout
-from gpucnn.cli.parser import make_parser
+from gpucnn.cli.parser import COMMANDS, MainParser
 from gpucnn.cli.signals import StopRequest
 from gpucnn.errors import GpucnnError
 
@@ -36,7 +37,7 @@ def run(argv: Sequence[str] | None = None) -> int:
     command = None
     try:
         with _plain_warnings():
-            arguments = make_parser().parse(argv)
+            arguments = MainParser().parse(argv)
             command = arguments.command
             status = _dispatch(arguments)
         sys.stdout.flush()
@@ -73,31 +74,13 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _dispatch(arguments: argparse.Namespace) -> int:
-    # Each command imports what it needs, so that --help and errors in options are printed at once.
-    stop = StopRequest()
-    if arguments.command == "train":
-        from gpucnn.cli.train import train
-
-        with stop.handling():
-            train(arguments, stop)
-        return stop.status
-    if arguments.command == "check":
-        from gpucnn.cli.check import check_command
-
-        with stop.handling():
-            return check_command(arguments)
-    from gpucnn.cli import inference, machine, new_op, predict, profile
-
-    commands = {
-        "doctor": machine.doctor_command,
-        "evaluate": inference.evaluate_command,
-        "new-op": new_op.new_op_command,
-        "predict": predict.predict_command,
-        "profile": profile.profile_command,
-        "summary": inference.summary_command,
-    }
-    with stop.handling():
-        return commands[arguments.command](arguments)
+    # Only the command that runs is imported, so that --help and errors in options are printed at
+    # once.
+    module, function = COMMANDS[arguments.command][1].split(":")
+    with StopRequest().handling():
+        command = getattr(import_module(f"gpucnn.cli.{module}"), function)
+        status: int = command(arguments)
+    return status
 
 
 def _one_line(error: Exception, command: str | None) -> str | None:

@@ -12,7 +12,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from gpucnn.cli.parser import make_parser
+from gpucnn.cli.parser import MainParser
 from gpucnn.cli.runs import Values, read_log, resume_command
 from gpucnn.errors import SettingError
 from gpucnn.training.checkpoint import FILE_NAME
@@ -151,7 +151,7 @@ def read_options(config: Path) -> Values:
 
 def _kinds() -> dict[str, type]:
     """Return the types of the values of ``gpucnn train``'s options, by the names that they have."""
-    actions = make_parser().commands["train"]._actions
+    actions = MainParser().command("train")._actions
     return {
         action.dest: bool if action.const is True else getattr(action, "type", None) or str
         for action in actions

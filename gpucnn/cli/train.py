@@ -43,8 +43,15 @@ from gpucnn.training.state import EpochsError
 from gpucnn.training.workers import default_workers
 
 
-def train(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    """Run the command; its exit status is that of ``stop``."""
+def train_command(arguments: argparse.Namespace) -> int:
+    """Train a network; the first signal ends the run after its step, with a checkpoint."""
+    stop = StopRequest()
+    with stop.handling():
+        _train(arguments, stop)
+    return stop.status
+
+
+def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     given = {key: value for key, value in vars(arguments).items() if key not in NOT_SAVED}
     if given.get("data", "mnist") != "mnist":
         given["data"] = absolute(given["data"])

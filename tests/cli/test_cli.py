@@ -19,7 +19,7 @@ from small import save_npz, small_data
 import gpucnn
 from gpucnn.backends import BACKENDS, PRECISIONS
 from gpucnn.cli.main import run
-from gpucnn.cli.parser import make_parser
+from gpucnn.cli.parser import COMMANDS, MainParser
 from gpucnn.cli.runs import Log
 from gpucnn.data import Data, Split
 from gpucnn.data.images.inputs import as_digit
@@ -854,8 +854,8 @@ def test_help_has_examples_and_version(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_help_lists_the_names_of_the_registries() -> None:
-    commands = make_parser().commands
-    texts = {name: " ".join(command.format_help().split()) for name, command in commands.items()}
+    parser = MainParser()
+    texts = {name: " ".join(parser.command(name).format_help().split()) for name in COMMANDS}
     for registry in (MODELS, RECIPES, OPTIMIZERS, SCHEDULES, LOSSES, BACKENDS, PRECISIONS):
         *names, last = registry
         assert f": {', '.join(names)} or {last}" in texts["train"]

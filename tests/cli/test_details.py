@@ -184,7 +184,7 @@ def test_only_training_can_use_smaller_batches(
     def failing(*arguments: object) -> None:
         raise MemoryError("3 GiB")
 
-    monkeypatch.setattr("gpucnn.cli.train.train", failing)
+    monkeypatch.setattr("gpucnn.cli.train.train_command", failing)
     assert run(["train"]) == 1
     expected = "gpucnn: out of memory: 3 GiB; try a smaller --batch-size\n"
     assert capsys.readouterr().err == expected

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.config import import_extra
 from gpucnn.data.dataset import Bytes
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -32,12 +33,7 @@ SQUARE = np.ones((3, 3), dtype=np.bool_)
 @cache
 def ndimage() -> ModuleType:
     """Return ``scipy.ndimage``; SettingError if SciPy is not installed."""
-    try:
-        import scipy.ndimage
-    except ImportError:
-        raise SettingError("finding digits needs SciPy: pip install 'gpucnn[images]'") from None
-    module: ModuleType = scipy.ndimage
-    return module
+    return import_extra("scipy.ndimage", "SciPy", "finding digits", "images")
 
 
 def label(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
+from gpucnn.config import import_extra
 from gpucnn.data.files import open_file
-from gpucnn.errors import DataError, SettingError
+from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,11 +100,7 @@ quiet = _Silence()
 
 def pillow() -> ModuleType:
     """Return the module ``PIL.Image``; SettingError if Pillow is not installed."""
-    try:
-        import PIL.Image
-    except ImportError:
-        raise SettingError("reading images needs Pillow: pip install 'gpucnn[images]'") from None
-    return PIL.Image
+    return import_extra("PIL.Image", "Pillow", "reading images", "images")
 
 
 def upright_size(image: Image) -> tuple[int, int]:

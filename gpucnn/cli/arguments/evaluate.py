@@ -1,0 +1,22 @@
+"""The options of ``gpucnn evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+
+from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpoint
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to ``parser``."""
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--data", metavar="PATH", help="data as for train (default: mnist, if trained on it)"
+    )
+    parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
+    parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
+    parser.add_argument(
+        "--skip-trained",
+        action="store_true",
+        help="leave out test images that the network was trained on, which are refused otherwise",
+    )

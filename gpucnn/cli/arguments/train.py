@@ -1,0 +1,124 @@
+"""The options of ``gpucnn train``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from gpucnn.cli.arguments.shared import BACKEND_HELP, PRECISION_HELP, RESIZE_HELP, TRANSPOSE_HELP
+
+EPILOG = """\
+examples:
+  gpucnn train --seed 1 --out runs/seed1
+  gpucnn train --validation 5000 --early-stopping 3 --keep-best --epochs 30
+  gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
+  gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
+  gpucnn train --backend emulated --check --data mine/ --limit 64 --epochs 1
+                                                look for faults of the kernels, without a GPU
+  gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
+  gpucnn train --init runs/seed1 --data mine/ --lr 0.01
+                                                fine-tune its weights on other data
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options to ``parser``."""
+
+    # No defaults here: a resumed run takes the options that are not given from its config.json.
+    def option(name: str, help: str, **rest: object) -> None:
+        parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
+
+    _data_and_model_options(option)
+    _settings_options(option)
+    _run_options(option)
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=None,
+        metavar="DIR",
+        help="continue the run in DIR (default: the folder given by --out)",
+    )
+
+
+def _data_and_model_options(option: Callable[..., None]) -> None:
+    option("--backend", BACKEND_HELP, metavar="NAME")
+    option("--precision", PRECISION_HELP, metavar="NAME")
+    option(
+        "--data",
+        "mnist (default), a folder of IDX files or of images, or an .npz or .csv file",
+        metavar="PATH",
+    )
+    option("--resize", RESIZE_HELP, metavar="HxW")
+    option("--transpose", TRANSPOSE_HELP, metavar="HOW")
+    option("--limit", "use only the first N training images", type=int, metavar="N")
+    option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
+    option(
+        "--init",
+        "start from the weights of a run or of a file: a checkpoint, a saved model or an .npz file "
+        "of a state_dict; without --model, its network is used",
+        metavar="PATH",
+    )
+
+
+def _settings_options(option: Callable[..., None]) -> None:
+    option(
+        "--recipe",
+        "values of the options below that are not given: {recipes} (default: default)",
+        metavar="NAME",
+    )
+    option("--epochs", "number of training epochs", type=int, metavar="N")
+    option("--batch-size", "number of images in a training step", type=int, metavar="N")
+    option("--optimizer", "optimizer: {optimizers}", metavar="NAME")
+    option("--lr", "maximum learning rate", type=float, metavar="X")
+    option("--momentum", "momentum, for sgd", type=float, metavar="X")
+    option("--weight-decay", "weight decay", type=float, metavar="X")
+    option("--schedule", "learning rate schedule: {schedules}", metavar="NAME")
+    option("--loss", "loss function: {losses}", metavar="NAME")
+    option(
+        "--label-smoothing",
+        "part of each label, 0 to 1, that cross-entropy spreads over all classes (default: 0)",
+        type=float,
+        metavar="X",
+    )
+    option(
+        "--seed",
+        "seed of the initial weights, the order of the images and dropout (default: 0)",
+        type=int,
+        metavar="N",
+    )
+    option("--validation", "hold out N training images for validation", type=int, metavar="N")
+    option(
+        "--early-stopping",
+        "stop after N epochs without a better validation accuracy",
+        type=int,
+        metavar="N",
+    )
+    option(
+        "--keep-best",
+        "keep the weights of the epoch with the best validation accuracy",
+        action="store_true",
+    )
+
+
+def _run_options(option: Callable[..., None]) -> None:
+    option(
+        "--check",
+        "with --backend emulated: run the kernels in check mode, which finds invalid accesses, "
+        "races and uninitialised reads; the 10,000 test images of mnist then take minutes",
+        action="store_true",
+    )
+    option(
+        "--workers",
+        "number of processes that share each batch, on the numpy backend (default: the number of "
+        "physical cores, or 1 for short runs)",
+        type=int,
+        metavar="N",
+    )
+    option(
+        "--checkpoint-every",
+        "save a checkpoint every N steps, in addition to those after each epoch",
+        type=int,
+        metavar="N",
+    )
+    option("--out", "folder for the results (default: runs/MODEL-DATA-N)", metavar="DIR")
