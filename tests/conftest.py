@@ -8,8 +8,9 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import browser
 import pytest
 from available import BACKENDS, STANDIN, backend_or_skip
 from hypothesis import settings
@@ -17,6 +18,9 @@ from hypothesis import settings
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda import loader
 from gpucnn.emulator import functions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples on every run and machine; a slow machine is not a failure.
 settings.register_profile("deterministic", derandomize=True, deadline=None, database=None)
@@ -91,3 +95,14 @@ def launched() -> Iterator[list[str]]:
     """The names of the kernels that are launched from now on, in their order."""
     with loader.recording_launches() as names:
         yield names
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A browser (tests/browser.py).
+
+    Playwright's event loop runs in this thread until the browser is closed, and ``asyncio.run``
+    fails meanwhile: so the browser does not outlive the module.
+    """
+    with browser.launch() as running:
+        yield running
