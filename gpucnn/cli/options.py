@@ -13,9 +13,10 @@ import sys
 from pathlib import Path
 
 from gpucnn.cli.parser import MainParser
-from gpucnn.cli.runs import Values, read_log, resume_command
+from gpucnn.cli.runs import Values, resume_command
 from gpucnn.errors import SettingError
 from gpucnn.training.checkpoint import FILE_NAME
+from gpucnn.training.logs import read_log
 from gpucnn.training.metadata import parse_json
 
 RUN_FILES = (FILE_NAME, "config.json", "log.jsonl")

@@ -16,7 +16,7 @@ from gpucnn.cli.display import plain_json
 from gpucnn.errors import SettingError
 from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
-from gpucnn.training.metadata import parse_json
+from gpucnn.training.logs import read_log
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
@@ -133,22 +133,3 @@ def _lines_up_to(path: Path, completed: int) -> Iterator[str]:
         epoch = event.get("epoch")
         if event["event"] != EpochEnded.name or (type(epoch) is int and epoch <= completed):
             yield line
-
-
-def read_log(path: Path) -> Iterator[tuple[Values, str]]:
-    """Yield the events in a log with their lines; what is not an event is left out."""
-    try:
-        if not path.is_file():
-            return
-        with path.open("rb") as file:
-            while line := file.readline(_MAX_LINE):
-                with suppress(ValueError):
-                    event = parse_json(line)
-                    if isinstance(event, dict) and isinstance(event.get("event"), str):
-                        yield event, line.decode().rstrip() + "\n"
-    except OSError as error:
-        raise SettingError(f"cannot read {path}: {error.strerror}") from None
-
-
-_MAX_LINE = 1 << 20
-"""Bytes; events are shorter."""
