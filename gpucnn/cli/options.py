@@ -18,8 +18,9 @@ from gpucnn.errors import SettingError
 from gpucnn.training.checkpoint import FILE_NAME
 from gpucnn.training.logs import read_log
 from gpucnn.training.metadata import parse_json
+from gpucnn.training.records import CONFIG_NAME, LOG_NAME
 
-RUN_FILES = (FILE_NAME, "config.json", "log.jsonl")
+RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME)
 NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")
 
 _MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "transpose")
@@ -47,7 +48,7 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
             )
         return folder, given
     folder = _resumed_folder(arguments.resume, out)
-    config, checkpoint = folder / "config.json", folder / FILE_NAME
+    config, checkpoint = folder / CONFIG_NAME, folder / FILE_NAME
     if not config.exists() and checkpoint.exists():
         raise SettingError(
             f"{folder} has a checkpoint but no config.json, so it cannot be resumed. Train its "
@@ -85,7 +86,7 @@ def _resumed_folder(resume: str | bool, out: str | None) -> Path:
 
 def _check_nothing_lost(folder: Path) -> None:
     """Raise SettingError if the log of a run without a checkpoint shows that there was one."""
-    names = [event["event"] for event, _ in read_log(folder / "log.jsonl")]
+    names = [event["event"] for event, _ in read_log(folder / LOG_NAME)]
     if "checkpoint" in names or "epoch" in names:
         raise SettingError(
             f"{folder} has no {FILE_NAME}, but its log has {names.count('epoch')} epochs: "

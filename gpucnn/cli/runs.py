@@ -17,6 +17,7 @@ from gpucnn.errors import SettingError
 from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.logs import read_log
+from gpucnn.training.records import CONFIG_NAME
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
@@ -94,7 +95,7 @@ def write_config(folder: Path, options: Values, settings: Settings) -> None:
     text = json.dumps(
         {"gpucnn": __version__, "options": options, "settings": settings.as_dict()}, indent=2
     )
-    write_atomically(folder / "config.json", (text + "\n").encode())
+    write_atomically(folder / CONFIG_NAME, (text + "\n").encode())
 
 
 def absolute(path: str) -> str:

@@ -38,6 +38,7 @@ from gpucnn.training.event_types import (
     Stopped,
 )
 from gpucnn.training.fit import events
+from gpucnn.training.records import LOG_NAME
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 from gpucnn.training.state import EpochsError
 from gpucnn.training.workers import default_workers
@@ -91,7 +92,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             if saved:
                 _note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
             write_config(folder, options, settings)
-            log = Log(folder / "log.jsonl", saved.metadata["epoch"] if saved else None)
+            log = Log(folder / LOG_NAME, saved.metadata["epoch"] if saved else None)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
             _follow(run, display, folder, again, stop, log)

@@ -24,7 +24,7 @@ Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epo
 ``checkpoint.py`` (what is saved, and how), ``metadata.py`` (what a checkpoint may hold),
 ``model_files.py`` and ``foreign.py`` (models and weights in files), ``divergence.py`` (NaN and
 infinity), ``workers.py`` and ``worker.py`` (several processes), ``progress.py`` and ``history.py``
-(what ``fit`` shows).
+(what ``fit`` shows), ``records.py`` (what the folder of a run records).
 """
 
 from __future__ import annotations
