@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -14,6 +15,10 @@ import gpucnn
 from gpucnn.backends.cuda.sources import kernel_folder, signatures
 
 ROOT = Path(__file__).parent.parent
+OPTIONAL = (
+    *("PIL", "scipy", "matplotlib", "jinja2", "starlette", "uvicorn", "anyio"),
+    *("onnx", "safetensors", "tensorboardX", "google.protobuf", "cupy"),
+)
 EVERYTHING = "import gpucnn; [getattr(gpucnn, name) for name in gpucnn.__all__]"
 
 
@@ -43,6 +48,18 @@ def test_import_is_quick_and_changes_no_environment() -> None:
 
 def test_nothing_but_the_command_line_knows_of_a_terminal() -> None:
     assert python(f"{EVERYTHING}; import sys; print('rich' in sys.modules)") == "False"
+
+
+def test_training_imports_no_optional_dependency() -> None:
+    """Neither the package nor `gpucnn train` needs an extra, or takes the time to import one."""
+    train = "train --limit 64 --epochs 1 --batch-size 32 --workers 1 --out"
+    with TemporaryDirectory() as folder:
+        code = (
+            f"{EVERYTHING}; import sys; from gpucnn.cli.main import run; "
+            f"assert run([*{train.split()}, {folder + '/run'!r}]) == 0; "
+            f"print(sorted(set(sys.modules) & set({OPTIONAL})))"
+        )
+        assert python(code).splitlines()[-1] == "[]"
 
 
 def test_the_kernels_are_in_the_installed_package() -> None:
