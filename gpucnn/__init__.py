@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
     from gpucnn.nn import Sequential
-    from gpucnn.training.evaluation import Evaluation, evaluate
+    from gpucnn.training.evaluation import evaluate
+    from gpucnn.training.figures import Evaluation
     from gpucnn.training.fit import fit
     from gpucnn.training.history import History
     from gpucnn.training.model_files import load_model, load_weights, save_model
@@ -63,7 +64,7 @@ __all__ = [
 _HOMES = {
     "Backend": "backends",
     "Data": "data",
-    "Evaluation": "training.evaluation",
+    "Evaluation": "training.figures",
     "GpucnnError": "errors",
     "History": "training.history",
     "Sequential": "nn",

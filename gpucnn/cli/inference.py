@@ -28,13 +28,14 @@ from gpucnn.models import MODELS
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
+from gpucnn.training.figures import HEADINGS, Evaluation
 from gpucnn.training.progress import percent
 
 USELESS = "the outputs of the network contain NaN or infinity; train it again"
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
-    """Print the loss and accuracy of a saved network on the test images."""
+    """Print the loss and accuracy of a saved network on the test images, and of each class."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
@@ -63,21 +64,41 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if not math.isfinite(result.loss):
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     if arguments.json:
-        figures = {
-            "checkpoint": arguments.checkpoint,
-            "data": data.name,
-            "images": result.count,
-            "correct": result.correct,
-            "accuracy": result.accuracy,
-            "loss": result.loss,
-        }
+        figures = {"checkpoint": arguments.checkpoint, "data": data.name, **_plain(result)}
         print(json.dumps(plain_json(figures)))
-    else:
-        make_console().print(
-            f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
-            f"images of {printable(data.name)}), loss {result.loss:.4f}"
-        )
+        return 0
+    console = make_console()
+    console.print(
+        f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
+        f"images of {printable(data.name)}), loss {result.loss:.4f}"
+    )
+    if arguments.classes:
+        rows = [[printable(cell) for cell in row] for row in result.rows()]
+        print_table(console, rows, HEADINGS)
     return 0
+
+
+def _plain(result: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as plain data."""
+    columns = {
+        "precision": result.precision,
+        "recall": result.recall,
+        "f1": result.f1,
+        "images": result.support,
+    }
+    return {
+        "images": result.count,
+        "correct": result.correct,
+        "accuracy": result.accuracy,
+        "loss": result.loss,
+        "classes": [
+            {"class": name, **{column: values[k].item() for column, values in columns.items()}}
+            for k, name in enumerate(result.classes)
+        ],
+        "confusion_matrix": result.confusion_matrix.tolist(),
+        "labels": result.labels.tolist(),
+        "predictions": result.predictions.tolist(),
+    }
 
 
 def summary_command(arguments: argparse.Namespace) -> int:

@@ -54,13 +54,18 @@ class Loss:
             be.add_metrics(totals, value, scores, target)
             return value
         value = self.forward(be, scores, target, "sum")
-        be.add_metrics(totals, value, scores, target, "sum", ignore_index=self._ignored())
+        be.add_metrics(totals, value, scores, target, "sum", ignore_index=self.ignored)
         return value
 
     @property
     def weighted(self) -> bool:
         """Whether classes count differently, so that a mean over samples divides by ``weigh``."""
         return False
+
+    @property
+    def ignored(self) -> int:
+        """The class whose samples do not count; no label is negative."""
+        return -100
 
     def weigh(self, labels: NDArray[np.int64]) -> float:
         """Return the divisor of the mean loss of these samples: their number or their weights."""
@@ -89,9 +94,6 @@ class Loss:
         """Return the options of the operation that differ from its defaults."""
         found = self._weights().items()
         return {name: be.constant(values) for name, values in found if values is not None}
-
-    def _ignored(self) -> int:
-        return -100
 
     def _target(self, be: Backend, scores: Array, target: Array) -> Array:
         return be.one_hot(target, scores.shape[1]) if target.ndim == 1 else target
@@ -140,6 +142,11 @@ class CrossEntropyLoss(Loss):
         """As in ``Loss``. Labels of data sets are never negative."""
         return self.weight is not None or self.ignore_index >= 0
 
+    @property
+    def ignored(self) -> int:
+        """As in ``Loss``."""
+        return self.ignore_index
+
     def weigh(self, labels: NDArray[np.int64]) -> float:
         """As in ``Loss``: the sum of the weights of the labels that are not ignored."""
         counted = labels[labels != self.ignore_index]
@@ -158,9 +165,6 @@ class CrossEntropyLoss(Loss):
         if self.label_smoothing:
             options["label_smoothing"] = self.label_smoothing
         return options
-
-    def _ignored(self) -> int:
-        return self.ignore_index
 
     def _target(self, be: Backend, scores: Array, target: Array) -> Array:
         return target

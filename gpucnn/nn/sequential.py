@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,23 +155,72 @@ class Sequential(FlatParameters):
         that the model was trained on; others raise DataError. A model trained by a squared error
         has no probabilities: its scores are returned.
         """
+        be, rows = self.backend, []
+        with be.limit_threads():
+            for _, x in self._batches(images, batch_size):
+                rows.append(be.to_numpy(self.probabilities(self(x))))
+        return np.concatenate(rows)
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether ``predict`` returns probabilities; False after training by a squared error."""
+        return self.output != "none" or self._ends_in_probabilities()
+
+    def probabilities(self, outputs: Array) -> Array:
+        """Return what ``predict`` makes of the last layer's outputs, as the backend's array."""
+        if self.output == "none" or self._ends_in_probabilities():
+            return outputs
+        return getattr(self.backend, self.output)(outputs)
+
+    def _ends_in_probabilities(self) -> bool:
+        return isinstance(list(self.layers.values())[-1], Softmax | Sigmoid)
+
+    def feature_maps(self, images: Any, batch_size: int = 64) -> dict[str, NDArray[Any]]:
+        """Return the output of every layer by its name, NumPy arrays (N, C, H, W) or (N, F).
+
+        ``images`` are as for ``predict``. Each layer is computed by itself, so that all outputs are
+        there, also of layers that ``predict`` computes as one operation: the last may differ from
+        its scores by rounding. Dropout is off. Memory: all outputs of all images.
+
+        Raises:
+            DataError: the images are not uint8 of the model's input shape.
+            SettingError: ``batch_size`` is not a positive integer, the model has no normalization,
+                or its class has a ``forward`` of its own, which may use its layers in any order.
+
+        >>> from gpucnn import nn
+        >>> layers = {"conv": nn.Conv2d(1, 4, 3), "relu": nn.ReLU(), "flatten": nn.Flatten()}
+        >>> model = nn.Sequential(layers, (1, 8, 8))
+        >>> model.normalization = ((0.5,), (0.5,))
+        >>> maps = model.feature_maps(numpy.zeros((5, 1, 8, 8), "uint8"))
+        >>> {name: outputs.shape for name, outputs in maps.items()}
+        {'conv': (5, 4, 6, 6), 'relu': (5, 4, 6, 6), 'flatten': (5, 144)}
+        """
+        if (custom := custom_class(self)) is not None:
+            raise SettingError(
+                f"the model ({custom}) has a forward or backward of its own, so the outputs of its "
+                "layers are not known: call its layers"
+            )
+        maps: dict[str, NDArray[Any]] = {}
+        with self.backend.limit_threads():
+            for start, x in self._batches(images, batch_size):
+                for name, layer in self.layers.items():
+                    x = layer.forward(self.backend, x)[0]
+                    outputs = self.backend.to_numpy(x)
+                    if name not in maps:
+                        maps[name] = np.empty((len(images), *outputs.shape[1:]), outputs.dtype)
+                    maps[name][start : start + len(outputs)] = outputs
+        return maps
+
+    def _batches(self, images: Any, batch_size: int) -> Iterator[tuple[int, Array]]:
+        """Yield the index of the first image of each batch, and the normalised batch."""
         batch_size = check_integer("batch_size", batch_size, 1)
         be, pixels = self.backend, check_images(images, self.input_shape)
         pixels_there = be.asarray(pixels, np.uint8)
         scale, shift = self.scaling()
         order = be.asarray(np.arange(len(pixels)))
-        rows = []
-        with be.limit_threads():
-            for start in range(0, len(pixels), batch_size):
-                x = be.gather_images(pixels_there, order[start : start + batch_size], scale, shift)
-                rows.append(be.to_numpy(self._probabilities(self(x))))
-        return np.concatenate(rows)
-
-    def _probabilities(self, outputs: Array) -> Array:
-        last = list(self.layers.values())[-1]
-        if isinstance(last, Softmax | Sigmoid) or self.output == "none":
-            return outputs
-        return getattr(self.backend, self.output)(outputs)
+        for start in range(0, len(pixels), batch_size):
+            batch = order[start : start + batch_size]
+            yield start, be.gather_images(pixels_there, batch, scale, shift)
 
     def scaling(self) -> tuple[Array, Array]:
         """Return the (scale, shift) that normalise pixels, each (C,), for ``gather_images``."""

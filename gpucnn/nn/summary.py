@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import Fields, Shape, output_shapes
+from gpucnn.nn.tables import html_table, text_table
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class SummaryRow:
 
 @dataclass(frozen=True, repr=False)
 class Summary:
-    """The rows of all layers and their sums; ``print`` shows a table."""
+    """The rows of all layers and their sums; printed, or in a notebook, a table."""
 
     input_shape: Shape
     rows: tuple[SummaryRow, ...]
@@ -59,16 +60,11 @@ class Summary:
         return ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", "")
 
     def __repr__(self) -> str:
-        table = [self.headings, *(row.cells for row in self.rows), self.totals]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if column < 2 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-            for row in table
-        ]
-        return "\n".join(line.rstrip() for line in lines)
+        cells = [row.cells for row in self.rows]
+        return text_table(self.headings, [*cells, self.totals], left=2)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.headings, [row.cells for row in self.rows], self.totals)
 
 
 def summarize(layers: Mapping[str, Layer], input_shape: Shape) -> Summary:

@@ -5,43 +5,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Thread
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
 from gpucnn.data import Split
 from gpucnn.machine.processor import cores
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.batches import Batches, divide
+from gpucnn.training.figures import Evaluation, Metrics, class_names, confusions
 
 BATCH_SIZE = 320
 """Images in a batch: with larger batches threads wait less often for each other."""
 
 MAX_THREADS = 4
 """Every thread needs memory for a batch, and more threads wait longer for each other."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How well a model does on a split.
-
-    Attributes:
-        loss: mean loss over the images, with the weights of a loss that has them.
-        correct: number of images whose class has the highest score.
-        count: number of images.
-    """
-
-    loss: float
-    correct: int
-    count: int
-
-    @property
-    def accuracy(self) -> float:
-        """Fraction of the images that were classified correctly, 0 to 1."""
-        return self.correct / self.count
 
 
 def evaluate(
@@ -56,7 +39,8 @@ def evaluate(
         batch_size: images at a time. It changes speed and memory, and the loss by rounding only.
 
     Returns:
-        An ``Evaluation`` with the fields ``loss``, ``correct``, ``count`` and ``accuracy``.
+        An ``Evaluation``: loss and accuracy, the predicted class and probabilities of each image,
+        the confusion matrix, and precision, recall and F1 of each class.
 
     Raises:
         ShapeError: the images do not have the model's input shape.
@@ -74,17 +58,47 @@ def evaluate(
         200
         >>> result.accuracy < 0.5
         True
+        >>> result.confusion_matrix.sum(), result.probabilities.shape
+        (np.int64(200), (200, 10))
     """
     batches, loss = Batches(model, split, batch_size), loss or CrossEntropyLoss()
-    loss.check_outputs(model.output_shape[0])
+    be, outputs = model.backend, model.output_shape[0]
+    loss.check_outputs(outputs)
     batches.check_weight(loss, "images")
-    return evaluate_batches(batches, loss)
+    predictions = np.empty(len(split), np.int64)
+    probabilities = np.empty((len(split), outputs), be.dtype)
+
+    def keep(index: int, scores: Array) -> None:
+        rows = slice(index * batches.batch_size, index * batches.batch_size + len(scores))
+        predictions[rows] = _predicted(be.to_numpy(scores))
+        probabilities[rows] = be.to_numpy(model.probabilities(scores))
+
+    metrics = evaluate_batches(batches, loss, keep)
+    counted = (predictions >= 0) & (split.labels != loss.ignored)
+    return Evaluation(
+        *(metrics.loss, metrics.correct, metrics.count),
+        labels=split.labels,
+        predictions=predictions,
+        probabilities=probabilities,
+        has_probabilities=model.has_probabilities,
+        classes=class_names(model.classes, outputs),
+        confusion_matrix=confusions(split.labels[counted], predictions[counted], outputs),
+    )
 
 
-def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:
+def _predicted(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the first class with the greatest score of each row; -1 if it has a NaN."""
+    return np.where(np.isnan(scores).any(1), -1, scores.argmax(1))
+
+
+def evaluate_batches(
+    batches: Batches, loss: Loss, keep: Callable[[int, Array], None] | None = None
+) -> Metrics:
     """Evaluate the batches' model on all of them, in several threads if the backend can.
 
-    The result does not depend on the number of threads: batches are added in their order.
+    The result does not depend on the number of threads: batches are added in their order. ``keep``
+    is called with the index of each batch and its scores; without it, nothing waits for the device
+    before the end.
     """
     model = batches.model
     be = model.backend
@@ -93,7 +107,10 @@ def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:
     def evaluate_batch(index: int) -> None:
         with be.limit_threads(), np.errstate(all="ignore"):  # the loss shows NaN and infinity
             x, target = batches.batch(index)
-            loss.add_metrics(be, totals[index], model(x), target)
+            scores = model(x)
+            loss.add_metrics(be, totals[index], scores, target)
+            if keep is not None:
+                keep(index, scores)
 
     # A custom layer may still store something on itself during a forward pass.
     thread_safe = all(is_builtin(part) for part in (*model.layers.values(), loss))
@@ -101,7 +118,7 @@ def evaluate_batches(batches: Batches, loss: Loss) -> Evaluation:
     _in_threads(evaluate_batch, len(batches), threads)
     total_loss, correct = be.to_numpy(totals).sum(0)
     mean = divide(float(total_loss), batches.weigh(loss, batches.count))
-    return Evaluation(mean, int(correct), batches.count)
+    return Metrics(mean, int(correct), batches.count)
 
 
 def _in_threads(function: Callable[[int], None], count: int, threads: int) -> None:

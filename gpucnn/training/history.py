@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from html import escape
 from typing import Any
 
+from gpucnn.nn.tables import html_table, text_table
 from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, Stopped
 from gpucnn.training.progress import percent
 
@@ -82,25 +83,10 @@ class History:
         return [getattr(row, column) for row in self.epochs]
 
     def __repr__(self) -> str:
-        headings, rows = self._cells()
-        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-            for cells in (headings, *rows)
-        ]
-        return "\n".join([*lines, self._summary()])
+        return f"{text_table(*self._cells())}\n{self._summary()}"
 
     def _repr_html_(self) -> str:
-        headings, rows = self._cells()
-
-        def row(tag: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        head, body = row("th", headings), "".join(row("td", cells) for cells in rows)
-        return (
-            f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
-            f"<p>{escape(self._summary())}</p>"
-        )
+        return f"{html_table(*self._cells())}<p>{escape(self._summary())}</p>"
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         """Return the headings and the rows of the table; "..." stands for rows left out."""

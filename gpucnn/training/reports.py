@@ -8,8 +8,8 @@ from gpucnn.data import Data
 from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checks import notes
 from gpucnn.training.divergence import raise_if_failed
-from gpucnn.training.evaluation import Evaluation
 from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, StepEnded, Stopped
+from gpucnn.training.figures import Metrics
 from gpucnn.training.state import RunState
 from gpucnn.training.steps import Steps
 from gpucnn.version import __version__
@@ -93,7 +93,7 @@ class Reports:
             metrics=self._metrics,
         )
 
-    def epoch_ended(self, test: Evaluation, validation: Evaluation | None) -> EpochEnded:
+    def epoch_ended(self, test: Metrics, validation: Metrics | None) -> EpochEnded:
         """Return the event of the epoch that the state has counted last."""
         train_loss, train_accuracy = self.training
         return EpochEnded(

@@ -16,7 +16,7 @@ from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.training.checkpoint import Checkpoint, differences
-from gpucnn.training.evaluation import Evaluation
+from gpucnn.training.figures import Metrics
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
@@ -44,7 +44,7 @@ class RunState:
         """Return the number of steps since the beginning of the run."""
         return self.epoch * per_epoch + self.index
 
-    def end_epoch(self, test: Evaluation, validation: Evaluation | None) -> None:
+    def end_epoch(self, test: Metrics, validation: Metrics | None) -> None:
         """Count an epoch and remember its figures, and its weights if they are the best so far."""
         self.epoch, self.index = self.epoch + 1, 0
         self.totals[...] = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -110,3 +112,11 @@ def test_a_linear_layer_sees_the_whole_image() -> None:
     fields = [row.receptive_field for row in model.summary().rows]
     assert fields[1] == fields[0]
     assert fields[2] is None
+
+
+def test_a_notebook_shows_the_same_table() -> None:
+    summary = models.lenet5().summary()
+    rows = re.findall(r"<tr>(.*?)</tr>", summary._repr_html_())
+    cells = [" ".join(re.findall(r"<t[hd]>(.*?)</t[hd]>", row)) for row in rows]
+    lines = str(summary).splitlines()
+    assert [" ".join(cell.split()) for cell in cells] == [" ".join(line.split()) for line in lines]

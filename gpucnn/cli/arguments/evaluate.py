@@ -6,6 +6,12 @@ import argparse
 
 from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpoint
 
+EPILOG = """\
+--json prints, besides loss and accuracy, the figures of each class, the confusion matrix (rows:
+true classes, columns: predicted ones), and the true and predicted class of each test image, as
+numbers from 0. A fraction of no images, such as the precision of a class that is never predicted,
+is 0."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to ``parser``."""
@@ -19,4 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-trained",
         action="store_true",
         help="leave out test images that the network was trained on, which are refused otherwise",
+    )
+    parser.add_argument(
+        "--classes",
+        action="store_true",
+        help="also print precision, recall and F1 of each class, and what it is most often taken "
+        "for",
     )
