@@ -21,6 +21,7 @@ examples:
   gpucnn train --resume runs/mine               continue a run that was interrupted
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
+  gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn check --backend emulated               check the CUDA kernels, without a GPU
   gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
@@ -34,6 +35,10 @@ COMMANDS = {
         "inference:evaluate_command",
     ),
     "predict": ("classify image files with a saved network", "predict:predict_command"),
+    "serve": (
+        "show a page on which one draws, and sees what the network sees",
+        "serve:serve_command",
+    ),
     "summary": ("show the layers of a network", "inference:summary_command"),
     "check": (
         "compare the operations of a backend with plain loops in float64",

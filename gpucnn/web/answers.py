@@ -1,0 +1,90 @@
+"""What a network answers for an image, as plain data for the page."""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.data.images.inputs import shifted
+from gpucnn.nn import Sequential
+from gpucnn.web.served import Served
+from gpucnn.web.uploads import Prepared
+
+SHOWN_VALUES = 65_536
+"""Values of a layer's outputs that an answer has at most."""
+
+DIVERGED = "the outputs of the network contain NaN or infinity; train it again"
+
+
+def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
+    """Return an entry of the results of ``/api/predict``."""
+    start = time.perf_counter()
+    answer: dict[str, Any] = {
+        "model": served.id,
+        "status": prepared.status,
+        "message": prepared.reason,
+        "input": None,
+        "probabilities": [],
+        "label": None,
+        "layers": [],
+    }
+    if prepared.pixels is not None:
+        pixels = prepared.pixels[None]
+        with served.computing(), np.errstate(all="ignore"):
+            outputs = _outputs(served.model, pixels)
+            variants = shifted(pixels) if served.prepare == "digit" else [pixels]
+            probabilities = served.model.predict(np.concatenate(variants)).mean(0)
+        answer["input"] = {"shape": list(pixels.shape[1:]), "data": _encode(pixels)}
+        answer["layers"] = [_show(name, output[0]) for name, output in outputs.items()]
+        if not np.isfinite(probabilities).all():
+            answer |= {"status": "failed", "message": DIVERGED}
+        else:
+            answer["probabilities"] = [float(value) for value in probabilities]
+            if prepared.status in ("digit", "image"):
+                answer["label"] = int(probabilities.argmax())
+    return {**answer, "milliseconds": 1000 * (time.perf_counter() - start)}
+
+
+def _outputs(model: Sequential, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+    """Return the outputs of each layer by its name."""
+    be = model.backend
+    x = be.gather_images(be.asarray(pixels, np.uint8), be.asarray(np.arange(1)), *model.scaling())
+    outputs = {}
+    for name, layer in model.layers.items():
+        x, _ = layer.forward(be, x)
+        outputs[name] = be.to_numpy(x)
+    return outputs
+
+
+def _show(name: str, output: NDArray[Any]) -> dict[str, Any]:
+    """Return an entry of ``layers``: the outputs of a layer, without the batch."""
+    volume = as_volume(output)
+    step = max(1, math.ceil(math.sqrt(volume[0].size / SHOWN_VALUES)))
+    volume = volume[:, ::step, ::step]
+    volume = volume[: max(1, SHOWN_VALUES // volume[0].size)].astype(np.float64)
+    finite = volume[np.isfinite(volume)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    scaled = np.nan_to_num((volume - low) * (255 / (high - low) if high > low else 0.0), nan=0)
+    return {
+        "name": name,
+        "shape": list(output.shape),
+        "shown": list(volume.shape),
+        "step": step,
+        "low": low,
+        "high": high,
+        "data": _encode(np.rint(scaled.clip(0, 255)).astype(np.uint8)),
+    }
+
+
+def as_volume(output: NDArray[Any]) -> NDArray[Any]:
+    """Return outputs of any shape as (C, H, W): a vector is (C, 1, 1)."""
+    return output.reshape(*output.shape[:2], -1) if output.ndim > 1 else output[:, None, None]
+
+
+def _encode(values: NDArray[np.uint8]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")

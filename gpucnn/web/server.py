@@ -1,0 +1,62 @@
+"""The web server: its socket, and uvicorn with bounds on connections and on time."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from gpucnn.errors import SettingError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket; port 0 is any free one.
+
+    Raises SettingError if the port is in use, or the address is not one of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingError(
+            f"cannot listen on port {port} of {host}: {error.strerror}; choose another port with "
+            "--port, 0 for any"
+        ) from None
+
+
+class _Server(uvicorn.Server):
+    """A server that ends when it is asked to; signals are the command's."""
+
+    def __init__(self, config: uvicorn.Config, should_stop: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._should_stop = should_stop
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the handlers of signals as they are."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end; called ten times a second."""
+        return await super().on_tick(counter) or self._should_stop()
+
+
+def run(app: Starlette, listening: socket.socket, should_stop: Callable[[], bool]) -> None:
+    """Answer requests until ``should_stop()``."""
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        timeout_graceful_shutdown=0,
+    )
+    _Server(config, should_stop).run([listening])
