@@ -17,6 +17,8 @@ SHADES = " .:-=+*#%@"
 
 _SIDE = 28  # of the drawings of larger images, in pixels
 _GAP = 2  # characters between two drawings
+_TWO_DRAWINGS = 60  # columns from which two drawings fit next to each other
+_MOST_COLUMNS = 160  # of the two
 
 
 def draw(console: Console, pixels: NDArray[np.uint8]) -> None:
@@ -28,10 +30,15 @@ def draw(console: Console, pixels: NDArray[np.uint8]) -> None:
 
 def draw_stages(console: Console, stages: Mapping[str, NDArray[Any]]) -> None:
     """Draw images (H, W), from 0 to 1, next to each other as far as they fit, with their names."""
+    draw_row(console, {name: _reduce(image)[None] for name, image in stages.items()})
+
+
+def draw_row(console: Console, images: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Draw images (C, H, W) next to each other as far as they fit, with their names."""
     fancy = is_fancy(console)
     drawings = []
-    for name, image in stages.items():
-        lines = _lines(_reduce(image)[None], fancy)
+    for name, image in images.items():
+        lines = _lines(image, fancy)
         width = max(len(name), *(line.cell_len for line in lines))
         drawings.append((width, [Text(name, style="bold" if fancy else ""), *lines]))
     while drawings:
@@ -58,6 +65,25 @@ def _reduce(image: NDArray[Any]) -> NDArray[np.uint8]:
     means = padded.reshape(rows, factor, columns, factor).mean(axis=(1, 3))
     reduced: NDArray[np.uint8] = np.rint(means * 255).clip(0, 255).astype(np.uint8)
     return reduced
+
+
+def fitted(console: Console, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image (C, H, W) reduced so that its drawing is not wider than half the console.
+
+    On a narrow console it may fill the width. Files and pipes count as 160 columns.
+    """
+    import PIL.Image
+
+    columns = min(console.width, _MOST_COLUMNS)
+    columns = (columns - _GAP) // 2 if columns >= _TWO_DRAWINGS else columns
+    pixels = columns if is_fancy(console) else columns // 2  # a pixel is two characters in ASCII
+    factor = max(image.shape[2] / pixels, image.shape[1] / (2 * pixels))
+    if factor <= 1:
+        return image
+    size = max(1, int(image.shape[2] / factor)), max(1, int(image.shape[1] / factor))
+    planes = [PIL.Image.fromarray(np.ascontiguousarray(plane)) for plane in image]
+    box = PIL.Image.Resampling.BOX
+    return np.stack([np.asarray(plane.resize(size, box)) for plane in planes])
 
 
 def _lines(pixels: NDArray[np.uint8], fancy: bool) -> list[Text]:

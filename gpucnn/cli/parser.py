@@ -23,6 +23,8 @@ examples:
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
   gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
+  gpucnn filter photo.jpg sobel --out edges.png
+                                                apply a set filter to an image
   gpucnn check --backend emulated               check the CUDA kernels, without a GPU
   gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
   gpucnn doctor                                 show what is installed and what is missing
@@ -40,6 +42,7 @@ COMMANDS = {
         "serve:serve_command",
     ),
     "summary": ("show the layers of a network", "inference:summary_command"),
+    "filter": ("filter an image: edges, blur, or a matrix of your own", "filter:filter_command"),
     "check": (
         "compare the operations of a backend with plain loops in float64",
         "check:check_command",

@@ -3,6 +3,7 @@
 Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features.
 """
 
+from gpucnn.nn.filters import apply_filter, filter_matrix
 from gpucnn.nn.layers import (
     AvgPool2d,
     Conv2d,
@@ -59,5 +60,7 @@ __all__ = [
     "SumPool2d",
     "Tanh",
     "TrainingPass",
+    "apply_filter",
     "cdiv",
+    "filter_matrix",
 ]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 from small import save_npz, small_data
 
@@ -66,6 +67,7 @@ def content(text: str) -> list[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a-folder-with-a-rather-long-name-that-is-not-cut-off")
     save_npz(folder / "small.npz", small_data())
+    PIL.Image.new("RGB", (40, 30), (200, 100, 50)).save(folder / "photo.png")
     data = gpucnn.data.load(folder / "small.npz")
     model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4)
     gpucnn.fit(model, data, epochs=1, checkpoint=folder / "model.npz")
@@ -73,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("command", ["evaluate", "summary", "doctor", "check", "train"])
+@pytest.mark.parametrize("command", ["evaluate", "summary", "doctor", "check", "filter", "train"])
 def test_nothing_is_lost_at_any_width(
     folder: Path,
     tmp_path: Path,
@@ -87,6 +89,7 @@ def test_nothing_is_lost_at_any_width(
         "summary": ["summary", "lenet5"],
         "doctor": ["doctor"],
         "check": ["check", "relu", LONGEST, "one_hot", "--backend", "numpy"],
+        "filter": ["filter", str(folder / "photo.png"), "sobel", "--out", str(folder / "out.png")],
         "train": ["train", *data, "--model", "mlp", "--epochs", "2", "--seed", "1"],
     }[command]
     places = [[], []]
