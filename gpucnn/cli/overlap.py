@@ -10,6 +10,7 @@ from gpucnn.data import Data, Split
 from gpucnn.data.digests import MAX_KEPT, digests
 from gpucnn.errors import DataError
 from gpucnn.training.checkpoint import Checkpoint
+from gpucnn.training.model_files import seen_by
 
 
 def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
@@ -24,11 +25,12 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
         DataError: test images are among those of the run and ``skip`` is not set, or no others
             are left.
     """
-    seen = saved.arrays.get("seen")
+    trained_on = saved.metadata.get("data")
+    if "seen" not in saved.arrays and trained_on and trained_on["builtin"] and data.builtin:
+        return data.test
+    seen = seen_by(saved)
     if seen is None:
-        trained_on = saved.metadata.get("data")
-        builtin = trained_on and trained_on["builtin"] and data.builtin
-        if trained_on and not builtin and trained_on["fingerprint"] != data.fingerprint():
+        if trained_on and trained_on["fingerprint"] != data.fingerprint():
             print(
                 f"note: the run does not record its training images (it is of gpucnn"
                 f" {saved.metadata.get('gpucnn', '0.2')}), so test images of {data.name} may be"

@@ -20,6 +20,7 @@ examples:
                                                 train on a folder of image files
   gpucnn train --resume runs/mine               continue a run that was interrupted
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
+  gpucnn predict digit.png                      read a digit with a ready-trained LeNet-5
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
   gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
@@ -108,10 +109,18 @@ class CommandParser(Parser):
     """The parser of one command, which reads the file with its options when it is first used."""
 
     complete = False
+    intermixed = False
+    """Whether options may stand between positional arguments of variable number."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the options of the command, as argparse does."""
-        return super(CommandParser, self.completed()).parse_known_args(args, namespace)
+        if self.completed().intermixed:
+            self.intermixed = False  # argparse parses twice then, with this method
+            try:
+                return self.parse_known_intermixed_args(args, namespace)
+            finally:
+                self.intermixed = True
+        return super().parse_known_args(args, namespace)
 
     def completed(self) -> CommandParser:
         """Return this parser with all its options."""
@@ -120,6 +129,7 @@ class CommandParser(Parser):
             module = import_module(f"gpucnn.cli.arguments.{name}")
             module.add_arguments(self)
             self.epilog = getattr(module, "EPILOG", None)
+            self.intermixed = getattr(module, "INTERMIXED", False)
             self.complete = True
         return self
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gpucnn.cli.console import make_console
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.drawing import draw, draw_stages
+from gpucnn.cli.networks import split_arguments
 from gpucnn.cli.output import printable
 from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
 from gpucnn.data.dataset import PREPARATIONS
@@ -53,16 +54,17 @@ def predict_command(arguments: argparse.Namespace) -> int:
     """
     if arguments.prepare not in ("auto", *PREPARATIONS):
         raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
-    saved = load(arguments.checkpoint)
+    checkpoint, images = split_arguments(arguments.checkpoint, arguments.images)
+    saved = load(checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    scale_pixels(model, arguments.checkpoint)
+    scale_pixels(model, checkpoint)
     how = arguments.prepare
     if how == "auto":
-        how = find_preparation(saved, arguments.checkpoint)
+        how = find_preparation(saved, checkpoint)
     _check_shape(model.input_shape, how)
     status, results = 0, []
-    for batch in _batches(_read_all(_expand(arguments.images), model, how)):
-        rows = _classify(model, batch, arguments.checkpoint)
+    for batch in _batches(_read_all(_expand(images), model, how)):
+        rows = _classify(model, batch, checkpoint)
         for image, top in zip(batch, rows, strict=True):
             status = max(status, _status(image))
             results.append(_as_json(image, top))

@@ -38,6 +38,7 @@ from gpucnn.training.event_types import (
     Stopped,
 )
 from gpucnn.training.fit import events
+from gpucnn.training.pretrained import find
 from gpucnn.training.records import LOG_NAME
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 from gpucnn.training.state import EpochsError
@@ -58,7 +59,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         given["data"] = absolute(given["data"])
     if ".py:" in given.get("model", ""):
         given["model"] = absolute(given["model"])
-    if "init" in given:
+    if "init" in given and find(given["init"]) is None:
         given["init"] = absolute(given["init"])
     folder, options = folder_and_options(arguments, given)
     resumed = folder if arguments.resume is not None else None

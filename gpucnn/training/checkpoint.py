@@ -27,6 +27,7 @@ from gpucnn.files import write_atomically
 from gpucnn.nn.losses import complete
 from gpucnn.training.foreign import describe_foreign
 from gpucnn.training.metadata import parse_json, validate
+from gpucnn.training.pretrained import find
 
 FORMAT = 1
 """Version of the arrays and metadata. A file of a newer version is refused."""
@@ -60,6 +61,8 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read the checkpoint of a model or a run: a file, or the one in a run's folder.
+
+    ``path`` may also be the name of a ready-trained network.
 
     Settings that older versions of gpucnn did not have are added with the value that they implied,
     and the names of classes are in Unicode's composed form.
@@ -106,8 +109,13 @@ def _check_weights(file: Path, saved: Checkpoint) -> None:
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
-    """Return the file that ``path`` means: itself, or the checkpoint in a run's folder."""
-    return Path(path) / FILE_NAME if os.path.isdir(path) else Path(path)
+    """Return the file that ``path`` means: itself, or the checkpoint in a run's folder.
+
+    The name of a ready-trained network means its file, unless there is a file of that name.
+    """
+    if os.path.isdir(path):
+        return Path(path) / FILE_NAME
+    return find(path) or Path(path)
 
 
 def read(file: Path) -> Checkpoint:

@@ -45,6 +45,16 @@ def describe_foreign(file: Path, head: bytes) -> str:
     return f"is not a checkpoint: it begins with {head[:8]!r}"
 
 
+def is_weights(file: Path) -> bool:
+    """Return whether a file begins as files of weights do, those of gpucnn and of others."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(9)
+    except OSError:
+        return False
+    return head.startswith((b"PK", b"\x80", _HDF5)) or head[5:] == b"\0\0\0{"
+
+
 def is_state_archive(file: Path) -> bool:
     """Return whether ``file`` is an .npz file with the arrays of a ``state_dict``."""
     names = _members(file)

@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 
+import gpucnn.data
 from gpucnn.backends import Backend, get_backend
+from gpucnn.data.digests import Digests, seen_digests
 from gpucnn.data.files import format_sides
 from gpucnn.data.formats.archive import open_npz
+from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import output_shapes
@@ -77,7 +80,8 @@ def load_model(
     """Load a model that ``save_model``, ``fit(checkpoint=...)`` or ``gpucnn train`` saved.
 
     Args:
-        path: a model's file, a checkpoint, or the folder of a run.
+        path: a model's file, a checkpoint, the folder of a run, or "lenet5": LeNet-5, trained on
+            MNIST, which comes with gpucnn.
         backend: where the model computes: "auto" (a GPU if there is one), "numpy", "cuda",
             "emulated", or a ``Backend``. With a name, the model has the dtype of its weights in the
             file.
@@ -98,6 +102,8 @@ def load_model(
         >>> _ = gpucnn.fit(gpucnn.models.mlp(), data, epochs=1, checkpoint="checkpoint.npz")
         >>> gpucnn.load_model("checkpoint.npz").predict(data.test.images[:3]).shape
         (3, 10)
+        >>> int(gpucnn.load_model("lenet5").predict(data.test.images[:1]).argmax())
+        7
     """
     saved = path if isinstance(path, Checkpoint) else load(path)
     if "class" in saved.metadata:
@@ -145,6 +151,17 @@ def dtype_of(saved: Checkpoint) -> str:
     return "float64" if "float64" in dtypes else "float32"
 
 
+def seen_by(saved: Checkpoint) -> Digests | None:
+    """Return digests of the images that a network was trained on, None if they are unknown.
+
+    Files of ready-trained networks leave out those of MNIST, which comes with the package.
+    """
+    if "seen" in saved.arrays or "settings" not in saved.metadata:
+        return saved.arrays.get("seen")
+    on_mnist = saved.metadata["data"]["fingerprint"] == MNIST_FINGERPRINT
+    return seen_digests(gpucnn.data.mnist()) if on_mnist else None
+
+
 def _layers(saved: Checkpoint) -> dict[str, Layer]:
     """Return the layers of the model in a checkpoint, whose sizes must be those of a network."""
     config = saved.metadata["model"]
@@ -178,8 +195,9 @@ def load_weights(
 
     Args:
         model: the network; its layers must have the names and shapes of the weights in the file.
-        path: a model's file, a checkpoint, the folder of a run, or an ``.npz`` file with the arrays
-            of a ``state_dict``: ``numpy.savez("w.npz", **state_dict)``.
+        path: a model's file, a checkpoint, the folder of a run, "lenet5" as for ``load_model``, or
+            an ``.npz`` file with the arrays of a ``state_dict``:
+            ``numpy.savez("w.npz", **state_dict)``.
         new_classes: leave the model's last layer as it is if the weights in the file are for
             another number of classes.
 
@@ -215,7 +233,7 @@ def _read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
     file = locate(path)
     if not is_state_archive(file):
         saved = load(file)
-        return saved.group("parameters"), saved.arrays.get("seen")
+        return saved.group("parameters"), seen_by(saved)
     try:
         with file.open("rb") as stream, open_npz(file, stream) as archive:
             arrays = archive.read(archive.keys)

@@ -806,7 +806,7 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
             "evaluate small.npz",
             "small.npz is not a checkpoint: it holds the arrays x_train, y_train",
         ),
-        ("predict small.npz", "required: IMAGE"),
+        ("predict small.npz", "no image given"),
         ("summary lenet", "did you mean 'lenet5'?"),
     ],
 )

@@ -6,14 +6,20 @@ import argparse
 
 from gpucnn.cli.arguments.shared import add_checkpoint
 
+INTERMIXED = True
+
 EPILOG = """\
+examples:
+  gpucnn predict digit.png                      with the ready-trained network for digits
+  gpucnn predict runs/mine photos/ more.jpg     with the network of a run
+
 The exit status is 0 if every image has a class, 1 if an image shows no digit or several digits, and
 2 if a file cannot be read. The other images are classified in any case."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to ``parser``."""
-    add_checkpoint(parser)
+    add_checkpoint(parser, optional=True)
     parser.add_argument(
         "images", nargs="+", metavar="IMAGE", help="image file, or a folder of them"
     )

@@ -14,9 +14,17 @@ TRANSPOSE_HELP += "leaves EMNIST's labels as they are"
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add a checkpoint and how it is run."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="folder of a run, or .npz file")
+CHECKPOINT_HELP = "folder of a run, .npz file, or lenet5, which is ready-trained on mnist"
+
+
+def add_checkpoint(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """Add a checkpoint, which may be ``optional``, and how it is run."""
+    parser.add_argument(
+        "checkpoint",
+        nargs="?" if optional else None,
+        metavar="CHECKPOINT",
+        help=CHECKPOINT_HELP + " (default)" * optional,
+    )
     parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
