@@ -7,10 +7,11 @@
 >>> len(history)
 2
 
-``evaluate`` measures the accuracy of a model, ``save_model`` and ``load_model`` write and read it,
-and ``get_backend`` gives access to single operations. ``nn`` has layers and losses, ``optim``
-optimizers and learning-rate schedules, ``data`` readers of data sets, ``models`` networks. The file
-``README.md`` in this folder is a map of the package.
+``evaluate`` measures the accuracy of a model, ``predict_file`` classifies an image file,
+``save_model`` and ``load_model`` write and read a model, and ``get_backend`` gives access to single
+operations. ``nn`` has layers and losses, ``optim`` optimizers and learning-rate schedules,
+``data`` readers of data sets, ``models`` networks. The file ``README.md`` in this folder is a map
+of the package.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gpucnn.training.fit import fit
     from gpucnn.training.history import History
     from gpucnn.training.model_files import load_model, load_weights, save_model
+    from gpucnn.training.prediction import Prediction, predict_file
     from gpucnn.training.settings import Settings
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "Evaluation",
     "GpucnnError",
     "History",
+    "Prediction",
     "Sequential",
     "Settings",
     "Split",
@@ -56,6 +59,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "predict_file",
     "rng",
     "save_model",
     "training",
@@ -67,6 +71,7 @@ _HOMES = {
     "Evaluation": "training.figures",
     "GpucnnError": "errors",
     "History": "training.history",
+    "Prediction": "training.prediction",
     "Sequential": "nn",
     "Settings": "training.settings",
     "Split": "data",
@@ -75,6 +80,7 @@ _HOMES = {
     "get_backend": "backends",
     "load_model": "training.model_files",
     "load_weights": "training.model_files",
+    "predict_file": "training.prediction",
     "save_model": "training.model_files",
 }
 

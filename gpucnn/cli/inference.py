@@ -14,7 +14,6 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
-    is_mnist,
     loss_for,
     parse_shape,
     read_data,
@@ -29,6 +28,7 @@ from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
 from gpucnn.training.figures import HEADINGS, Evaluation
+from gpucnn.training.model_files import is_mnist
 from gpucnn.training.progress import percent
 
 USELESS = "the outputs of the network contain NaN or infinity; train it again"

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gpucnn.cli.console import make_console
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.drawing import draw, draw_stages
@@ -21,27 +18,24 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.files import list_folder
-from gpucnn.data.images.inputs import as_input, read_image, shifted
+from gpucnn.data.images.inputs import read_image
 from gpucnn.data.images.opening import NotAnImage
-from gpucnn.data.images.reading import Reading, read_digit
-from gpucnn.errors import DataError, DivergedError, SettingError, unknown
+from gpucnn.errors import DataError, DivergedError, unknown
 from gpucnn.nn import Sequential
 from gpucnn.training.checkpoint import load
+from gpucnn.training.prediction import Prediction, Prepared, classify, preparation, prepare_image
 from gpucnn.training.progress import percent
 
 # Images that are classified and printed together.
 _BATCH = 16
 
-DIGITS = tuple("0123456789")
-
 
 @dataclass(frozen=True)
 class _Image:
-    """An image file: what was read, or why it could not be read."""
+    """An image file: the input that it became, or why it could not be read."""
 
     path: str
-    reading: Reading | None
-    pixels: NDArray[np.uint8] | None = None
+    prepared: Prepared | None
     error: str = ""
 
 
@@ -60,28 +54,18 @@ def predict_command(arguments: argparse.Namespace) -> int:
     scale_pixels(model, checkpoint)
     how = arguments.prepare
     if how == "auto":
-        how = find_preparation(saved, checkpoint)
-    _check_shape(model.input_shape, how)
+        how = find_preparation(model, saved, checkpoint)
+    preparation(model, how)  # raises if it does not fit the model
     status, results = 0, []
     for batch in _batches(_read_all(_expand(images), model, how)):
-        rows = _classify(model, batch, checkpoint)
-        for image, top in zip(batch, rows, strict=True):
+        for image, prediction in zip(batch, _classify(model, batch, checkpoint), strict=True):
             status = max(status, _status(image))
-            results.append(_as_json(image, top))
+            results.append(_as_json(image, prediction))
             if not arguments.json:
-                _print(image, top, arguments.show)
+                _print(image, prediction, arguments.show)
     if arguments.json:
         print(json.dumps(plain_json(results)))
     return status
-
-
-def _check_shape(input_shape: tuple[int, ...], how: str) -> None:
-    channels, height, width = input_shape
-    if how == "digit" and (channels != 1 or height != width):
-        raise SettingError(
-            f"--prepare digit needs a network for square images of one channel, got {input_shape}: "
-            "use --prepare plain"
-        )
 
 
 def _expand(names: Sequence[str]) -> Iterator[tuple[str, bool]]:
@@ -124,14 +108,7 @@ def _read_all(files: Iterator[tuple[str, bool]], model: Sequential, how: str) ->
 
 
 def _read(path: str, model: Sequential, how: str) -> _Image:
-    channels, height, width = model.input_shape
-    image = read_image(Path(path))
-    if how == "plain":
-        return _Image(path, None, as_input(image, channels, (height, width)))
-    # Networks for letters have the same preparation.
-    digits = model.classes is None or tuple(model.classes) == DIGITS
-    reading = read_digit(image, height, judge=digits)
-    return _Image(path, reading, None if reading.pixels is None else reading.pixels[None])
+    return _Image(path, prepare_image(model, read_image(Path(path)), how))
 
 
 def _batches(images: Iterator[_Image]) -> Iterator[list[_Image]]:
@@ -147,62 +124,47 @@ def _batches(images: Iterator[_Image]) -> Iterator[list[_Image]]:
 
 def _classify(
     model: Sequential, images: Sequence[_Image], checkpoint: str
-) -> list[list[dict[str, Any]]]:
-    """Return for each image its three most probable classes; none where there are no pixels."""
-    inputs = [image.pixels for image in images if image.pixels is not None]
-    if not inputs:
-        return [[] for _ in images]
-    stacked = np.stack(inputs)
-    are_digits = any(image.reading is not None for image in images)
-    variants = shifted(stacked) if are_digits else [stacked]
-    with np.errstate(all="ignore"):
-        probabilities = np.mean([model.predict(variant) for variant in variants], axis=0)
-    if not np.isfinite(probabilities).all():
-        raise DivergedError(
-            f"{checkpoint}: the outputs of the network contain NaN or infinity; train it again"
-        )
-    # Outputs without a class of the data have numbers.
-    names = model.classes or ()
-    classes = (*names, *map(str, range(len(names), probabilities.shape[1])))
-    rows = iter(
-        [
-            [{"class": classes[k], "probability": float(row[k])} for k in np.argsort(-row)[:3]]
-            for row in probabilities
-        ]
-    )
-    return [[] if image.pixels is None else next(rows) for image in images]
+) -> list[Prediction | None]:
+    """Return the prediction of each image; None for those that could not be read."""
+    try:
+        found = iter(classify(model, [image.prepared for image in images if image.prepared]))
+    except DivergedError as error:
+        raise DivergedError(f"{checkpoint}: {error}") from None
+    return [next(found) if image.prepared else None for image in images]
 
 
 def _status(image: _Image) -> int:
-    if image.error:
+    if image.prepared is None:
         return 2
-    return int(image.reading is not None and image.reading.status != "digit")
+    return int(image.prepared.status in ("none", "several"))
 
 
-def _as_json(image: _Image, top: list[dict[str, Any]]) -> dict[str, Any]:
+def _as_json(image: _Image, prediction: Prediction | None) -> dict[str, Any]:
     """Return the result of an image; its class is None unless it shows one."""
-    if image.error:
-        found: dict[str, Any] = {"status": "unreadable", "reason": image.error}
-    elif image.reading is None:
-        found = {"status": "image", "reason": None}
-    else:
-        found = {"status": image.reading.status, "reason": image.reading.reason or None}
-    best = top[0] if top and not _status(image) else {"class": None, "probability": None}
+    best: dict[str, Any] = {"class": None, "probability": None}
+    if prediction is None:
+        unread = {"status": "unreadable", "reason": image.error}
+        return {"image": image.path, **unread, **best, "top": []}
+    top = [{"class": name, "probability": value} for name, value in prediction.top()]
+    if prediction.name is not None:
+        best = top[0]
+    found = {"status": prediction.status, "reason": prediction.reason or None}
     return {"image": image.path, **found, **best, "top": top}
 
 
-def _print(image: _Image, top: list[dict[str, Any]], show: bool) -> None:
-    console = make_console()
-    if image.error:
+def _print(image: _Image, prediction: Prediction | None, show: bool) -> None:
+    console, prepared = make_console(), image.prepared
+    if prediction is None or prepared is None:
         print(printable(f"gpucnn: {image.error}"), file=sys.stderr)
         return
-    text = ", ".join(f"{row['class']} {percent(row['probability'])}" for row in top)
-    if image.reading is not None and image.reading.status != "digit":
-        what = "no digit" if image.reading.status == "none" else "several digits"
-        text = f"{what} ({image.reading.reason}{'; nearest class: ' * bool(text)}{text})"
+    text = ", ".join(f"{name} {percent(value)}" for name, value in prediction.top())
+    if _status(image):
+        what = "no digit" if prepared.status == "none" else "several digits"
+        text = f"{what} ({prepared.reason}{'; nearest class: ' * bool(text)}{text})"
     console.print(printable(f"{image.path}: {text}"))
-    if show and image.reading is not None:
-        last = {} if image.pixels is None else {"input": image.pixels[0] / 255}
-        draw_stages(console, {**image.reading.stages, **last})
-    elif show and image.pixels is not None:
-        draw(console, image.pixels)
+    pixels = prepared.pixels
+    if show and prepared.status != "image":
+        last = {} if pixels is None else {"input": pixels[0] / 255}
+        draw_stages(console, {**prepared.stages, **last})
+    elif show and pixels is not None:
+        draw(console, pixels)

@@ -63,7 +63,7 @@ def _read(id_: str, name: str, arguments: argparse.Namespace) -> Served:
     scale_pixels(model, name)
     how = arguments.prepare
     if how == "auto":
-        how = find_preparation(saved, name)
+        how = find_preparation(model, saved, name)
     path = Path(name)
     return Served(id_, path.name or name, str(path), model, how, _accuracy(saved))
 

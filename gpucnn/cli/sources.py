@@ -16,7 +16,6 @@ from gpucnn.backends import Backend, choose_backend, get_backend, has_nvidia_dri
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.data import Data
-from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file
@@ -24,7 +23,7 @@ from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences, load
 from gpucnn.training.foreign import is_state_archive
-from gpucnn.training.model_files import dtype_of, load_model, load_weights, set_from
+from gpucnn.training.model_files import dtype_of, is_mnist, load_model, load_weights, set_from
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
@@ -237,25 +236,18 @@ def scale_pixels(model: Sequential, name: str) -> None:
         )
 
 
-def is_mnist(trained_on: Mapping[str, Any]) -> bool:
-    """Return whether a checkpoint's data, or a part of it, is MNIST, wherever it was read from."""
-    return bool(trained_on["builtin"]) or trained_on["fingerprint"] == MNIST_FINGERPRINT
-
-
-def find_preparation(saved: Checkpoint, name: str) -> str:
+def find_preparation(model: Sequential, saved: Checkpoint, name: str) -> str:
     """Return how images are prepared for a saved network: "digit" or "plain".
 
     Where that was recognised only because the training images resemble MNIST's, a note says so.
     """
-    if "data" not in saved.metadata:
+    how, trained_on = model.preparation, saved.metadata.get("data")
+    if how is None:
         raise SettingError(
-            f"{name} does not name the data that the network was trained on: "
+            f"{name} does not record how its training images were prepared: "
             "give --prepare digit or --prepare plain"
         )
-    trained_on = saved.metadata["data"]
-    # Checkpoints written before version 0.3 have no preparation.
-    how: str = trained_on.get("preparation", "digit" if is_mnist(trained_on) else "plain")
-    if how == "digit" and not is_mnist(trained_on):
+    if how == "digit" and trained_on and not is_mnist(trained_on):
         print(
             f"note: the training images of {trained_on['name']} look like MNIST's, so images are"
             " prepared as digits; --prepare plain only resizes them",

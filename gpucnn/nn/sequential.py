@@ -59,6 +59,10 @@ class Sequential(FlatParameters):
     classes: tuple[str, ...] | None = None
     """Names of the classes; ``fit`` sets them."""
 
+    preparation: str | None = None
+    """How image files become inputs like the training images: "digit", as MNIST's, or "plain", only
+    resized; None if unknown. ``fit`` sets it by the data."""
+
     output: Output = "softmax"
     """What turns the last layer's scores into probabilities; ``fit`` sets it by the loss."""
 

@@ -178,8 +178,12 @@ _MODEL = record(
         "normalization": optional(_normalization),
         "classes": optional(sequence(text(), 1, 1 << 20)),
     },
-    # Runs had no output; most models have no class.
-    later={"output": text("softmax", "sigmoid", "none"), "class": text()},
+    # Runs had no output; most models have no class, and runs their preparation with the data.
+    later={
+        "output": text("softmax", "sigmoid", "none"),
+        "class": text(),
+        "preparation": text(*PREPARATIONS),
+    },
 )
 
 _RUN = record(

@@ -32,7 +32,7 @@ _MAX_VALUES = 1 << 28
 
 
 def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Save a model: its layers, weights, normalization and class names.
+    """Save a model: its layers, weights, normalization, class names and preparation of images.
 
     Args:
         model: a network, trained or not.
@@ -41,8 +41,8 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: the file cannot be written.
-        SettingError: ``normalization``, ``classes`` or a layer's argument cannot be saved, or the
-            model is of a class with a ``forward`` of its own.
+        SettingError: ``normalization``, ``classes``, ``preparation`` or a layer's argument cannot
+            be saved, or the model is of a class with a ``forward`` of its own.
 
     Example:
         >>> import gpucnn
@@ -64,6 +64,8 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         "classes": classes and list(map(str, classes)),
         "output": model.output,
     }
+    if model.preparation is not None:
+        metadata["preparation"] = model.preparation
     try:
         validate(json.loads(json.dumps(metadata)))
     except (TypeError, ValueError) as error:
@@ -121,7 +123,7 @@ def load_model(
 
 
 def set_from(model: Sequential, saved: Checkpoint) -> Sequential:
-    """Set weights, normalization, classes and output of a model from a checkpoint of its layers.
+    """Set the weights of a model and all that its training set from a checkpoint of its layers.
 
     Returns the model. Raises CheckpointError if its outputs are fewer than the classes.
     """
@@ -142,7 +144,24 @@ def set_from(model: Sequential, saved: Checkpoint) -> Sequential:
         model.output = metadata["output"]
     else:  # a run of an older version
         model.output = from_description(metadata["settings"]["loss"]).output
+    model.preparation = _preparation(metadata)
     return model
+
+
+def is_mnist(trained_on: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint's data, or a part of it, is MNIST, wherever it was read from."""
+    return bool(trained_on["builtin"]) or trained_on["fingerprint"] == MNIST_FINGERPRINT
+
+
+def _preparation(metadata: Mapping[str, Any]) -> str | None:
+    """Return how image files become inputs of a saved network; None if it does not record that."""
+    trained_on = metadata.get("data")
+    if trained_on is None:
+        found: str | None = metadata.get("preparation")
+        return found
+    # Runs of versions before 0.3 have no preparation.
+    how: str = trained_on.get("preparation", "digit" if is_mnist(trained_on) else "plain")
+    return how
 
 
 def dtype_of(saved: Checkpoint) -> str:

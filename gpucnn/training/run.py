@@ -49,7 +49,7 @@ class Run:
         if settings.validation and validation is None:
             rest, validation = data.hold_out(settings.validation, settings.seed)
         model.normalization, model.classes = rest.statistics(), data.classes
-        model.output = settings.loss.output
+        model.output, model.preparation = settings.loss.output, data.preparation
         model.seen = seen_digests(data, model.seen)
 
         self.train = Batches(model, rest.train, settings.batch_size)

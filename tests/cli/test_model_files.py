@@ -39,12 +39,17 @@ def test_evaluate(saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]) 
 def test_predict(saved: gpucnn.Sequential, capsys: pytest.CaptureFixture[str]) -> None:
     image = pytest.importorskip("PIL.Image")
     image.fromarray(small_data().test.images[0, 0]).save("image.png")
-    assert run(["predict", "model.npz", "image.png"]) == 2
-    assert "give --prepare digit or --prepare plain" in capsys.readouterr().err
-    assert run(["predict", "model.npz", "image.png", "--prepare", "plain", "--json"]) == 0
+    assert run(["predict", "model.npz", "image.png", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     wanted = saved.predict(small_data().test.images[:1])[0]
     assert found["probability"] == pytest.approx(float(np.max(wanted)), rel=1e-5)
+    saved.preparation = None  # as in files of older versions
+    gpucnn.save_model(saved, "model.npz")
+    assert run(["predict", "model.npz", "image.png"]) == 2
+    assert capsys.readouterr().err == (
+        "gpucnn: model.npz does not record how its training images were prepared: give --prepare "
+        "digit or --prepare plain\n"
+    )
 
 
 def test_a_model_that_was_never_trained(

@@ -7,7 +7,6 @@ makers of MNIST did: locate the strokes, scale them to 20 pixels, centre their c
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import find_strokes
 from gpucnn.data.digits.colour import as_grey, colour_axis
 from gpucnn.data.files import format_sides
-from gpucnn.data.images.opening import open_image, pillow, upright_size
+from gpucnn.data.images.opening import ImageSource, open_image, pillow, upright_size
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -34,13 +33,14 @@ _LEAST_SIDE = 8
 _VISIBLE = 32
 
 
-def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Bytes:
+def read_image(source: ImageSource, at_least: tuple[int, int] | None = None) -> Bytes:
     """Read an image file, upright as its EXIF data asks.
 
     Transparent parts become white; they become black if all that is visible is nearly white.
 
     Args:
-        path: the file; its format is recognised by its content, whatever its name.
+        source: path, bytes, or open file; the format is recognised by the content, whatever its
+            name.
         at_least: (height, width) that suffices. A larger JPEG file is decoded to half, a quarter or
             an eighth of its size, which is several times faster, but to no less than twice this.
 
@@ -53,7 +53,7 @@ def read_image(path: Path | str, at_least: tuple[int, int] | None = None) -> Byt
         DataError: not an image, a damaged one, one with too many pixels, or not a file.
         SettingError: Pillow is not installed.
     """
-    with open_image(path) as image:
+    with open_image(source) as image:
         if at_least is not None:
             shrink(image, at_least)
         return decode(image)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
@@ -47,9 +49,15 @@ class NotAnImage(DataError):
     """A file is not an image, and its name is not an image's either."""
 
 
+ImageSource = str | os.PathLike[str] | bytes | IO[bytes]
+"""An image file: its path, its bytes, or the file opened for reading bytes."""
+
+
 @contextmanager
-def open_image(path: Path | str) -> Iterator[Image]:
+def open_image(source: ImageSource) -> Iterator[Image]:
     """Open an image file; any error until the end of the block becomes a DataError.
+
+    A file that is passed open stays open.
 
     Raises:
         NotAnImage: neither the content nor the name of the file is an image's.
@@ -57,9 +65,10 @@ def open_image(path: Path | str) -> Iterator[Image]:
         SettingError: Pillow is not installed.
     """
     module = pillow()
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else "the image"
     try:
-        with quiet, open_file(path) as file, _identify(module, path, file) as image:
-            image.filename = str(path)  # type: ignore[attr-defined]
+        with quiet, _opened(source) as file, _identify(module, path, file) as image:
+            image.filename = path  # type: ignore[attr-defined]
             _check_pixels(module, path, image)
             yield image
     except DataError:
@@ -70,6 +79,17 @@ def open_image(path: Path | str) -> Iterator[Image]:
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{path} cannot be read: {reason}") from None
+
+
+@contextmanager
+def _opened(source: ImageSource) -> Iterator[IO[bytes]]:
+    if isinstance(source, bytes):
+        yield BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        with open_file(Path(source)) as file:
+            yield file
+    else:
+        yield source
 
 
 class _Silence:

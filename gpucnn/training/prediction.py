@@ -1,0 +1,173 @@
+"""The classes of image files: reading a file, preparing the image, and the network's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.data.images.inputs import as_input, read_image, shifted
+from gpucnn.data.images.opening import ImageSource
+from gpucnn.data.images.reading import read_digit
+from gpucnn.errors import DivergedError, SettingError, unknown
+from gpucnn.nn.sequential import Sequential
+from gpucnn.training.figures import class_names
+from gpucnn.training.progress import percent
+
+Status = Literal["digit", "none", "several", "image"]
+"""What an image shows: a digit, none, several, or anything, if it was only resized."""
+
+_DIGITS = tuple("0123456789")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as an input of a network.
+
+    Attributes:
+        status: "digit", "none" or "several" (digits); "image" if it was only resized.
+        reason: why it is no single digit; empty if it is one, or was only resized.
+        pixels: the input, uint8 (C, H, W); None if nothing was found.
+        stages: float32 (h, w) from 0 to 1, a digit's image after each step, by the step's name.
+    """
+
+    status: Status
+    reason: str
+    pixels: NDArray[np.uint8] | None
+    stages: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction:
+    """What a network makes of an image. It has K outputs.
+
+    Attributes:
+        status: "digit", "none" or "several" (digits); "image" if it was only resized.
+        reason: why the image shows no single digit; else empty.
+        input: what the network got, uint8 (C, H, W); None if nothing was found in the image.
+        probabilities: what ``model.predict`` returns for it, (K,); of a digit, the mean over the
+            image and four copies shifted by a pixel. None without an input.
+        classes: the names of the outputs, K strings; outputs without a name have their number.
+    """
+
+    status: Status
+    reason: str
+    input: NDArray[np.uint8] | None
+    probabilities: NDArray[Any] | None
+    classes: tuple[str, ...]
+
+    @property
+    def label(self) -> int | None:
+        """Number of the most probable class; None if the image shows no digit or several."""
+        if self.probabilities is None or self.status not in ("digit", "image"):
+            return None
+        return int(self.probabilities.argmax())
+
+    @property
+    def name(self) -> str | None:
+        """Name of the most probable class; None if the image shows no digit or several."""
+        return None if self.label is None else self.classes[self.label]
+
+    def top(self, count: int = 3) -> list[tuple[str, float]]:
+        """Return the names and probabilities of the most probable classes, whatever the status."""
+        if self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities)[:count]
+        return [(self.classes[k], float(self.probabilities[k])) for k in order]
+
+    def __repr__(self) -> str:
+        found = f"{self.status} ({self.reason})" if self.reason else repr(self.name)
+        shown = "".join(f", {name} {percent(value)}" for name, value in self.top())
+        return f"<{type(self).__name__} {found}{shown}>"
+
+
+def predict_file(
+    model: Sequential, source: ImageSource | NDArray[np.uint8], prepare: str = "auto"
+) -> Prediction:
+    """Classify an image file, as ``gpucnn predict`` does.
+
+    Args:
+        model: a network that was trained, or has ``normalization``.
+        source: the path of an image file, its bytes, the file opened for reading bytes, or pixels,
+            uint8 (H, W) or (H, W, 3). The format is recognised by the content.
+        prepare: how the image becomes an input. "digit": the strokes are located, scaled and
+            centred as MNIST's authors did. "plain": it is only resized, to the input's shape
+            whatever its proportions. "auto": ``model.preparation``, by the training images.
+
+    Raises:
+        DataError: the file is not there, not an image, damaged, or has too many pixels.
+        SettingError: the model has no normalization, or ``prepare`` is "auto" and it does not
+            record how its training images were prepared, or "digit" and it takes other images than
+            square ones of one channel; Pillow, or SciPy for "digit", is not installed.
+        DivergedError: the model's outputs contain NaN or infinity.
+
+    Example:
+        >>> import gpucnn
+        >>> data = gpucnn.data.mnist().limit(1000)
+        >>> model = gpucnn.models.mlp(seed=0)
+        >>> history = gpucnn.fit(model, data, epochs=3)
+        >>> found = gpucnn.predict_file(model, 255 - data.test.images[0, 0])
+        >>> found.status, found.name
+        ('digit', '7')
+    """
+    how = preparation(model, prepare)
+    image = source if isinstance(source, np.ndarray) else read_image(source)
+    return classify(model, [prepare_image(model, image, how)])[0]
+
+
+def preparation(model: Sequential, prepare: str = "auto") -> str:
+    """Return "digit" or "plain" for ``prepare``; SettingError if it does not fit the model."""
+    if prepare not in ("auto", *PREPARATIONS):
+        raise unknown("preparation", prepare, ("auto", *PREPARATIONS))
+    how = model.preparation if prepare == "auto" else prepare
+    if how is None:
+        raise SettingError(
+            'the model does not record how its training images were prepared: give prepare="digit" '
+            'or prepare="plain", or set model.preparation'
+        )
+    channels, height, width = model.input_shape
+    if how == "digit" and (channels != 1 or height != width):
+        raise SettingError(
+            f"digits need a network for square images of one channel, got {model.input_shape}: "
+            'use prepare="plain" (command line: --prepare plain)'
+        )
+    return how
+
+
+def prepare_image(model: Sequential, image: NDArray[np.uint8], how: str) -> Prepared:
+    """Return an image, uint8 (H, W) or (H, W, 3), as an input; ``how`` is "digit" or "plain"."""
+    channels, height, width = model.input_shape
+    if how == "plain":
+        return Prepared("image", "", as_input(image, channels, (height, width)))
+    # Networks for letters have the same preparation.
+    digits = model.classes is None or tuple(model.classes) == _DIGITS
+    reading = read_digit(image, height, judge=digits)
+    pixels = None if reading.pixels is None else reading.pixels[None]
+    return Prepared(reading.status, reading.reason, pixels, reading.stages)
+
+
+def classify(model: Sequential, images: Sequence[Prepared]) -> list[Prediction]:
+    """Return the prediction of each image; DivergedError if outputs contain NaN or infinity."""
+    there = [k for k, image in enumerate(images) if image.pixels is not None]
+    rows: dict[int, NDArray[Any]] = {}
+    if there:
+        inputs = np.stack([images[k].pixels for k in there])  # type: ignore[misc]
+        digits = images[there[0]].status != "image"
+        variants = np.concatenate(shifted(inputs)) if digits else inputs
+        with np.errstate(all="ignore"):
+            outputs = model.predict(variants)
+        if not np.isfinite(outputs).all():
+            raise DivergedError(
+                "the outputs of the network contain NaN or infinity; train it again"
+            )
+        means = outputs.reshape(-1, len(there), outputs.shape[1]).mean(0)
+        rows = dict(zip(there, means, strict=True))
+    names = class_names(model.classes, model.output_shape[0])
+    return [
+        Prediction(image.status, image.reason, image.pixels, rows.get(k), names)
+        for k, image in enumerate(images)
+    ]
