@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from gpucnn import arithmetic, backends, data, errors, models, nn, optim, rng, training
+    from gpucnn import arithmetic, backends, data, errors, models, nn, optim, plots, rng, training
     from gpucnn.backends import Backend, get_backend
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
@@ -59,6 +59,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "plots",
     "predict_file",
     "rng",
     "save_model",

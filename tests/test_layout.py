@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
     | {"emulator", "exchange", "plots", "web"},
-    "": DATA | {"backends", "nn", "optim", "models", "training", "machine", "cli"},
+    "": DATA | {"backends", "nn", "optim", "models", "training", "plots", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 23
 

@@ -1,0 +1,68 @@
+"""Plots of runs, results and networks, as figures of Matplotlib.
+
+>>> data = gpucnn.data.mnist().limit(200)
+>>> history = gpucnn.fit(gpucnn.models.mlp(), data, epochs=2, batch_size=20)
+>>> gpucnn.plots.curves(history).savefig("curves.png")
+
+Each function returns a ``matplotlib.figure.Figure``, which notebooks show as the last line of a
+cell. pyplot is not used: no window opens, and Matplotlib's settings stay as they are. ``to_svg``
+returns a figure as an element for a web page. Matplotlib is installed by ``gpucnn[report]``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gpucnn.config import import_extra
+
+if TYPE_CHECKING:
+    from gpucnn.plots.results import (
+        Calibration,
+        calibration,
+        confusion_matrix,
+        misread,
+        reliability,
+    )
+    from gpucnn.plots.runs import curves
+    from gpucnn.plots.style import Plot
+    from gpucnn.plots.svg import STYLESHEET, save_all, to_svg
+
+__all__ = [
+    "STYLESHEET",
+    "Calibration",
+    "Plot",
+    "calibration",
+    "confusion_matrix",
+    "curves",
+    "misread",
+    "reliability",
+    "save_all",
+    "to_svg",
+]
+
+_HOMES = {
+    "STYLESHEET": "svg",
+    "Calibration": "results",
+    "Plot": "style",
+    "calibration": "results",
+    "confusion_matrix": "results",
+    "curves": "runs",
+    "misread": "results",
+    "reliability": "results",
+    "save_all": "svg",
+    "to_svg": "svg",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import Matplotlib when the first plot is asked for; SettingError if it is not installed."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gpucnn.plots' has no attribute {name!r}")
+    import_extra("matplotlib.figure", "Matplotlib", "drawing plots", "report")
+    value = globals()[name] = getattr(import_module(f"gpucnn.plots.{_HOMES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
