@@ -20,10 +20,11 @@ from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.files import list_folder
 from gpucnn.data.images.inputs import read_image
 from gpucnn.data.images.opening import NotAnImage
+from gpucnn.data.images.preparing import Prepared, prepare_image
 from gpucnn.errors import DataError, DivergedError, unknown
 from gpucnn.nn import Sequential
 from gpucnn.training.checkpoint import load
-from gpucnn.training.prediction import Prediction, Prepared, classify, preparation, prepare_image
+from gpucnn.training.prediction import Prediction, classify, preparation
 from gpucnn.training.progress import percent
 
 # Images that are classified and printed together.
@@ -108,7 +109,8 @@ def _read_all(files: Iterator[tuple[str, bool]], model: Sequential, how: str) ->
 
 
 def _read(path: str, model: Sequential, how: str) -> _Image:
-    return _Image(path, prepare_image(model, read_image(Path(path)), how))
+    image = read_image(Path(path))
+    return _Image(path, prepare_image(image, model.input_shape, how, model.classes))
 
 
 def _batches(images: Iterator[_Image]) -> Iterator[list[_Image]]:

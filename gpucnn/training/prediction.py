@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.data.dataset import PREPARATIONS
-from gpucnn.data.images.inputs import as_input, read_image, shifted
+from gpucnn.data.images.inputs import read_image, shifted
 from gpucnn.data.images.opening import ImageSource
-from gpucnn.data.images.reading import read_digit
+from gpucnn.data.images.preparing import Prepared, Status, prepare_image
 from gpucnn.errors import DivergedError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.figures import class_names
 from gpucnn.training.progress import percent
-
-Status = Literal["digit", "none", "several", "image"]
-"""What an image shows: a digit, none, several, or anything, if it was only resized."""
-
-_DIGITS = tuple("0123456789")
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image as an input of a network.
-
-    Attributes:
-        status: "digit", "none" or "several" (digits); "image" if it was only resized.
-        reason: why it is no single digit; empty if it is one, or was only resized.
-        pixels: the input, uint8 (C, H, W); None if nothing was found.
-        stages: float32 (h, w) from 0 to 1, a digit's image after each step, by the step's name.
-    """
-
-    status: Status
-    reason: str
-    pixels: NDArray[np.uint8] | None
-    stages: dict[str, NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,7 +94,8 @@ def predict_file(
     """
     how = preparation(model, prepare)
     image = source if isinstance(source, np.ndarray) else read_image(source)
-    return classify(model, [prepare_image(model, image, how)])[0]
+    prepared = prepare_image(image, model.input_shape, how, model.classes)
+    return classify(model, [prepared])[0]
 
 
 def preparation(model: Sequential, prepare: str = "auto") -> str:
@@ -136,18 +115,6 @@ def preparation(model: Sequential, prepare: str = "auto") -> str:
             'use prepare="plain" (command line: --prepare plain)'
         )
     return how
-
-
-def prepare_image(model: Sequential, image: NDArray[np.uint8], how: str) -> Prepared:
-    """Return an image, uint8 (H, W) or (H, W, 3), as an input; ``how`` is "digit" or "plain"."""
-    channels, height, width = model.input_shape
-    if how == "plain":
-        return Prepared("image", "", as_input(image, channels, (height, width)))
-    # Networks for letters have the same preparation.
-    digits = model.classes is None or tuple(model.classes) == _DIGITS
-    reading = read_digit(image, height, judge=digits)
-    pixels = None if reading.pixels is None else reading.pixels[None]
-    return Prepared(reading.status, reading.reason, pixels, reading.stages)
 
 
 def classify(model: Sequential, images: Sequence[Prepared]) -> list[Prediction]:
