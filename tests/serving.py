@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from gpucnn.models import lenet5
 from gpucnn.nn import Sequential
 from gpucnn.web.app import make_app
+from gpucnn.web.decoders import Decoders
 from gpucnn.web.served import Served
 from gpucnn.web.server import listen, run
 
@@ -29,8 +30,8 @@ def scaled(model: Sequential) -> Sequential:
 def serving(served: Sequence[Served]) -> Iterator[str]:
     """Serve the networks within the block; the value is the page's address."""
     stop = threading.Event()
-    app = make_app(served, lambda name: name in ("127.0.0.1", "localhost"))
-    with listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", 0) as listening, Decoders([each.way for each in served]) as decoders:
+        app = make_app(served, lambda name: name in ("127.0.0.1", "localhost"), decoders)
         port = listening.getsockname()[1]
         thread = threading.Thread(target=run, args=(app, listening, stop.is_set))
         thread.start()

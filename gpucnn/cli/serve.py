@@ -26,6 +26,7 @@ def serve_command(arguments: argparse.Namespace) -> int:
     for module in ("starlette", "uvicorn"):
         import_extra(module, module.capitalize(), "gpucnn serve", "web")
     from gpucnn.web import app, server
+    from gpucnn.web.decoders import Decoders
 
     if arguments.prepare not in ("auto", *PREPARATIONS):
         raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
@@ -38,7 +39,8 @@ def serve_command(arguments: argparse.Namespace) -> int:
     served = read_all(arguments.checkpoints, arguments)
     loopback = is_loopback(arguments.host)
     stop = StopRequest()
-    with server.listen(arguments.host, arguments.port) as listening, stop.handling():
+    decoders = Decoders([each.way for each in served])
+    with server.listen(arguments.host, arguments.port) as listening, stop.handling(), decoders:
         url = f"http://{arguments.host}:{listening.getsockname()[1]}/"
         if not loopback:
             print(f"warning: everybody who reaches {arguments.host} can use it", file=sys.stderr)
@@ -46,7 +48,7 @@ def serve_command(arguments: argparse.Namespace) -> int:
         if arguments.open:
             webbrowser.open(url)
         report = partial(print_defect, arguments.debug)
-        page = app.make_app(served, host_check(arguments.host, loopback), report)
+        page = app.make_app(served, host_check(arguments.host, loopback), decoders, report)
         with stop.finishing_steps():
             server.run(page, listening, stop.requested)
     return stop.status

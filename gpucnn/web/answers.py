@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.data.images.inputs import shifted
-from gpucnn.nn import Sequential
 from gpucnn.web.served import Served
 from gpucnn.web.uploads import Prepared
 
@@ -36,7 +35,7 @@ def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
     if prepared.pixels is not None:
         pixels = prepared.pixels[None]
         with served.computing(), np.errstate(all="ignore"):
-            outputs = _outputs(served.model, pixels)
+            outputs = served.model.feature_maps(pixels)
             variants = shifted(pixels) if served.prepare == "digit" else [pixels]
             probabilities = served.model.predict(np.concatenate(variants)).mean(0)
         answer["input"] = {"shape": list(pixels.shape[1:]), "data": _encode(pixels)}
@@ -48,17 +47,6 @@ def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
             if prepared.status in ("digit", "image"):
                 answer["label"] = int(probabilities.argmax())
     return {**answer, "milliseconds": 1000 * (time.perf_counter() - start)}
-
-
-def _outputs(model: Sequential, pixels: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-    """Return the outputs of each layer by its name."""
-    be = model.backend
-    x = be.gather_images(be.asarray(pixels, np.uint8), be.asarray(np.arange(1)), *model.scaling())
-    outputs = {}
-    for name, layer in model.layers.items():
-        x, _ = layer.forward(be, x)
-        outputs[name] = be.to_numpy(x)
-    return outputs
 
 
 def _show(name: str, output: NDArray[Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpucnn.config import is_builtin
+from gpucnn.data.images.inputs import SHIFTS
 from gpucnn.nn import Sequential
 from gpucnn.nn.summary import SummaryRow
+from gpucnn.web.uploads import Way
 
 DIGITS = tuple("0123456789")
 
@@ -44,9 +46,16 @@ class Served:
         return (*names, *map(str, range(len(names), outputs)))
 
     @property
-    def has_digits(self) -> bool:
-        """Whether an image is compared with digits to find out whether it shows one."""
-        return self.model.classes is None or tuple(self.model.classes) == DIGITS
+    def way(self) -> Way:
+        """How an image becomes an input."""
+        # Networks for letters have the same preparation, but are no reason to doubt a letter.
+        digits = self.model.classes is None or tuple(self.model.classes) == DIGITS
+        return Way(self.prepare, self.model.input_shape, digits)
+
+    @property
+    def averaged(self) -> int:
+        """How many shifted copies of an input the probabilities are the mean of."""
+        return len(SHIFTS) if self.prepare == "digit" else 1
 
     def computing(self) -> ExitStack:
         """Return a context for the network's computations in any thread."""
@@ -60,6 +69,8 @@ class Served:
     def describe(self) -> dict[str, Any]:
         """Return the entry of ``/api/models``."""
         summary = self.model.summary()
+        assert self.model.normalization is not None
+        mean, std = self.model.normalization
         return {
             "id": self.id,
             "title": self.title,
@@ -67,6 +78,8 @@ class Served:
             "input_shape": list(self.model.input_shape),
             "classes": list(self.classes),
             "prepare": self.prepare,
+            "averaged": self.averaged,
+            "normalization": {"mean": list(mean), "std": list(std)},
             "parameters": summary.parameters,
             "multiply_adds": summary.multiply_adds,
             "test_accuracy": self.test_accuracy,

@@ -20,7 +20,22 @@ MAX_PIXELS = 1 << 24
 """Pixels of an image, by its header."""
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
-"""Formats by content; whatever the file is called. Of an animation the first frame is read."""
+"""Formats by content, whatever the file is called. Of an animation the first frame is read."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an image becomes the input of a network.
+
+    Attributes:
+        how: "digit" or "plain".
+        shape: (C, H, W) of the input.
+        judge: whether a digit is compared with others, to find out whether it is one.
+    """
+
+    how: str
+    shape: tuple[int, ...]
+    judge: bool
 
 
 @dataclass(frozen=True)
@@ -49,23 +64,20 @@ def read_upload(body: bytes) -> NDArray[np.uint8]:
                     f"{MAX_PIXELS:,}: reduce it"
                 )
             return decode(image)
-    except DataError:
+    except (DataError, MemoryError):
         raise
     # Decoders raise many types for broken data: SyntaxError, struct.error, ...
     except Exception:
-        raise DataError(f"the file is not a {', '.join(FORMATS)} image, or is damaged") from None
+        raise DataError(
+            f"expected a {', '.join(FORMATS)} image, got none or a damaged one"
+        ) from None
 
 
-def prepare(
-    image: NDArray[np.uint8], how: str, input_shape: tuple[int, ...], judge: bool
-) -> Prepared:
-    """Return an image as an input of a network, as ``gpucnn predict`` does.
-
-    ``how`` is "digit" or "plain"; ``judge`` is whether it is compared with digits.
-    """
-    channels, height, width = input_shape
-    if how == "plain":
+def prepare(image: NDArray[np.uint8], way: Way) -> Prepared:
+    """Return an image, uint8 (H, W) or (H, W, 3), as an input; as ``gpucnn predict`` does."""
+    channels, height, width = way.shape
+    if way.how == "plain":
         return Prepared("image", "", as_input(image, channels, (height, width)))
-    reading = read_digit(image, height, judge=judge)
+    reading = read_digit(image, height, judge=way.judge)
     pixels = None if reading.pixels is None else reading.pixels[None]
     return Prepared(reading.status, reading.reason, pixels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import urllib.request
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from serving import serving, untrained
 from starlette.applications import Starlette
 
 from gpucnn.web.app import make_app
+from gpucnn.web.decoders import Decoders
 
 
 def seven() -> bytes:
@@ -26,8 +28,10 @@ def seven() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def app() -> Starlette:
-    return make_app([untrained()], lambda name: name == "localhost")
+def app() -> Iterator[Starlette]:
+    served = [untrained()]
+    with Decoders([each.way for each in served], count=1) as decoders:
+        yield make_app(served, lambda name: name == "localhost", decoders)
 
 
 def test_models_are_described(app: Starlette) -> None:

@@ -12,9 +12,9 @@ from gpucnn.data.digits.arrays import FAINT, SQUARE, Floats, Mask, label, ndimag
 
 # Lines are turned by at most so many degrees, and tried in steps of half a degree.
 _ANGLES = np.arange(-5, 5.1, 0.5)
-# A line covers at least this fraction of the width of the image, and both ends of it.
+# A line covers at least this fraction of the width of the image, and half of both ends of it.
 _COVERAGE = 0.7
-_END = 0.08
+_END, _HALF = 0.08, 0.5
 # Smaller images, such as MNIST's, are cropped to a digit: they show no ruled paper.
 _SMALLEST = 40
 # Greatest width of the grey edge of a stroke, in pixels.
@@ -73,7 +73,7 @@ def _remove_vertical(strokes: Floats) -> Floats:
 def _remove_horizontal(strokes: Floats) -> Floats:
     """Remove nearly horizontal lines."""
     mask = strokes > FAINT
-    if min(mask.shape) < _SMALLEST or not mask.any():
+    if min(mask.shape) < _SMALLEST or not _may_have_lines(mask):
         return strokes
     found = _find(mask)
     if not found.rows:
@@ -86,6 +86,14 @@ def _remove_horizontal(strokes: Floats) -> Floats:
     if len(found.rows) == 1 and not _lies_inside(without > 0.5, strokes > 0.5):
         return strokes
     return without
+
+
+def _may_have_lines(mask: Mask) -> bool:
+    """Return whether so many columns have ink as ``_line_rows`` asks of a row, at any angle."""
+    inked: Mask = np.logical_or.reduce(mask, axis=0)
+    end = _end(len(inked))
+    ends = min(inked[:end].mean(), inked[-end:].mean())
+    return bool(inked.mean() >= _COVERAGE and ends >= _HALF)
 
 
 def _find(mask: Mask) -> _Direction:
@@ -116,16 +124,21 @@ def _line_rows(mask: Mask) -> list[slice]:
     # A row of a line may be thinner than a pixel here and there.
     tolerant = mask.copy()
     tolerant[1:] |= mask[:-1]
-    end = max(2, round(_END * width))
+    end = _end(width)
     covered = tolerant.mean(axis=1) >= _COVERAGE
-    covered &= tolerant[:, :end].mean(axis=1) >= 0.5
-    covered &= tolerant[:, -end:].mean(axis=1) >= 0.5
+    covered &= tolerant[:, :end].mean(axis=1) >= _HALF
+    covered &= tolerant[:, -end:].mean(axis=1) >= _HALF
     edges = np.flatnonzero(np.diff(covered.astype(np.int8), prepend=0, append=0))
     return [
         slice(first, stop)
         for first, stop in zip(edges[::2], edges[1::2], strict=True)
         if stop - first <= max(3, _WIDEST * height + 1)
     ]
+
+
+def _end(width: int) -> int:
+    """Return how many columns an end of a line has."""
+    return max(2, round(_END * width))
 
 
 def _line_pixels(level: Floats, rows: slice) -> Mask:

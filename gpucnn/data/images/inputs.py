@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+SHIFTS = ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0))
+"""Where each copy of ``shifted`` begins in the image padded by a pixel; the first is not moved."""
+
 # Bits that the pixels of a file of 16 bits may take: of 8-bit images saved as such, and of cameras.
 _DEPTHS = (8, 10, 12, 16)
 
@@ -145,8 +148,7 @@ def shifted(digits: Bytes) -> list[Bytes]:
     """
     height, width = digits.shape[2:]
     padded = np.pad(digits, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    corners = ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0))
-    return [padded[:, :, top : top + height, left : left + width] for top, left in corners]
+    return [padded[:, :, top : top + height, left : left + width] for top, left in SHIFTS]
 
 
 def check_digit_size(size: int) -> None:

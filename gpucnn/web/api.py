@@ -1,0 +1,128 @@
+"""The answers to ``/api/…``, which the package's docstring describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from gpucnn.errors import DataError
+from gpucnn.web.answers import predict
+from gpucnn.web.decoders import Decoders
+from gpucnn.web.served import Served
+from gpucnn.web.uploads import MAX_BODY, Prepared
+
+MAX_WAITING = 32
+"""Requests that are computed or wait for it; others are asked to come again."""
+
+MAX_HELD = 32 << 20
+"""Bytes of all bodies in memory."""
+
+Compute = Callable[[Sequence[Prepared]], Any]
+
+
+class Api:
+    """The answers, and how many requests are in work.
+
+    Args:
+        served: the networks, with different ids.
+        decoders: what decodes and prepares images.
+    """
+
+    def __init__(self, served: Sequence[Served], decoders: Decoders) -> None:
+        self.served = {each.id: each for each in served}
+        self.descriptions = [each.describe() for each in served]
+        self.decoders = decoders
+        self.waiting, self.held = 0, 0
+        self.limiter = anyio.CapacityLimiter(decoders.count)
+
+    async def models(self, request: Request) -> Response:
+        """Answer ``GET /api/models``."""
+        return JSONResponse(self.descriptions)
+
+    async def predict(self, request: Request) -> Response:
+        """Answer ``POST /api/predict``."""
+        names = request.query_params.getlist("model")
+        chosen = [self._find(name) for name in dict.fromkeys(names)] or [*self.served.values()]
+
+        def compute(prepared: Sequence[Prepared]) -> dict[str, Any]:
+            return {"results": [predict(*pair) for pair in zip(chosen, prepared, strict=True)]}
+
+        return await self._answer(request, chosen, compute)
+
+    def _find(self, name: str) -> Served:
+        try:
+            return self.served[name]
+        except KeyError:
+            raise HTTPException(404, f"no such model: {name[:40]!r}") from None
+
+    async def _answer(
+        self, request: Request, chosen: Sequence[Served], compute: Compute
+    ) -> Response:
+        """Read an image, prepare it for each network, and return what ``compute`` does with it."""
+        ways = list(dict.fromkeys(each.way for each in chosen))
+
+        def work(body: bytes) -> Response:
+            prepared = dict(zip(ways, self.decoders.prepare(body, ways), strict=True))
+            return JSONResponse(compute([prepared[each.way] for each in chosen]))
+
+        with self._holding(request) as read:
+            body = await read()
+            with self._waiting():
+                async with self.limiter:
+                    if await request.is_disconnected():  # a later drawing has replaced this one
+                        return Response(status_code=499)
+                    return await anyio.to_thread.run_sync(work, body, abandon_on_cancel=True)
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count a request within the block; 503 if there are too many."""
+        if self.waiting >= MAX_WAITING:
+            raise _busy()
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    @contextmanager
+    def _holding(self, request: Request) -> Iterator[Any]:
+        """Yield a function that reads the body; within the block its size counts."""
+        held = 0
+
+        async def read() -> bytes:
+            nonlocal held
+            body = bytearray()
+            async for part in request.stream():
+                if len(body) + len(part) > MAX_BODY:
+                    raise _too_long()
+                if self.held + len(part) > MAX_HELD:
+                    raise _busy()
+                body += part
+                held += len(part)
+                self.held += len(part)
+            if not body:
+                raise DataError("the body is empty: expected an image file")
+            return bytes(body)
+
+        declared = request.headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > 15 or int(declared) > MAX_BODY:
+            raise _too_long()
+        try:
+            yield read
+        finally:
+            self.held -= held
+
+
+def _too_long() -> HTTPException:
+    return HTTPException(413, f"the body is longer than {MAX_BODY} bytes: send a smaller image")
+
+
+def _busy() -> HTTPException:
+    return HTTPException(503, "too many requests at once: try again", {"Retry-After": "1"})
