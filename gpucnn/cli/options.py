@@ -18,12 +18,13 @@ from gpucnn.errors import SettingError
 from gpucnn.training.checkpoint import FILE_NAME
 from gpucnn.training.logs import read_log
 from gpucnn.training.metadata import parse_json
+from gpucnn.training.metrics import METRICS_NAME
 from gpucnn.training.records import CONFIG_NAME, LOG_NAME
 
-RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME)
+RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME, METRICS_NAME)
 NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")
 
-_MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "transpose")
+_MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "tensorboard", "transpose")
 """Options with which a run can be resumed: its checkpoint decides on data and epochs.
 
 Versions before 0.3 had no "transpose": runs with EMNIST are resumed with the value "no".
@@ -155,7 +156,7 @@ def _kinds() -> dict[str, type]:
     """Return the types of the values of ``gpucnn train``'s options, by the names that they have."""
     actions = MainParser().command("train")._actions
     return {
-        action.dest: bool if action.const is True else getattr(action, "type", None) or str
+        action.dest: bool if action.nargs == 0 else getattr(action, "type", None) or str
         for action in actions
         if action.dest not in NOT_SAVED
     }

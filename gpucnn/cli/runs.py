@@ -17,7 +17,8 @@ from gpucnn.errors import SettingError
 from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.logs import read_log
-from gpucnn.training.records import CONFIG_NAME
+from gpucnn.training.metrics import METRICS_NAME, Metrics
+from gpucnn.training.records import CONFIG_NAME, LOG_NAME
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
@@ -105,15 +106,18 @@ def absolute(path: str) -> str:
 
 
 class Log:
-    """log.jsonl: all events except steps, as one JSON object per line.
+    """log.jsonl: all events except steps, as one JSON object per line; and metrics.csv.
 
     ``completed`` is the number of epochs in the checkpoint of a resumed run, None for a new run.
     Lines of later epochs, and incomplete lines, are removed.
     """
 
-    def __init__(self, path: Path, completed: int | None) -> None:
-        lines = [] if completed is None else list(_lines_up_to(path, completed))
-        write_atomically(path, "".join(lines).encode())
+    def __init__(self, folder: Path, completed: int | None) -> None:
+        path = folder / LOG_NAME
+        kept = [] if completed is None else list(_lines_up_to(path, completed))
+        write_atomically(path, "".join(line for _, line in kept).encode())
+        epochs = (event for event, _ in kept if event["event"] == EpochEnded.name)
+        self.metrics = Metrics(folder / METRICS_NAME, epochs)
         self.file = open_to_append(path)
 
     def __enter__(self) -> Log:
@@ -121,16 +125,19 @@ class Log:
 
     def __exit__(self, *exception: object) -> None:
         self.file.close()
+        self.metrics.close()
 
     def write(self, event: Event) -> None:
         """Append one event and flush the file."""
         if not isinstance(event, StepEnded):
             self.file.write(json.dumps(plain_json(event.as_dict()), allow_nan=False) + "\n")
             self.file.flush()
+        if isinstance(event, EpochEnded):
+            self.metrics.write(event)
 
 
-def _lines_up_to(path: Path, completed: int) -> Iterator[str]:
+def _lines_up_to(path: Path, completed: int) -> Iterator[tuple[Values, str]]:
     for event, line in read_log(path):
         epoch = event.get("epoch")
         if event["event"] != EpochEnded.name or (type(epoch) is int and epoch <= completed):
-            yield line
+            yield event, line

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend
+from gpucnn.cli.board import RUN_FOLDER, make_board
 from gpucnn.cli.console import make_console
 from gpucnn.cli.display import PlainDisplay, make_display
 from gpucnn.cli.options import NOT_SAVED, folder_and_options
@@ -39,9 +40,9 @@ from gpucnn.training.event_types import (
 )
 from gpucnn.training.fit import events
 from gpucnn.training.pretrained import find
-from gpucnn.training.records import LOG_NAME
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 from gpucnn.training.state import EpochsError
+from gpucnn.training.tensorboard import TensorBoard
 from gpucnn.training.workers import default_workers
 
 
@@ -53,7 +54,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     return stop.status
 
 
-def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
+def _given(arguments: argparse.Namespace) -> Values:
+    """Return the options that were given, with absolute paths."""
     given = {key: value for key, value in vars(arguments).items() if key not in NOT_SAVED}
     if given.get("data", "mnist") != "mnist":
         given["data"] = absolute(given["data"])
@@ -61,7 +63,14 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         given["model"] = absolute(given["model"])
     if "init" in given and find(given["init"]) is None:
         given["init"] = absolute(given["init"])
-    folder, options = folder_and_options(arguments, given)
+    if "tensorboard" in given:
+        where = given["tensorboard"]
+        given["tensorboard"] = RUN_FOLDER if where is True else absolute(where)
+    return given
+
+
+def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
+    folder, options = folder_and_options(arguments, _given(arguments))
     resumed = folder if arguments.resume is not None else None
     settings = make_settings(options)
     data = _read_data(options, settings.seed, resumed)
@@ -73,6 +82,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         checkpoint = folder / FILE_NAME
         saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
         model = first_model(options, data, settings.seed, saved)
+        board = make_board(options, folder, model, data, resumed is not None)
         if "workers" not in options:
             settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
         try:
@@ -93,10 +103,11 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             if saved:
                 _note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
             write_config(folder, options, settings)
-            log = Log(folder / LOG_NAME, saved.metadata["epoch"] if saved else None)
+            log = Log(folder, saved.metadata["epoch"] if saved else None)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
-            _follow(run, display, folder, again, stop, log)
+            with board as writer:
+                _follow(run, display, folder, again, stop, log, writer)
 
 
 def _read_data(options: Values, seed: int, resumed: Path | None) -> Data:
@@ -145,7 +156,7 @@ def _train_further(
     done = saved.metadata["epoch"] if saved else 0
     words = ["gpucnn", "train", "--init", str(folder)]
     for name, value in options.items():
-        if name not in ("backend", "epochs", "init"):
+        if name not in ("backend", "epochs", "init", "tensorboard"):
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, str(value)]
     return shlex.join([*words, "--epochs", str(max(1, settings.epochs - done))])
@@ -207,6 +218,7 @@ def _follow(
     again: str,
     stop: StopRequest,
     log: Log,
+    board: TensorBoard | None,
 ) -> None:
     """Show and log all events of a run, then print the table of results.
 
@@ -217,6 +229,8 @@ def _follow(
         with log, display, ExitStack() as stack:
             for event in _measured(events, stop):
                 log.write(event)
+                if board is not None:
+                    board(event)
                 with _stopping_quietly(stop):
                     display.show(event)
                 if isinstance(event, RunStarted):

@@ -92,6 +92,15 @@ class FlatParameters:
             parameter.data = flat_parameters[offset:end].reshape(parameter.shape)
             parameter.grad = flat_grads[offset:end].reshape(parameter.shape)
 
+    def split(self, flat: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the parts of a flat vector (flat_size,) of NumPy by the parameters' names."""
+        return {
+            name: flat[offset : offset + parameter.size].reshape(parameter.shape)
+            for offset, (name, parameter) in zip(
+                self._offsets(), self.named_parameters(), strict=False
+            )
+        }
+
     def without_padding(self, flat: Array) -> NDArray[Any]:
         """Return the elements of all parameters in a flat vector (flat_size,): NumPy, (size,)."""
         return self.backend.to_numpy(flat)[self._is_element()]

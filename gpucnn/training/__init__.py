@@ -25,7 +25,8 @@ Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epo
 how), ``metadata.py`` (what a checkpoint may hold),
 ``model_files.py`` and ``foreign.py`` (models and weights in files), ``divergence.py`` (NaN and
 infinity), ``workers.py`` and ``worker.py`` (several processes), ``progress.py`` and ``history.py``
-(what ``fit`` shows), ``records.py`` (what the folder of a run records).
+(what ``fit`` shows), ``records.py`` (what the folder of a run records), ``metrics.py``
+and ``tensorboard.py`` (figures for other programs).
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from gpucnn.training.fit import Events, events
 from gpucnn.training.history import History
 from gpucnn.training.settings import RECIPES, Settings
 from gpucnn.training.step import loss_and_grads
+from gpucnn.training.tensorboard import TensorBoard
 
 __all__ = [
     "RECIPES",
@@ -56,6 +58,7 @@ __all__ = [
     "Settings",
     "StepEnded",
     "Stopped",
+    "TensorBoard",
     "events",
     "loss_and_grads",
 ]

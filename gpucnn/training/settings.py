@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
@@ -87,6 +87,24 @@ class Settings:
         for name in ("optimizer", "schedule", "loss"):
             plain[name] = describe(plain[name])
         return plain
+
+
+def flatten(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``Settings.as_dict()`` without levels, as a row of a table.
+
+    >>> flatten({"epochs": 5, "optimizer": {"type": "SGD", "lr": 0.05, "betas": [0.9, 1]}})
+    {'epochs': 5, 'optimizer': 'SGD', 'optimizer.lr': 0.05, 'optimizer.betas': '0.9 1'}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            inner = ((f"{name}.{key}", part) for key, part in flatten(value).items())
+            flat.update((key.removesuffix(".type"), part) for key, part in inner)
+        elif isinstance(value, list | tuple):
+            flat[name] = " ".join(map(str, value))
+        else:
+            flat[name] = value
+    return flat
 
 
 class Overrides(TypedDict, total=False):

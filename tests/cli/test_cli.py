@@ -97,6 +97,7 @@ def test_train_saves_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         "checkpoint.npz",
         "config.json",
         "log.jsonl",
+        "metrics.csv",
     ]
     config = json.loads(Path("r/config.json").read_text())
     assert config["settings"]["batch_size"] == 16
@@ -228,13 +229,13 @@ def test_a_resumed_log_forgets_what_its_checkpoint_does_not_know(folder: Path) -
     assert train("--out", "r") == 0
     path = Path("r/log.jsonl")
     before = path.read_text()
-    with Log(path, completed=1):
+    with Log(Path("r"), completed=1):
         pass
     kept = [line for line in before.splitlines() if '"epoch", "step": 4,' not in line]
     assert path.read_text().splitlines() == kept
     assert [e["epoch"] for e in events("r") if e["event"] == "epoch"] == [1]
     path.write_text(before + '{"event": "epoch", "st')
-    with Log(path, completed=2):
+    with Log(Path("r"), completed=2):
         pass
     assert path.read_text() == before
 

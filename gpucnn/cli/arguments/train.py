@@ -15,6 +15,7 @@ examples:
   gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
   gpucnn train --backend emulated --check --data mine/ --limit 64 --epochs 1
                                                 look for faults of the kernels, without a GPU
+  gpucnn train --tensorboard                    then: tensorboard --logdir runs
   gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
   gpucnn train --init runs/seed1 --data mine/ --lr 0.01
                                                 fine-tune its weights on other data
@@ -120,5 +121,13 @@ def _run_options(option: Callable[..., None]) -> None:
         "save a checkpoint every N steps, in addition to those after each epoch",
         type=int,
         metavar="N",
+    )
+    option(
+        "--tensorboard",
+        "write event files for TensorBoard to the folder of the run, or to DIR/NAME with the name "
+        "of that folder",
+        nargs="?",
+        const=True,
+        metavar="DIR",
     )
     option("--out", "folder for the results (default: runs/MODEL-DATA-N)", metavar="DIR")

@@ -1,0 +1,58 @@
+"""metrics.csv in the folder of a run: a row for each epoch, for spreadsheets and pandas."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gpucnn.files import open_to_append, write_atomically
+from gpucnn.training.event_types import EpochEnded
+
+METRICS_NAME = "metrics.csv"
+
+COLUMNS = tuple(field.name for field in fields(EpochEnded))
+"""The columns, those of ``History``."""
+
+
+class Metrics:
+    """Writes metrics.csv.
+
+    Numbers have all their digits; what is missing, NaN or infinite is empty.
+
+    Args:
+        path: the file; what it held is replaced.
+        epochs: the epochs that are in it from the start, those of a resumed run: ``EpochEnded`` as
+            plain data.
+    """
+
+    def __init__(self, path: Path, epochs: Iterable[Mapping[str, Any]] = ()) -> None:
+        rows = {epoch["epoch"]: _cells(epoch) for epoch in epochs}
+        text = csv_lines([COLUMNS, *(rows[epoch] for epoch in sorted(rows))])
+        write_atomically(path, text.encode())
+        self._file = open_to_append(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def write(self, event: EpochEnded) -> None:
+        """Append the row of an epoch and flush the file."""
+        self._file.write(csv_lines([_cells(event.as_dict())]))
+        self._file.flush()
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as lines of a CSV file (RFC 4180, but with "\\n" at their ends)."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _cells(epoch: Mapping[str, Any]) -> list[Any]:
+    values = [epoch.get(name) for name in COLUMNS]
+    return [v if isinstance(v, int | float) and math.isfinite(v) else "" for v in values]
