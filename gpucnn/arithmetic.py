@@ -144,8 +144,10 @@ class ReceptiveField:
 
     ``stride`` is the distance in input pixels between the fields of adjacent outputs. ``centre`` is
     the centre of the first output's field, in coordinates where the first input pixel covers 0 to
-    1. After a transposed convolution, both are averages, and a field may be off by less than a
-    pixel. The default value is the field of an input pixel itself.
+    1. After a strided transposed convolution, fields of adjacent outputs differ in size and
+    distance: both are averages, from which the field of an output may be off by up to half a
+    pixel of that layer's input, and by more if its kernel is dilated. ``pixels`` is exact. The
+    default value is the field of an input pixel itself.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -156,6 +158,15 @@ class ReceptiveField:
     def size(self) -> int:
         """Number of input pixels from the first to the last, for the output with most of them."""
         return _largest_field(self.stages)
+
+    def pixels(self, output: int) -> tuple[int, int]:
+        """Return the first input pixel that an output depends on, and one past the last.
+
+        Pixels below 0, and beyond the input, stand for padding. An output of a transposed
+        convolution may depend on no pixel: then (0, 0).
+        """
+        inputs = _inputs_of(self.stages, output)
+        return (min(inputs), max(inputs) + 1) if inputs else (0, 0)
 
     def after_conv(
         self, kernel: int, stride: int = 1, padding: Padding = 0, dilation: int = 1
@@ -192,12 +203,18 @@ def _largest_field(stages: tuple[Stage, ...]) -> int:
     period = math.prod(stage.stride for stage in stages if stage.transposed)
     largest = 0
     for output in range(period):
-        inputs = {output}
-        for stage in reversed(stages):
-            inputs = stage.inputs_of(inputs)
+        inputs = _inputs_of(stages, output)
         if inputs:  # a transposed convolution may have outputs without any input
             largest = max(largest, max(inputs) - min(inputs) + 1)
     return largest
+
+
+def _inputs_of(stages: tuple[Stage, ...], output: int) -> set[int]:
+    """Return the indices of the pixels that an output depends on."""
+    inputs = {output}
+    for stage in reversed(stages):
+        inputs = stage.inputs_of(inputs)
+    return inputs
 
 
 def _both_sides(padding: Padding) -> tuple[int, int]:

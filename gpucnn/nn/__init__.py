@@ -32,7 +32,9 @@ from gpucnn.nn.losses import (
     Loss,
     MSELoss,
 )
+from gpucnn.nn.saliency import gradient_saliency, occlusion_saliency
 from gpucnn.nn.sequential import Sequential
+from gpucnn.nn.units import receptive_field
 
 __all__ = [
     "AvgPool2d",
@@ -63,4 +65,7 @@ __all__ = [
     "apply_filter",
     "cdiv",
     "filter_matrix",
+    "gradient_saliency",
+    "occlusion_saliency",
+    "receptive_field",
 ]

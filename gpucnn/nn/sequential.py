@@ -161,7 +161,7 @@ class Sequential(FlatParameters):
         """
         be, rows = self.backend, []
         with be.limit_threads():
-            for _, x in self._batches(images, batch_size):
+            for _, x in self.batches(images, batch_size):
                 rows.append(be.to_numpy(self.probabilities(self(x))))
         return np.concatenate(rows)
 
@@ -199,14 +199,10 @@ class Sequential(FlatParameters):
         >>> {name: outputs.shape for name, outputs in maps.items()}
         {'conv': (5, 4, 6, 6), 'relu': (5, 4, 6, 6), 'flatten': (5, 144)}
         """
-        if (custom := custom_class(self)) is not None:
-            raise SettingError(
-                f"the model ({custom}) has a forward or backward of its own, so the outputs of its "
-                "layers are not known: call its layers"
-            )
+        check_own_forward(self)
         maps: dict[str, NDArray[Any]] = {}
         with self.backend.limit_threads():
-            for start, x in self._batches(images, batch_size):
+            for start, x in self.batches(images, batch_size):
                 for name, layer in self.layers.items():
                     x = layer.forward(self.backend, x)[0]
                     outputs = self.backend.to_numpy(x)
@@ -215,8 +211,11 @@ class Sequential(FlatParameters):
                     maps[name][start : start + len(outputs)] = outputs
         return maps
 
-    def _batches(self, images: Any, batch_size: int) -> Iterator[tuple[int, Array]]:
-        """Yield the index of the first image of each batch, and the normalised batch."""
+    def batches(self, images: Any, batch_size: int) -> Iterator[tuple[int, Array]]:
+        """Yield the index of the first image of each batch, and the normalised batch.
+
+        ``images`` and errors are as for ``predict``.
+        """
         batch_size = check_integer("batch_size", batch_size, 1)
         be, pixels = self.backend, check_images(images, self.input_shape)
         pixels_there = be.asarray(pixels, np.uint8)
@@ -258,6 +257,15 @@ def custom_class(model: Sequential) -> str | None:
         if name in vars(model) or getattr(type(model), name) is not getattr(Sequential, name):
             return type(model).__name__
     return None
+
+
+def check_own_forward(model: Sequential) -> None:
+    """Raise SettingError if the model's class computes otherwise than layer by layer."""
+    if (custom := custom_class(model)) is not None:
+        raise SettingError(
+            f"the model ({custom}) has a forward or backward of its own, so the outputs of its "
+            "layers are not known: call its layers"
+        )
 
 
 def layers_from_config(config: Mapping[str, Any]) -> dict[str, Layer]:

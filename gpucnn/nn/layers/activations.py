@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_number
-from gpucnn.nn.layers.base import Layer, Shape, TrainingPass
+from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass
 from gpucnn.rng import dropout_mask
 
 
@@ -78,6 +78,10 @@ class Softmax(_Activation):
     """exp(x) / sum of exp(x), over axis 1 of the batch: classes, or channels."""
 
     op = "softmax"
+
+    def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
+        """A probability of a vector depends on all its elements."""
+        return fields if len(shape) == 3 else None
 
 
 @dataclass(eq=False, repr=False)
