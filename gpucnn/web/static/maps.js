@@ -1,0 +1,326 @@
+/** The outputs of one layer on a canvas: feature maps side by side, or the cells of a vector. */
+
+import { decode } from "./bytes.js";
+import { colour, css, inkOn, scale, valueColour } from "./colours.js";
+import { make, sharpContext } from "./dom.js";
+
+const GAP = 12;
+const MAP_SIDE = 84;
+const LARGEST_SIDE = 132;
+const MOST_ZOOM = 12;
+
+/**
+ * @typedef {{vector: boolean, zoomX: number, zoomY: number, gapX: number, gapY: number,
+ *     columns: number, rows: number}} Layout zoom: CSS pixels of a unit
+ */
+
+/**
+ * Return how the maps of a layer are laid out.
+ *
+ * @param {number[]} shown channels, height and width
+ * @param {number} width CSS pixels that there are
+ * @param {boolean} isLast of a vector: the scores of the classes get larger cells
+ * @returns {Layout}
+ */
+export function layOut([channels, h, w], width, isLast) {
+  const vector = h === 1 && w === 1;
+  if (vector) {
+    const cell = isLast && channels <= 12 ? Math.min(52, Math.floor(width / channels)) : 15;
+    const columns = Math.max(1, Math.min(channels, Math.floor(width / cell)));
+    const rows = Math.ceil(channels / columns);
+    const gap = cell > 15 ? 4 : 2;
+    return { vector, zoomX: cell - gap, zoomY: cell - gap, gapX: gap, gapY: gap, columns, rows };
+  }
+  const side = Math.max(h, w);
+  const available = Math.min(LARGEST_SIDE, width);
+  const zoom =
+    side > LARGEST_SIDE
+      ? available / side
+      : Math.max(1, Math.min(MOST_ZOOM, Math.floor(MAP_SIDE / side)));
+  const columns = Math.max(1, Math.min(channels, Math.floor((width + GAP) / (w * zoom + GAP))));
+  const rows = Math.ceil(channels / columns);
+  return { vector, zoomX: zoom, zoomY: zoom, gapX: GAP, gapY: GAP, columns, rows };
+}
+
+/** The maps of a layer. Units are chosen by pointer or keyboard. */
+export class Maps {
+  #layer;
+  #isLast;
+  #names;
+  #canvas = make("canvas", { "aria-hidden": "true" });
+  #answer = null;
+  #bitmap = null;
+  #unit = null;
+  #windows = null;
+  #layout = null;
+  #choose;
+
+  /**
+   * @param {object} layer an entry of a network's layers
+   * @param {string[]} names of the classes if this is the last layer, else empty
+   * @param {(unit: {channel: number, row: number, column: number} | null) => void} choose called
+   *     when the user chooses a unit, or none
+   */
+  constructor(layer, names, choose) {
+    this.#layer = layer;
+    this.#names = names;
+    this.#isLast = names.length > 0;
+    this.#choose = choose;
+    this.element = make(
+      "div",
+      { class: "maps", role: "application", tabindex: 0, "aria-label": describe(layer) },
+      this.#canvas,
+    );
+    this.#listen();
+    new ResizeObserver(() => this.paint()).observe(this.element);
+  }
+
+  /** @param {object | null} answer the layer's entry in a result of /api/predict */
+  show(answer) {
+    this.#answer = answer;
+    this.#bitmap = null;
+    this.paint();
+  }
+
+  /**
+   * Mark the chosen unit, and the windows that another layer's unit reads.
+   *
+   * @param {{channel: number, row: number, column: number} | null} unit
+   * @param {{channels: number[], window: number[] | null} | null} windows
+   */
+  mark(unit, windows) {
+    this.#unit = unit;
+    this.#windows = windows;
+    this.paint();
+  }
+
+  /** Paint everything for the present width and colours. */
+  paint() {
+    const width = this.element.clientWidth;
+    if (!width) return;
+    const shown = this.#shown();
+    const layout = layOut(shown, width, this.#isLast);
+    this.#layout = layout;
+    const captions = this.#isLast && layout.vector && layout.zoomX > 15 ? 18 : 0;
+    const [, h, w] = shown;
+    const context = sharpContext(
+      this.#canvas,
+      layout.columns * (w * layout.zoomX + layout.gapX) - layout.gapX + 2,
+      layout.rows * (h * layout.zoomY + layout.gapY) - layout.gapY + captions + 2,
+    );
+    context.translate(1, 1);
+    context.imageSmoothingEnabled = layout.zoomX < 1;
+    const colours = this.#answer ? scale(this.#answer.low, this.#answer.high) : null;
+    const bytes = this.#answer ? (this.#bitmap ??= decode(this.#answer.data)) : null;
+    if (layout.vector) this.#paintCells(context, colours, bytes, captions);
+    else this.#paintMaps(context, colours, bytes);
+    this.#paintMarks(context);
+  }
+
+  #shown() {
+    if (this.#answer) return this.#answer.shown;
+    const [channels, ...rest] = this.#layer.shape;
+    return rest.length === 2 ? this.#layer.shape : [channels, 1, 1];
+  }
+
+  #corner(channel) {
+    const { columns, zoomX, zoomY, gapX, gapY } = this.#layout;
+    const [, h, w] = this.#shown();
+    const [row, column] = [Math.floor(channel / columns), channel % columns];
+    return [column * (w * zoomX + gapX), row * (h * zoomY + gapY)];
+  }
+
+  #paintMaps(context, colours, bytes) {
+    const [channels, h, w] = this.#shown();
+    const { zoomX, zoomY } = this.#layout;
+    const sheet = new OffscreenCanvas(w, h);
+    const small = sheet.getContext("2d");
+    const image = small.createImageData(w, h);
+    const zero = colour("zero");
+    for (let channel = 0; channel < channels; channel += 1) {
+      for (let pixel = 0; pixel < h * w; pixel += 1) {
+        const rgb = bytes ? colours[bytes[channel * h * w + pixel]] : zero;
+        image.data.set([...rgb, 255], 4 * pixel);
+      }
+      small.putImageData(image, 0, 0);
+      context.drawImage(sheet, ...this.#corner(channel), w * zoomX, h * zoomY);
+    }
+  }
+
+  #paintCells(context, colours, bytes, captions) {
+    const [channels] = this.#shown();
+    const { zoomX, zoomY } = this.#layout;
+    context.font = "13px system-ui, sans-serif";
+    context.textAlign = "center";
+    for (let channel = 0; channel < channels; channel += 1) {
+      const [x, y] = this.#corner(channel);
+      context.fillStyle = css(bytes ? colours[bytes[channel]] : colour("zero"));
+      context.beginPath();
+      context.roundRect(x, y, zoomX, zoomY, zoomX > 15 ? 6 : 2);
+      context.fill();
+      if (captions) {
+        context.fillStyle = css(colour("ink"));
+        context.fillText(this.#names[channel].slice(0, 6), x + zoomX / 2, y + zoomY + 15);
+      }
+    }
+  }
+
+  #paintMarks(context) {
+    if (this.#windows) {
+      const [first, end] = this.#windows.channels;
+      const last = Math.min(end, this.#shown()[0]);
+      for (let channel = first; channel < last; channel += 1) {
+        this.#outline(context, channel, this.#windows.window, 1.5);
+      }
+    }
+    if (this.#unit) {
+      const { channel, row, column } = this.#unit;
+      this.#outline(context, channel, [row, column, row + 1, column + 1], 2);
+    }
+  }
+
+  #outline(context, channel, window, line) {
+    const [, h, w] = this.#shown();
+    const step = this.#answer?.step ?? 1;
+    const { zoomX, zoomY } = this.#layout;
+    const [x, y] = this.#corner(channel);
+    const [top, left, bottom, right] = window ? window.map((side) => side / step) : [0, 0, h, w];
+    const box = [x + left * zoomX, y + top * zoomY, (right - left) * zoomX, (bottom - top) * zoomY];
+    context.lineWidth = line + 2;
+    context.strokeStyle = css(colour("halo"));
+    context.strokeRect(...box);
+    context.lineWidth = line;
+    context.strokeStyle = css(colour("mark"));
+    context.strokeRect(...box);
+  }
+
+  #listen() {
+    let pressed = false;
+    this.#canvas.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      const unit = this.#hit(event);
+      if (!unit) return;
+      pressed = event.pointerType === "mouse"; // a finger scrolls the page
+      if (pressed) this.#canvas.setPointerCapture(event.pointerId);
+      this.#choose(unit);
+    });
+    this.#canvas.addEventListener("pointermove", (event) => {
+      const unit = pressed && this.#hit(event);
+      if (unit) this.#choose(unit);
+    });
+    for (const name of ["pointerup", "pointercancel"]) {
+      this.#canvas.addEventListener(name, () => (pressed = false));
+    }
+    this.element.addEventListener("keydown", (event) => this.#press(event));
+  }
+
+  #hit(event) {
+    const box = this.#canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left - 1, event.clientY - box.top - 1];
+    const [channels, h, w] = this.#shown();
+    const { columns, zoomX, zoomY, gapX, gapY } = this.#layout;
+    const column = Math.floor((x + gapX / 2) / (w * zoomX + gapX));
+    const row = Math.floor((y + gapY / 2) / (h * zoomY + gapY));
+    const channel = row * columns + column;
+    if (column < 0 || column >= columns || row < 0 || channel >= channels) return null;
+    const [left, top] = this.#corner(channel);
+    const inside = (value, size) => Math.min(size - 1, Math.max(0, Math.floor(value)));
+    const step = this.#answer?.step ?? 1;
+    return {
+      channel,
+      row: inside((y - top) / zoomY, h) * step,
+      column: inside((x - left) / zoomX, w) * step,
+    };
+  }
+
+  #press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") {
+      this.#choose(null);
+      return;
+    }
+    const unit = moved(this.#unit, event.key, this.#shown(), this.#layout, this.#answer?.step ?? 1);
+    if (!unit) return;
+    event.preventDefault();
+    this.#choose(unit);
+  }
+}
+
+function describe(layer) {
+  const [channels, ...rest] = layer.shape;
+  const what =
+    rest.length === 2 ? `${channels} maps of ${rest[0]} by ${rest[1]}` : `${channels} numbers`;
+  return (
+    `${layer.name}: ${what}. Arrow keys choose a unit, Page Up and Page Down change the map, ` +
+    "Escape closes."
+  );
+}
+
+/**
+ * Return the unit that a key moves to, or null for other keys.
+ *
+ * @param {{channel: number, row: number, column: number} | null} unit the present one
+ * @param {string} key
+ * @param {number[]} shown channels, height and width that are shown
+ * @param {Layout} layout
+ * @param {number} step rows and columns between those that are shown
+ * @returns {{channel: number, row: number, column: number} | null}
+ */
+export function moved(unit, key, [channels, h, w], layout, step) {
+  const isMove = /^(Arrow(Left|Right|Up|Down)|Page(Up|Down)|Home|End|Enter| )$/.test(key);
+  if (!isMove) return null;
+  if (!unit) return { channel: 0, row: Math.floor(h / 2) * step, column: Math.floor(w / 2) * step };
+  let { channel } = unit;
+  let [row, column] = [unit.row / step, unit.column / step];
+  const across = { ArrowLeft: -1, ArrowRight: 1 }[key] ?? 0;
+  const down = { ArrowUp: -1, ArrowDown: 1 }[key] ?? 0;
+  channel += { PageUp: -1, PageDown: 1 }[key] ?? 0;
+  if (layout.vector) {
+    const next = channel + across + down * layout.columns;
+    if (next >= 0 && next < channels) channel = next;
+    if (key === "Home") channel = 0;
+    if (key === "End") channel = channels - 1;
+  } else {
+    row += down;
+    column += across;
+    if (key === "Home") column = 0;
+    if (key === "End") column = w - 1;
+  }
+  const within = (value, size) => Math.min(size - 1, Math.max(0, value));
+  return {
+    channel: within(channel, channels),
+    row: within(row, h) * step,
+    column: within(column, w) * step,
+  };
+}
+
+/**
+ * Paint numbers as a small heat map.
+ *
+ * @param {HTMLCanvasElement} canvas
+ * @param {(number | null)[]} values row by row
+ * @param {number} width numbers in a row
+ * @param {number} most the greatest absolute value, which has the full colour
+ */
+export function paintHeat(canvas, values, width, most) {
+  canvas.width = width;
+  canvas.height = Math.ceil(values.length / width);
+  const context = canvas.getContext("2d");
+  for (const [index, value] of values.entries()) {
+    context.fillStyle = css(valueColour(value ?? 0, most));
+    context.fillRect(index % width, Math.floor(index / width), 1, 1);
+  }
+}
+
+/**
+ * Colour a cell of a table by its number.
+ *
+ * @param {HTMLElement} cell
+ * @param {number | null} value
+ * @param {number} most the greatest absolute value, which has the full colour
+ */
+export function tint(cell, value, most) {
+  const rgb = valueColour(value ?? 0, most);
+  cell.style.backgroundColor = css(rgb);
+  cell.style.color = inkOn(rgb);
+}

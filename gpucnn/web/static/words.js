@@ -1,0 +1,91 @@
+/** Numbers and sentences for people. */
+
+/**
+ * Return a number with few digits; the minus sign is a real one.
+ *
+ * @param {number | null} value
+ * @returns {string}
+ */
+export function short(value) {
+  if (value === null) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const digits = size >= 100 ? 0 : size >= 10 ? 1 : 2;
+  const text = size < 0.005 || size >= 1e5 ? value.toExponential(0) : value.toFixed(digits);
+  return text.replaceAll("-", "−");
+}
+
+/**
+ * Return a probability in percent.
+ *
+ * @param {number} share from 0 to 1
+ * @returns {string}
+ */
+export function percent(share) {
+  const value = 100 * share;
+  if (value > 99.9 && value < 100) return "> 99.9 %";
+  return `${value.toFixed(value >= 99.95 || value < 0.05 ? 0 : 1)} %`;
+}
+
+/**
+ * Return a shape as "6 × 28 × 28".
+ *
+ * @param {number[]} shape
+ * @returns {string}
+ */
+export function sides(shape) {
+  return shape.join(" × ");
+}
+
+/**
+ * Return an integer with thousands separated.
+ *
+ * @param {number} value
+ * @returns {string}
+ */
+export function count(value) {
+  return value.toLocaleString("en-GB");
+}
+
+/**
+ * Return "1 parameter" or "2 parameters".
+ *
+ * @param {number} value
+ * @param {string} noun
+ * @returns {string}
+ */
+export function plural(value, noun) {
+  return `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+}
+
+const EXPLANATIONS = {
+  Conv2d:
+    "Each map belongs to one filter, which slides over the layer before: blue where its pattern " +
+    "lies, orange where the opposite lies.",
+  ConvTranspose2d: "Each number is spread over a window of larger maps, weighted by a filter.",
+  ReLU: "Negative numbers become 0: the orange disappears.",
+  Tanh: "Numbers are squeezed between −1 and 1.",
+  Sigmoid: "Numbers are squeezed between 0 and 1.",
+  Softmax: "Scores become probabilities: positive, with the sum 1.",
+  MaxPool2d: "Each window keeps only its maximum: smaller maps, the same patterns.",
+  AvgPool2d: "Each window becomes its mean: smaller, smoother maps.",
+  SumPool2d: "Each window becomes its sum: smaller maps.",
+  LpPool2d: "Each window becomes its norm: smaller maps.",
+  Dropout: "Changes numbers only during training.",
+  Flatten: "All maps in one row of numbers.",
+  Linear: "Each number is a weighted sum of all numbers before it.",
+};
+
+/**
+ * Return a sentence on what layers of a type do.
+ *
+ * @param {string} type
+ * @param {boolean} isLast whether it is the last layer
+ * @returns {string}
+ */
+export function explanation(type, isLast) {
+  if (isLast && type === "Linear") {
+    return "One score for each class. Softmax turns the scores into probabilities.";
+  }
+  return EXPLANATIONS[type] ?? "";
+}
