@@ -17,7 +17,9 @@ const paper = byId("paper");
 const trouble = byId("trouble");
 const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
 
-const requests = new Requests(["models", "predict", "unit"], showTrouble);
+const requests = new Requests(["models", "predict", "unit"], showTrouble, (busy) =>
+  byId("networks").setAttribute("aria-busy", busy),
+);
 const drawing = new Drawing(paper, changed);
 const written = new Map();
 

@@ -10,8 +10,8 @@ const LARGEST_SIDE = 132;
 const MOST_ZOOM = 12;
 
 /**
- * @typedef {{vector: boolean, zoomX: number, zoomY: number, gapX: number, gapY: number,
- *     columns: number, rows: number}} Layout zoom: CSS pixels of a unit
+ * @typedef {{vector: boolean, zoom: number, gap: number, columns: number, rows: number}} Layout
+ *     zoom: CSS pixels of a unit
  */
 
 /**
@@ -26,20 +26,25 @@ export function layOut([channels, h, w], width, isLast) {
   const vector = h === 1 && w === 1;
   if (vector) {
     const cell = isLast && channels <= 12 ? Math.min(52, Math.floor(width / channels)) : 15;
-    const columns = Math.max(1, Math.min(channels, Math.floor(width / cell)));
-    const rows = Math.ceil(channels / columns);
     const gap = cell > 15 ? 4 : 2;
-    return { vector, zoomX: cell - gap, zoomY: cell - gap, gapX: gap, gapY: gap, columns, rows };
+    return { vector, zoom: cell - gap, gap, ...arrange(channels, Math.floor(width / cell)) };
   }
   const side = Math.max(h, w);
-  const available = Math.min(LARGEST_SIDE, width);
-  const zoom =
-    side > LARGEST_SIDE
-      ? available / side
-      : Math.max(1, Math.min(MOST_ZOOM, Math.floor(MAP_SIDE / side)));
-  const columns = Math.max(1, Math.min(channels, Math.floor((width + GAP) / (w * zoom + GAP))));
-  const rows = Math.ceil(channels / columns);
-  return { vector, zoomX: zoom, zoomY: zoom, gapX: GAP, gapY: GAP, columns, rows };
+  const fits = (zoom) => arrange(channels, Math.floor((width + GAP) / (w * zoom + GAP)));
+  if (side > LARGEST_SIDE) {
+    const zoom = Math.min(LARGEST_SIDE, width) / side;
+    return { vector, zoom, gap: GAP, ...fits(zoom) };
+  }
+  const zoom = Math.max(1, Math.min(MOST_ZOOM, Math.floor(MAP_SIDE / side)));
+  const smaller = Math.max(1, zoom - 1);
+  const chosen = fits(smaller).rows < fits(zoom).rows ? smaller : zoom;
+  return { vector, zoom: chosen, gap: GAP, ...fits(chosen) };
+}
+
+/** Spread maps evenly over as few rows as `most` columns allow. */
+function arrange(channels, most) {
+  const rows = Math.ceil(channels / Math.max(1, most));
+  return { rows, columns: Math.ceil(channels / rows) };
 }
 
 /** The maps of a layer. Units are chosen by pointer or keyboard. */
@@ -101,15 +106,15 @@ export class Maps {
     const shown = this.#shown();
     const layout = layOut(shown, width, this.#isLast);
     this.#layout = layout;
-    const captions = this.#isLast && layout.vector && layout.zoomX > 15 ? 18 : 0;
+    const captions = this.#isLast && layout.vector && layout.zoom > 15 ? 18 : 0;
     const [, h, w] = shown;
     const context = sharpContext(
       this.#canvas,
-      layout.columns * (w * layout.zoomX + layout.gapX) - layout.gapX + 2,
-      layout.rows * (h * layout.zoomY + layout.gapY) - layout.gapY + captions + 2,
+      layout.columns * (w * layout.zoom + layout.gap) - layout.gap + 2,
+      layout.rows * (h * layout.zoom + layout.gap) - layout.gap + captions + 2,
     );
     context.translate(1, 1);
-    context.imageSmoothingEnabled = layout.zoomX < 1;
+    context.imageSmoothingEnabled = layout.zoom < 1;
     const colours = this.#answer ? scale(this.#answer.low, this.#answer.high) : null;
     const bytes = this.#answer ? (this.#bitmap ??= decode(this.#answer.data)) : null;
     if (layout.vector) this.#paintCells(context, colours, bytes, captions);
@@ -124,15 +129,15 @@ export class Maps {
   }
 
   #corner(channel) {
-    const { columns, zoomX, zoomY, gapX, gapY } = this.#layout;
+    const { columns, zoom, gap } = this.#layout;
     const [, h, w] = this.#shown();
     const [row, column] = [Math.floor(channel / columns), channel % columns];
-    return [column * (w * zoomX + gapX), row * (h * zoomY + gapY)];
+    return [column * (w * zoom + gap), row * (h * zoom + gap)];
   }
 
   #paintMaps(context, colours, bytes) {
     const [channels, h, w] = this.#shown();
-    const { zoomX, zoomY } = this.#layout;
+    const { zoom } = this.#layout;
     const sheet = new OffscreenCanvas(w, h);
     const small = sheet.getContext("2d");
     const image = small.createImageData(w, h);
@@ -143,24 +148,24 @@ export class Maps {
         image.data.set([...rgb, 255], 4 * pixel);
       }
       small.putImageData(image, 0, 0);
-      context.drawImage(sheet, ...this.#corner(channel), w * zoomX, h * zoomY);
+      context.drawImage(sheet, ...this.#corner(channel), w * zoom, h * zoom);
     }
   }
 
   #paintCells(context, colours, bytes, captions) {
     const [channels] = this.#shown();
-    const { zoomX, zoomY } = this.#layout;
+    const { zoom } = this.#layout;
     context.font = "13px system-ui, sans-serif";
     context.textAlign = "center";
     for (let channel = 0; channel < channels; channel += 1) {
       const [x, y] = this.#corner(channel);
       context.fillStyle = css(bytes ? colours[bytes[channel]] : colour("zero"));
       context.beginPath();
-      context.roundRect(x, y, zoomX, zoomY, zoomX > 15 ? 6 : 2);
+      context.roundRect(x, y, zoom, zoom, zoom > 15 ? 6 : 2);
       context.fill();
       if (captions) {
         context.fillStyle = css(colour("ink"));
-        context.fillText(this.#names[channel].slice(0, 6), x + zoomX / 2, y + zoomY + 15);
+        context.fillText(this.#names[channel].slice(0, 6), x + zoom / 2, y + zoom + 15);
       }
     }
   }
@@ -182,10 +187,10 @@ export class Maps {
   #outline(context, channel, window, line) {
     const [, h, w] = this.#shown();
     const step = this.#answer?.step ?? 1;
-    const { zoomX, zoomY } = this.#layout;
+    const { zoom } = this.#layout;
     const [x, y] = this.#corner(channel);
     const [top, left, bottom, right] = window ? window.map((side) => side / step) : [0, 0, h, w];
-    const box = [x + left * zoomX, y + top * zoomY, (right - left) * zoomX, (bottom - top) * zoomY];
+    const box = [x + left * zoom, y + top * zoom, (right - left) * zoom, (bottom - top) * zoom];
     context.lineWidth = line + 2;
     context.strokeStyle = css(colour("halo"));
     context.strokeRect(...box);
@@ -218,9 +223,9 @@ export class Maps {
     const box = this.#canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left - 1, event.clientY - box.top - 1];
     const [channels, h, w] = this.#shown();
-    const { columns, zoomX, zoomY, gapX, gapY } = this.#layout;
-    const column = Math.floor((x + gapX / 2) / (w * zoomX + gapX));
-    const row = Math.floor((y + gapY / 2) / (h * zoomY + gapY));
+    const { columns, zoom, gap } = this.#layout;
+    const column = Math.floor((x + gap / 2) / (w * zoom + gap));
+    const row = Math.floor((y + gap / 2) / (h * zoom + gap));
     const channel = row * columns + column;
     if (column < 0 || column >= columns || row < 0 || channel >= channels) return null;
     const [left, top] = this.#corner(channel);
@@ -228,8 +233,8 @@ export class Maps {
     const step = this.#answer?.step ?? 1;
     return {
       channel,
-      row: inside((y - top) / zoomY, h) * step,
-      column: inside((x - left) / zoomX, w) * step,
+      row: inside((y - top) / zoom, h) * step,
+      column: inside((x - left) / zoom, w) * step,
     };
   }
 

@@ -11,15 +11,19 @@ export class Requests {
   #order;
   #running = false;
   #onTrouble;
+  #onBusy;
 
   /**
    * @param {string[]} kinds
    * @param {(message: string | null) => void} onTrouble called with what is wrong, and with null
    *     when a request succeeds
+   * @param {(busy: boolean) => void} onBusy called when the first request begins, and when none is
+   *     left
    */
-  constructor(kinds, onTrouble) {
+  constructor(kinds, onTrouble, onBusy) {
     this.#order = kinds;
     this.#onTrouble = onTrouble;
+    this.#onBusy = onBusy;
   }
 
   /**
@@ -44,6 +48,7 @@ export class Requests {
 
   async #run() {
     this.#running = true;
+    this.#onBusy(true);
     let delay = 0;
     for (;;) {
       const kind = this.#order.find((each) => this.#waiting.has(each));
@@ -66,6 +71,7 @@ export class Requests {
       }
     }
     this.#running = false;
+    this.#onBusy(false);
   }
 }
 

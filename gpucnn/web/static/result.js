@@ -56,11 +56,11 @@ export class Result {
       make(
         "div",
         { class: "input" },
-        make("h4", {}, "What it sees"),
+        make("h3", {}, "What it sees"),
         make("div", { class: "frame" }, this.#picture, this.#overlay),
         make("p", {}, how),
       ),
-      make("div", { class: "output" }, make("h4", {}, "What it answers"), this.#bars, averaged),
+      make("div", { class: "output" }, make("h3", {}, "What it answers"), this.#bars, averaged),
     );
     this.show(null);
   }

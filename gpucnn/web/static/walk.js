@@ -47,7 +47,7 @@ export class Walk {
   choose(unit) {
     const moved = unit?.layer !== this.#unit?.layer;
     this.#unit = unit;
-    if (!unit || moved) this.#panel.element.remove();
+    if (!unit || moved) this.#removePanel(unit && this.#rows.get(unit.layer).element);
     for (const [name, { maps }] of this.#rows) maps.mark(name === unit?.layer ? unit : null, null);
   }
 
@@ -74,7 +74,7 @@ export class Walk {
       this.#choose(unit && { model: this.#model.id, layer: layer.name, ...unit }),
     );
     const range = make("p", { class: "range" });
-    const facts = [layer.type, sides(layer.shape)];
+    const facts = [`${layer.type} · ${sides(layer.shape)}`];
     if (layer.parameters) facts.push(plural(layer.parameters, "parameter"));
     const element = make(
       "li",
@@ -83,14 +83,25 @@ export class Walk {
         "div",
         { class: "about" },
         make("h4", {}, layer.name),
-        make("p", { class: "facts" }, facts.join(" · ")),
-        ...(sentence ? [make("p", { class: "sentence" }, sentence)] : []),
+        ...facts.map((text) => make("p", { class: "facts" }, text)),
         range,
       ),
-      maps.element,
+      make(
+        "div",
+        { class: "outputs" },
+        ...(sentence ? [make("p", { class: "sentence" }, sentence)] : []),
+        maps.element,
+      ),
     );
     this.#rows.set(layer.name, { element, maps, range });
     this.element.append(element);
+  }
+
+  /** Remove the panel; a layer below it stays where it is on the screen. */
+  #removePanel(layer) {
+    const before = layer?.getBoundingClientRect().top;
+    this.#panel.element.remove();
+    if (layer) window.scrollBy(0, layer.getBoundingClientRect().top - before);
   }
 
   #press(key) {

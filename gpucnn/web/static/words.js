@@ -11,7 +11,8 @@ export function short(value) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   const digits = size >= 100 ? 0 : size >= 10 ? 1 : 2;
-  const text = size < 0.005 || size >= 1e5 ? value.toExponential(0) : value.toFixed(digits);
+  if (size < 0.005) return "0.00";
+  const text = size < 1e5 ? value.toFixed(digits) : value.toExponential(1);
   return text.replaceAll("-", "−");
 }
 
@@ -23,8 +24,7 @@ export function short(value) {
  */
 export function percent(share) {
   const value = 100 * share;
-  if (value > 99.9 && value < 100) return "> 99.9 %";
-  return `${value.toFixed(value >= 99.95 || value < 0.05 ? 0 : 1)} %`;
+  return value > 99.9 && value < 100 ? "> 99.9 %" : `${value.toFixed(1)} %`;
 }
 
 /**
