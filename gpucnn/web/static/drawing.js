@@ -1,5 +1,6 @@
 /** The drawing area: strokes of mouse, finger or pen, on paper or on an image. */
 
+import { reduced } from "./files.js";
 import { History } from "./history.js";
 
 /**
@@ -75,8 +76,9 @@ export class Drawing {
    */
   async show(file) {
     const bitmap = await createImageBitmap(file);
+    const image = { file: await reduced(file, bitmap), bitmap };
     this.#stop();
-    this.#history.push({ strokes: [], image: { file, bitmap } });
+    this.#history.push({ strokes: [], image });
     this.#refresh(true);
   }
 

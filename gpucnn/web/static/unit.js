@@ -123,6 +123,8 @@ export class UnitPanel {
     const parts = [detail];
     if (blocks.length > 1) parts.unshift(...this.#strip(answer, blocks, most, fill));
     fill();
+    // The panel is not in the page yet: its boxes have sizes only then.
+    requestAnimationFrame(() => showChosen(parts[1]));
     return parts;
   }
 
@@ -188,6 +190,13 @@ export class UnitPanel {
   }
 }
 
+/** Scroll a strip sideways so that the chosen map is seen. */
+function showChosen(strip) {
+  const list = strip?.querySelector(".choices");
+  const label = list?.querySelector(":checked")?.parentNode;
+  if (label) list.scrollLeft = label.offsetLeft - (list.clientWidth - label.offsetWidth) / 2;
+}
+
 const PADDING = "Striped cells lie outside the map (padding).";
 
 function nameOf(answer, model) {
@@ -201,7 +210,8 @@ function nameOf(answer, model) {
 }
 
 function sourceName(answer) {
-  return answer.source === "input" ? "the input" : answer.source;
+  if (answer.source === "input") return "the input";
+  return answer.source_shape ? `the layer before ${answer.source}` : answer.source;
 }
 
 function signed(value) {
