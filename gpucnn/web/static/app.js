@@ -116,6 +116,8 @@ function showNetworks(ids) {
   byId("verdicts").replaceChildren(...list.map((column) => column.verdict));
   byId("networks").replaceChildren(...list.map(networkColumn));
   byId("networks").classList.toggle("several", list.length > 1);
+  const draws = list.some(({ model }) => model.prepare === "digit");
+  byId("invitation").textContent = draws ? "Draw a digit." : "Draw, or open an image.";
   document.body.classList.add("ready");
   showResults(shown.image, [...shown.results.values()]);
   classify(true);
@@ -134,13 +136,15 @@ function networkColumn({ model, result, walk }, index) {
     make("p", { class: "facts" }, facts.join(" · ")),
     result.element,
     make("h3", {}, "Layer by layer"),
+    make("p", { class: "facts" }, "Click on a number in a map, or move with the arrow keys."),
     make(
       "p",
       { class: "legend" },
       make("span", { class: "key negative" }, "negative"),
       make("span", { class: "key zero" }, "0"),
       make("span", { class: "key positive" }, "positive"),
-      make("span", {}, "Click on a map, or use the arrow keys in it."),
+      make("span", { class: "key learned" }, "with learned weights"),
+      make("span", { class: "key fixed" }, "without"),
     ),
     walk.element,
   );

@@ -78,7 +78,7 @@ export class Walk {
     if (layer.parameters) facts.push(plural(layer.parameters, "parameter"));
     const element = make(
       "li",
-      { class: "layer" },
+      { class: layer.parameters ? "layer learned" : "layer" },
       make(
         "div",
         { class: "about" },
