@@ -75,7 +75,7 @@ async function request(address, options) {
   const reason = typeof answer?.error === "string" ? answer.error : `status ${response.status}`;
   if (response.status === 503 || response.status === 429) {
     const seconds = Number(response.headers.get("Retry-After")) || 1;
-    throw new Unavailable(`The server is busy: ${reason}.`, Math.min(seconds, 10));
+    throw new Unavailable("The server is busy.", Math.min(seconds, 10));
   }
   if (response.status >= 500) throw new Refused(`The server failed: ${reason}`);
   throw new Refused(`The server refused this: ${reason}`);
