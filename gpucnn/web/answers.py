@@ -10,48 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.data.images.inputs import shifted
+from gpucnn.data.images.preparing import Prepared
+from gpucnn.errors import DivergedError
+from gpucnn.training.prediction import classify
 from gpucnn.web.served import Served
-from gpucnn.web.uploads import Prepared
 
 SHOWN_VALUES = 65_536
 """Values of a layer's outputs that an answer has at most."""
-
-DIVERGED = "the outputs of the network contain NaN or infinity; train it again"
 
 
 def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
     """Return an entry of the results of ``/api/predict``."""
     start = time.perf_counter()
+    pixels = prepared.pixels
     answer: dict[str, Any] = {
         "model": served.id,
         "status": prepared.status,
         "message": prepared.reason,
-        "input": None,
+        "input": pixels if pixels is None else {"shape": pixels.shape, "data": _encode(pixels)},
         "probabilities": [],
         "label": None,
         "layers": [],
     }
-    if prepared.pixels is not None:
-        pixels = prepared.pixels[None]
+    if pixels is not None:
         with served.computing(), np.errstate(all="ignore"):
-            outputs = served.model.feature_maps(pixels)
-            variants = shifted(pixels) if served.prepare == "digit" else [pixels]
-            probabilities = served.model.predict(np.concatenate(variants)).mean(0)
-        answer["input"] = {"shape": list(pixels.shape[1:]), "data": _encode(pixels)}
-        answer["layers"] = [_show(name, output[0]) for name, output in outputs.items()]
-        if not np.isfinite(probabilities).all():
-            answer |= {"status": "failed", "message": DIVERGED}
-        else:
-            answer["probabilities"] = [float(value) for value in probabilities]
-            if prepared.status in ("digit", "image"):
-                answer["label"] = int(probabilities.argmax())
+            outputs = served.feature_maps(pixels[None])
+            answer["layers"] = [_show(name, output[0]) for name, output in outputs.items()]
+            try:
+                (found,) = classify(served.model, [prepared])
+            except DivergedError as error:
+                answer |= {"status": "failed", "message": str(error)}
+            else:
+                assert found.probabilities is not None
+                answer |= {"probabilities": found.probabilities.tolist(), "label": found.label}
     return {**answer, "milliseconds": 1000 * (time.perf_counter() - start)}
 
 
 def _show(name: str, output: NDArray[Any]) -> dict[str, Any]:
     """Return an entry of ``layers``: the outputs of a layer, without the batch."""
-    volume = as_volume(output)
+    volume = _as_volume(output)
     step = max(1, math.ceil(math.sqrt(volume[0].size / SHOWN_VALUES)))
     volume = volume[:, ::step, ::step]
     volume = volume[: max(1, SHOWN_VALUES // volume[0].size)].astype(np.float64)
@@ -69,7 +66,7 @@ def _show(name: str, output: NDArray[Any]) -> dict[str, Any]:
     }
 
 
-def as_volume(output: NDArray[Any]) -> NDArray[Any]:
+def _as_volume(output: NDArray[Any]) -> NDArray[Any]:
     """Return outputs of any shape as (C, H, W): a vector is (C, 1, 1)."""
     return output.reshape(*output.shape[:2], -1) if output.ndim > 1 else output[:, None, None]
 

@@ -9,14 +9,15 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
+from gpucnn.data.images.preparing import Prepared
 from gpucnn.errors import DataError
 from gpucnn.web.answers import predict
 from gpucnn.web.decoders import Decoders
 from gpucnn.web.served import Served
-from gpucnn.web.uploads import MAX_BODY, Prepared
+from gpucnn.web.uploads import MAX_BODY
 
 MAX_WAITING = 32
 """Requests that are computed or wait for it; others are asked to come again."""
@@ -77,7 +78,7 @@ class Api:
             with self._waiting():
                 async with self.limiter:
                     if await request.is_disconnected():  # a later drawing has replaced this one
-                        return Response(status_code=499)
+                        raise ClientDisconnect
                     return await anyio.to_thread.run_sync(work, body, abandon_on_cancel=True)
 
     @contextmanager

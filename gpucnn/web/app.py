@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mimetypes
+import hashlib
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,9 +11,10 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gpucnn.errors import DataError, GpucnnError, WorkerError
 from gpucnn.web.api import Api
@@ -22,6 +23,15 @@ from gpucnn.web.guard import Guard
 from gpucnn.web.served import Served
 
 STATIC = Path(__file__).parent / "static"
+
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+"""Media types of the page's files by their suffix; the system's table may have others."""
 
 Report = Callable[[BaseException], None]
 """What is called with an error that is a defect."""
@@ -32,7 +42,7 @@ def make_app(
     is_host: Callable[[str], bool],
     decoders: Decoders,
     report: Report = traceback.print_exception,
-) -> Starlette:
+) -> ASGIApp:
     """Return the application.
 
     Args:
@@ -42,34 +52,40 @@ def make_app(
         report: called with errors that no request should cause.
     """
     api = Api(served, decoders)
-    files = {path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*")}
-    files = {name: path for name, path in files.items() if path.is_file()}
+    files = {
+        path.relative_to(STATIC).as_posix(): path
+        for path in STATIC.rglob("*")
+        if path.suffix in KINDS and path.is_file()
+    }
 
     def static(request: Request) -> Response:
-        return _file(files, request.path_params["name"])
+        return _file(files, request.path_params["name"], request)
 
     routes = [
-        Route("/", lambda request: _file(files, "index.html")),
+        Route("/", lambda request: _file(files, "index.html", request)),
         Route("/static/{name:path}", static),
         Route("/api/models", api.models),
         Route("/api/predict", api.predict, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: _http_error,
+        ClientDisconnect: _gone,
         GpucnnError: _refused,
         Exception: partial(_failed, report),
     }
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.add_middleware(Guard, is_host=is_host)
-    return app
+    # The guard is outside of everything, so that answers to defects have its headers as well.
+    return Guard(Starlette(routes=routes, exception_handlers=handlers), is_host)
 
 
-def _file(files: dict[str, Path], name: str) -> Response:
+def _file(files: dict[str, Path], name: str, request: Request) -> Response:
     """Return a file of the page; names that were not there at the start are unknown."""
     if name not in files:
         raise HTTPException(404, "no such page")
-    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return Response(files[name].read_bytes(), media_type=kind)
+    content = files[name].read_bytes()
+    headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(content, media_type=KINDS[files[name].suffix], headers=headers)
 
 
 def _error(status: int, message: str, headers: Any = None) -> Response:
@@ -83,6 +99,10 @@ def _http_error(request: Request, error: HTTPException) -> Response:
 def _refused(request: Request, error: GpucnnError) -> Response:
     status = 422 if isinstance(error, DataError) else 503 if isinstance(error, WorkerError) else 400
     return _error(status, " ".join(str(error).split()))
+
+
+def _gone(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=499)  # for nobody
 
 
 def _failed(report: Report, request: Request, error: Exception) -> Response:

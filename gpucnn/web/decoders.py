@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, get_args
 
 import numpy as np
 
+from gpucnn.data.images.preparing import Prepared, Status
 from gpucnn.errors import DataError, WorkerError
-from gpucnn.web.uploads import Prepared, Way
+from gpucnn.web.uploads import Way
 from gpucnn.web.worker import MAX_SECONDS
 
 COUNT = 2
@@ -79,7 +80,7 @@ class _Decoder:
     """One process, used by one thread at a time."""
 
     def __init__(self, ways: Sequence[Way], seconds: float) -> None:
-        self.ways, self.seconds = json.dumps(_plain(ways)), seconds
+        self.ways, self.seconds = json.dumps(ways), seconds
         self.process: subprocess.Popen[bytes] | None = None
         self.ready = False
 
@@ -117,7 +118,7 @@ class _Decoder:
         except (OSError, EOFError, ValueError) as error:
             self.end()
             raise WorkerError(f"the process that decodes images does not start: {error}") from None
-        request = json.dumps({"size": len(body), "ways": _plain(ways)}).encode() + b"\n" + body
+        request = json.dumps({"size": len(body), "ways": ways}).encode() + b"\n" + body
         try:
             header, prepared = _ask(process, self.seconds, request, ways)
         except (OSError, EOFError, ValueError, KeyError, TypeError):
@@ -166,14 +167,13 @@ def _read(answers: IO[bytes], way: Way, row: dict[str, Any]) -> Prepared:
         if row["size"] != size or len(read) != size:
             raise EOFError("it has ended")
         pixels = np.frombuffer(read, np.uint8).reshape(way.shape)
-    return Prepared(str(row["status"]), str(row["reason"]), pixels)
+    status = row["status"]
+    if status not in get_args(Status):
+        raise ValueError("unknown status")
+    return Prepared(status, str(row["reason"]), pixels)
 
 
 def _streams(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
     assert process.stdin is not None
     assert process.stdout is not None
     return process.stdin, process.stdout
-
-
-def _plain(ways: Sequence[Way]) -> list[list[Any]]:
-    return [[way.how, list(way.shape), way.judge] for way in ways]

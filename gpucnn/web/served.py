@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gpucnn.config import is_builtin
 from gpucnn.data.images.inputs import SHIFTS
-from gpucnn.nn import Sequential
+from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.nn.summary import SummaryRow
+from gpucnn.training.figures import class_names
 from gpucnn.web.uploads import Way
-
-DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True)
@@ -39,18 +40,9 @@ class Served:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the outputs; those without a class of the data have numbers."""
-        names = self.model.classes or ()
-        outputs = self.model.output_shape[0]
-        return (*names, *map(str, range(len(names), outputs)))
-
-    @property
     def way(self) -> Way:
         """How an image becomes an input."""
-        # Networks for letters have the same preparation, but are no reason to doubt a letter.
-        digits = self.model.classes is None or tuple(self.model.classes) == DIGITS
-        return Way(self.prepare, self.model.input_shape, digits)
+        return Way(self.model.input_shape, self.prepare, self.model.classes)
 
     @property
     def averaged(self) -> int:
@@ -66,6 +58,10 @@ class Served:
         stack.enter_context(be.limit_threads())
         return stack
 
+    def feature_maps(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Return the outputs of each layer; none if the class computes as its layers do not."""
+        return {} if custom_class(self.model) else self.model.feature_maps(images)
+
     def describe(self) -> dict[str, Any]:
         """Return the entry of ``/api/models``."""
         summary = self.model.summary()
@@ -76,21 +72,16 @@ class Served:
             "title": self.title,
             "origin": self.origin,
             "input_shape": list(self.model.input_shape),
-            "classes": list(self.classes),
+            "classes": list(class_names(self.model.classes, self.model.output_shape[0])),
             "prepare": self.prepare,
             "averaged": self.averaged,
+            "has_probabilities": self.model.has_probabilities,
             "normalization": {"mean": list(mean), "std": list(std)},
             "parameters": summary.parameters,
             "multiply_adds": summary.multiply_adds,
             "test_accuracy": self.test_accuracy,
             "layers": [_describe_layer(row) for row in summary.rows],
         }
-
-
-def find_served(served: Sequence[Served], names: Sequence[str]) -> list[Served]:
-    """Return the networks with these ids, all if there are none; KeyError for an unknown id."""
-    known = {each.id: each for each in served}
-    return [known[name] for name in dict.fromkeys(names)] if names else list(served)
 
 
 def _describe_layer(row: SummaryRow) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gpucnn.errors import SettingError
+from gpucnn.web.connections import Connection
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -25,6 +26,13 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on port {port} of {host}: {error.strerror}; choose another port with "
             "--port, 0 for any"
         ) from None
+
+
+MAX_HEAD = 16 << 10
+"""Bytes of a request's first line and headers."""
+
+KEEP_ALIVE_SECONDS = 5
+"""Time in which a connection is kept for another request."""
 
 
 class _Server(uvicorn.Server):
@@ -44,11 +52,11 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or self._should_stop()
 
 
-def run(app: Starlette, listening: socket.socket, should_stop: Callable[[], bool]) -> None:
+def run(app: ASGIApp, listening: socket.socket, should_stop: Callable[[], bool]) -> None:
     """Answer requests until ``should_stop()``."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -57,6 +65,8 @@ def run(app: Starlette, listening: socket.socket, should_stop: Callable[[], bool
         proxy_headers=False,
         server_header=False,
         date_header=False,
+        h11_max_incomplete_event_size=MAX_HEAD,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=0,
     )
     _Server(config, should_stop).run([listening])

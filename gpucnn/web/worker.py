@@ -17,8 +17,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from gpucnn.data.images.preparing import Prepared, prepare_image
 from gpucnn.errors import DataError
-from gpucnn.web.uploads import Prepared, Way, prepare, read_upload
+from gpucnn.web.uploads import read_upload
 
 MAX_SECONDS = 5.0
 """Time for an image. The server ends a process that takes longer."""
@@ -46,7 +47,7 @@ def main() -> None:
 def _answer(body: bytes, ways: list[Any]) -> tuple[dict[str, Any], bytes]:
     try:
         image = read_upload(body)
-        found = [prepare(image, Way(how, tuple(shape), judge)) for how, shape, judge in ways]
+        found = [prepare_image(image, *way) for way in ways]
     except DataError as error:
         return {"error": " ".join(str(error).split())}, b""
     except MemoryError:
@@ -71,8 +72,8 @@ def _warm_up(ways: list[Any]) -> None:
     """Load what the first image would wait for."""
     drawing = np.full((64, 64), 255, np.uint8)
     drawing[12:52, 28:36] = 0
-    for how, shape, judge in ways:
-        prepare(drawing, Way(how, tuple(shape), judge))
+    for way in ways:
+        prepare_image(drawing, *way)
 
 
 def _limit() -> None:

@@ -12,7 +12,7 @@ import pytest
 from asking import ask
 from PIL import Image, ImageDraw
 from serving import serving, untrained
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from gpucnn.web.app import make_app
 from gpucnn.web.decoders import Decoders
@@ -28,13 +28,13 @@ def seven() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[Starlette]:
+def app() -> Iterator[ASGIApp]:
     served = [untrained()]
     with Decoders([each.way for each in served], count=1) as decoders:
         yield make_app(served, lambda name: name == "localhost", decoders)
 
 
-def test_models_are_described(app: Starlette) -> None:
+def test_models_are_described(app: ASGIApp) -> None:
     (model,) = ask(app, "/api/models").json
     assert model["parameters"] == 61_706
     assert model["input_shape"] == [1, 28, 28]
@@ -42,7 +42,7 @@ def test_models_are_described(app: Starlette) -> None:
     assert model["layers"][0]["shape"] == [6, 28, 28]
 
 
-def test_a_drawn_digit_gets_probabilities_and_feature_maps(app: Starlette) -> None:
+def test_a_drawn_digit_gets_probabilities_and_feature_maps(app: ASGIApp) -> None:
     (result,) = ask(app, "/api/predict", seven()).json["results"]
     assert result["status"] == "digit"
     assert np.isclose(sum(result["probabilities"]), 1)

@@ -1,0 +1,103 @@
+"""HTTP connections with bounds, which uvicorn's do not have: on their number, time and bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from gpucnn.web.uploads import MAX_BODY
+
+MAX_CONNECTIONS = 128
+"""Connections at once; the next ones are told to come again."""
+
+REQUEST_SECONDS = 10.0
+"""Time for a request, its body included."""
+
+ANSWER_SECONDS = 30.0
+"""Time in which a client must have read what was sent to it."""
+
+# Refused connections that may wait for their clients to read why, and for how long.
+_REFUSED, _REFUSED_SECONDS = 64, 1.0
+# A body that is too long is answered, and read on so that the client reads the answer, up to here.
+_MAX_BYTES = 2 * MAX_BODY
+_CHECK_SECONDS = 0.25
+
+
+class Connection(H11Protocol):
+    """A connection that is closed when its client is too slow, or sends too much.
+
+    A client that sends its request, or reads the answer, a byte at a time would otherwise occupy a
+    connection for as long as it likes.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+    _received = 0
+    _refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accept a connection, or refuse it if there are too many."""
+        super().connection_made(transport)
+        self._waiting_since = self._unsent_since = self.loop.time()
+        excess = len(self.connections) - MAX_CONNECTIONS
+        if excess > _REFUSED:
+            transport.abort()
+        elif excess > 0:
+            self._refuse(503, "too many connections at once: try again", "retry-after: 1\r\n")
+        self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the checks."""
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Receive a part of a request."""
+        if self._refused:
+            return
+        if not self._received:
+            self._waiting_since = self.loop.time()
+        self._received += len(data)
+        if self._received > _MAX_BYTES:
+            self.transport.abort()
+            return
+        super().data_received(data)
+        if self._is_complete():
+            self._received = 0
+
+    def _is_complete(self) -> bool:
+        """Return whether a request is complete and not yet answered."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
+
+    def _check(self) -> None:
+        """Close the connection if its client took too long; called again and again."""
+        now = self.loop.time()
+        if self._is_complete():
+            self._waiting_since = now
+        if not self.transport.get_write_buffer_size():
+            self._unsent_since = now
+        waited = now - self._waiting_since
+        if now - self._unsent_since > ANSWER_SECONDS or (
+            self._refused and waited > _REFUSED_SECONDS
+        ):
+            self.transport.abort()
+        elif waited > REQUEST_SECONDS and not self._refused:
+            if self._received and self.conn.their_state is h11.IDLE:
+                self._refuse(408, "the request did not arrive in time")
+                self._waiting_since = now
+            else:
+                self.transport.abort()
+        self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
+
+    def _refuse(self, status: int, message: str, header: str = "") -> None:
+        """Send an answer and no more, and discard what the client sends."""
+        self._refused = True
+        body = json.dumps({"error": message})
+        head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\nconnection: close\r\n"
+        text = f"{head}{header}content-length: {len(body)}\r\n\r\n{body}"
+        self.transport.write(text.encode())
+        self.transport.write_eof()
