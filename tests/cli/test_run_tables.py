@@ -44,7 +44,7 @@ def logged(folder: str) -> list[dict[str, Any]]:
 
 def board(folder: str) -> Any:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    return accumulator.EventAccumulator(folder).Reload()
+    return accumulator.EventAccumulator(folder, size_guidance={"histograms": 0}).Reload()
 
 
 def test_the_table_has_the_figures_of_the_log() -> None:
