@@ -10,8 +10,8 @@
 ``evaluate`` measures the accuracy of a model, ``predict_file`` classifies an image file,
 ``save_model`` and ``load_model`` write and read a model, and ``get_backend`` gives access to single
 operations. ``nn`` has layers and losses, ``optim`` optimizers and learning-rate schedules,
-``data`` readers of data sets, ``models`` networks. The file ``README.md`` in this folder is a map
-of the package.
+``data`` readers of data sets, ``models`` networks. ``exchange`` writes ONNX and safetensors files.
+The file ``README.md`` in this folder is a map of the package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from gpucnn import arithmetic, backends, data, errors, models, nn, optim, plots, rng, training
+    from gpucnn import (
+        arithmetic,
+        backends,
+        data,
+        errors,
+        exchange,
+        models,
+        nn,
+        optim,
+        plots,
+        rng,
+        training,
+    )
     from gpucnn.backends import Backend, get_backend
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
@@ -52,6 +64,7 @@ __all__ = [
     "data",
     "errors",
     "evaluate",
+    "exchange",
     "fit",
     "get_backend",
     "load_model",

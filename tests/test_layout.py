@@ -58,7 +58,8 @@ MAY_IMPORT = {
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
     | {"emulator", "exchange", "plots", "web"},
-    "": DATA | {"backends", "nn", "optim", "models", "training", "plots", "machine", "cli"},
+    "": DATA
+    | {"backends", "nn", "optim", "models", "exchange", "training", "plots", "machine", "cli"},
 }  # fmt: skip
 ROOT_ENTRIES = 23
 

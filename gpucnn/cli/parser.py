@@ -23,6 +23,7 @@ examples:
   gpucnn predict digit.png                      read a digit with a ready-trained LeNet-5
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
   gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
+  gpucnn export runs/mine model.onnx            write the network for ONNX Runtime
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn filter photo.jpg sobel --out edges.png
                                                 apply a set filter to an image
@@ -41,6 +42,10 @@ COMMANDS = {
     "serve": (
         "show a page on which one draws, and sees what the network sees",
         "serve:serve_command",
+    ),
+    "export": (
+        "write a saved network for other programs, as ONNX, safetensors or .npz",
+        "exchange:export_command",
     ),
     "summary": ("show the layers of a network", "inference:summary_command"),
     "filter": ("filter an image: edges, blur, or a matrix of your own", "filter:filter_command"),

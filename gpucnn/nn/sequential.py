@@ -168,15 +168,16 @@ class Sequential(FlatParameters):
     @property
     def has_probabilities(self) -> bool:
         """Whether ``predict`` returns probabilities; False after training by a squared error."""
-        return self.output != "none" or self._ends_in_probabilities()
+        return self.output != "none" or self.ends_in_probabilities()
 
     def probabilities(self, outputs: Array) -> Array:
         """Return what ``predict`` makes of the last layer's outputs, as the backend's array."""
-        if self.output == "none" or self._ends_in_probabilities():
+        if self.output == "none" or self.ends_in_probabilities():
             return outputs
         return getattr(self.backend, self.output)(outputs)
 
-    def _ends_in_probabilities(self) -> bool:
+    def ends_in_probabilities(self) -> bool:
+        """Return whether the last layer is a softmax or a sigmoid."""
         return isinstance(list(self.layers.values())[-1], Softmax | Sigmoid)
 
     def feature_maps(self, images: Any, batch_size: int = 64) -> dict[str, NDArray[Any]]:

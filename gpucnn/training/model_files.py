@@ -17,15 +17,15 @@ from gpucnn.data.files import format_sides
 from gpucnn.data.formats.archive import open_npz
 from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
+from gpucnn.nn.description import describe_network
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
-from gpucnn.nn.sequential import Sequential, custom_class, layers_from_config
+from gpucnn.nn.sequential import Sequential, layers_from_config
 from gpucnn.training.checkpoint import Checkpoint, load, locate, save
 from gpucnn.training.foreign import is_state_archive
 from gpucnn.training.metadata import validate
-from gpucnn.version import __version__
 
 _MAX_VALUES = 1 << 28
 """Values of an image between two layers, a gigabyte in float32: no real network has more."""
@@ -50,22 +50,7 @@ def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
         >>> gpucnn.load_model("model.npz").size
         61706
     """
-    if (custom := custom_class(model)) is not None:
-        raise SettingError(
-            f"the model ({custom}) has a forward or backward of its own, which no file holds: save "
-            "its weights with numpy.savez(path, **model.state_dict()), and load them with "
-            "gpucnn.load_weights(model, path)"
-        )
-    normalization, classes = model.normalization, model.classes
-    metadata = {
-        "gpucnn": __version__,
-        "model": model.config(),
-        "normalization": normalization and [list(map(float, values)) for values in normalization],
-        "classes": classes and list(map(str, classes)),
-        "output": model.output,
-    }
-    if model.preparation is not None:
-        metadata["preparation"] = model.preparation
+    metadata = describe_network(model)
     try:
         validate(json.loads(json.dumps(metadata)))
     except (TypeError, ValueError) as error:

@@ -50,6 +50,10 @@ class _Convolution(_Weighted):
         self._set_parameters(shape, self.out_channels, fan_in, fan_out)
         self._window(LARGE_PLANE)  # raises for bad arguments
 
+    def window(self, shape: Shape) -> Window:
+        """Return the window arithmetic for an input of ``shape``."""
+        return self._window(self._plane(shape))
+
     def _window(self, plane: Pair) -> Window:
         raise NotImplementedError
 
@@ -127,10 +131,6 @@ class Conv2d(_Convolution):
     def output_shape(self, shape: Shape) -> Shape:
         return (self.out_channels, *self.window(shape).output)
 
-    def window(self, shape: Shape) -> Window:
-        """Return the window arithmetic for an input of ``shape``."""
-        return self._window(self._plane(shape))
-
     def _spec(self, shape: Shape) -> tuple[str, dict[str, Any]]:
         return self.op, {"window": self.window(shape), "groups": self.groups, "bias": self.bias}
 
@@ -186,7 +186,7 @@ class ConvTranspose2d(_Convolution):
         )
 
     def output_shape(self, shape: Shape) -> Shape:
-        return (self.out_channels, *self._window(self._plane(shape)).plane)
+        return (self.out_channels, *self.window(shape).plane)
 
     def multiply_adds(self, shape: Shape) -> int:
         return self.parameters["weight"].size * math.prod(shape[1:])

@@ -1,0 +1,16 @@
+"""Networks in the files of other programs: ONNX, safetensors, and ``.npz`` files of a state_dict.
+
+>>> import gpucnn
+>>> model = gpucnn.load_model("lenet5")
+>>> gpucnn.exchange.export_onnx(model, "digits.onnx")
+>>> gpucnn.exchange.export_safetensors(model, "digits.safetensors")
+>>> gpucnn.exchange.export_npz(model, "digits.npz")
+
+``gpucnn.load_weights`` reads the weights of the last two. What needs ``onnx`` or ``safetensors``
+raises SettingError, which says what to install, where they are missing.
+"""
+
+from gpucnn.exchange.onnx_model import export_onnx
+from gpucnn.exchange.states import export_npz, export_safetensors
+
+__all__ = ["export_npz", "export_onnx", "export_safetensors"]

@@ -1,0 +1,278 @@
+"""Layers as ONNX operators of opset 13.
+
+The size of an image is fixed in a graph, so paddings are computed here and given as numbers: ONNX's
+``ceil_mode`` and its rules for padding have changed from version to version, and programs that run
+ONNX files differ in them. For the same reason an operator is used only if all of them have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn.backends.contract.window import Pair, Window
+from gpucnn.errors import SettingError
+from gpucnn.exchange.onnx_graph import Graph
+from gpucnn.nn.layers import (
+    AvgPool2d,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Linear,
+    LPPool2d,
+    MaxPool2d,
+    ReLU,
+    Sigmoid,
+    Softmax,
+    SumPool2d,
+    Tanh,
+)
+from gpucnn.nn.layers.base import Shape
+
+Weights = Mapping[str, NDArray[np.float32]]
+Sides = tuple[Pair, Pair]
+
+
+def add_layer(
+    graph: Graph, name: str, layer: Layer, value: str, shape: Shape, weights: Weights
+) -> str:
+    """Add a layer to a graph and return the name of its output.
+
+    Args:
+        graph: the graph so far.
+        name: the layer's name.
+        layer: a layer of gpucnn; SettingError for any other.
+        value: the name of its input.
+        shape: the shape of the input, without the batch.
+        weights: all parameters of the network, by their names.
+    """
+    convert = _CONVERTERS.get(type(layer))
+    if convert is None:
+        raise SettingError(
+            f"layer {name!r} ({type(layer).__name__}) is a custom layer, for which ONNX has no "
+            "operator: export a network without it, or weights as .safetensors or .npz"
+        )
+    return convert(graph, name, layer, value, shape, weights)
+
+
+# --- layers with weights ------------------------------------------------------------------------
+
+
+def _conv(
+    graph: Graph, name: str, layer: Conv2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    options = _geometry(layer.window(shape)) | {"group": layer.groups}
+    inputs = _weights(graph, name, layer, weights)
+    return graph.add("Conv", value, *inputs, name=name, **options)
+
+
+def _conv_transpose(
+    graph: Graph, name: str, layer: ConvTranspose2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    window = layer.window(shape)
+    sides, rest = zip(*(_transposed_sides(window, axis) for axis in (0, 1)), strict=True)
+    weight, *bias = _weights(graph, name, layer, weights)
+    options = _geometry(window, sides) | {"group": layer.groups}
+    if all(rest[axis] < window.stride[axis] for axis in (0, 1)):
+        options["output_padding"] = rest
+        return graph.add("ConvTranspose", value, weight, *bias, name=name, **options)
+    # ONNX Runtime accepts no output_padding as large as the stride, which dilation allows.
+    product = graph.add("ConvTranspose", value, weight, name=f"{name}/product", **options)
+    padded = _pad(graph, name, product, ((0, rest[0]), (0, rest[1])), 0.0)
+    if not bias:
+        return padded
+    column = weights[f"{name}.bias"].reshape(-1, 1, 1)
+    return graph.add("Add", padded, graph.constant(f"{name}.bias_column", column), name=name)
+
+
+def _transposed_sides(window: Window, axis: int) -> tuple[Pair, int]:
+    """Return what is cut off both sides of an axis, and the zeros that are added at its end.
+
+    What ``output_padding`` asks for is first taken from what would be cut off.
+    """
+    before, _ = window.padding[axis]
+    extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1
+    complete = (window.output[axis] - 1) * window.stride[axis] + extent
+    cut = complete - before - window.plane[axis]
+    return (before, max(cut, 0)), max(-cut, 0)
+
+
+def _linear(
+    graph: Graph, name: str, layer: Linear, value: str, shape: Shape, weights: Weights
+) -> str:
+    if len(shape) == 1:
+        inputs = _weights(graph, name, layer, weights)
+        return graph.add("Gemm", value, *inputs, name=name, transB=1)
+    transposed = np.ascontiguousarray(weights[f"{name}.weight"].T)
+    product = graph.constant(f"{name}.weight_transposed", transposed)
+    if not layer.bias:
+        return graph.add("MatMul", value, product, name=name)
+    rows = graph.add("MatMul", value, product, name=f"{name}/product")
+    return graph.add(
+        "Add", rows, graph.constant(f"{name}.bias", weights[f"{name}.bias"]), name=name
+    )
+
+
+def _weights(graph: Graph, name: str, layer: Layer, weights: Weights) -> list[str]:
+    names = [f"{name}.{key}" for key in layer.parameters]
+    return [graph.constant(full, weights[full]) for full in names]
+
+
+def _geometry(window: Window, sides: Sides | None = None) -> dict[str, Any]:
+    """Return the attributes of a window; ``sides`` is in place of its padding."""
+    (top, bottom), (left, right) = sides or window.padding
+    return {
+        "kernel_shape": window.kernel,
+        "strides": window.stride,
+        "pads": (top, left, bottom, right),
+        "dilations": window.dilation,
+    }
+
+
+# --- pooling ------------------------------------------------------------------------------------
+
+
+def _max_pool(
+    graph: Graph, name: str, layer: MaxPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    window = layer.window(shape)
+    sides = _covering(window)
+    # ONNX Runtime accepts no padding as large as the kernel, which a dilated one may have.
+    if any(max(sides[axis]) >= window.kernel[axis] for axis in (0, 1)):
+        value, sides = _pad(graph, name, value, sides, -np.inf), ((0, 0), (0, 0))
+    return graph.add("MaxPool", value, name=name, **_geometry(window, sides))
+
+
+def _avg_pool(
+    graph: Graph, name: str, layer: AvgPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    window, sides = layer.window(shape), _covering(layer.window(shape))
+    if layer.divisor_override is not None:
+        factor = np.array(window.kernel_elements / layer.divisor_override, np.float32)
+        return _scaled_means(graph, name, value, window, factor)
+    if not layer.count_include_pad or sides == window.padding:
+        options = _means(window, include_pad=layer.count_include_pad)
+        return graph.add("AveragePool", value, name=name, **options)
+    return _scaled_means(graph, name, value, window, _shares(window))
+
+
+def _sum_pool(
+    graph: Graph, name: str, layer: SumPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    window = layer.window(shape)
+    factor = np.array(window.kernel_elements, np.float32)
+    return _scaled_means(graph, name, value, window, factor)
+
+
+def _lp_pool(
+    graph: Graph, name: str, layer: LPPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    # PyTorch's: where a window reaches beyond the image, the mean of the others replaces what is
+    # missing, and with p = 1 it is the sum of x, not of its absolute value as in ONNX's LpPool.
+    window = layer.window(shape)
+    factors = window.kernel_elements * _shares(window)
+    if layer.norm_type == 1:
+        return _scaled_means(graph, name, value, window, factors)
+    squares = graph.add("Mul", value, value, name=f"{name}/squares")
+    sums = _scaled_means(graph, f"{name}/sums", squares, window, factors)
+    return graph.add("Sqrt", sums, name=name)
+
+
+def _scaled_means(
+    graph: Graph, name: str, value: str, window: Window, factor: NDArray[np.float32]
+) -> str:
+    """Add the means of all elements of each window, zeros outside the image, times ``factor``."""
+    options = _means(window, include_pad=True)
+    means = graph.add("AveragePool", value, name=f"{name}/means", **options)
+    return graph.add("Mul", means, graph.constant(f"{name}.factor", factor), name=name)
+
+
+def _means(window: Window, include_pad: bool) -> dict[str, Any]:
+    options = _geometry(window, _covering(window)) | {"count_include_pad": int(include_pad)}
+    del options["dilations"]  # AveragePool has none in this opset
+    return options
+
+
+def _covering(window: Window) -> Sides:
+    """Return the padding with which the last window of each axis ends inside it."""
+
+    def axis_sides(axis: int) -> Pair:
+        before, after = window.padding[axis]
+        extent = (window.kernel[axis] - 1) * window.dilation[axis] + 1
+        end = (window.output[axis] - 1) * window.stride[axis] + extent
+        return before, max(after, end - before - window.plane[axis])
+
+    return axis_sides(0), axis_sides(1)
+
+
+def _shares(window: Window) -> NDArray[np.float32]:
+    """Return the elements of a kernel over those in the plane and its padding: (P, Q)."""
+    ends = [window.plane[axis] + window.padding[axis][1] for axis in (0, 1)]
+    rows, columns = (
+        np.minimum(window.kernel[axis], ends[axis] - np.array(window.starts(axis)))
+        for axis in (0, 1)
+    )
+    return (window.kernel_elements / np.outer(rows, columns)).astype(np.float32)
+
+
+def _pad(graph: Graph, name: str, value: str, sides: Sides, content: float) -> str:
+    """Add rows and columns of ``content`` on each side."""
+    (top, bottom), (left, right) = sides
+    amounts = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+    inputs = (
+        graph.constant(f"{name}.pads", amounts),
+        graph.constant(f"{name}.padding", np.array(content, np.float32)),
+    )
+    return graph.add("Pad", value, *inputs, name=f"{name}/padded")
+
+
+# --- the others ---------------------------------------------------------------------------------
+
+
+def _operator(operator: str, **attributes: Any) -> Callable[..., str]:
+    """Return the converter of a layer that is one operator without arguments."""
+
+    def convert(
+        graph: Graph, name: str, layer: Layer, value: str, shape: Shape, weights: Weights
+    ) -> str:
+        return graph.add(operator, value, name=name, **attributes)
+
+    return convert
+
+
+def _leaky_relu(
+    graph: Graph, name: str, layer: LeakyReLU, value: str, shape: Shape, weights: Weights
+) -> str:
+    return graph.add("LeakyRelu", value, name=name, alpha=float(layer.negative_slope))
+
+
+def _dropout(
+    graph: Graph, name: str, layer: Dropout, value: str, shape: Shape, weights: Weights
+) -> str:
+    """Add nothing: dropout changes nothing but training."""
+    return value
+
+
+_CONVERTERS: dict[type[Layer], Callable[..., str]] = {
+    AvgPool2d: _avg_pool,
+    Conv2d: _conv,
+    ConvTranspose2d: _conv_transpose,
+    Dropout: _dropout,
+    Flatten: _operator("Flatten", axis=1),
+    LPPool2d: _lp_pool,
+    LeakyReLU: _leaky_relu,
+    Linear: _linear,
+    MaxPool2d: _max_pool,
+    ReLU: _operator("Relu"),
+    Sigmoid: _operator("Sigmoid"),
+    Softmax: _operator("Softmax", axis=1),
+    SumPool2d: _sum_pool,
+    Tanh: _operator("Tanh"),
+}
+"""By the class itself: a subclass may compute anything."""
