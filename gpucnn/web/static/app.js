@@ -126,7 +126,7 @@ function showNetworks(ids) {
 function networkColumn({ model, result, walk }, index) {
   const facts = [`${count(model.parameters)} parameters`];
   if (model.test_accuracy !== null) {
-    facts.push(`${percent(model.test_accuracy)} of the test images are classified correctly`);
+    facts.push(`${percent(model.test_accuracy)} correct on the test images`);
   }
   const title = `network-${index}`;
   return make(
@@ -143,8 +143,8 @@ function networkColumn({ model, result, walk }, index) {
       make("span", { class: "key negative" }, "negative"),
       make("span", { class: "key zero" }, "0"),
       make("span", { class: "key positive" }, "positive"),
-      make("span", { class: "key learned" }, "with learned weights"),
-      make("span", { class: "key fixed" }, "without"),
+      make("span", { class: "key learned" }, "learned weights"),
+      make("span", { class: "key fixed" }, "no weights"),
     ),
     walk.element,
   );

@@ -5,7 +5,6 @@ import { colour, css, inkOn, scale, valueColour } from "./colours.js";
 import { make, sharpContext } from "./dom.js";
 
 const GAP = 12;
-const MAP_SIDE = 84;
 const LARGEST_SIDE = 132;
 const MOST_ZOOM = 12;
 
@@ -25,8 +24,9 @@ const MOST_ZOOM = 12;
 export function layOut([channels, h, w], width, isLast) {
   const vector = h === 1 && w === 1;
   if (vector) {
-    const cell = isLast && channels <= 12 ? Math.min(52, Math.floor(width / channels)) : 15;
-    const gap = cell > 15 ? 4 : 2;
+    const labelled = isLast && channels <= 12;
+    const cell = labelled ? Math.min(52, Math.floor(width / channels)) : cellSide(channels);
+    const gap = cell > 15 ? 4 : cell > 10 ? 2 : 1;
     return { vector, zoom: cell - gap, gap, ...arrange(channels, Math.floor(width / cell)) };
   }
   const side = Math.max(h, w);
@@ -35,10 +35,19 @@ export function layOut([channels, h, w], width, isLast) {
     const zoom = Math.min(LARGEST_SIDE, width) / side;
     return { vector, zoom, gap: GAP, ...fits(zoom) };
   }
-  const zoom = Math.max(1, Math.min(MOST_ZOOM, Math.floor(MAP_SIDE / side)));
+  const zoom = Math.max(1, Math.min(MOST_ZOOM, Math.floor(mapSide(channels) / side)));
   const smaller = Math.max(1, zoom - 1);
   const chosen = fits(smaller).rows < fits(zoom).rows ? smaller : zoom;
   return { vector, zoom: chosen, gap: GAP, ...fits(chosen) };
+}
+
+// Of many maps, or a long vector, each gets less room. All in CSS pixels.
+function mapSide(count) {
+  return count <= 16 ? 84 : count <= 32 ? 64 : 48;
+}
+
+function cellSide(count) {
+  return count <= 512 ? 15 : count <= 2048 ? 10 : 7;
 }
 
 /** Spread maps evenly over as few rows as `most` columns allow. */
