@@ -38,6 +38,7 @@ function changed(finished) {
   if (drawing.isEmpty) {
     requests.drop("predict");
     requests.drop("unit");
+    showTrouble(null);
     showResults(null, []);
     if (finished) speak("The drawing area is empty.");
   } else {
