@@ -137,7 +137,7 @@ export class UnitPanel {
         this.#channel = index;
         fill();
       });
-      const number = answer.channels[0] + index + 1;
+      const number = firstMap(answer) + index;
       const label = make("label", { title: `map ${number}` }, input);
       for (const part of ["inputs", "weights", "products"]) {
         const canvas = make("canvas", { "aria-hidden": "true" });
@@ -169,7 +169,7 @@ export class UnitPanel {
 
   #product(answer, blocks, most) {
     const block = blocks[this.#channel];
-    const number = answer.channels[0] + this.#channel + 1;
+    const number = firstMap(answer) + this.#channel;
     const where =
       answer.source === "input" && blocks.length === 1
         ? "Window of the input"
@@ -211,7 +211,15 @@ function nameOf(answer, model) {
 
 function sourceName(answer) {
   if (answer.source === "input") return "the input";
-  return answer.source_shape ? `the layer before ${answer.source}` : answer.source;
+  const flattened = answer.inputs?.shape.length === 1 && answer.source_shape?.length === 3;
+  return flattened && answer.kind === "weighted"
+    ? `the layer before ${answer.source}`
+    : answer.source;
+}
+
+/** Return the number of the first map that a unit reads, from 1. */
+function firstMap(answer) {
+  return (answer.channels?.[0] ?? 0) + 1;
 }
 
 function signed(value) {
@@ -310,7 +318,7 @@ function grid(caption, values, width, most, outside = []) {
 /** The window of pooling, with the maximum marked. */
 function window(answer, values, [block]) {
   const most = Math.max(...values.map(magnitude));
-  const caption = `Window of map ${answer.channels[0] + 1} of ${sourceName(answer)}`;
+  const caption = `Window of map ${firstMap(answer)} of ${sourceName(answer)}`;
   const table = grid(caption, values, block.width, most, block.outside);
   if (answer.kind === "maximum") {
     const numbers = values.map((value) => value ?? -Infinity);

@@ -65,7 +65,7 @@ export class Walk {
     const { channels, window } = answer;
     for (const [name, { maps }] of this.#rows) {
       if (name === answer.layer) maps.mark(answer, null);
-      else maps.mark(null, name === answer.source && source_map ? { channels, window } : null);
+      else maps.mark(null, name === answer.source && channels ? { channels, window } : null);
     }
   }
 
