@@ -101,7 +101,10 @@ export class UnitPanel {
     } else if (blocks) {
       result.push(window(answer, blocks[0].inputs, blocks));
     }
-    if (answer.formula) result.push(make("p", { class: "note" }, answer.formula));
+    // The other kinds are written out.
+    if (["elementwise", "other"].includes(answer.kind) && answer.formula) {
+      result.push(make("p", { class: "note" }, answer.formula));
+    }
     if (answer.source === "input" && answer.kind === "weighted") {
       result.push(make("p", { class: "note" }, normalised(this.#model.normalization)));
     }
@@ -230,8 +233,8 @@ function equation(answer) {
   const strong = make("strong", {}, short(answer.output));
   if (answer.kind === "weighted") {
     const size = answer.count ?? answer.inputs?.values.length ?? 0;
-    const bias =
-      answer.bias === null ? [] : [" + ", term(short(answer.bias), "bias")];
+    const sign = answer.bias < 0 ? " − " : " + ";
+    const bias = answer.bias === null ? [] : [sign, term(short(Math.abs(answer.bias)), "bias")];
     return [term(short(answer.sum), `sum of ${plural(size, "product")}`), ...bias, " = ", strong];
   }
   const values = answer.inputs?.values ?? [];
@@ -343,13 +346,11 @@ function strongest(answer) {
   const table = make(
     "table",
     { class: "terms" },
-    make("caption", {}, `The ${shown.length} largest products`),
+    make("caption", {}, `The ${shown.length} largest products with numbers of ${sourceName(answer)}`),
     make(
       "tr",
       {},
-      ...["number", sourceName(answer), "weight", "product"].map((text) =>
-        make("th", { scope: "col" }, text),
-      ),
+      ...["number", "value", "weight", "product"].map((text) => make("th", { scope: "col" }, text)),
     ),
   );
   for (const { number, value, weight, product } of shown) {
