@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -17,6 +18,7 @@ from gpucnn.errors import DataError
 from gpucnn.web.answers import predict
 from gpucnn.web.decoders import Decoders
 from gpucnn.web.served import Served
+from gpucnn.web.units import explain
 from gpucnn.web.uploads import MAX_BODY
 
 MAX_WAITING = 32
@@ -24,6 +26,8 @@ MAX_WAITING = 32
 
 MAX_HELD = 32 << 20
 """Bytes of all bodies in memory."""
+
+POSITION = ("channel", "row", "column")
 
 Compute = Callable[[Sequence[Prepared]], Any]
 
@@ -56,6 +60,23 @@ class Api:
             return {"results": [predict(*pair) for pair in zip(chosen, prepared, strict=True)]}
 
         return await self._answer(request, chosen, compute)
+
+    async def unit(self, request: Request) -> Response:
+        """Answer ``POST /api/unit``."""
+        query = request.query_params
+        chosen = self._find(query.get("model", ""))
+        layer = query.get("layer", "")
+        channel, row, column = (_integer(name, query.get(name, "0")) for name in POSITION)
+
+        def compute(prepared: Sequence[Prepared]) -> dict[str, Any]:
+            pixels = prepared[0].pixels
+            if pixels is None:
+                raise DataError(f"there is nothing to compute with: {prepared[0].reason}")
+            with chosen.computing(), np.errstate(all="ignore"):
+                found = explain(chosen.model, pixels, layer, (channel, row, column))
+            return {"model": chosen.id, **found}
+
+        return await self._answer(request, [chosen], compute)
 
     def _find(self, name: str) -> Served:
         try:
@@ -119,6 +140,12 @@ class Api:
             yield read
         finally:
             self.held -= held
+
+
+def _integer(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise HTTPException(400, f"{name} must be an integer from 0, got {text[:40]!r}")
+    return int(text)
 
 
 def _too_long() -> HTTPException:

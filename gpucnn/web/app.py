@@ -66,6 +66,7 @@ def make_app(
         Route("/static/{name:path}", static),
         Route("/api/models", api.models),
         Route("/api/predict", api.predict, methods=["POST"]),
+        Route("/api/unit", api.unit, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {
         HTTPException: _http_error,

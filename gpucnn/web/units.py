@@ -1,0 +1,166 @@
+"""The arithmetic of one unit: the values and weights from which an output of a layer is computed.
+
+A unit is described by the following, in which None stands for what it does not have:
+
+- ``source``: the layer that the inputs come from, or "input"; ``source_shape``: its shape, of a
+  ``Flatten`` the shape before it.
+- ``field``: (top, left, bottom, right), the receptive field in the image, which may reach outside.
+- ``window``: the same in the source's feature maps, and ``step``, the distance of its rows and of
+  its columns; ``channels``: (first, end) of the source's channels.
+- ``kind``: "weighted" (the sum of products with weights), "maximum" or "mean" of a window,
+  "elementwise" (one input), or "other".
+- ``inputs`` and ``weights``: {shape, values}, row by row. In padding, inputs are 0, or None where
+  padding takes no part. Of more than ``MOST_VALUES`` inputs (``arithmetic.py``) those with the
+  largest products are left; ``indices`` are their numbers, and ``count`` is the number of all.
+- ``bias``, ``sum`` (of the products, or of the window) and ``output``; ``formula``: in a line.
+
+NaN and infinity are None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpucnn import nn
+from gpucnn.errors import SettingError, unknown
+from gpucnn.nn.layers import Layer
+from gpucnn.nn.layers.base import Shape, output_shapes
+from gpucnn.web import windows
+from gpucnn.web.arithmetic import Arithmetic, Unit, number
+
+
+def explain(
+    model: nn.Sequential, pixels: NDArray[np.uint8], layer: str, position: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Return the description of a unit.
+
+    Args:
+        model: the network, with ``normalization``.
+        pixels: its input, uint8 (C, H, W).
+        layer: name of the layer.
+        position: channel, row and column of the unit; (feature, 0, 0) in a layer of features.
+
+    Raises:
+        SettingError: there is no such layer or unit, or the network computes otherwise than its
+            layers do.
+    """
+    if layer not in model.layers:
+        raise unknown("layer", layer, model.layers)
+    names = list(model.layers)
+    at = names.index(layer)
+    maps = model.feature_maps(pixels[None])
+    shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
+    index = _index(layer, shapes[at + 1], position)
+    values = maps[names[at - 1]][0] if at else _normalized(model, pixels)
+    be, each = model.backend, model.layers[layer]
+    weights = {
+        name: be.to_numpy(parameter.data).astype(np.float64)
+        for name, parameter in each.parameters.items()
+    }
+    flat = at > 0 and type(model.layers[names[at - 1]]) is nn.Flatten
+    return {
+        "layer": layer,
+        "type": type(each).__name__,
+        "channel": position[0],
+        "row": position[1],
+        "column": position[2],
+        "source": names[at - 1] if at else "input",
+        "source_shape": shapes[at - 1] if flat else shapes[at],
+        "field": _field(model, layer, index),
+        "output": number(maps[layer][0][index]),
+        **arithmetic(Unit(each, weights, values.astype(np.float64), index)).describe(),
+    }
+
+
+def _index(layer: str, shape: Shape, position: tuple[int, int, int]) -> tuple[int, ...]:
+    """Return the index of a unit in an output of any shape, as the page sees it: (C, H, W)."""
+    seen = (*shape[:2], math.prod(shape[2:])) if len(shape) > 1 else (*shape, 1, 1)
+    for name, size, value in zip(("channel", "row", "column"), seen, position, strict=True):
+        if not 0 <= value < size:
+            raise SettingError(f"{name} must be 0 to {size - 1} in layer {layer!r}, got {value}")
+    inner = np.unravel_index(position[2], shape[2:]) if len(shape) > 2 else ()
+    return (*position[:2], *map(int, inner))[: len(shape)]
+
+
+def _normalized(model: nn.Sequential, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+    be = model.backend
+    images, order = be.asarray(pixels[None], np.uint8), be.asarray(np.arange(1))
+    values: NDArray[Any] = be.to_numpy(be.gather_images(images, order, *model.scaling()))[0]
+    return values
+
+
+def _field(
+    model: nn.Sequential, layer: str, index: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
+    if len(index) == 3:
+        return nn.receptive_field(model, layer, index[1], index[2])
+    return nn.receptive_field(model, layer, index[0]) if len(index) == 1 else None
+
+
+def arithmetic(unit: Unit) -> Arithmetic:
+    """Return how a unit is computed from its layer's input."""
+    function = LAYERS.get(type(unit.layer))
+    if function is None:
+        return Arithmetic("other", f"computed by {type(unit.layer).__name__}, a custom layer")
+    return function(unit)
+
+
+def _linear(unit: Unit) -> Arithmetic:
+    *before, output = unit.index
+    found = Arithmetic("weighted", "", unit.input[tuple(before)])
+    return found.weigh(unit.weights["weight"][output], unit.weights.get("bias"), output)
+
+
+def _flatten(unit: Unit) -> Arithmetic:
+    source = tuple(map(int, np.unravel_index(unit.channel, unit.input.shape)))
+    return _element(unit, "the same value", source)
+
+
+def _softmax(unit: Unit) -> Arithmetic:
+    inputs = np.moveaxis(unit.input, 0, -1)[unit.index[1:]]
+    return Arithmetic("other", "exp(x) / the sum of exp(x) of all channels", inputs)
+
+
+def _leaky_relu(unit: Unit) -> Arithmetic:
+    assert isinstance(unit.layer, nn.LeakyReLU)
+    return _element(unit, f"x if x > 0, else {unit.layer.negative_slope:g} x", unit.index)
+
+
+def _each(formula: str) -> Callable[[Unit], Arithmetic]:
+    """Return the arithmetic of a layer that computes element by element."""
+    return lambda unit: _element(unit, formula, unit.index)
+
+
+def _element(unit: Unit, formula: str, source: tuple[int, ...]) -> Arithmetic:
+    """Return the arithmetic of a unit that depends on one input."""
+    box = channels = None
+    if len(source) == 3:
+        channel, row, column = source
+        box, channels = (row, column, row + 1, column + 1), (channel, channel + 1)
+    return Arithmetic(
+        "elementwise", formula, unit.input[source].reshape(1), window=box, channels=channels
+    )
+
+
+LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
+    nn.Conv2d: windows.conv2d,
+    nn.ConvTranspose2d: windows.conv_transpose2d,
+    nn.MaxPool2d: windows.max_pool2d,
+    nn.AvgPool2d: windows.avg_pool2d,
+    nn.SumPool2d: windows.sum_pool2d,
+    nn.LPPool2d: windows.lp_pool2d,
+    nn.Linear: _linear,
+    nn.Flatten: _flatten,
+    nn.Softmax: _softmax,
+    nn.ReLU: _each("max(x, 0)"),
+    nn.LeakyReLU: _leaky_relu,
+    nn.Sigmoid: _each("1 / (1 + exp(-x))"),
+    nn.Tanh: _each("tanh(x)"),
+    nn.Dropout: _each("x: dropout is off outside training"),
+}
+"""How each layer of gpucnn computes a unit. Others, and subclasses, may compute anything."""
