@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "exchange": GROUND | {"nn", "backends", "backends.contract"},
     "training": DATA
     | {"nn", "optim", "machine", "backends", "backends.contract", "emulator", "exchange"},
-    "plots": DATA | {"nn", "training", "backends", "backends.contract"},
+    "plots": DATA | {"nn", "optim", "training", "backends", "backends.contract"},
     "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}

@@ -11,7 +11,7 @@ from typing import Any
 from gpucnn.cli.console import make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.output import printable
-from gpucnn.cli.overlap import unseen_test_images
+from gpucnn.cli.overlap import check_fit, unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
     loss_for,
@@ -21,8 +21,7 @@ from gpucnn.cli.sources import (
     scale_pixels,
     shape_for,
 )
-from gpucnn.data.files import format_sides
-from gpucnn.errors import DataError, DivergedError, SettingError, ShapeError
+from gpucnn.errors import DivergedError, SettingError
 from gpucnn.models import MODELS
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
@@ -47,17 +46,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if transpose is None and trained_on and "preparation" not in trained_on:
         transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
     data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose)
-    if model.classes is not None and data.classes != model.classes:
-        raise DataError(
-            f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
-            f"{', '.join(model.classes)}"
-        )
-    if data.input_shape[1:] != model.input_shape[1:]:
-        size = format_sides(model.input_shape[1:])
-        raise ShapeError(
-            f"the images of {data.name} are {format_sides(data.input_shape[1:])}, those of the "
-            f"network {size}: for a folder of images, add --resize {size}"
-        )
+    check_fit(model, data)
     test = unseen_test_images(saved, data, arguments.skip_trained)
     scale_pixels(model, arguments.checkpoint)
     result = evaluate(model, test, loss=loss_for(saved, model))

@@ -24,7 +24,15 @@ from gpucnn.training.records import CONFIG_NAME, LOG_NAME
 RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME, METRICS_NAME)
 NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")
 
-_MAY_DIFFER = ("backend", "checkpoint_every", "data", "epochs", "tensorboard", "transpose")
+_MAY_DIFFER = (
+    "backend",
+    "checkpoint_every",
+    "data",
+    "epochs",
+    "report",
+    "tensorboard",
+    "transpose",
+)
 """Options with which a run can be resumed: its checkpoint decides on data and epochs.
 
 Versions before 0.3 had no "transpose": runs with EMNIST are resumed with the value "no".

@@ -1,16 +1,34 @@
-"""Test images that a network was trained on: ``gpucnn evaluate`` refuses or leaves them out."""
+"""Test images for a network: they must fit it, and be unlike those that it was trained on."""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpucnn.data import Data, Split
 from gpucnn.data.digests import MAX_KEPT, digests
-from gpucnn.errors import DataError
+from gpucnn.data.files import format_sides
+from gpucnn.errors import DataError, ShapeError
+from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint
-from gpucnn.training.model_files import seen_by
+
+
+def check_fit(model: Sequential, data: Data) -> None:
+    """Raise DataError or ShapeError unless a data set has the classes and image size of a model."""
+    if model.classes is not None and data.classes != model.classes:
+        raise DataError(
+            f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
+            f"{', '.join(model.classes)}"
+        )
+    if data.input_shape[1:] != model.input_shape[1:]:
+        size = format_sides(model.input_shape[1:])
+        raise ShapeError(
+            f"the images of {data.name} are {format_sides(data.input_shape[1:])}, those of the "
+            f"network {size}: for a folder of images, add --resize {size}"
+        )
 
 
 def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
@@ -25,35 +43,59 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
         DataError: test images are among those of the run and ``skip`` is not set, or no others
             are left.
     """
-    trained_on = saved.metadata.get("data")
-    if "seen" not in saved.arrays and trained_on and trained_on["builtin"] and data.builtin:
-        return data.test
-    seen = seen_by(saved)
+    seen = saved.arrays.get("seen")
     if seen is None:
-        if trained_on and trained_on["fingerprint"] != data.fingerprint():
-            print(
-                f"note: the run does not record its training images (it is of gpucnn"
-                f" {saved.metadata.get('gpucnn', '0.2')}), so test images of {data.name} may be"
-                " among them",
-                file=sys.stderr,
-            )
+        if note := unrecorded(saved, data):
+            print(f"note: {note}", file=sys.stderr)
         return data.test
     known = np.isin(digests(data.test), seen)
-    count, total = int(known.sum()), len(known)
-    if not count:
-        return data.test
-    found = f"{count:,} of {total:,} test images of {data.name} were used in training the network"
-    if not skip:
+    if known.any() and not skip:
         raise DataError(
-            f"{found} (the first is test image {known.argmax()}), so its accuracy would be too"
-            " high: give other test data with --data, or leave them out with --skip-trained"
+            f"{_found(known, data)} (the first is test image {known.argmax()}), so its accuracy "
+            "would be too high: give other test data with --data, or leave them out with "
+            "--skip-trained"
         )
-    if count == total:
+    test, note = without_trained(seen, data)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
+    return test
+
+
+def without_trained(seen: NDArray[Any], data: Data) -> tuple[Split, str]:
+    """Return the test images that a network was not trained on, and a note if there are others.
+
+    ``seen`` are the digests of its images. Raises DataError if no images are left, or if others
+    than those that were found may be among them.
+    """
+    known = np.isin(digests(data.test), seen)
+    if not known.any():
+        return data.test, ""
+    found = _found(known, data)
+    if known.all():
         raise DataError(f"{found}: none is left for the evaluation, give other test data")
     if len(seen) >= MAX_KEPT:
         raise DataError(
             f"{found}, but a run keeps digests of {MAX_KEPT:,} images only: --skip-trained cannot"
             " find the others, give other test data"
         )
-    print(f"note: {found}; they are left out", file=sys.stderr)
-    return Split(data.test.images[~known], data.test.labels[~known])
+    test = Split(data.test.images[~known], data.test.labels[~known])
+    return test, f"{found}; they are left out"
+
+
+def unrecorded(saved: Checkpoint, data: Data) -> str:
+    """Return the note on a run without digests whose images may be among the test images, or ""."""
+    trained_on = saved.metadata.get("data")
+    builtin = trained_on and trained_on["builtin"] and data.builtin
+    if not trained_on or builtin or trained_on["fingerprint"] == data.fingerprint():
+        return ""
+    return (
+        f"the run does not record its training images (it is of gpucnn"
+        f" {saved.metadata.get('gpucnn', '0.2')}), so test images of {data.name} may be among them"
+    )
+
+
+def _found(known: NDArray[np.bool_], data: Data) -> str:
+    return (
+        f"{int(known.sum()):,} of {len(known):,} test images of {data.name} were used in training"
+        " the network"
+    )

@@ -22,6 +22,7 @@ examples:
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
   gpucnn predict digit.png                      read a digit with a ready-trained LeNet-5
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
+  gpucnn report runs/mine                       write a page on what the network learned
   gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
   gpucnn export runs/mine model.onnx            write the network for ONNX Runtime
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
@@ -39,6 +40,10 @@ COMMANDS = {
         "inference:evaluate_command",
     ),
     "predict": ("classify image files with a saved network", "predict:predict_command"),
+    "report": (
+        "write a page on runs: curves, mistakes, filters, feature maps",
+        "report:report_command",
+    ),
     "serve": (
         "show a page on which one draws, and sees what the network sees",
         "serve:serve_command",

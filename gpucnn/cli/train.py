@@ -73,6 +73,10 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     folder, options = folder_and_options(arguments, _given(arguments))
     resumed = folder if arguments.resume is not None else None
     settings = make_settings(options)
+    if options.get("report"):
+        from gpucnn.cli.report import report_on_training, require_libraries
+
+        require_libraries("--report")
     data = _read_data(options, settings.seed, resumed)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
@@ -107,7 +111,9 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
             with board as writer:
-                _follow(run, display, folder, again, stop, log, writer)
+                ended = _follow(run, display, folder, again, stop, log, writer)
+        if ended and options.get("report"):
+            report_on_training(folder, model, data, settings.loss)
 
 
 def _read_data(options: Values, seed: int, resumed: Path | None) -> Data:
@@ -219,10 +225,10 @@ def _follow(
     stop: StopRequest,
     log: Log,
     board: TensorBoard | None,
-) -> None:
+) -> bool:
     """Show and log all events of a run, then print the table of results.
 
-    ``again`` is the command that resumes the run.
+    ``again`` is the command that resumes the run. Returns whether the run came to its end.
     """
     saved = 0
     try:
@@ -250,6 +256,7 @@ def _follow(
             if event.reason == "interrupted":
                 last = f"stopped at step {event.step:,}. Continue with:"
                 display.console.print_command(last, again)
+    return isinstance(event, Stopped) and event.reason != "interrupted"
 
 
 def _measured(events: Iterable[Event], stop: StopRequest) -> Iterator[Event]:

@@ -6,7 +6,8 @@
 
 Each function returns a ``matplotlib.figure.Figure``, which notebooks show as the last line of a
 cell. pyplot is not used: no window opens, and Matplotlib's settings stay as they are. ``to_svg``
-returns a figure as an element for a web page. Matplotlib is installed by ``gpucnn[report]``.
+returns a figure as an element for a web page, and ``report`` writes a page with all of them.
+Matplotlib and Jinja2 are installed by ``gpucnn[report]``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.config import import_extra
 
 if TYPE_CHECKING:
+    from gpucnn.plots.page.making import report
     from gpucnn.plots.results import (
         Calibration,
         calibration,
@@ -37,6 +39,7 @@ __all__ = [
     "curves",
     "misread",
     "reliability",
+    "report",
     "save_all",
     "to_svg",
 ]
@@ -50,6 +53,7 @@ _HOMES = {
     "curves": "runs",
     "misread": "results",
     "reliability": "results",
+    "report": "page.making",
     "save_all": "svg",
     "to_svg": "svg",
 }

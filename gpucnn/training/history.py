@@ -89,24 +89,7 @@ class History:
         return f"{html_table(*self._cells())}<p>{escape(self._summary())}</p>"
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the headings and the rows of the table; "..." stands for rows left out."""
-        table = {
-            name: column
-            for name, column in _TABLE.items()
-            if not name.startswith("validation") or self.started.validation_images
-        }
-        shown: list[EpochEnded | None] = list(self.epochs)
-        if len(shown) > MAX_ROWS:
-            half = MAX_ROWS // 2
-            shown[half : len(shown) - half] = [None]
-        rows = [
-            [
-                "..." if epoch is None else show(getattr(epoch, name))
-                for name, (_, show) in table.items()
-            ]
-            for epoch in shown
-        ]
-        return [heading for heading, _ in table.values()], rows
+        return epoch_table(self.epochs, bool(self.started.validation_images))
 
     def _summary(self) -> str:
         """Return how the run ended, in one line."""
@@ -120,3 +103,29 @@ class History:
         if self.test_accuracy is not None:
             parts.append(f"test accuracy {percent(self.test_accuracy)}")
         return "; ".join(parts)
+
+
+def epoch_table(
+    epochs: Sequence[EpochEnded], validation: bool
+) -> tuple[list[str], list[list[str]]]:
+    """Return the headings and the rows of the table of epochs; "..." stands for rows left out.
+
+    Without ``validation``, it has no columns for validation images.
+    """
+    table = {
+        name: column
+        for name, column in _TABLE.items()
+        if validation or not name.startswith("validation")
+    }
+    shown: list[EpochEnded | None] = list(epochs)
+    if len(shown) > MAX_ROWS:
+        half = MAX_ROWS // 2
+        shown[half : len(shown) - half] = [None]
+    rows = [
+        [
+            "..." if epoch is None else show(getattr(epoch, name))
+            for name, (_, show) in table.items()
+        ]
+        for epoch in shown
+    ]
+    return [heading for heading, _ in table.values()], rows

@@ -130,4 +130,9 @@ def _run_options(option: Callable[..., None]) -> None:
         const=True,
         metavar="DIR",
     )
+    option(
+        "--report",
+        "at the end, write report.html into the folder of the run, as gpucnn report does",
+        action="store_true",
+    )
     option("--out", "folder for the results (default: runs/MODEL-DATA-N)", metavar="DIR")

@@ -1,0 +1,189 @@
+"""What is known of the runs that a report is on: what their folders hold, and their test images."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gpucnn.cli.overlap import check_fit, unrecorded, without_trained
+from gpucnn.cli.sources import loss_for, model_name, read_data, read_model, scale_pixels
+from gpucnn.data import Data, Split
+from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
+from gpucnn.nn.losses import Loss
+from gpucnn.nn.sequential import Sequential
+from gpucnn.plots.page.subject import Subject
+from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, load
+from gpucnn.training.evaluation import evaluate
+from gpucnn.training.model_files import is_mnist
+from gpucnn.training.records import RunRecord, read_record
+
+
+class SubjectReader:
+    """Reads runs and their data; data that several runs have are read once."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments = arguments
+        self.read: dict[tuple[object, ...], Data] = {}
+
+    def subject(self, name: str, title: str) -> Subject:
+        """Return what is known of a run; what is missing is noted.
+
+        Raises SettingError if it is not a run, CheckpointError if its checkpoint is damaged, and
+        GpucnnError for --data that cannot be used.
+        """
+        folder = Path(name)
+        record = read_record(folder) if folder.is_dir() else None
+        if record is not None and not (folder / FILE_NAME).exists():
+            if not record.epochs and record.started is None:
+                raise SettingError(
+                    f"{name} holds no run: expected a folder that gpucnn train has written, with "
+                    f"{FILE_NAME} and log.jsonl"
+                )
+            note = f"there is no {FILE_NAME}, so nothing of the network can be shown"
+            return _with_record(Subject(title, notes=(note,)), record)
+        saved = load(name)
+        metadata = saved.metadata
+        trained_on = metadata.get("data")
+        subject = Subject(
+            title,
+            data=trained_on["name"] if trained_on else "",
+            version=str(metadata.get("gpucnn", "")),
+            settings=metadata.get("settings", {}),
+        )
+        subject = self._with_model(subject, saved, name, record)
+        return subject if record is None else _with_record(subject, record)
+
+    def _with_model(
+        self, subject: Subject, saved: Checkpoint, name: str, record: RunRecord | None
+    ) -> Subject:
+        """Return the subject with its model and, if there are test images, its evaluation."""
+        try:
+            model = self._model(saved)
+        except CheckpointError as error:
+            if self.arguments.model is not None:
+                raise
+            return _noted(subject, f"the network cannot be shown: {error}")
+        subject = replace(subject, model=model)
+        try:
+            data = self._data(saved, record)
+            check_fit(model, data)
+            test, note = _unseen(saved, data)
+        except GpucnnError as error:
+            if self.arguments.data is not None:
+                raise
+            return _noted(subject, f"there are no test images: {error}")
+        scale_pixels(model, name)
+        return _noted(_evaluated(subject, data, test, loss_for(saved, model)), note)
+
+    def _model(self, saved: Checkpoint) -> Sequential:
+        """Return the model; --model builds it if the file does not hold its code."""
+        backend, precision = self.arguments.backend, self.arguments.precision
+        try:
+            return read_model(saved, backend, None, precision)
+        except CheckpointError:
+            if self.arguments.model is None:
+                raise
+            return read_model(saved, backend, self.arguments.model, precision)
+
+    def _data(self, saved: Checkpoint, record: RunRecord | None) -> Data:
+        """Return the data to evaluate the run on.
+
+        Where --data is not given, they are those in the options of the run, if they are still the
+        same: the folder may come from somebody else.
+        """
+        given, trained_on = self.arguments, saved.metadata.get("data")
+        settings = saved.metadata.get("settings")
+        seed = settings["seed"] if settings else 0
+        transpose = given.transpose
+        if transpose is None and trained_on and "preparation" not in trained_on:
+            transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
+        if given.data is not None:
+            return self._read_data(given.data, given.resize, seed, transpose)
+        if trained_on is None:
+            raise SettingError("the file does not name its data; give them with --data PATH")
+        if is_mnist(trained_on):
+            return self._read_data("mnist", None, seed, None)
+        options = {key: v for key, v in (record.options if record else {}).items() if _is_text(v)}
+        if "data" not in options:
+            name = trained_on["name"]
+            raise SettingError(f"it was trained on {name!r}; give them with --data PATH")
+        transpose = transpose or options.get("transpose")
+        resize = given.resize or options.get("resize")
+        data = self._read_data(options["data"], resize, seed, transpose)
+        whole = "test_fingerprint" not in trained_on  # an older version
+        before = trained_on["fingerprint" if whole else "test_fingerprint"]
+        if (data if whole else data.test).fingerprint() != before:
+            raise DataError(
+                f"{options['data']} no longer holds those of the run; give them with --data PATH"
+            )
+        return data
+
+    def _read_data(self, name: str, resize: str | None, seed: int, transpose: str | None) -> Data:
+        key = (name, resize, seed, transpose)
+        if key not in self.read:
+            self.read[key] = read_data(name, resize, seed, transpose)
+        return self.read[key]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _unseen(saved: Checkpoint, data: Data) -> tuple[Split, str]:
+    """Return the test images that a network was not trained on, and a note or ""."""
+    seen = saved.arrays.get("seen")
+    return (data.test, unrecorded(saved, data)) if seen is None else without_trained(seen, data)
+
+
+def _evaluated(subject: Subject, data: Data, test: Split, loss: Loss) -> Subject:
+    """Return the subject with its evaluation on some test images."""
+    assert subject.model is not None
+    result = evaluate(subject.model, test, loss=loss)
+    subject = replace(subject, data=data.name, test=test, evaluation=result)
+    if not math.isfinite(result.loss):
+        subject = _noted(subject, "the outputs of the network contain NaN or infinity")
+    return subject
+
+
+def _noted(subject: Subject, note: str) -> Subject:
+    """Return the subject with one more note, unless it is empty."""
+    return replace(subject, notes=(*subject.notes, note)) if note else subject
+
+
+def _with_record(subject: Subject, record: RunRecord) -> Subject:
+    """Return the subject with what the folder of its run records."""
+    started = record.started
+    return replace(
+        subject,
+        run=record,
+        network=_network(record),
+        data=subject.data or (started.data if started else ""),
+        version=record.version or subject.version or (started.version if started else ""),
+        options=record.options,
+        settings=record.settings or subject.settings or (started.settings if started else {}),
+    )
+
+
+def _network(record: RunRecord) -> str:
+    """Return the name of a run's network, "" if it is unknown: without config.json."""
+    given: dict[str, Any] = {
+        key: record.options[key] for key in ("model", "init") if key in record.options
+    }
+    known = bool(record.settings) and all(isinstance(name, str) for name in given.values())
+    return model_name(given) if known else ""
+
+
+def subject_of_training(folder: Path, model: Sequential, data: Data, loss: Loss) -> Subject:
+    """Return what is known of a run that has just ended."""
+    subject = Subject(folder.resolve().name, model)
+    assert model.seen is not None
+    try:
+        test, note = without_trained(model.seen, data)
+    except DataError as error:
+        subject = _noted(subject, f"there are no test images: {error}")
+    else:
+        subject = _noted(_evaluated(subject, data, test, loss), note)
+    return _with_record(subject, read_record(folder))

@@ -1,0 +1,140 @@
+"""The settings and versions of runs, and what they reached, as rows of a table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+from gpucnn.nn.losses import LOSSES
+from gpucnn.optim import OPTIMIZERS
+from gpucnn.optim.schedules import SCHEDULES
+from gpucnn.plots.page.document import Table, Text
+from gpucnn.plots.page.subject import Subject
+from gpucnn.training.progress import percent
+from gpucnn.version import __version__
+
+_ALWAYS = ("lr", "momentum")
+"""Arguments that are shown also with their defaults."""
+
+_PLAIN = {
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "seed": "seed",
+    "validation": "held out for validation",
+    "early_stopping": "early stopping after epochs",
+    "keep_best": "keeps the best epoch",
+    "workers": "processes",
+}
+
+MAX_TEXT = 200
+"""Characters of a value; longer ones, which no option of ours has, are cut."""
+
+
+def settings_table(subjects: Sequence[Subject]) -> list[Table | Text]:
+    """Return a table with a column for each run, and marks where the runs differ."""
+    columns = [dict(_values(subject)) for subject in subjects]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
+    differing = frozenset(
+        number for number, row in enumerate(rows) if len(set(row[1:])) > 1 and len(subjects) > 1
+    )
+    caption = "Settings and versions."
+    if differing:
+        caption += " In bold: what differs between the runs."
+    table = Table(
+        caption,
+        ("setting", *([s.title for s in subjects] if len(subjects) > 1 else ["value"])),
+        rows,
+        left=1 + len(subjects),
+        marked=differing,
+    )
+    return [table, Text(versions())]
+
+
+def versions() -> str:
+    """Return what made the report."""
+    return (
+        f"This report was made by gpucnn {__version__} with Python {platform.python_version()},"
+        f" NumPy {np.__version__} and Matplotlib {matplotlib.__version__}."
+    )
+
+
+def _values(subject: Subject) -> list[tuple[str, str]]:
+    started, settings = subject.started, subject.settings
+    rows: list[tuple[str, object]] = [("data", subject.data), ("model", subject.network)]
+    if subject.model is not None:
+        rows.append(("parameters", f"{subject.model.size:,}"))
+        rows.append(("input", "x".join(map(str, subject.model.input_shape))))
+    if started is not None:
+        rows.append(("training images", f"{started.train_images:,}"))
+        rows.append(("validation images", f"{started.validation_images:,}"))
+        rows.append(("test images", f"{started.test_images:,}"))
+    known: dict[str, Mapping[str, type]] = {
+        "optimizer": OPTIMIZERS,
+        "schedule": {name: type(schedule) for name, schedule in SCHEDULES.items()},
+        "loss": LOSSES,
+    }
+    for name, kinds in known.items():
+        if name in settings:
+            rows.append((name, call_text(settings[name], kinds.values())))
+    rows += [(text, settings.get(name)) for name, text in _PLAIN.items()]
+    shown = ("model", "data", *_PLAIN, *known)
+    others = [f"{key}={value}" for key, value in subject.options.items() if key not in shown]
+    rows.append(("other options", ", ".join(others)))
+    if started is not None:
+        precision = "" if started.precision == "ieee" else f", {started.precision}"
+        rows.append(("computed by", f"{started.backend}, {started.dtype}{precision}"))
+    rows.append(("trained by", subject.version and f"gpucnn {subject.version}"))
+    return [(name, _text(value)) for name, value in rows if value not in (None, "", False)]
+
+
+def _text(value: object) -> str:
+    text = "yes" if value is True else str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
+
+
+def call_text(description: Any, kinds: Any = ()) -> str:
+    """Return the description of an object as it would be written in Python, without defaults.
+
+    >>> call_text({"type": "SGD", "lr": 0.05, "nesterov": None})
+    'SGD(lr=0.05)'
+    """
+    if not isinstance(description, Mapping):
+        return str(description)
+    name = str(description.get("type"))
+    kind = next((kind for kind in kinds if kind.__name__ == name and is_dataclass(kind)), None)
+    defaults = {f.name: f.default for f in fields(kind)} if kind else {}
+    arguments = [
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in description.items()
+        if key != "type"
+        and value is not None
+        and (key in _ALWAYS or value != defaults.get(key, MISSING))
+    ]
+    return f"{name}({', '.join(arguments)})"
+
+
+_RESULTS: dict[str, Callable[[Subject], str]] = {
+    "test accuracy": lambda s: percent(s.evaluation.accuracy) if s.evaluation else "-",
+    "misread": lambda s: (
+        f"{s.evaluation.count - s.evaluation.correct:,} of {s.evaluation.count:,}"
+        if s.evaluation
+        else "-"
+    ),
+    "test loss": lambda s: f"{s.evaluation.loss:.4f}" if s.evaluation else "-",
+    "accuracy in the log": lambda s: percent(s.epochs[-1].test_accuracy) if s.epochs else "-",
+    "parameters": lambda s: f"{s.model.size:,}" if s.model else "-",
+    "epochs": lambda s: f"{s.epochs[-1].epoch}" if s.epochs else "-",
+    "training": lambda s: f"{s.seconds:,.1f} s" if s.epochs else "-",
+}
+
+
+def results_table(subjects: Sequence[Subject]) -> Table:
+    """Return a row of figures for each run."""
+    rows = [(s.title, s.data or "-", *(show(s) for show in _RESULTS.values())) for s in subjects]
+    return Table("Results of the runs.", ("run", "data", *_RESULTS), rows, left=2)

@@ -1,0 +1,89 @@
+"""What a report knows of one run or network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpucnn.data import Split
+from gpucnn.nn.sequential import Sequential
+from gpucnn.training.event_types import EpochEnded, RunStarted, Stopped
+from gpucnn.training.figures import Evaluation
+from gpucnn.training.history import History
+from gpucnn.training.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a report knows of one run or network; what it does not know is left out of the page.
+
+    Attributes:
+        title: its name, unlike those of the other subjects of the report.
+        model: the network.
+        test: test images, none of which it was trained on.
+        evaluation: its figures on them.
+        run: the events of its run.
+        network: the name of the network, or the function that builds it.
+        data: the name of the data.
+        version: the version of gpucnn that trained it.
+        options: the options of ``gpucnn train`` that were given, by name.
+        settings: the settings of the run as plain data.
+        notes: what is missing or unusual, one sentence each.
+    """
+
+    title: str
+    model: Sequential | None = None
+    test: Split | None = None
+    evaluation: Evaluation | None = None
+    run: History | RunRecord | None = None
+    network: str = ""
+    data: str = ""
+    version: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def started(self) -> RunStarted | None:
+        """How the run started."""
+        return self.run.started if self.run else None
+
+    @property
+    def epochs(self) -> Sequence[EpochEnded]:
+        """The epochs of the run; of a network without a run, none."""
+        return self.run.epochs if self.run else ()
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """How the run ended; None if it was killed or is still running."""
+        return self.run.stopped if self.run else None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, without evaluation."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    def ending(self) -> str:
+        """Return how the run ended, in one sentence; "" if nothing is known of a run."""
+        if not self.epochs and self.started is None:
+            return ""
+        total = (self.settings or (self.started.settings if self.started else {})).get(
+            "epochs", "?"
+        )
+        done = self.epochs[-1].epoch if self.epochs else 0
+        if self.stopped is None:
+            return (
+                f"The run has no end in its log: it was killed or is still running. {done} of"
+                f" {total} epochs are complete."
+            )
+        ends = {
+            "finished": f"The run finished after {self.stopped.epoch} of {total} epochs.",
+            "early stopping": f"Early stopping ended the run after {self.stopped.epoch} of {total}"
+            " epochs.",
+            "interrupted": f"The run was interrupted at step {self.stopped.step:,}, after"
+            f" {self.stopped.epoch} of {total} epochs.",
+        }
+        best = self.stopped.best_epoch
+        chosen = f" Its best epoch by validation accuracy was {best}." if best is not None else ""
+        return ends[self.stopped.reason] + chosen

@@ -1,0 +1,206 @@
+"""The page that a report is: its parts, its size, and that nothing in it can act."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import small_data, small_model
+
+import gpucnn
+from gpucnn import plots
+from gpucnn.data import Data, Split
+from gpucnn.errors import SettingError
+from gpucnn.plots.page import render
+from gpucnn.plots.page.document import Section, Table, Text
+from gpucnn.plots.page.making import write_report
+from gpucnn.plots.page.settings import call_text
+from gpucnn.plots.page.subject import Subject
+from gpucnn.training.records import read_record
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "</style></svg><script>alert(3)</script>",
+    "{{ 7 * 7 }}",
+)
+
+
+class Elements(HTMLParser):
+    """The elements of a page: names with attributes, and the text of some."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def names(self) -> set[str]:
+        return {name for name, _ in self.found}
+
+    def all(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.found if tag == name]
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[gpucnn.Sequential, Data, gpucnn.History]:
+    data = small_data()
+    data = Data(data.train, data.test, HOSTILE, name="<b>blobs</b>")
+    model = small_model()
+    return model, data, gpucnn.fit(model, data, epochs=2, batch_size=16)
+
+
+@pytest.fixture(scope="module")
+def page(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("page")
+    path = plots.report(*trained, out=folder / "page.html", png=folder / "figures")
+    assert len(list((folder / "figures").glob("*.png"))) == path.read_text().count("<figure>")
+    return path.read_text(encoding="utf-8")
+
+
+def test_a_page_has_all_sections(page: str) -> None:
+    headings = re.findall(r"<h2 id=[^>]+>([^<]+)</h2>", page)
+    assert headings[:6] == [
+        "Settings and versions",
+        "Training",
+        "Test images",
+        "Misread images",
+        "Calibration",
+        "Layers",
+    ]
+    for text in ("SGD(lr=0.05, momentum=0.9)", f"gpucnn {gpucnn.__version__}", "precision", "conv"):
+        assert text in page
+    assert len(page.encode()) < 300_000
+
+
+def test_names_from_anybody_are_text_and_nothing_is_loaded(page: str) -> None:
+    elements = Elements(page)
+    assert not {"script", "img", "iframe", "object", "embed", "form"} & elements.names()
+    for name, attributes in elements.found:
+        assert not [key for key in attributes if key.startswith("on")], name
+        for key in ("src", "href", "xlink:href"):
+            value = attributes.get(key)
+            assert value is None or value.startswith(("#", "data:")), (name, value)
+    text = "".join(elements.text)
+    for name in (*HOSTILE, "<b>blobs</b>"):
+        assert name in text
+    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]+"|http-equiv', "", page)
+    (policy,) = [m for m in elements.all("meta") if "http-equiv" in m]
+    assert policy["content"] == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_tables_and_figures_are_labelled(page: str) -> None:
+    elements = Elements(page)
+    ids = [attributes["id"] for _, attributes in elements.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for attributes in elements.all("svg"):
+        assert attributes["role"] == "img"
+        assert attributes["aria-label"]
+    assert {attributes.get("scope") for attributes in elements.all("th")} == {"col", "row"}
+    labelled = [a["aria-labelledby"] for _, a in elements.found if "aria-labelledby" in a]
+    assert set(labelled) <= set(ids)
+    assert len(labelled) > 8
+
+
+def test_the_same_run_gives_the_same_page(trained: Any, page: str, tmp_path: Path) -> None:
+    assert plots.report(*trained, out=tmp_path / "again.html").read_text("utf-8") == page
+
+
+def test_a_network_alone_has_its_layers(tmp_path: Path) -> None:
+    text = plots.report(small_model(), out=tmp_path / "a.html", title="mine").read_text("utf-8")
+    assert "<h1>mine</h1>" in text
+    assert "Layers" in text
+    assert "Misread" not in text
+    assert "Training</h2>" not in text
+
+
+def test_without_mistakes_there_is_a_sentence(trained: Any, tmp_path: Path) -> None:
+    model, data, _ = trained
+    labels = model.predict(data.test.images).argmax(1).astype(np.int64)
+    path = plots.report(model, Split(data.test.images, labels), out=tmp_path / "a.html")
+    assert "All test images were read correctly." in path.read_text("utf-8")
+
+
+def test_figures_that_would_make_the_page_too_large_are_left_out(
+    trained: Any, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in (len(page.encode()) - 1, len(page.encode()) // 2):
+        monkeypatch.setattr(render, "MAX_BYTES", limit)
+        small = plots.report(*trained, out=tmp_path / "small.html").read_text("utf-8")
+        assert len(small.encode()) <= limit
+        left_out = small.count("A figure is left out")
+        assert left_out == page.count("<figure>") - small.count("<figure>") > 0
+
+
+def test_runs_on_different_images_are_compared_with_a_note(trained: Any, tmp_path: Path) -> None:
+    _, data, history = trained
+    first = Subject("first", test=data.test, run=history)
+    for other, noted in ((data.test, 0), (data.test.limit(20), 1)):
+        write_report([first, Subject("second", test=other)], tmp_path / "both.html", None)
+        text = (tmp_path / "both.html").read_text("utf-8")
+        assert text.count("evaluated on different test images") == noted
+    assert "<h1>2 runs</h1>" in text
+    assert "first and second." in text
+
+
+def test_what_differs_between_runs_is_marked(tmp_path: Path) -> None:
+    subjects = [Subject(f"run {seed}", settings={"epochs": 5, "seed": seed}) for seed in (1, 2)]
+    write_report(subjects, tmp_path / "a.html", None)
+    marked = re.findall(
+        r'<tr class="marked"><th scope="row">([^<]+)', (tmp_path / "a.html").read_text()
+    )
+    assert marked == ["seed"]
+
+
+def test_long_and_strange_settings_are_cut(tmp_path: Path) -> None:
+    """Nothing in config.json is anything but text."""
+    (tmp_path / "config.json").write_text(
+        '{"settings": {"optimizer": {"type": ["<i>"], "lr": {"x": 1}}, "seed": "'
+        + "9" * 5000
+        + '"}}'
+    )
+    record = read_record(tmp_path)
+    subject = Subject("a", settings=record.settings, run=record)
+    write_report([subject], tmp_path / "a.html", None)
+    text = (tmp_path / "a.html").read_text()
+    assert "<i>" not in text
+    assert "9" * 300 not in text
+
+
+def test_descriptions_of_objects() -> None:
+    assert call_text({"type": "Adam", "lr": 0.1, "betas": [0.9, 0.99]}) == (
+        "Adam(lr=0.1, betas=[0.9, 0.99])"
+    )
+    assert call_text("text") == "text"
+
+
+def test_lone_surrogates_do_not_prevent_a_page(tmp_path: Path) -> None:
+    page = render.Page("a", "b\udcff", "", [], [], [Section("c", [Text("d\udcff")])])
+    assert b"<h1>b?</h1>" in render.render(page)
+
+
+def test_an_empty_table_and_a_note(tmp_path: Path) -> None:
+    page = render.Page("a", "b", "", [("x", "1")], ["n"], [Section("c", [Table("t", ["h"], [])])])
+    assert b'<p class="note">n</p>' in render.render(page)
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib.figure"])
+def test_without_the_extra_one_line_names_it(
+    module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(vars(plots), "report", raising=False)
+    with pytest.raises(SettingError, match=r"needs \w+: pip install 'gpucnn\[report\]'"):
+        plots.report(small_model(), out=tmp_path / "a.html")
+    assert not list(tmp_path.iterdir())
