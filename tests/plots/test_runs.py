@@ -113,7 +113,7 @@ def test_the_folder_of_a_run_gives_the_curves_of_its_log(tmp_path: Path) -> None
     folder = tmp_path / "mine"
     folder.mkdir()
     _, events = train(validation=10)
-    with Log(folder / "log.jsonl", None) as log:
+    with Log(folder, None) as log:
         for event in events:
             log.write(event)
     expected = [epoch.test_loss for epoch in epochs_of(events)]

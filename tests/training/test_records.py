@@ -147,7 +147,7 @@ def test_options_that_are_not_scalars_are_left_out(tmp_path: Path) -> None:
 
 def test_what_a_run_logs_is_read_as_its_events(tmp_path: Path) -> None:
     _, events = train(seed=1)
-    with Log(tmp_path / "log.jsonl", None) as log:
+    with Log(tmp_path, None) as log:
         for event in events:
             log.write(event)
     found = read_record(tmp_path)
