@@ -67,6 +67,7 @@ export class Maps {
   #unit = null;
   #windows = null;
   #layout = null;
+  #width = 0;
   #choose;
 
   /**
@@ -86,7 +87,10 @@ export class Maps {
       this.#canvas,
     );
     this.#listen();
-    new ResizeObserver(() => this.paint()).observe(this.element);
+    // Painting changes the height, which must not call this again.
+    new ResizeObserver(() => {
+      if (this.element.clientWidth !== this.#width) requestAnimationFrame(() => this.paint());
+    }).observe(this.element);
   }
 
   /** @param {object | null} answer the layer's entry in a result of /api/predict */
@@ -111,6 +115,7 @@ export class Maps {
   /** Paint everything for the present width and colours. */
   paint() {
     const width = this.element.clientWidth;
+    this.#width = width;
     if (!width) return;
     const shown = this.#shown();
     const layout = layOut(shown, width, this.#isLast);
@@ -211,12 +216,16 @@ export class Maps {
   #listen() {
     let pressed = false;
     this.#canvas.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
-      const unit = this.#hit(event);
+      const unit = event.pointerType === "mouse" && event.button === 0 && this.#hit(event);
       if (!unit) return;
-      pressed = event.pointerType === "mouse"; // a finger scrolls the page
-      if (pressed) this.#canvas.setPointerCapture(event.pointerId);
+      pressed = true;
+      this.#canvas.setPointerCapture(event.pointerId);
       this.#choose(unit);
+    });
+    // A finger that moves scrolls the page; only one that taps chooses.
+    this.#canvas.addEventListener("click", (event) => {
+      const unit = event.pointerType !== "mouse" && this.#hit(event);
+      if (unit) this.#choose(unit);
     });
     this.#canvas.addEventListener("pointermove", (event) => {
       const unit = pressed && this.#hit(event);
