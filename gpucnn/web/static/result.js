@@ -2,7 +2,7 @@
 
 import { decode } from "./bytes.js";
 import { make } from "./dom.js";
-import { percent } from "./words.js";
+import { percent, short } from "./words.js";
 
 // Of more classes only the most probable ones are listed.
 const MOST_BARS = 12;
@@ -17,7 +17,7 @@ const MOST_BARS = 12;
 export function verdict(model, result) {
   const { probabilities, label, status, message } = result;
   if (label !== null) {
-    const share = percent(probabilities[label]);
+    const share = answerText(model, probabilities[label]);
     const name = model.classes[label];
     return { label: name, share, note: "", spoken: `${name}, ${share}` };
   }
@@ -28,6 +28,11 @@ export function verdict(model, result) {
     note += `${note && "; "}nearest class: ${model.classes[best]}`;
   }
   return { label: "?", share: what, note, spoken: `${what}: ${note}` };
+}
+
+/** Return a probability, or the score of a network that has none, as text. */
+function answerText(model, value) {
+  return model.has_probabilities === false ? `score ${short(value)}` : percent(value);
 }
 
 /** The part of a network's column above its layers. */
@@ -41,7 +46,8 @@ export class Result {
   /** @param {object} model an entry of /api/models */
   constructor(model) {
     this.#model = model;
-    this.#bars = make("ol", { class: "bars", "aria-label": "Probabilities" });
+    const what = model.has_probabilities === false ? "Scores" : "Probabilities";
+    this.#bars = make("ol", { class: "bars", "aria-label": what });
     const how =
       model.prepare === "digit"
         ? "Your strokes, scaled to 20 pixels and centred like the training images."
@@ -97,13 +103,16 @@ export class Result {
       order = order.slice(0, MOST_BARS);
     }
     const best = Math.max(...probabilities);
+    const full = this.#model.has_probabilities === false ? best : 1;
     if (this.#size !== order.length) {
       this.#bars.replaceChildren(...order.map(() => makeBar()));
       this.#size = order.length;
     }
     for (const [row, index] of order.entries()) {
-      const share = probabilities[index];
-      fillBar(this.#bars.children[row], classes[index], share, share === best);
+      const value = probabilities[index];
+      const text = value === undefined ? "" : answerText(this.#model, value);
+      const width = full > 0 ? Math.max(0, value ?? 0) / full : 0;
+      fillBar(this.#bars.children[row], classes[index], text, width, value === best);
     }
   }
 }
@@ -118,11 +127,11 @@ function makeBar() {
   );
 }
 
-function fillBar(bar, name, share, isBest) {
-  const [label, track, text] = bar.children;
+function fillBar(bar, name, text, width, isBest) {
+  const [label, track, share] = bar.children;
   label.textContent = name;
-  track.firstChild.style.width = `${100 * (share ?? 0)}%`;
-  text.textContent = share === undefined ? "" : percent(share);
+  track.firstChild.style.width = `${100 * width}%`;
+  share.textContent = text;
   bar.classList.toggle("best", isBest);
 }
 
