@@ -19,6 +19,7 @@ examples:
   gpucnn train --data photos/ --model small_cnn --resize 64x64
                                                 train on a folder of image files
   gpucnn train --resume runs/mine               continue a run that was interrupted
+  gpucnn runs --sort test_accuracy --reverse    list the runs in runs/, the best first
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
   gpucnn predict digit.png                      read a digit with a ready-trained LeNet-5
   gpucnn predict runs/mine photo.png --show     classify an image and draw it
@@ -44,6 +45,7 @@ COMMANDS = {
         "write a page on runs: curves, mistakes, filters, feature maps",
         "report:report_command",
     ),
+    "runs": ("list runs with their settings and results", "listing:runs_command"),
     "serve": (
         "show a page on which one draws, and sees what the network sees",
         "serve:serve_command",

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,13 +83,21 @@ def _locked(folder: Path) -> Iterator[None]:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            lock(descriptor, folder)
-        except BlockingIOError:
-            raise SettingError(f"another process is training in {folder}") from None
+        _lock(descriptor, folder)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    """Lock an open folder; SettingError if another process trains there."""
+    for attempt in range(3):
+        try:
+            lock(descriptor, folder)
+            return
+        except BlockingIOError:  # "gpucnn runs" holds a lock for a moment
+            time.sleep(0.01 * attempt)
+    raise SettingError(f"another process is training in {folder}")
 
 
 def write_config(folder: Path, options: Values, settings: Settings) -> None:

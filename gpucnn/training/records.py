@@ -69,8 +69,10 @@ class RunRecord:
         return self.epochs[-1].test_accuracy if self.epochs else None
 
 
-def read_record(folder: Path) -> RunRecord:
+def read_record(folder: Path, most: int | None = None) -> RunRecord:
     """Return what the folder of a run records.
+
+    Of a log of more than ``most`` bytes only the beginning and the end are read.
 
     Raises:
         SettingError: a file cannot be read. Files that are missing or damaged are left out.
@@ -80,7 +82,7 @@ def read_record(folder: Path) -> RunRecord:
     started: RunStarted | None = None
     stopped: Stopped | None = None
     epochs: dict[int, EpochEnded] = {}
-    for values, _ in read_log(folder / LOG_NAME):
+    for values, _ in read_log(folder / LOG_NAME, most):
         if (start := _event(RunStarted, values)) is not None:
             started, stopped = start, None
         elif (ended := _event(EpochEnded, values)) is not None:

@@ -71,11 +71,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = gpucnn.data.load(folder / "small.npz")
     model = gpucnn.models.mlp(channels=1, size=(8, 8), classes=4)
     gpucnn.fit(model, data, epochs=1, checkpoint=folder / "model.npz")
+    words = ["train", "--data", str(folder / "small.npz"), "--model", "mlp", "--epochs", "1"]
+    assert run_command([*words, "--out", str(folder / "some" / "run-of-a-model-with-a-name")]) == 0
     return folder
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
-@pytest.mark.parametrize("command", ["evaluate", "summary", "doctor", "check", "filter", "train"])
+@pytest.mark.parametrize(
+    "command", ["evaluate", "summary", "doctor", "check", "filter", "runs", "train"]
+)
 def test_nothing_is_lost_at_any_width(
     folder: Path,
     tmp_path: Path,
@@ -90,6 +94,7 @@ def test_nothing_is_lost_at_any_width(
         "doctor": ["doctor"],
         "check": ["check", "relu", LONGEST, "one_hot", "--backend", "numpy"],
         "filter": ["filter", str(folder / "photo.png"), "sobel", "--out", str(folder / "out.png")],
+        "runs": ["runs", str(folder)],
         "train": ["train", *data, "--model", "mlp", "--epochs", "2", "--seed", "1"],
     }[command]
     places = [[], []]
