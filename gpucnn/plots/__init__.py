@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.config import import_extra
 
 if TYPE_CHECKING:
+    from gpucnn.plots.layers import feature_maps, filters
     from gpucnn.plots.page.making import report
     from gpucnn.plots.results import (
         Calibration,
@@ -37,6 +38,8 @@ __all__ = [
     "calibration",
     "confusion_matrix",
     "curves",
+    "feature_maps",
+    "filters",
     "misread",
     "reliability",
     "report",
@@ -51,6 +54,8 @@ _HOMES = {
     "calibration": "results",
     "confusion_matrix": "results",
     "curves": "runs",
+    "feature_maps": "layers",
+    "filters": "layers",
     "misread": "results",
     "reliability": "results",
     "report": "page.making",

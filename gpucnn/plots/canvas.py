@@ -17,8 +17,11 @@ from gpucnn.plots.style import INK, MUTED, WIDTH, Plot
 MARGIN = 0.12
 """Inches of space around everything."""
 
-_SHARP = 256
-"""Images of at most so many pixels a side keep them; larger ones are drawn at the plot's size."""
+HEAD = 0.62
+"""Inches that the title and the note of a canvas take."""
+
+_DENSE = 150
+"""Pixels per inch above which an image is drawn with fewer pixels than it has."""
 
 
 class Canvas:
@@ -37,7 +40,8 @@ class Canvas:
         self, array: NDArray[Any], x: float, y: float, width: float, height: float
     ) -> AxesImage:
         """Draw an array of colours (H, W, 3 or 4) with its upper left corner at (x, y)."""
-        return show(self.axes, array, (x, x + width, y + height, y))
+        dense = max(array.shape[0] / height, array.shape[1] / width) > _DENSE
+        return show(self.axes, array, (x, x + width, y + height, y), dense)
 
     def fit(
         self, array: NDArray[Any], x: float, y: float, width: float, height: float
@@ -74,16 +78,18 @@ class Canvas:
         return patch
 
 
-HEAD = 0.62
-"""Inches that the title and the note of a canvas take."""
-
-
 def show(
-    axes: Axes, array: NDArray[Any], extent: tuple[float, float, float, float] | None = None
+    axes: Axes,
+    array: NDArray[Any],
+    extent: tuple[float, float, float, float] | None = None,
+    dense: bool = False,
 ) -> AxesImage:
-    """Draw an array of colours (H, W, 3 or 4), each element a square with sharp edges."""
+    """Draw an array of colours (H, W, 3 or 4), each element a rectangle with sharp edges.
+
+    A ``dense`` one has more pixels than can be seen, and is drawn with fewer.
+    """
     limits = axes.get_xlim(), axes.get_ylim()
-    interpolation = "none" if max(array.shape[:2]) <= _SHARP else "antialiased"
+    interpolation = "antialiased" if dense else "none"
     image = axes.imshow(
         array, extent=extent, interpolation=interpolation, aspect="auto", origin="upper"
     )
@@ -138,15 +144,24 @@ def limits(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def mosaic(planes: NDArray[np.uint8], columns: int, gap: int = 1) -> NDArray[np.uint8]:
-    """Return planes (N, H, W, 4) as one image, ``columns`` a row, with transparent gaps."""
+    """Return planes (N, H, W, 4) as one image, ``columns`` a row, with narrow transparent gaps.
+
+    Small planes are enlarged, each pixel to a square, so that ``gap`` pixels are narrow.
+    """
+    enlarge = max(1, -(-_LEAST_SIDE // max(planes.shape[1:3])))
+    planes = planes.repeat(enlarge, 1).repeat(enlarge, 2)
     count, height, width = planes.shape[:3]
     columns = min(columns, count)
-    rows = -(-count // columns)
+    rows, gap = -(-count // columns), gap * max(1, width // _LEAST_SIDE)
     result = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), np.uint8)
     for index, plane in enumerate(planes):
         y, x = (index // columns) * (height + gap), (index % columns) * (width + gap)
         result[y : y + height, x : x + width] = plane
     return result
+
+
+_LEAST_SIDE = 20
+"""Pixels of the longer side of a plane of a mosaic, at least."""
 
 
 def _mapped(name: str, values: NDArray[Any]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from gpucnn.files import write_atomically
 from gpucnn.plots.style import COLOURS, Plot
 
 DPI = 200
-"""Dots per inch of PNG files."""
+"""Dots per inch of PNG files, and of images with many pixels in SVG."""
 
 
 def _rule(selector: str, dark: bool) -> str:
@@ -50,7 +50,7 @@ def to_svg(figure: Plot, title: str = "") -> str:
         figure: what a function of ``gpucnn.plots`` returned.
         title: what a screen reader says.
     """
-    text = figure.render("svg", facecolor="none").decode()
+    text = figure.render("svg", facecolor="none", dpi=DPI).decode()
     body = text[text.index("</defs>") + len("</defs>") : text.rindex("</svg>")]
     body = _TAG.sub(lambda tag: _STYLE.sub(lambda found: _with_variables(found[0]), tag[0]), body)
     width, height = (72 * side for side in figure.get_size_inches())
