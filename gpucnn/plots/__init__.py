@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.config import import_extra
 
 if TYPE_CHECKING:
+    from gpucnn.plots.inputs import receptive_field, saliency
     from gpucnn.plots.layers import feature_maps, filters
     from gpucnn.plots.page.making import report
     from gpucnn.plots.results import (
@@ -41,8 +42,10 @@ __all__ = [
     "feature_maps",
     "filters",
     "misread",
+    "receptive_field",
     "reliability",
     "report",
+    "saliency",
     "save_all",
     "to_svg",
 ]
@@ -57,8 +60,10 @@ _HOMES = {
     "feature_maps": "layers",
     "filters": "layers",
     "misread": "results",
+    "receptive_field": "inputs",
     "reliability": "results",
     "report": "page.making",
+    "saliency": "inputs",
     "save_all": "svg",
     "to_svg": "svg",
 }

@@ -17,6 +17,9 @@ from gpucnn.plots.style import INK, MUTED, WIDTH, Plot
 MARGIN = 0.12
 """Inches of space around everything."""
 
+NOTE = 0.34
+"""Inches above the note."""
+
 HEAD = 0.62
 """Inches that the title and the note of a canvas take."""
 
@@ -31,9 +34,11 @@ class Canvas:
         self.figure = Plot(figsize=(width, height), facecolor="white")
         self.axes: Axes = self.figure.add_axes((0, 0, 1, 1), frame_on=False)
         self.axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
-        self.text(MARGIN, 0.12, title, size=11, weight="bold", va="top")
+        self._drawn = 0
+        title_text = self.text(MARGIN, 0.12, title, size=11, weight="bold", va="top")
+        self.figure.heading = title_text, NOTE - 0.06
         if note:
-            self.text(MARGIN, 0.34, note, size=9, colour=MUTED, va="top")
+            self.text(MARGIN, NOTE, note, size=9, colour=MUTED, va="top")
         self.width, self.height = width, height
 
     def image(
@@ -41,7 +46,9 @@ class Canvas:
     ) -> AxesImage:
         """Draw an array of colours (H, W, 3 or 4) with its upper left corner at (x, y)."""
         dense = max(array.shape[0] / height, array.shape[1] / width) > _DENSE
-        return show(self.axes, array, (x, x + width, y + height, y), dense)
+        image = show(self.axes, array, (x, x + width, y + height, y), dense)
+        image.set_zorder(self._above())
+        return image
 
     def fit(
         self, array: NDArray[Any], x: float, y: float, width: float, height: float
@@ -73,9 +80,15 @@ class Canvas:
         self, x: float, y: float, width: float, height: float, colour: str, **options: Any
     ) -> Rectangle:
         """Draw a filled rectangle with its upper left corner at (x, y)."""
-        patch = Rectangle((x, y), width, height, facecolor=colour, **{"linewidth": 0} | options)
+        options = {"linewidth": 0, "zorder": self._above()} | options
+        patch = Rectangle((x, y), width, height, facecolor=colour, **options)
         self.axes.add_patch(patch)
         return patch
+
+    def _above(self) -> float:
+        """Return the place of what is drawn next in Matplotlib's order: above all before it."""
+        self._drawn += 1
+        return 1 + self._drawn / 10_000  # texts have 3
 
 
 def show(
@@ -121,12 +134,12 @@ def signed_colours(values: NDArray[Any], scale: float) -> NDArray[np.uint8]:
 
     ``scale`` is the value of full red. NaN is transparent.
     """
-    return _mapped("RdBu_r", values / (2 * (scale or 1)) + 0.5)
+    return colour_map("RdBu_r", values / (2 * (scale or 1)) + 0.5)
 
 
 def positive_colours(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Return (..., 4) colours from dark violet for ``low`` to yellow for ``high``."""
-    return _mapped("viridis", (values - low) / ((high - low) or 1))
+    return colour_map("viridis", (values - low) / ((high - low) or 1))
 
 
 def value_colours(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -164,7 +177,8 @@ _LEAST_SIDE = 20
 """Pixels of the longer side of a plane of a mosaic, at least."""
 
 
-def _mapped(name: str, values: NDArray[Any]) -> NDArray[np.uint8]:
+def colour_map(name: str, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the colours (..., 4) of a colour map of Matplotlib for values from 0 to 1."""
     from matplotlib import colormaps
 
     colours = colormaps[name](np.ma.masked_invalid(np.clip(values, 0, 1)), bytes=True)

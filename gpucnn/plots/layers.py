@@ -15,6 +15,7 @@ from gpucnn.nn.preprocessing import check_images
 from gpucnn.plots.canvas import (
     HEAD,
     MARGIN,
+    NOTE,
     Canvas,
     as_colours,
     limits,
@@ -158,14 +159,15 @@ def _filter_rows(
 
 def _draw_scale(canvas: Canvas, scale: float) -> None:
     """Draw the colours from -scale to scale in the upper right corner."""
-    width, x, y = 1.1, canvas.width - MARGIN - 0.45, 0.2
+    width, x, y = 1.1, canvas.width - MARGIN - 0.45, NOTE + 0.07
     ramp = signed_colours(np.linspace(-scale, scale, 64)[None], scale)
     canvas.image(ramp, x - width, y - 0.06, width, 0.12)
-    canvas.text(x - width - 0.05, y, _short(-scale), size=8, colour=MUTED, ha="right")
-    canvas.text(x + 0.05, y, _short(scale), size=8, colour=MUTED)
+    canvas.text(x - width - 0.05, y, short(-scale), size=8, colour=MUTED, ha="right")
+    canvas.text(x + 0.05, y, short(scale), size=8, colour=MUTED)
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a number with two digits."""
     return f"{value:.2g}".replace("-", "\u2212")
 
 
@@ -280,7 +282,7 @@ def _layer_row(name: str, kind: str, outputs: NDArray[Any], width: float) -> _Ro
     """Return the row of outputs (N, C, H, W), (N, F) or of another shape."""
     notes = [
         f"{kind} {_sides(outputs.shape[1:])}",
-        "{} to {}".format(*map(_short, limits(outputs))),
+        "{} to {}".format(*map(short, limits(outputs))),
     ]
     draw: Callable[[Canvas, int, float, float], None]
     if outputs.ndim == 4:
@@ -377,7 +379,7 @@ def _class_row(model: Sequential, probabilities: NDArray[Any], width: float) -> 
             colour = SERIES[0] if best else SERIES[4]
             canvas.box(left + 0.1 * step, base - size, 0.8 * step, size, colour)
             if best:
-                text = percent(values[index]) if model.has_probabilities else _short(values[index])
+                text = percent(values[index]) if model.has_probabilities else short(values[index])
                 canvas.text(left + step / 2, base - size - 0.08, text, size=7.5, ha="center")
             canvas.text(
                 left + step / 2,

@@ -81,7 +81,7 @@ def confusion_matrix(evaluation: Evaluation) -> Plot:
             edges = np.arange(count + 1) - 0.5
             axes.hlines(edges, -0.5, count - 0.5, colors=GRID, linewidth=0.5)
             axes.vlines(edges, -0.5, count - 0.5, colors=GRID, linewidth=0.5)
-        return figure
+        return figure.lay_out()
 
 
 def _name_classes(axes: Axes, classes: tuple[str, ...]) -> None:
@@ -196,7 +196,7 @@ def reliability(evaluation: Evaluation, bins: int = 10) -> Plot:
         lower.set(xlabel="probability of the predicted class", ylabel="images")
         lower.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         lower.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-        return figure
+        return figure.lay_out()
 
 
 def _draw_bars(axes: Axes, edges: NDArray[Any], found: Calibration) -> None:

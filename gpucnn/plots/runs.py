@@ -97,7 +97,7 @@ def curves(*runs: RunLike | PathLike, names: Sequence[str] | None = None) -> Plo
                 _draw(axes, run, measure, index if len(read) > 1 else None)
             _finish(axes, measure)
         _legend(figure, read, labels)
-        return figure
+        return figure.lay_out()
 
 
 def _read(run: RunLike | PathLike, number: int) -> _Run:

@@ -18,6 +18,7 @@ from typing import Any
 import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 COLOURS = {
     "ink": ("#1f2328", "#e6edf3"),
@@ -104,7 +105,13 @@ _LOCK = RLock()
 @contextmanager
 def style() -> Iterator[None]:
     """Set Matplotlib's settings to those of the plots; afterwards they are as before."""
-    with _LOCK, matplotlib.style.context(["default", _SETTINGS]):
+    with (
+        _LOCK,
+        matplotlib.style.context(["default", _SETTINGS]),
+        warnings.catch_warnings(),
+    ):
+        # A letter that no font has is drawn as a box.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", *_installed(_FALLBACK_FONTS)]
         yield
 
@@ -119,6 +126,15 @@ def _installed(names: tuple[str, ...]) -> list[str]:
 class Plot(Figure):
     """A figure of Matplotlib that a notebook shows, although pyplot does not know it."""
 
+    heading: tuple[Text, float] | None = None
+    """The title at the top of the figure, if it has one, and the inches that it takes."""
+
+    def lay_out(self) -> Plot:
+        """Place the axes once and for all, so that every file has them where the first has."""
+        self.draw_without_rendering()
+        self.set_layout_engine("none")
+        return self
+
     def render(self, format: str, **options: Any) -> bytes:
         """Return the figure as a file's contents, the same for the same figure.
 
@@ -126,9 +142,7 @@ class Plot(Figure):
         """
         stream = io.BytesIO()
         metadata = {"Date": None} if format == "svg" else {"Software": None}
-        with style(), warnings.catch_warnings():
-            # A letter that no font has is drawn as a box.
-            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        with style():
             self.savefig(stream, format=format, metadata=metadata, **options)
         return stream.getvalue()
 

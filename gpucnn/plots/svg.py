@@ -37,7 +37,7 @@ _NAMES = {light: f"var(--plot-{name}, {light})" for name, (light, _) in COLOURS.
 _FONTS = re.compile(r"font-family: [^;\"]*")
 
 
-def to_svg(figure: Plot, title: str = "") -> str:
+def to_svg(figure: Plot, title: str = "", *, heading: bool = True) -> str:
     """Return a figure as an ``<svg>`` element, to be put into an HTML page.
 
     It is transparent, and has text as text. Its colours are CSS variables with the colours on white
@@ -49,16 +49,26 @@ def to_svg(figure: Plot, title: str = "") -> str:
     Args:
         figure: what a function of ``gpucnn.plots`` returned.
         title: what a screen reader says.
+        heading: False leaves out the title at the top of a grid of images, for pages that have a
+            heading of their own.
     """
-    text = figure.render("svg", facecolor="none", dpi=DPI).decode()
+    width, height = (72 * side for side in figure.get_size_inches())
+    top = 0.0
+    if figure.heading is not None:
+        figure.heading[0].set_visible(heading)
+        top = 0 if heading else 72 * figure.heading[1]
+    try:
+        text = figure.render("svg", facecolor="none", dpi=DPI).decode()
+    finally:
+        if figure.heading is not None:
+            figure.heading[0].set_visible(True)
     body = text[text.index("</defs>") + len("</defs>") : text.rindex("</svg>")]
     body = _TAG.sub(lambda tag: _STYLE.sub(lambda found: _with_variables(found[0]), tag[0]), body)
-    width, height = (72 * side for side in figure.get_size_inches())
     label = f' aria-label="{escape(title)}"' if title else ""
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-        f' role="img"{label} width="{width:g}pt" height="{height:g}pt"'
-        f' viewBox="0 0 {width:g} {height:g}"'
+        f' role="img"{label} width="{width:g}pt" height="{height - top:g}pt"'
+        f' viewBox="0 {top:g} {width:g} {height - top:g}"'
         ' style="max-width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt">'
         f"{_with_own_ids(_without_spaces(body))}</svg>"
     )

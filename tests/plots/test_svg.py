@@ -10,7 +10,7 @@ import matplotlib
 import pytest
 from plotting import evaluation, history, many_classes
 
-from gpucnn import plots
+from gpucnn import models, plots
 from gpucnn.errors import SettingError
 
 
@@ -45,6 +45,22 @@ def test_svg_is_the_same_each_time_and_shares_no_id_with_others() -> None:
     assert not ids[0] & ids[2]
     for text, own in zip(texts, ids, strict=True):
         assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) == own
+
+
+def test_svg_without_its_heading_is_cut_off_below_it() -> None:
+    figure = plots.filters(models.lenet5(seed=0))
+    whole, cut = (ElementTree.fromstring(plots.to_svg(figure, heading=at)) for at in (True, False))
+    heights = [float(root.attrib["height"].removesuffix("pt")) for root in (whole, cut)]
+    assert heights[0] - heights[1] == pytest.approx(72 * 0.28)
+    assert cut.attrib["viewBox"].split()[1] == f"{heights[0] - heights[1]:g}"
+    written = [[element.text for element in root.iter() if element.text] for root in (whole, cut)]
+    assert [texts.count("Filters of conv1") for texts in written] == [1, 0]
+    assert [texts.count("6 filters of 1x5x5") for texts in written] == [1, 1]
+    assert figure.heading is not None
+    assert figure.heading[0].get_visible()
+    curves = plots.curves(history([0.9], [0.5]))  # its axes have titles, which stay
+    assert plots.to_svg(curves) == plots.to_svg(curves, heading=False)
+    assert plots.to_svg(figure) == plots.to_svg(figure)
 
 
 def test_png_is_the_same_each_time() -> None:
