@@ -67,7 +67,7 @@ def confusion_matrix(evaluation: Evaluation) -> Plot:
     # Of floats: with 8 bits, weak colours lose their hue.
     colours = np.dstack([*np.broadcast_to(to_rgb(_CELL), (count, count, 3)).T, opacity])
     with style():
-        side = WIDTH if count > 4 else 1.2 + count
+        side = WIDTH if count > 4 else 2.2 + 0.75 * count
         figure = Plot(figsize=(side, 0.92 * side + 0.3), layout="constrained")
         axes = figure.subplots()
         show(axes, colours)
@@ -222,7 +222,7 @@ def _draw_bars(axes: Axes, edges: NDArray[Any], found: Calibration) -> None:
     axes.plot([0, 1], [0, 1], color=INK, linestyle="--", linewidth=1, label="calibrated")
     axes.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="correct images")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    axes.legend(loc="upper left")
+    axes.legend(loc="upper left", frameon=True, framealpha=0.85)
 
 
 def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
@@ -262,7 +262,7 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
         return _grid_of_images(evaluation, pixels, order, note)
 
 
-_SHORT = 8
+_SHORT = 4
 """Letters of a name that fit under an image of six in a row; with longer ones, it is four."""
 
 
@@ -272,7 +272,7 @@ def _grid_of_images(
     """Draw the images with the indices ``order``, with what they were taken for."""
     shown = {*evaluation.labels[order], *evaluation.predictions[order]} - {-1}
     short = all(len(evaluation.classes[label]) <= _SHORT for label in shown)
-    columns, letters = (6, _SHORT) if short else (4, 18)
+    columns, letters = (6, _SHORT) if short else (4, 12)
     width = (WIDTH - MARGIN) / columns - MARGIN
     height = width * float(np.clip(pixels.shape[-2] / pixels.shape[-1], 0.3, 2.5))
     step = height + 0.48

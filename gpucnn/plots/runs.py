@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from gpucnn.errors import DataError, SettingError
 from gpucnn.files import PathLike
-from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, percent, style
+from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, style
 from gpucnn.training.event_types import EpochEnded, RunStarted
+from gpucnn.training.progress import percent
 from gpucnn.training.records import LOG_NAME, RunRecord, read_record
 
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
@@ -92,11 +93,13 @@ def curves(*runs: RunLike | PathLike, names: Sequence[str] | None = None) -> Plo
     labels = [clean(name, 28) for name in names or [run.name for run in read]]
     with style():
         figure = Plot(figsize=(WIDTH, 3.3), layout="constrained")
-        for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        both = figure.subplots(1, 2, sharex=True)
+        for axes, measure in zip(both, ("loss", "accuracy"), strict=True):
             for index, run in enumerate(read):
                 _draw(axes, run, measure, index if len(read) > 1 else None)
             _finish(axes, measure)
-        _legend(figure, read, labels)
+        rows = _legend(figure, read, labels)
+        figure.set_figheight(3.1 + 0.2 * rows)
         return figure.lay_out()
 
 
@@ -159,26 +162,8 @@ def _draw(axes: Axes, run: _Run, measure: str, index: int | None) -> None:
         if best is not None and best[0] == split and finite[best[1]]:
             x, y = run.epochs[best[1]], values[best[1]]
             axes.plot([x], [y], "o", markersize=11, fillstyle="none", color=INK, label="best")
-            if index is None and measure == "accuracy":
-                _name_best(axes, run, best)
     if index is None and run.resumed is not None:
         axes.axvline(run.resumed + 0.5, color=MUTED, linewidth=1, linestyle=":", label="resumed")
-
-
-def _name_best(axes: Axes, run: _Run, best: tuple[str, int]) -> None:
-    """Write the epoch and the accuracy of the best epoch next to its ring."""
-    split, index = best
-    accuracy = run.columns[f"{split}_accuracy"][index]
-    right = index > (len(run.epochs) - 1) / 2
-    axes.annotate(
-        f"{percent(accuracy)} in epoch {run.epochs[index]}",
-        (float(run.epochs[index]), 100 * accuracy),
-        xytext=(4 if right else -4, -12),
-        textcoords="offset points",
-        ha="right" if right else "left",
-        va="top",
-        fontsize=9,
-    )
 
 
 def _finish(axes: Axes, measure: str) -> None:
@@ -202,15 +187,19 @@ def _finish(axes: Axes, measure: str) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_ylim(min(0, values.min()), None)
+        low, high = min(0, values.min()), values.max()
+        axes.set_ylim(low, high + 0.07 * ((high - low) or 1))
 
 
 def _is_curve(line: Any) -> bool:
     return str(line.get_label()).split(" ")[0] in _SPLITS
 
 
-def _legend(figure: Plot, runs: Sequence[_Run], labels: Sequence[str]) -> None:
-    """Write the legend under the axes: splits by their dashes, runs by their colours."""
+def _legend(figure: Plot, runs: Sequence[_Run], labels: Sequence[str]) -> int:
+    """Write the legend under the axes, and return how many rows it has.
+
+    It names the splits by their dashes, and several runs by their colours.
+    """
     from matplotlib.lines import Line2D
 
     loss = figure.axes[0]
@@ -226,11 +215,23 @@ def _legend(figure: Plot, runs: Sequence[_Run], labels: Sequence[str]) -> None:
         for split in splits:
             entries.append((Line2D([], [], color=MUTED, linestyle=_DASHES[split]), _SPLITS[split]))
     ring = Line2D([], [], color=INK, marker="o", markersize=9, fillstyle="none", linestyle="")
-    entries.append((ring, "best epoch"))
+    entries.append((ring, _best_text(runs)))
     if "diverged" in found:
         cross = Line2D([], [], color=MUTED, marker="x", markersize=7, linestyle="")
         entries.append((cross, "NaN or infinity"))
     if "resumed" in found:
         entries.append((found["resumed"], "resumed"))
     handles, texts = zip(*entries, strict=True)
-    figure.legend(handles, texts, loc="outside lower center", ncols=min(4, len(entries)))
+    columns = max(1, min(4, len(texts), 96 // (max(map(len, texts)) + 8)))
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns)
+    return -(-len(texts) // columns)
+
+
+def _best_text(runs: Sequence[_Run]) -> str:
+    """Return what the ring means: of one run with the epoch and its accuracy."""
+    best = runs[0].best
+    if len(runs) > 1 or best is None:
+        return "best epoch"
+    split, index = best
+    accuracy = runs[0].columns[f"{split}_accuracy"][index]
+    return f"best epoch: {runs[0].epochs[index]} ({percent(accuracy)})"

@@ -198,6 +198,16 @@ def test_names_of_classes_are_drawn_as_they_are() -> None:
         assert not any("\n" in text or "\x00" in text for text in written)
 
 
+@pytest.mark.parametrize("names", [("four", "cats"), ("a name of more than twelve letters", "b")])
+def test_texts_under_misread_images_do_not_overlap(names: tuple[str, str]) -> None:
+    figure = plots.misread(evaluation([1, 0, 1], np.eye(2)[[0, 1, 0]], names), digits(3))
+    below = [text for text in figure.axes[0].texts if text.get_text().startswith(("as", "true"))]
+    boxes = [text.get_window_extent() for text in below]
+    assert len(boxes) == 6
+    for first, second in zip(boxes[:-2], boxes[2:], strict=True):
+        assert first.x1 < second.x0
+
+
 def test_images_must_be_those_of_the_evaluation() -> None:
     result = evaluation([1, 0], [[0.9, 0.1], [0.9, 0.1]])
     with pytest.raises(DataError, match=r"the 2 images of the evaluation, got an array of shape"):

@@ -33,7 +33,7 @@ def test_curves_are_losses_and_accuracies_of_each_split() -> None:
     assert [values(line) for line in lines(accuracy, "validation")] == [[40, 70]]
     assert lines(accuracy, "test")[0].get_xdata().tolist() == [1, 2]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend == ["training", "validation", "test", "best epoch"]
+    assert legend == ["training", "validation", "test", "best epoch: 2 (70.00 %)"]
 
 
 def test_without_validation_there_is_no_line_for_it() -> None:
@@ -51,7 +51,7 @@ def test_a_ring_marks_the_first_best_epoch(
     figure = plots.curves(history([0.9, 0.4, 0.5], [0.5, 0.6, 0.8], validation))
     (ring,) = lines(figure.axes[1], "best")
     assert (list(ring.get_xdata()), values(ring)) == ([epoch], [percent])
-    assert f"{percent}.0 % in epoch {epoch}" in texts(figure)
+    assert f"best epoch: {epoch} ({percent}.00 %)" in texts(figure)
 
 
 def test_one_epoch_is_drawn_as_points() -> None:
@@ -99,6 +99,16 @@ def test_several_runs_have_a_colour_each_and_the_splits_a_dash() -> None:
         "lr $0.1$", "lr 1 again", "training", "test", "best epoch",
     ]  # fmt: skip
     assert not any(text.get_parse_math() for text in legend)
+
+
+def test_a_legend_of_many_long_names_lies_in_the_figure() -> None:
+    runs = [history([0.9, 0.4], [0.5, 0.8])] * 9
+    figure = plots.curves(*runs, names=["a run with a name that is long"] * 9)
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    width, height = figure.bbox.size
+    assert 0 <= box.x0 < box.x1 <= width
+    assert 0 <= box.y0 < box.y1 < figure.axes[0].get_window_extent().y0 < height
 
 
 def test_a_resumed_run_shows_where_it_was_resumed() -> None:
