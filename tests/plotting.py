@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpucnn import Sequential
+from gpucnn.nn.layers import Layer
 from gpucnn.training import EpochEnded, RunStarted, Stopped
 from gpucnn.training.figures import Evaluation, confusions
 from gpucnn.training.history import History
@@ -98,3 +100,24 @@ def texts(figure: Any) -> list[str]:
     from matplotlib.text import Text
 
     return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+
+
+def network(layers: dict[str, Layer], shape: tuple[int, int, int]) -> Sequential:
+    model = Sequential(layers, shape)
+    model.normalization = ((0.5,) * shape[0], (0.25,) * shape[0])
+    return model
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def drawn(figure: Any) -> list[np.ndarray]:
+    return [np.asarray(image.get_array()) for image in figure.axes[0].images]
+
+
+def unmosaic(image: np.ndarray, index: int, side: int, pixels: int, gap: int = 1) -> np.ndarray:
+    """Return plane ``index`` of a mosaic of one row, ``side`` elements of ``pixels`` each."""
+    width = side * pixels
+    start = index * (width + gap)
+    return image[::pixels, start : start + width : pixels]

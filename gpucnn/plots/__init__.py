@@ -19,7 +19,7 @@ from gpucnn.config import import_extra
 
 if TYPE_CHECKING:
     from gpucnn.plots.inputs import receptive_field, saliency
-    from gpucnn.plots.layers import feature_maps, filters
+    from gpucnn.plots.layers import feature_maps
     from gpucnn.plots.page.making import report
     from gpucnn.plots.results import (
         Calibration,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gpucnn.plots.runs import curves
     from gpucnn.plots.style import Plot
     from gpucnn.plots.svg import STYLESHEET, save_all, to_svg
+    from gpucnn.plots.weights import filters
 
 __all__ = [
     "STYLESHEET",
@@ -58,7 +59,7 @@ _HOMES = {
     "confusion_matrix": "results",
     "curves": "runs",
     "feature_maps": "layers",
-    "filters": "layers",
+    "filters": "weights",
     "misread": "results",
     "receptive_field": "inputs",
     "reliability": "results",

@@ -12,8 +12,20 @@ from gpucnn.nn import Sequential
 from gpucnn.nn import receptive_field as field_of
 from gpucnn.nn.saliency import Classes, gradient_saliency, occlusion_saliency
 from gpucnn.plots.canvas import HEAD, MARGIN, Canvas, as_colours, colour_map, limits, value_colours
-from gpucnn.plots.layers import as_batch, short
-from gpucnn.plots.style import GRID, INK, MUTED, SERIES, SMALL, WIDTH, Plot, clean, percent, style
+from gpucnn.plots.layers import as_batch
+from gpucnn.plots.style import (
+    GRID,
+    INK,
+    MUTED,
+    SERIES,
+    SMALL,
+    WIDTH,
+    Plot,
+    clean,
+    percent,
+    short,
+    style,
+)
 from gpucnn.training.figures import class_names
 
 _PANEL = (WIDTH - MARGIN) / 3 - MARGIN

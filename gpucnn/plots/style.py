@@ -172,3 +172,13 @@ def percent(fraction: float) -> str:
     if fraction in (0, 1):
         return f"{100 * fraction:.0f} %"
     return f"{min(max(100 * fraction, 0.1), 99.9):.1f} %"
+
+
+def short(value: float) -> str:
+    """Return a number with two digits."""
+    return f"{value:.2g}".replace("-", "\u2212")
+
+
+def sides(shape: tuple[int, ...]) -> str:
+    """Return a shape as "6x28x28"."""
+    return "x".join(f"{side:,}" for side in shape)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
-from plotting import texts
+from plotting import drawn, texts
 
 from gpucnn import Sequential, models, nn, plots
 from gpucnn.errors import DataError, SettingError
@@ -22,10 +22,6 @@ def ramp(channels: int = 1, height: int = 28, width: int = 28) -> np.ndarray:
     """An image in which every pixel has another value than its neighbours."""
     count = channels * height * width
     return (np.arange(count) * 37 % 256).astype(np.uint8).reshape(channels, height, width)
-
-
-def drawn(figure: plots.Plot) -> list[np.ndarray]:
-    return [np.asarray(image.get_array()) for image in figure.axes[0].images]
 
 
 def marks(figure: plots.Plot) -> list[Rectangle]:
