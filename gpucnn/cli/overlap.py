@@ -14,6 +14,7 @@ from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, ShapeError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint
+from gpucnn.training.model_files import seen_by
 
 
 def check_fit(model: Sequential, data: Data) -> None:
@@ -43,9 +44,9 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
         DataError: test images are among those of the run and ``skip`` is not set, or no others
             are left.
     """
-    seen = saved.arrays.get("seen")
+    seen, note = digests_for(saved, data)
     if seen is None:
-        if note := unrecorded(saved, data):
+        if note:
             print(f"note: {note}", file=sys.stderr)
         return data.test
     known = np.isin(digests(data.test), seen)
@@ -82,15 +83,22 @@ def without_trained(seen: NDArray[Any], data: Data) -> tuple[Split, str]:
     return test, f"{found}; they are left out"
 
 
-def unrecorded(saved: Checkpoint, data: Data) -> str:
-    """Return the note on a run without digests whose images may be among the test images, or ""."""
+def digests_for(saved: Checkpoint, data: Data) -> tuple[NDArray[Any] | None, str]:
+    """Return the digests of a network's images, to compare those of ``data`` with, and a note.
+
+    The digests are None if there is nothing to compare with: the data are those that it was trained
+    on, or the run records none; then the note says what may be, if it is not empty.
+    """
     trained_on = saved.metadata.get("data")
-    builtin = trained_on and trained_on["builtin"] and data.builtin
-    if not trained_on or builtin or trained_on["fingerprint"] == data.fingerprint():
-        return ""
-    return (
-        f"the run does not record its training images (it is of gpucnn"
-        f" {saved.metadata.get('gpucnn', '0.2')}), so test images of {data.name} may be among them"
+    if "seen" not in saved.arrays and trained_on and trained_on["builtin"] and data.builtin:
+        return None, ""
+    seen = seen_by(saved)
+    if seen is not None or not trained_on or trained_on["fingerprint"] == data.fingerprint():
+        return seen, ""
+    version = saved.metadata.get("gpucnn", "0.2")
+    return None, (
+        f"the run does not record its training images (it is of gpucnn {version}), so test images"
+        f" of {data.name} may be among them"
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpucnn.cli.overlap import check_fit, unrecorded, without_trained
+from gpucnn.cli.overlap import check_fit, digests_for, without_trained
 from gpucnn.cli.sources import loss_for, model_name, read_data, read_model, scale_pixels
 from gpucnn.data import Data, Split
 from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
@@ -134,8 +134,8 @@ def _is_text(value: object) -> bool:
 
 def _unseen(saved: Checkpoint, data: Data) -> tuple[Split, str]:
     """Return the test images that a network was not trained on, and a note or ""."""
-    seen = saved.arrays.get("seen")
-    return (data.test, unrecorded(saved, data)) if seen is None else without_trained(seen, data)
+    seen, note = digests_for(saved, data)
+    return (data.test, note) if seen is None else without_trained(seen, data)
 
 
 def _evaluated(subject: Subject, data: Data, test: Split, loss: Loss) -> Subject:

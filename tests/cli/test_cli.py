@@ -425,6 +425,20 @@ def test_evaluate_refuses_images_that_were_trained_on(
     assert "none is left for the evaluation" in capsys.readouterr().err
 
 
+def test_the_ready_trained_network_refuses_copies_of_its_training_images(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its file has no digests: they are those of MNIST. Its own test images are not refused."""
+    mnist, count = gpucnn.data.mnist(), 20
+    copied = mnist.train.limit(count)
+    save_npz("copy.npz", Data(copied, copied, mnist.classes, "x"))
+    assert run(["evaluate", "lenet5", "--data", "copy.npz"]) == 2
+    assert "20 of 20 test images of copy were used in training" in capsys.readouterr().err
+    save_npz("test.npz", Data(copied, mnist.test.limit(count), mnist.classes, "x"))
+    assert run(["evaluate", "lenet5", "--data", "test.npz"]) == 0
+    assert "note" not in capsys.readouterr().err
+
+
 def test_a_network_remembers_what_its_first_weights_were_trained_on(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
