@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from gpucnn.training.figures import Evaluation
     from gpucnn.training.fit import fit
     from gpucnn.training.history import History
-    from gpucnn.training.model_files import load_model, load_weights, save_model
+    from gpucnn.training.model_files import load_model, save_model
     from gpucnn.training.prediction import Prediction, predict_file
     from gpucnn.training.settings import Settings
+    from gpucnn.training.weight_files import load_weights
 
 __all__ = [
     "Backend",
@@ -93,7 +94,7 @@ _HOMES = {
     "fit": "training.fit",
     "get_backend": "backends",
     "load_model": "training.model_files",
-    "load_weights": "training.model_files",
+    "load_weights": "training.weight_files",
     "predict_file": "training.prediction",
     "save_model": "training.model_files",
 }

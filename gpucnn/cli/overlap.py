@@ -14,7 +14,7 @@ from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, ShapeError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.checkpoint import Checkpoint
-from gpucnn.training.model_files import seen_by
+from gpucnn.training.weight_files import seen_by
 
 
 def check_fit(model: Sequential, data: Data) -> None:

@@ -26,6 +26,8 @@ examples:
   gpucnn report runs/mine                       write a page on what the network learned
   gpucnn serve runs/mine                        draw digits on a page, and see the feature maps
   gpucnn export runs/mine model.onnx            write the network for ONNX Runtime
+  gpucnn import w.safetensors model.npz --model lenet5
+                                                take over weights of PyTorch
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn filter photo.jpg sobel --out edges.png
                                                 apply a set filter to an image
@@ -53,6 +55,10 @@ COMMANDS = {
     "export": (
         "write a saved network for other programs, as ONNX, safetensors or .npz",
         "exchange:export_command",
+    ),
+    "import": (
+        "make a saved network of weights from PyTorch or another program",
+        "importing:import_command",
     ),
     "summary": ("show the layers of a network", "inference:summary_command"),
     "filter": ("filter an image: edges, blur, or a matrix of your own", "filter:filter_command"),

@@ -21,9 +21,9 @@ from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences, load
-from gpucnn.training.foreign import is_state_archive
-from gpucnn.training.model_files import dtype_of, is_mnist, load_model, load_weights, set_from
+from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences
+from gpucnn.training.model_files import dtype_of, is_mnist, load_model, set_from
+from gpucnn.training.weight_files import load_weights, network_in
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
@@ -138,10 +138,11 @@ def first_model(
         return build_model(spec or "lenet5", shape_for(data), seed)
     if saved:
         return load_model(saved, "numpy")
-    if spec or is_state_archive(Path(init)):
+    network = None if spec else network_in(init)
+    if network is None:
         model = build_model(spec or "lenet5", shape_for(data), seed)
     else:
-        model = _model_for_classes(load(init), len(data.classes), seed)
+        model = _model_for_classes(network, len(data.classes), seed)
     fresh = load_weights(model, init, new_classes=True)
     note = f"; layer {fresh} is newly initialised for {len(data.classes)} classes" if fresh else ""
     print(f"weights from {init}{note}", file=sys.stderr)

@@ -11,6 +11,7 @@ raises SettingError, which says what to install, where they are missing.
 """
 
 from gpucnn.exchange.onnx_model import export_onnx
-from gpucnn.exchange.states import export_npz, export_safetensors
+from gpucnn.exchange.safetensors_file import export_safetensors
+from gpucnn.exchange.weights import export_npz
 
 __all__ = ["export_npz", "export_onnx", "export_safetensors"]

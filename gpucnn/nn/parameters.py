@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
@@ -14,6 +15,9 @@ from gpucnn.backends.contract.fused import flat_offsets
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.layers import Layer, Parameter
 from gpucnn.rng import Stream, generator
+
+_MOST_FAULTS, _MOST_CHARACTERS = 20, 80
+"""Of an error message: that of the file of a large network would fill the screen."""
 
 
 class FlatParameters:
@@ -139,17 +143,24 @@ class FlatParameters:
 
 
 def check_state(layers: Mapping[str, Layer], state: Mapping[str, Any]) -> None:
-    """Raise CheckpointError, naming each, if arrays are missing, unknown or of another shape."""
+    """Raise CheckpointError, naming some, if arrays are missing, unknown or of another shape."""
     own = dict(_named_parameters(layers))
     faults = [f"{name} is missing" for name in own if name not in state]
-    faults += [f"{name} is unknown" for name in state if name not in own]
+    faults += [f"{shown(name)} is unknown" for name in state if name not in own]
     faults += [
         f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
         for name, parameter in own.items()
         if name in state and np.shape(state[name]) != parameter.shape
     ]
+    if len(faults) > _MOST_FAULTS:
+        faults[_MOST_FAULTS - 1 :] = [f"and {len(faults) - _MOST_FAULTS + 1} more"]
     if faults:
         raise CheckpointError("parameters do not fit the model: " + "; ".join(faults))
+
+
+def shown(name: str) -> str:
+    """Return a name from a file, which may be anything, as short text in one line."""
+    return name if name.isprintable() and len(name) <= _MOST_CHARACTERS else reprlib.repr(name)
 
 
 def _named_parameters(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Parameter]]:

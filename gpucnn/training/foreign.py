@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_SAFETENSORS = b"\0\0\0{"  # after five bytes: a header of less than 2**40 bytes, which is JSON
 _NAMES_SHOWN = 3
 
 
@@ -24,12 +25,16 @@ def describe_foreign(file: Path, head: bytes) -> str:
             "{k.removeprefix('module.'): v.float().numpy() for k, v in s.get('state_dict', s)"
             ".items()}",
         )
-    if file.suffix == ".safetensors" or (head[5:] == b"\0\0\0{"):
-        return "is a safetensors file, not a checkpoint of gpucnn: convert it with " + _convert(
-            file,
-            "import numpy, safetensors.numpy",
-            "safetensors.numpy.load_file({source!r})",
-            "s",
+    if file.suffix == ".safetensors" or head[5:] == _SAFETENSORS:
+        command = ["gpucnn", "import", str(file), str(file.with_suffix(".npz"))]
+        return (
+            "is a safetensors file, not a checkpoint of gpucnn: make one of it with: "
+            + shlex.join(command)
+        )
+    if file.suffix == ".onnx":
+        return (
+            "is an ONNX file, which gpucnn writes but does not read: save the state_dict of the "
+            "network where it was trained as .safetensors or .npz, and use gpucnn import"
         )
     if head.startswith(_HDF5) or any(name.endswith(".weights.h5") for name in names):
         return (
@@ -47,12 +52,24 @@ def describe_foreign(file: Path, head: bytes) -> str:
 
 def is_weights(file: Path) -> bool:
     """Return whether a file begins as files of weights do, those of gpucnn and of others."""
+    head = _head(file)
+    return head.startswith((b"PK", b"\x80", _HDF5)) or head[5:] == _SAFETENSORS
+
+
+def is_safetensors(file: Path) -> bool:
+    """Return whether a file is called ``*.safetensors``, or begins as one."""
+    return file.suffix == ".safetensors" or _head(file)[5:] == _SAFETENSORS
+
+
+def _head(file: Path) -> bytes:
+    """Return the first nine bytes of a file, none of what is not a regular file."""
     try:
-        with file.open("rb") as stream:
-            head = stream.read(9)
+        if file.is_file():
+            with file.open("rb") as stream:
+                return stream.read(9)
     except OSError:
-        return False
-    return head.startswith((b"PK", b"\x80", _HDF5)) or head[5:] == b"\0\0\0{"
+        pass
+    return b""
 
 
 def is_state_archive(file: Path) -> bool:
@@ -69,7 +86,8 @@ def _describe_arrays(file: Path, arrays: list[str]) -> str:
         return f"{found} of a data set; give it with --data"
     return (
         f"{found} without the layers of a model; load them with gpucnn.load_weights(model, "
-        f"{str(file)!r}), or train with: gpucnn train --init {shlex.quote(str(file))} --model NAME"
+        f"{str(file)!r}), or make a model of them with: "
+        + shlex.join(["gpucnn", "import", str(file), f"{file.stem}-model.npz", "--model", "NAME"])
     )
 
 

@@ -8,23 +8,17 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-import gpucnn.data
 from gpucnn.backends import Backend, get_backend
-from gpucnn.data.digests import Digests, seen_digests
 from gpucnn.data.files import format_sides
-from gpucnn.data.formats.archive import open_npz
 from gpucnn.data.preparation import MNIST_FINGERPRINT
-from gpucnn.errors import CheckpointError, DataError, SettingError, ShapeError
+from gpucnn.errors import CheckpointError, SettingError, ShapeError
 from gpucnn.nn.description import describe_network
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
 from gpucnn.nn.sequential import Sequential, layers_from_config
-from gpucnn.training.checkpoint import Checkpoint, load, locate, save
-from gpucnn.training.foreign import is_state_archive
+from gpucnn.training.checkpoint import Checkpoint, load, save
 from gpucnn.training.metadata import validate
 
 _MAX_VALUES = 1 << 28
@@ -155,17 +149,6 @@ def dtype_of(saved: Checkpoint) -> str:
     return "float64" if "float64" in dtypes else "float32"
 
 
-def seen_by(saved: Checkpoint) -> Digests | None:
-    """Return digests of the images that a network was trained on, None if they are unknown.
-
-    Files of ready-trained networks leave out those of MNIST, which comes with the package.
-    """
-    if "seen" in saved.arrays or "settings" not in saved.metadata:
-        return saved.arrays.get("seen")
-    on_mnist = saved.metadata["data"]["fingerprint"] == MNIST_FINGERPRINT
-    return seen_digests(gpucnn.data.mnist()) if on_mnist else None
-
-
 def _layers(saved: Checkpoint) -> dict[str, Layer]:
     """Return the layers of the model in a checkpoint, whose sizes must be those of a network."""
     config = saved.metadata["model"]
@@ -190,74 +173,3 @@ def _layers(saved: Checkpoint) -> dict[str, Layer]:
                 f"than {_MAX_VALUES:,} values for one image"
             )
     return layers
-
-
-def load_weights(
-    model: Sequential, path: str | os.PathLike[str], *, new_classes: bool = False
-) -> str | None:
-    """Copy weights from a file into a model, for training it further or on other data.
-
-    Args:
-        model: the network; its layers must have the names and shapes of the weights in the file.
-        path: a model's file, a checkpoint, the folder of a run, "lenet5" as for ``load_model``, or
-            an ``.npz`` file with the arrays of a ``state_dict``:
-            ``numpy.savez("w.npz", **state_dict)``.
-        new_classes: leave the model's last layer as it is if the weights in the file are for
-            another number of classes.
-
-    Returns:
-        The name of the layer that was left as it is, or None.
-
-    Raises:
-        CheckpointError: the file cannot be read, or its weights do not fit the model; nothing has
-            been changed.
-
-    Example:
-        >>> import gpucnn
-        >>> gpucnn.save_model(gpucnn.models.lenet5(classes=10), "digits.npz")
-        >>> letters = gpucnn.models.lenet5(classes=26)
-        >>> gpucnn.load_weights(letters, "digits.npz", new_classes=True)
-        'fc3'
-    """
-    state, seen = _read_weights(path)
-    fresh = None
-    if new_classes and (fresh := _other_outputs(model, state)):
-        own = model.state_dict()
-        state |= {name: own[name] for name in own if name.startswith(f"{fresh}.")}
-    try:
-        model.load_state_dict(state)
-    except CheckpointError as error:
-        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
-    model.seen = seen
-    return fresh
-
-
-def _read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Any]:
-    """Return the parameters in a checkpoint or an archive of a ``state_dict``, and ``seen``."""
-    file = locate(path)
-    if not is_state_archive(file):
-        saved = load(file)
-        return saved.group("parameters"), seen_by(saved)
-    try:
-        with file.open("rb") as stream, open_npz(file, stream) as archive:
-            arrays = archive.read(archive.keys)
-    except DataError as error:
-        raise CheckpointError(str(error)) from None
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiu":
-            raise CheckpointError(f"{file}: {name} is {array.dtype}, expected numbers")
-    return arrays, None
-
-
-def _other_outputs(model: Sequential, state: Mapping[str, Any]) -> str | None:
-    """Return the name of the last layer with weights if ``state`` has another number of outputs."""
-    names = [name for name, layer in model.layers.items() if layer.parameters]
-    if not names:
-        return None
-    last = names[-1]
-    own = {f"{last}.{key}": p.shape for key, p in model.layers[last].parameters.items()}
-    saved = {name: np.shape(state[name]) for name in own if name in state}
-    comparable = saved.keys() == own.keys() and all(
-        len(saved[name]) == len(own[name]) and saved[name][1:] == own[name][1:] for name in own
-    )
-    return last if comparable and saved != own else None

@@ -231,8 +231,7 @@ def zipped(*names: str) -> bytes:
     [
         ("it's.pt", zipped("it's/data.pkl", "it's/data/0"), "is a PyTorch file.*weights_only=True"),
         ("old.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j", "is a PyTorch file"),
-        ("w.safetensors", (9).to_bytes(8, "little") + b"{}", "is a safetensors file.*load_file"),
-        ("noname", (9).to_bytes(8, "little") + b"{}", "is a safetensors file"),
+        ("net.onnx", b"\x08\x07\x12\x06gpucnn", "is an ONNX file.* as .safetensors or .npz"),
         ("w.h5", b"\x89HDF\r\n\x1a\n" + bytes(90), r"is a Keras file.*transpose\(3, 2, 0, 1\)"),
         ("w.keras", zipped("config.json", "model.weights.h5"), "is a Keras file"),
         ("data.npz", zipped("x_train.npy", "y_train.npy"), r"x_train, y_train of a data set"),

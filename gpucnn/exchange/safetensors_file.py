@@ -1,11 +1,10 @@
-"""The arrays of a ``state_dict`` in safetensors and ``.npz`` files, with PyTorch's names."""
+"""Weights in safetensors files, with PyTorch's names."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +18,13 @@ from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.exchange.weights import State, finite_state, not_finite
 from gpucnn.files import write_atomically
 from gpucnn.nn.description import describe_network
+from gpucnn.nn.parameters import shown
 from gpucnn.nn.sequential import Sequential
 
 DESCRIPTION = "gpucnn"
 """The key of a safetensors file's metadata under which ``describe_network`` is, as JSON."""
 
+_MAX_BYTES = 1 << 32
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -39,24 +40,6 @@ _DTYPES = {
     "U8": "<u1",
 }
 """Types of numbers in safetensors files; BF16 is the upper half of a float32."""
-
-
-def export_npz(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write the weights of a network as an ``.npz`` file, an array for each entry of state_dict.
-
-    ``numpy.load`` reads it, and so do ``gpucnn.load_weights`` and ``gpucnn train --init``. An
-    existing file is replaced. DivergedError if the weights contain NaN or infinity; OSError if the
-    file cannot be written.
-
-    >>> import gpucnn
-    >>> gpucnn.exchange.export_npz(gpucnn.models.mlp(), "mlp.npz")
-    >>> sorted(numpy.load("mlp.npz"))
-    ['fc1.bias', 'fc1.weight', 'fc2.bias', 'fc2.weight']
-    """
-    buffer = io.BytesIO()
-    arrays: Mapping[str, Any] = finite_state(model)
-    np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
 
 
 def export_safetensors(model: Sequential, path: str | os.PathLike[str]) -> None:
@@ -98,9 +81,13 @@ def read_safetensors(file: Path) -> tuple[State, dict[str, str]]:
         what = "not a regular file" if file.exists() else "no such file"
         raise CheckpointError(f"{file} cannot be read: {what}")
     try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise CheckpointError(f"{file} is larger than 4 GiB, expected one network's weights")
         content = file.read_bytes()
         tensors = library.deserialize(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}") from None
     except MemoryError:
@@ -111,26 +98,9 @@ def read_safetensors(file: Path) -> tuple[State, dict[str, str]]:
             f"{file} is not a safetensors file, or is damaged: {reason}"
         ) from None
     state = {name: _array(file, name, tensor) for name, tensor in tensors}
-    check_finite(file, state)
-    return state, header.get("__metadata__", {})
-
-
-def check_finite(file: Path, state: Mapping[str, NDArray[Any]]) -> None:
-    """Raise CheckpointError if an array of a file contains NaN or infinity."""
     if (name := not_finite(state)) is not None:
-        raise CheckpointError(f"{file}: {name} contains NaN or infinity")
-
-
-def without_prefix(state: State, names: Iterable[str]) -> State:
-    """Return arrays by the ``names`` of a model, if theirs only have a prefix such as "module.".
-
-    Otherwise, they are returned as they are.
-    """
-    if len({name.partition(".")[0] for name in state}) == 1:
-        shorter = {name.partition(".")[2]: array for name, array in state.items()}
-        if shorter.keys() == set(names):
-            return shorter
-    return state
+        raise CheckpointError(f"{file}: {shown(name)} contains NaN or infinity")
+    return state, header.get("__metadata__") or {}
 
 
 def _safetensors(module: str, what: str) -> ModuleType:
@@ -141,8 +111,8 @@ def _array(file: Path, name: str, tensor: Mapping[str, Any]) -> NDArray[Any]:
     kind = tensor["dtype"]
     if kind not in _DTYPES:
         raise CheckpointError(
-            f"{file}: {name} is {kind}, expected numbers of 64, 32 or 16 bits: F64, F32, F16, BF16 "
-            "or integers"
+            f"{file}: {shown(name)} is {kind}, expected numbers of 64, 32 or 16 bits: F64, F32, "
+            "F16, BF16 or integers"
         )
     values = np.frombuffer(tensor["data"], _DTYPES[kind]).reshape(tensor["shape"])
     if kind == "BF16":
