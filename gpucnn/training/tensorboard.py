@@ -25,6 +25,9 @@ from gpucnn.training.settings import flatten
 POINTS = 100
 """Points of the curves of steps in an epoch, at most; shorter epochs have one for each step."""
 
+MAX_RECORDS = 50
+"""Epochs of a run of which images and histograms are written: TensorBoard shows no more."""
+
 BINS = 64
 """Bins of a histogram."""
 
@@ -47,9 +50,10 @@ class TensorBoard:
       ``steps/images_per_second`` at up to 100 steps of an epoch, the first two of the images since
       the last point
     - images: the filters of the first convolution, ``filters/NAME``, and the outputs of all layers
-      that have channels, ``feature_maps/NAME``, at the start and after each epoch
-    - histograms: ``weights/NAME`` at the start and after each epoch, ``gradients/NAME``, those of
-      the last step of each epoch
+      that have channels, ``feature_maps/NAME``, at the start and after each epoch, or after 50
+      epochs of a run with more
+    - histograms: ``weights/NAME`` at the same steps, and ``gradients/NAME`` of the last step of
+      these epochs
     - the settings as hyperparameters, with the test accuracy and loss as metrics
 
     A run that is resumed adds a file: TensorBoard hides steps after the resumed one in older files.
@@ -119,7 +123,8 @@ class TensorBoard:
             elif isinstance(event, StepEnded):
                 self._record_step(event)
             elif isinstance(event, EpochEnded):
-                self._record_epoch(event)
+                with self.model.backend.limit_threads():
+                    self._record_epoch(event)
             elif isinstance(event, Stopped):
                 if event.reason != "interrupted":
                     self._write(event.step, self._hparams[2])
@@ -139,6 +144,8 @@ class TensorBoard:
         self._interval = max(1, event.steps_per_epoch // POINTS)
         self._drawn, self._epoch, self._images, self._sums = -math.inf, 0, 0, (0.0, 0.0)
         self._next_step = event.step + 1
+        self._epochs = int(event.settings["epochs"])
+        self._epochs_between = math.ceil(self._epochs / MAX_RECORDS)
         self._weighted = _is_weighted(event.settings["loss"])
         # Steps after it in older files are not part of the run.
         self._write_purge(event.step + 1 if event.step else 0)
@@ -195,10 +202,11 @@ class TensorBoard:
             if value is not None:
                 self._scalar(event.step, f"{figure}/{part}", value)
         self._scalar(event.step, "epoch", event.epoch)
-        self._record_model(event.step)
-        grads = self.model.backend.to_numpy(self.model.flat_grads)
-        for name, values in self.model.split(grads).items():
-            self._histogram(event.step, f"gradients/{name}", values)
+        if event.epoch % self._epochs_between == 0 or event.epoch == self._epochs:
+            self._record_model(event.step)
+            grads = self.model.backend.to_numpy(self.model.flat_grads)
+            for name, values in self.model.split(grads).items():
+                self._histogram(event.step, f"gradients/{name}", values)
         self._flush()
 
     def _record_model(self, step: int) -> None:

@@ -15,7 +15,7 @@ import gpucnn
 from gpucnn import nn, training
 from gpucnn.data import Data
 from gpucnn.errors import SettingError
-from gpucnn.training import TensorBoard
+from gpucnn.training import TensorBoard, tensorboard
 from gpucnn.training.tensorboard import tiled
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -181,6 +181,19 @@ def test_a_resumed_run_hides_the_steps_that_it_repeats(tmp_path: Path, data: Dat
     assert [scalar.value for scalar in found.Scalars("epoch")] == [1, 2, 3]
     assert [entry.step for entry in found.Histograms("weights/0.bias")] == [0, 5, 10, 15]
     assert history["epoch"] == [2, 3]
+
+
+def test_long_runs_have_images_and_histograms_of_some_epochs(
+    tmp_path: Path, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorboard, "MAX_RECORDS", 3)
+    model = network(data)
+    with TensorBoard(tmp_path, model, data.test.images) as board:
+        gpucnn.fit(model, data, epochs=7, batch_size=70, on_event=board)
+    found = read(tmp_path)
+    assert [scalar.value for scalar in found.Scalars("epoch")] == [1, 2, 3, 4, 5, 6, 7]
+    assert [image.step for image in found.Images("filters/0")] == [0, 3, 6, 7]
+    assert [entry.step for entry in found.Histograms("gradients/0.bias")] == [3, 6, 7]
 
 
 def test_a_file_that_was_cut_off_is_read_up_to_there(tmp_path: Path, data: Data) -> None:
