@@ -1,13 +1,11 @@
 /** The arithmetic of one unit: what it sees, its window, weights and products, and the sum. */
 
+import { asBlocks, firstMap, greatest, sourceName } from "./arithmetic.js";
 import { make } from "./dom.js";
-import { paintHeat, tint } from "./maps.js";
+import { paintHeat } from "./heat.js";
 import { paintInput, placeField } from "./result.js";
-import { count, plural, short, sides } from "./words.js";
-
-// Larger windows are shown as colours only.
-const MOST_CELLS = 49;
-const MOST_TERMS = 8;
+import { equation, grid, MOST_CELLS, strongest, window } from "./tables.js";
+import { plural, short, sides, signed } from "./words.js";
 
 const ARROWS = [
   ["ArrowLeft", "←", "left"],
@@ -96,10 +94,11 @@ export class UnitPanel {
     const blocks = asBlocks(answer);
     if (answer.kind === "weighted" && blocks) {
       result.push(...this.#weighted(answer, blocks));
+      if (blocks[0].inputs.length > MOST_CELLS) result.push(...strongest(answer));
     } else if (answer.kind === "weighted" && answer.inputs) {
       result.push(...strongest(answer));
     } else if (blocks) {
-      result.push(window(answer, blocks[0].inputs, blocks));
+      result.push(window(answer, blocks[0]));
     }
     // The other kinds are written out.
     if (["elementwise", "other"].includes(answer.kind) && answer.formula) {
@@ -212,44 +211,6 @@ function nameOf(answer, model) {
   return `${answer.layer}: number ${answer.channel + 1}${meaning}`;
 }
 
-function sourceName(answer) {
-  if (answer.source === "input") return "the input";
-  const flattened = answer.inputs?.shape.length === 1 && answer.source_shape?.length === 3;
-  return flattened && answer.kind === "weighted"
-    ? `the layer before ${answer.source}`
-    : answer.source;
-}
-
-/** Return the number of the first map that a unit reads, from 1. */
-function firstMap(answer) {
-  return (answer.channels?.[0] ?? 0) + 1;
-}
-
-function signed(value) {
-  return value > 0 ? `+${short(value)}` : short(value);
-}
-
-function equation(answer) {
-  const strong = make("strong", {}, short(answer.output));
-  if (answer.kind === "weighted") {
-    const size = answer.count ?? answer.inputs?.values.length ?? 0;
-    const sign = answer.bias < 0 ? " − " : " + ";
-    const bias = answer.bias === null ? [] : [sign, term(short(Math.abs(answer.bias)), "bias")];
-    return [term(short(answer.sum), `sum of ${plural(size, "product")}`), ...bias, " = ", strong];
-  }
-  const values = answer.inputs?.values ?? [];
-  if (answer.kind === "maximum") return [`maximum of ${plural(values.length, "number")} = `, strong];
-  if (answer.kind === "mean") return [`mean of ${plural(values.length, "number")} = `, strong];
-  if (answer.kind === "elementwise" && values.length === 1) {
-    return [term(short(values[0]), `from ${sourceName(answer)}`), " → ", strong];
-  }
-  return ["output = ", strong];
-}
-
-function term(value, name) {
-  return make("span", { class: "term" }, value, make("small", {}, name));
-}
-
 function normalised(normalization) {
   const text = "The first layer reads normalised pixels";
   if (!normalization) return `${text}.`;
@@ -257,135 +218,6 @@ function normalised(normalization) {
     values.map((value) => value.toFixed(3)).join(", "),
   );
   return `${text}: (pixel / 255 − ${mean}) / ${std}. Black is negative.`;
-}
-
-/**
- * Return the inputs of a unit map by map, with weights and products where it has weights; null if
- * they do not lie in maps, or each has too many numbers for a table.
- */
-function asBlocks(answer) {
-  const { inputs, weights } = answer;
-  if (!inputs || answer.indices) return null;
-  let shape = inputs.shape;
-  if (shape.length === 1 && answer.source_shape?.length === 3) shape = answer.source_shape;
-  if (shape.length !== 3) return null;
-  const [maps, height, width] = shape;
-  const size = height * width;
-  if (size > MOST_CELLS || size * maps !== inputs.values.length || size < 2) return null;
-  return Array.from({ length: maps }, (_, index) => {
-    const part = (values) => values.slice(index * size, (index + 1) * size);
-    const block = { width, inputs: part(inputs.values), outside: outside(answer, shape) };
-    if (!weights) return block;
-    block.weights = part(weights.values);
-    block.products = block.weights.map((weight, at) => weight * (block.inputs[at] ?? 0));
-    block.sum = block.products.reduce((sum, product) => sum + product, 0);
-    return block;
-  });
-}
-
-/** Return for each number of a window whether it lies outside the map. */
-function outside(answer, [, height, width]) {
-  const [dy, dx] = answer.step ?? [1, 1];
-  const source = answer.source_map;
-  return Array.from({ length: height * width }, (_, index) => {
-    if (!answer.window || !source) return false;
-    const row = answer.window[0] + Math.floor(index / width) * dy;
-    const column = answer.window[1] + (index % width) * dx;
-    return row < 0 || column < 0 || row >= source[0] || column >= source[1];
-  });
-}
-
-function greatest(blocks) {
-  const most = (part) => Math.max(...blocks.flatMap((block) => block[part].map(magnitude)));
-  return { inputs: most("inputs"), weights: most("weights"), products: most("products") };
-}
-
-function magnitude(value) {
-  return Math.abs(value ?? 0);
-}
-
-function grid(caption, values, width, most, outside = []) {
-  const table = make("table", { class: "grid" }, make("caption", {}, caption));
-  for (let start = 0; start < values.length; start += width) {
-    const cells = values.slice(start, start + width).map((value, index) => {
-      const cell = make("td", {}, short(value));
-      if (outside[start + index]) cell.classList.add("padding");
-      else tint(cell, value, most);
-      return cell;
-    });
-    table.append(make("tr", {}, ...cells));
-  }
-  return table;
-}
-
-/** The window of pooling, with the maximum marked. */
-function window(answer, values, [block]) {
-  const most = Math.max(...values.map(magnitude));
-  const caption = `Window of map ${firstMap(answer)} of ${sourceName(answer)}`;
-  const table = grid(caption, values, block.width, most, block.outside);
-  if (answer.kind === "maximum") {
-    const numbers = values.map((value) => value ?? -Infinity);
-    const best = numbers.indexOf(Math.max(...numbers));
-    table.querySelectorAll("td")[best]?.classList.add("chosen");
-  }
-  return make("div", { class: "tables" }, table);
-}
-
-/** The largest products of a unit that reads a vector. */
-function strongest(answer) {
-  const weights = answer.weights.values;
-  const terms = answer.inputs.values.map((value, index) => ({
-    number: (answer.indices?.[index] ?? index) + 1,
-    value: value ?? 0,
-    weight: weights[index],
-    product: (value ?? 0) * weights[index],
-  }));
-  terms.sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
-  const shown = terms.slice(0, MOST_TERMS);
-  const most = magnitude(shown[0]?.product);
-  const table = make(
-    "table",
-    { class: "terms" },
-    make("caption", {}, `The ${shown.length} largest products with numbers of ${sourceName(answer)}`),
-    make(
-      "tr",
-      {},
-      ...["number", "value", "weight", "product"].map((text) => make("th", { scope: "col" }, text)),
-    ),
-  );
-  for (const { number, value, weight, product } of shown) {
-    const last = make("td", {}, signed(product));
-    tint(last, product, most);
-    table.append(
-      make(
-        "tr",
-        {},
-        make("th", { scope: "row" }, count(number)),
-        make("td", {}, short(value)),
-        make("td", {}, short(weight)),
-        last,
-      ),
-    );
-  }
-  const rest = terms.slice(MOST_TERMS).reduce((sum, each) => sum + each.product, 0);
-  const others = terms.length - shown.length;
-  const text = `The other ${plural(others, "product")}: ${signed(rest)} together.`;
-  return [table, ...(others > 0 && !answer.indices ? [make("p", { class: "note" }, text)] : [])];
-}
-
-/**
- * Return the shape of the map that a unit reads, height and width, or null.
- *
- * @param {object} answer of /api/unit
- * @param {object} model an entry of /api/models
- * @returns {number[] | null}
- */
-export function sourceMap(answer, model) {
-  const shape =
-    answer.source === "input"
-      ? model.input_shape
-      : model.layers.find((layer) => layer.name === answer.source)?.shape;
-  return shape?.length === 3 ? shape.slice(1) : null;
 }
 
 /**

@@ -1,8 +1,9 @@
 /** The layers of one network, from the input to the scores. */
 
+import { sourceMap } from "./arithmetic.js";
 import { make } from "./dom.js";
 import { Maps } from "./maps.js";
-import { sourceMap, UnitPanel } from "./unit.js";
+import { UnitPanel } from "./unit.js";
 import { explanation, plural, short, sides } from "./words.js";
 
 export class Walk {

@@ -17,6 +17,16 @@ export function short(value) {
 }
 
 /**
+ * Return a number as `short` does, with a sign also if it is positive.
+ *
+ * @param {number} value
+ * @returns {string}
+ */
+export function signed(value) {
+  return value > 0 ? `+${short(value)}` : short(value);
+}
+
+/**
  * Return a probability in percent.
  *
  * @param {number} share from 0 to 1
