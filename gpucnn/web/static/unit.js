@@ -175,7 +175,7 @@ export class UnitPanel {
     const where =
       answer.source === "input" && blocks.length === 1
         ? "Window of the input"
-        : `Window of map ${number}`;
+        : `${answer.window ? "Window of map" : "Map"} ${number}`;
     const outside = block.outside;
     const sign = (text) => make("span", { class: "sign", "aria-hidden": "true" }, text);
     const parts = [
