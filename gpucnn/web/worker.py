@@ -39,9 +39,16 @@ def main() -> None:
     while line := requests.readline():
         header = json.loads(line)
         body = requests.read(header["size"])
-        if hasattr(signal, "setitimer"):  # in case the server is no longer there
-            signal.setitimer(signal.ITIMER_REAL, 2 * MAX_SECONDS)
-        _send(answers, *_answer(body, header["ways"]))
+        _set_timer(2 * MAX_SECONDS)  # in case the server is no longer there
+        answer = _answer(body, header["ways"])
+        _set_timer(0)
+        _send(answers, *answer)
+
+
+def _set_timer(seconds: float) -> None:
+    """End the process after ``seconds``, where the system can; 0: never."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _answer(body: bytes, ways: list[Any]) -> tuple[dict[str, Any], bytes]:
