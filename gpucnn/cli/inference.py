@@ -23,6 +23,7 @@ from gpucnn.cli.sources import (
 )
 from gpucnn.errors import DivergedError, SettingError
 from gpucnn.models import MODELS
+from gpucnn.nn import Sequential
 from gpucnn.nn.summary import Summary
 from gpucnn.training.checkpoint import load
 from gpucnn.training.evaluation import evaluate
@@ -90,17 +91,21 @@ def _plain(result: Evaluation) -> dict[str, Any]:
     }
 
 
-def summary_command(arguments: argparse.Namespace) -> int:
-    """Print the layers of a network."""
+def read_network(arguments: argparse.Namespace) -> Sequential:
+    """Return the network that the options of a command name, on NumPy: a new one, or a saved."""
     name = arguments.network
     shape = shape_options(arguments)
     saved = Path(name).is_dir() or (Path(name).is_file() and name not in MODELS)
-    if saved or name.endswith(".npz"):
-        if shape:
-            raise SettingError(f"--data, --input and --classes are not for {name}: it has a shape")
-        summary = read_model(load(name), "numpy", arguments.model).summary()
-    else:
-        summary = build_model(name, shape).summary()
+    if not saved and not name.endswith(".npz"):
+        return build_model(name, shape)
+    if shape:
+        raise SettingError(f"--data, --input and --classes are not for {name}: it has a shape")
+    return read_model(load(name), "numpy", arguments.model)
+
+
+def summary_command(arguments: argparse.Namespace) -> int:
+    """Print the layers of a network."""
+    summary = read_network(arguments).summary()
     if arguments.json:
         print(json.dumps({"input_shape": summary.input_shape, "layers": _plain_rows(summary)}))
     else:

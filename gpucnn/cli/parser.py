@@ -31,6 +31,7 @@ examples:
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn filter photo.jpg sobel --out edges.png
                                                 apply a set filter to an image
+  gpucnn time lenet5 --batch-size 128           measure where its time goes
   gpucnn check --backend emulated               check the CUDA kernels, without a GPU
   gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
   gpucnn doctor                                 show what is installed and what is missing
@@ -62,6 +63,7 @@ COMMANDS = {
     ),
     "summary": ("show the layers of a network", "inference:summary_command"),
     "filter": ("filter an image: edges, blur, or a matrix of your own", "filter:filter_command"),
+    "time": ("measure the time of each layer of a network", "times:time_command"),
     "check": (
         "compare the operations of a backend with plain loops in float64",
         "check:check_command",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -88,6 +89,20 @@ class Arrays(Checks, ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait until everything that was asked for has been done."""
+
+    def device_name(self) -> str:
+        """Return the name of the device, "" if it is the host's processor."""
+        return ""
+
+    def elapsed(self, work: Callable[[], object]) -> float:
+        """Do ``work`` and return the seconds that it takes on the device; wait for its end.
+
+        On an asynchronous device it is done twice and the second time is measured: while the first
+        keeps the device busy, the host asks for the second, so that the time has no gap in it.
+        """
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
 
     def limit_threads(self) -> AbstractContextManager[None]:
         """Return a context in which the libraries of the host use as many threads as pay.

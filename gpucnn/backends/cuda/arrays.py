@@ -148,6 +148,21 @@ class CudaArrays(Arrays):
     def synchronize(self) -> None:
         self._xp.cuda.get_current_stream().synchronize()
 
+    def device_name(self) -> str:
+        runtime = self._xp.cuda.runtime
+        name: bytes = runtime.getDeviceProperties(runtime.getDevice())["name"]
+        return name.decode()
+
+    def elapsed(self, work: Callable[[], object]) -> float:
+        cuda = self._xp.cuda
+        start, end = cuda.Event(), cuda.Event()
+        work()
+        start.record()
+        work()
+        end.record()
+        end.synchronize()
+        return float(cuda.get_elapsed_time(start, end)) / 1000
+
     def _check(
         self,
         op: str,

@@ -1,0 +1,323 @@
+"""Where the time of a network goes: forward and backward of each layer, measured.
+
+Next to each time is the least that the machine would need, by its rate of multiply-adds and its
+memory bandwidth, which are measured in the same run (the roofline model: Williams, Waterman,
+Patterson, "Roofline: an insightful visual performance model", CACM 52, 2009).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from statistics import median, quantiles
+from typing import Any, Literal
+
+import numpy as np
+
+from gpucnn.backends import Backend
+from gpucnn.backends.contract.checks import Array
+from gpucnn.config import check_integer, is_builtin
+from gpucnn.errors import SettingError
+from gpucnn.machine import processor
+from gpucnn.nn.layers import Dropout, Flatten, Layer, TrainingPass
+from gpucnn.nn.layers.custom import can_be_captured
+from gpucnn.nn.sequential import Sequential, check_own_forward
+from gpucnn.nn.summary import SummaryRow
+
+ROUNDS = 11
+"""Samples of each time. Every round measures everything once, so that a disturbance of the machine
+meets all layers alike."""
+
+SAMPLE_SECONDS = 2e-3
+"""Least seconds of a sample: short work is repeated within it."""
+
+MAX_REPEATS = 200
+
+LARGE_PRODUCT = {"numpy": 1024, "cuda": 4096}
+"""Rows of the square matrices whose product gives a backend's rate of multiply-adds."""
+
+LARGE_COPY = 1 << 25
+"""Elements of the array whose copy gives the memory bandwidth: more than caches hold."""
+
+Roof = Literal["multiply-adds", "memory"]
+
+
+@dataclass(frozen=True)
+class PassTime:
+    """The time of a pass of a layer for a batch.
+
+    Attributes:
+        seconds: median of the samples.
+        spread: their interquartile range, as a fraction of the median.
+        multiply_adds: of the batch.
+        bytes: the least that must be read and written: input, output and parameters, once.
+        share: the least time that the machine would need over ``seconds``. Above 1, the data were
+            in a cache, which is faster than memory.
+        roof: which rate of the machine that least time comes from.
+    """
+
+    seconds: float
+    spread: float
+    multiply_adds: int
+    bytes: int
+    share: float
+    roof: Roof
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """Forward and backward of one layer; shapes leave out the batch."""
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    forward: PassTime
+    backward: PassTime
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """What ``layer_times`` measured.
+
+    Attributes:
+        backend: name of the backend.
+        device: name of the processor or GPU.
+        dtype: floating-point type.
+        precision: precision of matrix products, "ieee" or "tf32".
+        batch_size: images in the batch.
+        multiply_adds_per_second: of a large matrix product of the backend.
+        bytes_per_second: read and written, of a copy of a large array.
+        network_seconds: ``model.forward`` and ``backward`` together, with layers fused where the
+            backend has one operation for several.
+        captured: whether all layers were replayed from CUDA graphs, so that no time has the host's
+            launches in it.
+        layers: the layers in their order.
+    """
+
+    backend: str
+    device: str
+    dtype: str
+    precision: str
+    batch_size: int
+    multiply_adds_per_second: float
+    bytes_per_second: float
+    network_seconds: float
+    captured: bool
+    layers: tuple[LayerTime, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Sum of the layers' times, forward and backward."""
+        return sum(each.forward.seconds + each.backward.seconds for each in self.layers)
+
+    @property
+    def spread(self) -> float:
+        """Spread of the passes, each weighted by its time: above about 0.2, the machine is busy."""
+        passes = [one for each in self.layers for one in (each.forward, each.backward)]
+        return sum(one.spread * one.seconds for one in passes) / self.seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return {**asdict(self), "seconds": self.seconds, "spread": self.spread}
+
+
+class _Work:
+    """Something to be timed: done often enough for a sample that lasts SAMPLE_SECONDS."""
+
+    def __init__(self, be: Backend, function: Callable[[], object], record: bool = False) -> None:
+        """With ``record``, a device that can replays it as a whole."""
+        function()  # compiles and loads what must be there
+        once = be.elapsed(function)
+        self.repeats = min(max(1, math.ceil(SAMPLE_SECONDS / max(once, 1e-9))), MAX_REPEATS)
+        self.samples: list[float] = []
+        self._backend, self._function = be, function
+        self._replay = be.capture(self._repeat, record)
+        for _ in range(2):  # the first run is not captured yet
+            self._replay(1)
+
+    def _repeat(self) -> None:
+        for _ in range(self.repeats):
+            self._function()
+
+    def sample(self) -> None:
+        """Measure once more."""
+        self.samples.append(self._backend.elapsed(lambda: self._replay(1)) / self.repeats)
+
+    @property
+    def seconds(self) -> float:
+        """The median of the samples."""
+        return median(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """Their interquartile range as a fraction of the median."""
+        low, _, high = quantiles(self.samples, n=4, method="inclusive")
+        return (high - low) / self.seconds
+
+
+def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -> LayerTimes:
+    """Measure forward and backward of each layer of a model, on the model's backend.
+
+    The images are random. Each layer is computed by itself, as in training: its forward pass keeps
+    what its backward pass needs, and the first layer computes no gradient of its input. On a GPU
+    events measure the time; layers that need nothing from the host are replayed from a CUDA graph.
+    On NumPy the clock measures it, with one thread. The gradients of the parameters are
+    overwritten.
+
+    Args:
+        model: a network, trained or not.
+        batch_size: images in the batch.
+        rounds: samples of each time, at least 2; the results are medians.
+
+    Raises:
+        SettingError: the backend is the emulator, whose times say nothing about a GPU;
+            ``batch_size`` or ``rounds`` is too small; the model has a ``forward`` of its own.
+
+    >>> model = gpucnn.models.lenet5()
+    >>> times = gpucnn.training.times.layer_times(model, batch_size=2, rounds=2)
+    >>> times.layers[0].name, times.layers[0].forward.multiply_adds
+    ('conv1', 235200)
+    >>> times.layers[0].forward.seconds > 0
+    True
+    """
+    be = model.backend
+    batch_size = check_integer("batch_size", batch_size, 1)
+    rounds = check_integer("rounds", rounds, 2)
+    check_own_forward(model)
+    if be.name == "emulated":
+        raise SettingError(
+            "the emulated backend has no times of interest, they are the emulator's: use numpy or "
+            "cuda; gpucnn profile counts what the kernels ask of a GPU"
+        )
+    with be.limit_threads(), np.errstate(all="ignore"):
+        passes, network = _passes(model, batch_size)
+        rates = _Rates(be)
+        everything = [rates.product, rates.copy, network, *(w for pair in passes for w in pair)]
+        for _ in range(rounds):
+            for work in everything:
+                work.sample()
+    rows = model.summary().rows
+    layers = [
+        LayerTime(
+            *(row.name, row.type, row.output_shape, row.parameters),
+            forward=rates.compare(forward, *_cost(model, rows, index, batch_size)),
+            backward=rates.compare(backward, *_cost(model, rows, index, batch_size, backward=True)),
+        )
+        for index, (row, (forward, backward)) in enumerate(zip(rows, passes, strict=True))
+    ]
+    return LayerTimes(
+        backend=be.name,
+        device=be.device_name() or processor.name(),
+        dtype=str(be.dtype),
+        precision=be.precision,
+        batch_size=batch_size,
+        multiply_adds_per_second=rates.multiply_adds,
+        bytes_per_second=rates.bytes,
+        network_seconds=network.seconds,
+        captured=be.records and all(map(_can_be_replayed, model.layers.values())),
+        layers=tuple(layers),
+    )
+
+
+class _Rates:
+    """The machine's rates, measured on the backend."""
+
+    def __init__(self, be: Backend) -> None:
+        side, random = LARGE_PRODUCT[be.name], np.random.default_rng(1)
+        x, weight = (be.asarray(random.standard_normal((side, side))) for _ in range(2))
+        source, target = be.zeros((LARGE_COPY,)), be.zeros((LARGE_COPY,))
+        self._side, self._bytes = side, 2 * LARGE_COPY * be.dtype.itemsize
+        self.product = _Work(be, partial(be.linear, x, weight))
+        self.copy = _Work(be, partial(operator.setitem, target, ..., source))
+
+    @property
+    def multiply_adds(self) -> float:
+        """Multiply-adds a second."""
+        return self._side**3 / self.product.seconds
+
+    @property
+    def bytes(self) -> float:
+        """Bytes read and written a second."""
+        return self._bytes / self.copy.seconds
+
+    def compare(self, work: _Work, multiply_adds: int, size: int) -> PassTime:
+        """Return the time of a pass next to the least that the machine would need."""
+        least: dict[Roof, float] = {
+            "multiply-adds": multiply_adds / self.multiply_adds,
+            "memory": size / self.bytes,
+        }
+        roof = max(least, key=lambda name: least[name])
+        share = least[roof] / work.seconds
+        return PassTime(work.seconds, work.spread, multiply_adds, size, share, roof)
+
+
+def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work]], _Work]:
+    """Return forward and backward of each layer, and both of the network."""
+    be, layers = model.backend, list(model.layers.values())
+    x = _images(model, batch_size)
+    inputs, kept = [x], []
+    for index, layer in enumerate(layers):
+        output, saved = layer.forward(be, inputs[-1], TrainingPass(seed=0, layer=index))
+        inputs.append(output)
+        kept.append(saved)
+    shape = tuple(inputs[-1].shape)
+    last = grad = be.asarray(np.random.default_rng(2).standard_normal(shape) / batch_size)
+    passes = []
+    for index, layer in reversed(list(enumerate(layers))):
+        record = _can_be_replayed(layer)
+        forward = partial(layer.forward, be, inputs[index], TrainingPass(seed=0, layer=index))
+        backward = partial(layer.backward, be, grad, kept[index], index > 0)
+        passes.append((_Work(be, forward, record), _Work(be, backward, record)))
+        grad = backward()
+    record = all(map(_can_be_replayed, layers))
+    return passes[::-1], _Work(be, partial(_both, model, x, last), record)
+
+
+def _images(model: Sequential, batch_size: int) -> Array:
+    """Return a normalised batch of random images, as training gathers it."""
+    be, channels = model.backend, model.input_shape[0]
+    shape = (batch_size, *model.input_shape)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    scale, shift = np.full(channels, 4 / 255), np.full(channels, -2.0)
+    order = be.asarray(np.arange(batch_size))
+    return be.gather_images(
+        be.asarray(pixels, np.uint8), order, be.asarray(scale), be.asarray(shift)
+    )
+
+
+def _both(model: Sequential, x: Array, grad: Array) -> None:
+    """Compute forward and backward as ``model`` does; its next dropout masks stay the same."""
+    be, saved = model.backend, []
+    for index, block in model.plans.get(be, x.shape[0], training=True).items():
+        x, kept = block.forward(be, x, TrainingPass(seed=0, layer=index))
+        saved.append((block, kept))
+    while saved:
+        block, kept = saved.pop()
+        grad = block.backward(be, grad, kept, bool(saved))
+
+
+def _can_be_replayed(layer: Layer) -> bool:
+    """Return whether a layer needs nothing from the host. Dropout's masks are drawn there."""
+    return not isinstance(layer, Dropout) and (is_builtin(layer) or can_be_captured(layer))
+
+
+def _cost(
+    model: Sequential, rows: Sequence[SummaryRow], index: int, samples: int, backward: bool = False
+) -> tuple[int, int]:
+    """Return multiply-adds and bytes of a pass of layer ``index`` for ``samples`` images.
+
+    Backward, the gradients of weights and of the input take as many multiply-adds each as forward.
+    The first layer has no gradient of the input. Flatten moves nothing.
+    """
+    row, before = rows[index], rows[index - 1].output_shape if index else model.input_shape
+    source, output = (samples * math.prod(shape) for shape in (before, row.output_shape))
+    elements, times = source + output + row.parameters, 1
+    if backward:
+        elements += row.parameters + (source if index else 0)
+        times = 2 if index else 1
+    size = 0 if row.type == Flatten.__name__ else elements * model.backend.dtype.itemsize
+    return times * samples * row.multiply_adds, size
