@@ -62,7 +62,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
         f"images of {printable(data.name)}), loss {result.loss:.4f}"
     )
-    if arguments.classes:
+    if arguments.per_class:
         rows = [[printable(cell) for cell in row] for row in result.rows()]
         print_table(console, rows, HEADINGS)
     return 0

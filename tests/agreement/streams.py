@@ -50,6 +50,19 @@ def threads_have_current_streams_of_their_own(xp: Any) -> Iterator[Any]:
     yield from (*found, plain(x))
 
 
+@gives(True, True)
+def events_measure_the_time_between_them(xp: Any) -> Iterator[Any]:
+    start, end = xp.cuda.Event(), xp.cuda.Event()
+    x = floats(xp, 1)
+    start.record()
+    add(xp, x, x)
+    end.record()
+    end.synchronize()
+    elapsed = xp.cuda.get_elapsed_time(start, end)
+    yield isinstance(elapsed, float)
+    yield 0 <= elapsed < 60_000  # milliseconds
+
+
 @gives(None, None, None)
 def events_can_be_waited_for(xp: Any) -> Iterator[Any]:
     event = xp.cuda.Event()

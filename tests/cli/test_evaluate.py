@@ -48,7 +48,7 @@ def test_a_table_of_the_classes_follows_the_line_if_asked_for(
 ) -> None:
     assert run(["evaluate", "model.npz", "--data", "small.npz"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert run(["evaluate", "model.npz", "--data", "small.npz", "--classes"]) == 0
+    assert run(["evaluate", "model.npz", "--data", "small.npz", "--per-class"]) == 0
     first, *table = capsys.readouterr().out.splitlines()
     assert first == line
     cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table if "%" in row]

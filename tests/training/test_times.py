@@ -145,6 +145,13 @@ def test_elapsed_is_the_time_of_finished_work(backend: Backend) -> None:
     assert backend.to_numpy(total).tolist() == [3 * times_done, 3 * times_done]
 
 
+@pytest.mark.usefixtures("_fake_clock")
+@pytest.mark.parametrize("name", ["numpy", "emulated"])
+def test_elapsed_is_the_time_of_the_work_done_once(name: str) -> None:
+    backend, work = backend_or_skip(name), Slow(0.25, 0)
+    assert backend.elapsed(lambda: work.forward(backend, None)) == pytest.approx(0.25, rel=1e-4)
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(SettingError, match="batch_size must be an integer >= 1, got 0"):
         layer_times(small_model(), 0)

@@ -8,9 +8,9 @@ from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpo
 
 EPILOG = """\
 --json prints, besides loss and accuracy, the figures of each class, the confusion matrix (rows:
-true classes, columns: predicted ones), and the true and predicted class of each test image, as
-numbers from 0. A fraction of no images, such as the precision of a class that is never predicted,
-is 0."""
+true classes, columns: predicted ones), and the true and the predicted class of each test image that
+was not left out, as numbers from 0; -1 is no class, from scores of NaN. A fraction of no images,
+such as the precision of a class that is never predicted, is 0."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out test images that the network was trained on, which are refused otherwise",
     )
     parser.add_argument(
-        "--classes",
+        "--per-class",
         action="store_true",
         help="also print precision, recall and F1 of each class, and what it is most often taken "
         "for",
