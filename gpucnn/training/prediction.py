@@ -85,10 +85,8 @@ def predict_file(
 
     Example:
         >>> import gpucnn
-        >>> data = gpucnn.data.mnist().limit(1000)
-        >>> model = gpucnn.models.mlp(seed=0)
-        >>> history = gpucnn.fit(model, data, epochs=3)
-        >>> found = gpucnn.predict_file(model, 255 - data.test.images[0, 0])
+        >>> model = gpucnn.load_model("lenet5")
+        >>> found = gpucnn.predict_file(model, gpucnn.data.mnist().test.images[0, 0])
         >>> found.status, found.name
         ('digit', '7')
     """

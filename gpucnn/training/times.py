@@ -176,13 +176,6 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
     Raises:
         SettingError: the backend is the emulator, whose times say nothing about a GPU;
             ``batch_size`` or ``rounds`` is too small; the model has a ``forward`` of its own.
-
-    >>> model = gpucnn.models.lenet5()
-    >>> times = gpucnn.training.times.layer_times(model, batch_size=2, rounds=2)
-    >>> times.layers[0].name, times.layers[0].forward.multiply_adds
-    ('conv1', 235200)
-    >>> times.layers[0].forward.seconds > 0
-    True
     """
     be = model.backend
     batch_size = check_integer("batch_size", batch_size, 1)
