@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from gpucnn.models import lenet5
 from gpucnn.nn import Sequential
 from gpucnn.web.app import make_app
 from gpucnn.web.decoders import Decoders
+from gpucnn.web.hosts import host_check
 from gpucnn.web.served import Served
 from gpucnn.web.server import listen, run
 
@@ -31,7 +33,7 @@ def serving(served: Sequence[Served]) -> Iterator[str]:
     """Serve the networks within the block; the value is the page's address."""
     stop = threading.Event()
     with listen("127.0.0.1", 0) as listening, Decoders([each.way for each in served]) as decoders:
-        app = make_app(served, lambda name: name in ("127.0.0.1", "localhost"), decoders)
+        app = make_app(served, host_check("127.0.0.1"), decoders)
         port = listening.getsockname()[1]
         thread = threading.Thread(target=run, args=(app, listening, stop.is_set))
         thread.start()
@@ -40,3 +42,8 @@ def serving(served: Sequence[Served]) -> Iterator[str]:
         finally:
             stop.set()
             thread.join()
+
+
+def connect(url: str) -> http.client.HTTPConnection:
+    """Return a connection to a server."""
+    return http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)

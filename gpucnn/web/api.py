@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import numpy as np
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -45,7 +45,7 @@ class Api:
         self.descriptions = [each.describe() for each in served]
         self.decoders = decoders
         self.waiting, self.held = 0, 0
-        self.limiter = anyio.CapacityLimiter(decoders.count)
+        self.limiter = asyncio.Semaphore(decoders.count)
 
     async def models(self, request: Request) -> Response:
         """Answer ``GET /api/models``."""
@@ -100,7 +100,7 @@ class Api:
                 async with self.limiter:
                     if await request.is_disconnected():  # a later drawing has replaced this one
                         raise ClientDisconnect
-                    return await anyio.to_thread.run_sync(work, body, abandon_on_cancel=True)
+                    return await _in_thread(lambda: work(body))
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
@@ -140,6 +140,32 @@ class Api:
             yield read
         finally:
             self.held -= held
+
+
+async def _in_thread(function: Callable[[], Response]) -> Response:
+    """Return what a function returns in a thread, for which the process does not wait to end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Response] = loop.create_future()
+
+    def finish(result: Response | None, error: BaseException | None) -> None:
+        if future.done():  # cancelled, as the server ends
+            return
+        if error is not None:
+            future.set_exception(error)
+        elif result is not None:
+            future.set_result(result)
+
+    def run() -> None:
+        outcome: tuple[Response | None, BaseException | None]
+        try:
+            outcome = function(), None
+        except BaseException as error:
+            outcome = None, error
+        with suppress(RuntimeError):  # the server has ended
+            loop.call_soon_threadsafe(finish, *outcome)
+
+    threading.Thread(target=run, daemon=True).start()
+    return await future
 
 
 def _integer(name: str, text: str) -> int:

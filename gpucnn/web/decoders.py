@@ -25,6 +25,8 @@ COUNT = 2
 
 # Importing NumPy and SciPy takes a second, on a busy machine several.
 _START_SECONDS = 60.0
+# Of the time on the clock, for each second of processor time.
+_PATIENCE = 6
 _MAX_LINE = 1 << 16
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -37,7 +39,7 @@ class Decoders:
 
     Args:
         ways: how images will be prepared; what that needs is loaded at the start.
-        seconds: how long an image may take.
+        seconds: processor time that an image may take.
         count: number of processes.
     """
 
@@ -58,6 +60,10 @@ class Decoders:
         self.closed = True
         for decoder in self._all:
             decoder.end()
+
+    def processes(self) -> list[int]:
+        """Return the identifiers of the processes."""
+        return [each.process.pid for each in self._all if each.process is not None]
 
     def prepare(self, body: bytes, ways: Sequence[Way]) -> list[Prepared]:
         """Return an image file as an input in each of the ways, in any thread.
@@ -111,6 +117,8 @@ class _Decoder:
     def prepare(self, body: bytes, ways: Sequence[Way]) -> list[Prepared]:
         """As ``Decoders.prepare``."""
         try:
+            if self.process is not None and self.process.poll() is not None:
+                self.end()
             process = self.process or self.start()
             if not self.ready:
                 _ask(process, _START_SECONDS, b"", ())
@@ -118,13 +126,14 @@ class _Decoder:
         except (OSError, EOFError, ValueError) as error:
             self.end()
             raise WorkerError(f"the process that decodes images does not start: {error}") from None
-        request = json.dumps({"size": len(body), "ways": ways}).encode() + b"\n" + body
+        header = {"size": len(body), "ways": ways, "seconds": self.seconds}
+        request = json.dumps(header).encode() + b"\n" + body
         try:
-            header, prepared = _ask(process, self.seconds, request, ways)
+            header, prepared = _ask(process, _PATIENCE * self.seconds, request, ways)
         except (OSError, EOFError, ValueError, KeyError, TypeError):
             self.end()
             raise DataError(
-                f"the image took more than {self.seconds:g} seconds or too much memory: reduce it"
+                f"the image needs more than {self.seconds:g} seconds or too much memory: reduce it"
             ) from None
         if "error" in header:
             raise DataError(str(header["error"]))

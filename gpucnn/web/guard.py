@@ -27,6 +27,9 @@ HEADERS = {
 MAX_QUERY = 2048
 """Bytes of the path and of the query string."""
 
+MAX_HEADERS = 8192
+"""Bytes of the names and values of all headers."""
+
 
 class Guard:
     """Refuses requests that another site may have caused, and adds ``HEADERS`` to all answers.
@@ -75,6 +78,8 @@ class Guard:
             return 421, "this name is not the server's: open the address that it printed"
         if len(scope.get("raw_path", b"")) > MAX_QUERY or len(scope["query_string"]) > MAX_QUERY:
             return 414, f"the address is longer than {MAX_QUERY} bytes"
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADERS:
+            return 431, f"the headers are longer than {MAX_HEADERS} bytes"
         if scope["method"] in ("GET", "HEAD"):
             return None
         origin = headers.get("origin")

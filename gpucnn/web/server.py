@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,16 +18,26 @@ from gpucnn.web.connections import Connection
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket; port 0 is any free one.
 
-    Raises SettingError if the port is in use, or the address is not one of this machine.
+    Raises SettingError if the port is in use, or the address is not one of this computer.
     """
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        return socket.create_server(address, family=family)
+    except socket.gaierror as error:
         raise SettingError(
-            f"cannot listen on port {port} of {host}: {error.strerror}; choose another port with "
-            "--port, 0 for any"
+            f"--host {host}: {error.strerror}: give an address of this computer"
         ) from None
+    except OSError as error:
+        raise SettingError(_explain(error, host, port)) from None
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: choose another with --port, or any with --port 0"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host} is not an address of this computer"
+    return f"cannot listen on port {port} of {host}: {os.strerror(error.errno or 0)}"
 
 
 MAX_HEAD = 16 << 10

@@ -18,6 +18,8 @@ MAX_BODY = 2 << 20
 MAX_PIXELS = 1 << 24
 """Pixels of an image, by its header."""
 
+_TOO_MANY = f"the image has more than {MAX_PIXELS:,} pixels: reduce it"
+
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 """Formats by content, whatever the file is called. Of an animation the first frame is read."""
 
@@ -39,13 +41,12 @@ def read_upload(body: bytes) -> NDArray[np.uint8]:
     try:
         with quiet, module.open(io.BytesIO(body), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"the image has {image.width} x {image.height} pixels, expected at most "
-                    f"{MAX_PIXELS:,}: reduce it"
-                )
+                raise DataError(_TOO_MANY)
             return decode(image)
     except (DataError, MemoryError):
         raise
+    except module.DecompressionBombError:
+        raise DataError(_TOO_MANY) from None
     # Decoders raise many types for broken data: SyntaxError, struct.error, ...
     except Exception:
         raise DataError(

@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 import base64
-import io
 import urllib.request
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from asking import ask
-from PIL import Image, ImageDraw
+from images import seven
 from serving import serving, untrained
 from starlette.types import ASGIApp
 
 from gpucnn.web.app import make_app
 from gpucnn.web.decoders import Decoders
-
-
-def seven() -> bytes:
-    """A PNG file with a drawn seven."""
-    image = Image.new("L", (280, 280), 255)
-    ImageDraw.Draw(image).line([(90, 60), (190, 60), (120, 220)], fill=0, width=22)
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+from gpucnn.web.hosts import host_check
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[ASGIApp]:
-    served = [untrained()]
-    with Decoders([each.way for each in served], count=1) as decoders:
-        yield make_app(served, lambda name: name == "localhost", decoders)
+def app(decoders: Decoders) -> ASGIApp:
+    return make_app([untrained()], host_check("localhost"), decoders)
 
 
 def test_models_are_described(app: ASGIApp) -> None:

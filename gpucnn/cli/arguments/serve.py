@@ -16,7 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoints",
         nargs="*",
         metavar="CHECKPOINT",
-        help="folders of runs, or .npz files; several are shown side by side",
+        help="folders of runs, or .npz files, several side by side (default: the ready-trained "
+        "LeNet-5)",
     )
     parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
