@@ -10,6 +10,9 @@ Requests and answers (JSON unless said otherwise):
         {id, title, origin,             # origin: the folder or file that it was read from
          input_shape: [C, H, W], classes: [text, ...],
          prepare: "digit" | "plain",    # how images become inputs, as for gpucnn predict
+         averaged: number,              # of shifted copies whose mean the probabilities are
+         has_probabilities: bool,       # false: "probabilities" are scores
+         normalization: {mean, std},    # of pixels from 0 to 1, one value for each channel
          parameters, multiply_adds, test_accuracy: number | null,
          layers: [{name, type, shape, parameters, multiply_adds,
                    receptive_field: null | [vertical, horizontal]}]}

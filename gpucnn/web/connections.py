@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+from typing import Any
 
 import h11
+from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gpucnn.web.uploads import MAX_BODY
+
+MAX_HEAD = 16 << 10
+"""Bytes of a request's first line and headers."""
 
 MAX_CONNECTIONS = 128
 """Connections at once; the next ones are told to come again."""
@@ -26,6 +32,19 @@ _MAX_BYTES = 2 * MAX_BODY
 _CHECK_SECONDS = 0.25
 
 
+class _Parser(h11.Connection):
+    """HTTP without bodies in chunks, which browsers do not send: each chunk takes time to parse."""
+
+    def next_event(self) -> Any:
+        """Return the next part of a request."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            for name, _ in event.headers:
+                if name == b"transfer-encoding":
+                    raise h11.RemoteProtocolError("a body in chunks")
+        return event
+
+
 class Connection(H11Protocol):
     """A connection that is closed when its client is too slow, or sends too much.
 
@@ -37,9 +56,16 @@ class Connection(H11Protocol):
     _received = 0
     _refused = False
 
+    def __init__(self, config: Config, *rest: Any, **named: Any) -> None:
+        super().__init__(config, *rest, **named)
+        self.conn = _Parser(h11.SERVER, MAX_HEAD)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or refuse it if there are too many."""
         super().connection_made(transport)
+        # asyncio leaves it out for sockets without a protocol number: each answer would wait 40 ms.
+        socket_ = transport.get_extra_info("socket")
+        socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._waiting_since = self._unsent_since = self.loop.time()
         excess = len(self.connections) - MAX_CONNECTIONS
         if excess > _REFUSED:
@@ -68,6 +94,17 @@ class Connection(H11Protocol):
         if self._is_complete():
             self._received = 0
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._refuse(400, "expected a request of HTTP/1.1, with a Content-Length if it has a body")
+
+    def shutdown(self) -> None:
+        """Close the connection as the server ends."""
+        if self._refused:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
     def _is_complete(self) -> bool:
         """Return whether a request is complete and not yet answered."""
         cycle = self.cycle
@@ -88,7 +125,6 @@ class Connection(H11Protocol):
         elif waited > REQUEST_SECONDS and not self._refused:
             if self._received and self.conn.their_state is h11.IDLE:
                 self._refuse(408, "the request did not arrive in time")
-                self._waiting_since = now
             else:
                 self.transport.abort()
         self._timer = self.loop.call_later(_CHECK_SECONDS, self._check)
@@ -96,6 +132,7 @@ class Connection(H11Protocol):
     def _refuse(self, status: int, message: str, header: str = "") -> None:
         """Send an answer and no more, and discard what the client sends."""
         self._refused = True
+        self._waiting_since = self.loop.time()
         body = json.dumps({"error": message})
         head = f"HTTP/1.1 {status} \r\ncontent-type: application/json\r\nconnection: close\r\n"
         text = f"{head}{header}content-length: {len(body)}\r\n\r\n{body}"

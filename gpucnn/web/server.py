@@ -40,9 +40,6 @@ def _explain(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on port {port} of {host}: {os.strerror(error.errno or 0)}"
 
 
-MAX_HEAD = 16 << 10
-"""Bytes of a request's first line and headers."""
-
 KEEP_ALIVE_SECONDS = 5
 """Time in which a connection is kept for another request."""
 
@@ -77,7 +74,6 @@ def run(app: ASGIApp, listening: socket.socket, should_stop: Callable[[], bool])
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        h11_max_incomplete_event_size=MAX_HEAD,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=0,
     )
