@@ -131,7 +131,9 @@ class Plot(Figure):
 
     def lay_out(self) -> Plot:
         """Place the axes once and for all, so that every file has them where the first has."""
-        self.draw_without_rendering()
+        engine = self.get_layout_engine()
+        if engine is not None:
+            engine.execute(self)
         self.set_layout_engine("none")
         return self
 

@@ -96,8 +96,7 @@ def test_networks_that_end_in_maps_and_outputs_of_nan_are_drawn() -> None:
     assert "probabilities" not in texts(plots.feature_maps(model, noise((5, 5))))
     model = small_network()
     model.layers["fc"].parameters["weight"].data[:] = np.nan
-    figure = plots.feature_maps(model, noise((1, 10, 6)))
-    figure.render("png", dpi=30)
+    assert "Linear 4" in texts(plots.feature_maps(model, noise((1, 10, 6))))
 
 
 @pytest.mark.parametrize(

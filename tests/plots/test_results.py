@@ -57,7 +57,7 @@ def luminance(colour: np.ndarray) -> float:
     return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
-@pytest.mark.parametrize("count", [1, 2, 26, 27, 130])
+@pytest.mark.parametrize("count", [1, 26, 27, 130])
 def test_confusion_matrix_of_few_and_many_classes(count: int) -> None:
     result = many_classes(count)
     figure = plots.confusion_matrix(result)
@@ -65,7 +65,6 @@ def test_confusion_matrix_of_few_and_many_classes(count: int) -> None:
     cells = np.count_nonzero(result.confusion_matrix)
     assert len(figure.axes[0].texts) == (cells if count <= 26 else 0)
     assert len(figure.axes[0].get_xticks()) == (count if count <= 60 else 26)
-    figure.render("png", dpi=30)
 
 
 def test_confusion_matrix_where_one_class_is_predicted_and_another_has_no_image() -> None:

@@ -58,7 +58,6 @@ def test_one_epoch_is_drawn_as_points() -> None:
     figure = plots.curves(history([0.9], [0.5]))
     (line,) = lines(figure.axes[0], "test")
     assert line.get_marker() not in ("", "None")
-    figure.render("png")
 
 
 def test_losses_that_are_nan_or_infinite_interrupt_the_line_and_are_marked() -> None:
@@ -68,13 +67,12 @@ def test_losses_that_are_nan_or_infinite_interrupt_the_line_and_are_marked() -> 
     marks = lines(figure.axes[0], "diverged")
     assert [list(mark.get_xdata()) for mark in marks] == [[2, 4], [2, 4]]
     assert "NaN or infinity" in texts(figure)
-    figure.render("svg")
+    assert "NaN or infinity" in plots.to_svg(figure)
 
 
 def test_a_run_with_nothing_finite_is_drawn() -> None:
     figure = plots.curves(history([math.nan] * 2, [math.nan] * 2))
     assert texts(figure).count("no finite value") == 2
-    figure.render("png")
 
 
 def test_losses_of_several_magnitudes_have_a_logarithmic_axis() -> None:
