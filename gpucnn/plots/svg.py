@@ -34,7 +34,7 @@ _REFERENCE = re.compile(r'(xlink:href="|url\()#')
 _STYLE = re.compile(r'style="[^"]*"')
 _COLOUR = re.compile("#[0-9a-f]{6}(?![0-9a-f])")
 _NAMES = {light: f"var(--plot-{name}, {light})" for name, (light, _) in COLOURS.items()}
-_FONTS = re.compile(r"font-family: [^;\"]*")
+_FONTS = re.compile(r"'DejaVu Sans'[^;\"]*")
 
 
 def to_svg(figure: Plot, title: str = "", *, heading: bool = True) -> str:
@@ -76,7 +76,7 @@ def to_svg(figure: Plot, title: str = "", *, heading: bool = True) -> str:
 
 def _with_variables(attribute: str) -> str:
     """Return a style attribute with the colours and the font as CSS variables."""
-    attribute = _FONTS.sub("font-family: var(--plot-font, sans-serif)", attribute)
+    attribute = _FONTS.sub("var(--plot-font, sans-serif)", attribute)
     return _COLOUR.sub(lambda match: _NAMES.get(match[0], match[0]), attribute)
 
 

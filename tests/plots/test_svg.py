@@ -32,6 +32,8 @@ def test_svg_has_the_colours_of_the_page_and_no_background() -> None:
     variables = set(re.findall(r"var\(--plot-([a-z0-9]+), #[0-9a-f]{6}\)", text))
     assert {"ink", "muted", "grid", "1", "3"} <= variables
     assert variables <= set(re.findall(r"--plot-([a-z0-9]+):", plots.STYLESHEET))
+    assert "var(--plot-font, sans-serif)" in text
+    assert "DejaVu" not in text
     alone = re.sub(r"var\(--plot-[a-z0-9]+, #[0-9a-f]{6}\)", "", text)
     assert not re.findall("#[0-9a-f]{6}", re.sub(r"#p[0-9a-f]{10}-\w+", "", alone))
 
