@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpucnn.config import check_integer
 from gpucnn.data import Split
-from gpucnn.errors import DataError
+from gpucnn.errors import DataError, SettingError
 from gpucnn.plots.canvas import HEAD, MARGIN, Canvas, as_colours, show
 from gpucnn.plots.style import (
     BAD,
@@ -37,6 +37,9 @@ _NUMBERED = 26
 
 _NAMED = 60
 """Up to so many classes every row and column has its name."""
+
+_MOST_CELLS = 900
+"""Up to so many classes every cell is an element of the image; of more, some are merged."""
 
 _CELL = "#005a94"
 """The colour of a cell with all images of its row."""
@@ -70,7 +73,7 @@ def confusion_matrix(evaluation: Evaluation) -> Plot:
         side = WIDTH if count > 4 else 2.2 + 0.75 * count
         figure = Plot(figsize=(side, 0.92 * side + 0.3), layout="constrained")
         axes = figure.subplots()
-        show(axes, colours)
+        show(axes, colours, dense=count > _MOST_CELLS)
         axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
         axes.grid(False)
         axes.set_title(f"{int(np.trace(matrix)):,} of {int(matrix.sum()):,} images are correct")
@@ -233,16 +236,17 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
     Args:
         evaluation: of a model on these images.
         images: uint8 (N, C, H, W), or the split that has them.
-        count: how many images at most.
+        count: how many images at most, up to 240.
 
     Returns:
         A figure with one pair of axes, on which the images lie.
 
     Raises:
         DataError: the images are not those of the evaluation, or not uint8.
-        SettingError: ``count`` is not a positive integer.
+        SettingError: ``count`` is not an integer from 1 to 240.
     """
-    count = check_integer("count", count, 1)
+    if (count := check_integer("count", count, 1)) > _MOST_MISREAD:
+        raise SettingError(f"count is {count}, expected at most {_MOST_MISREAD} images")
     pixels = np.asarray(images.images if isinstance(images, Split) else images)
     labels, predictions = evaluation.labels, evaluation.predictions
     if pixels.ndim not in (3, 4) or len(pixels) != len(labels):
@@ -261,6 +265,9 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
     with style():
         return _grid_of_images(evaluation, pixels, order, note)
 
+
+_MOST_MISREAD = 240
+"""Images that fit into a file of Matplotlib, of at most 65,535 pixels a side."""
 
 _SHORT = 4
 """Letters of a name that fit under an image of six in a row; with longer ones, it is four."""

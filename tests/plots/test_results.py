@@ -213,5 +213,7 @@ def test_images_must_be_those_of_the_evaluation() -> None:
         plots.misread(result, digits(3))
     with pytest.raises(DataError, match="must be uint8"):
         plots.misread(result, digits(2).astype(np.float32))
-    with pytest.raises(SettingError, match="count"):
+    with pytest.raises(SettingError, match="count must be an integer >= 1"):
         plots.misread(result, digits(2), count=0)
+    with pytest.raises(SettingError, match="count is 241, expected at most 240 images"):
+        plots.misread(result, digits(2), count=241)

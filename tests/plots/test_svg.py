@@ -77,6 +77,13 @@ def test_a_notebook_shows_the_image_in_its_size() -> None:
     assert (width, height) == (2 * size["width"], 2 * size["height"])
 
 
+def test_a_notebook_takes_the_image() -> None:
+    shell = pytest.importorskip("IPython.core.formatters")
+    data, metadata = shell.DisplayFormatter().format(plots.curves(history([0.9], [0.5])))
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert metadata["image/png"].keys() == {"width", "height"}
+
+
 def test_plots_change_no_setting_and_do_not_depend_on_any() -> None:
     expected = plots.to_svg(plots.confusion_matrix(many_classes(3)))
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
