@@ -121,7 +121,7 @@ def visit(
         is_mobile=touch,
         **options,
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     tab = Tab(context.new_page())
     tab.page.on("console", lambda message: tab.printed.append(f"{message.type}: {message.text}"))
     tab.page.on("pageerror", lambda error: tab.printed.append(f"uncaught: {error}"))

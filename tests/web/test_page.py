@@ -38,6 +38,13 @@ DIGITS: dict[int, Strokes] = {
     8: [[(60, 24), (42, 24), (42, 42), (60, 58), (60, 78), (40, 78), (40, 60), (60, 42), (60, 24)]],
 }
 
+# A copy is read: Chromium warns when the page's own canvas is.
+COUNT_INK = """canvas => {
+    const copy = new OffscreenCanvas(280, 280).getContext("2d", {willReadFrequently: true});
+    copy.drawImage(canvas, 0, 0);
+    return copy.getImageData(0, 0, 280, 280).data.filter(value => value < 99).length;
+}"""
+
 MINUS = "\N{MINUS SIGN}"
 
 expect.set_options(timeout=20_000)
@@ -60,6 +67,7 @@ def url(trained: Served) -> Iterator[str]:
 def desktop(chromium: Browser, url: str) -> Iterator[Tab]:
     with visit(chromium, url, reduced_motion="reduce") as opened:
         expect(networks(opened)).to_have_count(1)
+        assert opened.complaints() == []
         yield opened
 
 
@@ -69,6 +77,7 @@ def tab(desktop: Tab) -> Iterator[Tab]:
     desktop.page.locator("#paper").press("Delete")
     expect(verdict(desktop)).to_be_hidden()
     desktop.requests.clear()
+    desktop.printed.clear()
     yield desktop
     assert desktop.complaints() == []
 
@@ -144,6 +153,21 @@ def test_the_page_writes_every_digit_and_a_pen_can_add_to_it(tab: Tab) -> None:
     expect(verdict(tab)).to_have_text("1")
     write(tab, [[(25, 52), (75, 52)], [(30, 20), (25, 52)]])
     expect(verdict(tab)).to_have_text("4")
+
+
+def test_a_pen_that_is_pressed_harder_draws_a_wider_stroke(tab: Tab) -> None:
+    box = tab.page.locator("#paper").bounding_box()
+    assert box is not None
+    pen = tab.page.context.new_cdp_session(tab.page)
+    ink = []
+    for force in (0.1, 0.9):
+        for kind, y in (("mousePressed", 60), ("mouseMoved", 200), ("mouseReleased", 200)):
+            event = {"type": kind, "x": box["x"] + 140, "y": box["y"] + y, "button": "left"}
+            extra = {"buttons": 1, "clickCount": 1, "pointerType": "pen", "force": force}
+            pen.send("Input.dispatchMouseEvent", {**event, **extra})
+        ink.append(tab.page.locator("#paper canvas").evaluate(COUNT_INK))
+        tab.page.get_by_role("button", name="Clear").click()
+    assert ink[1] > 1.5 * ink[0]
 
 
 def test_drawings_are_undone_redone_and_cleared(tab: Tab) -> None:
@@ -268,7 +292,7 @@ def test_units_of_every_layer_have_an_explanation(tab: Tab, trained: Served) -> 
 
 
 def test_a_finger_draws_and_chooses_units_on_a_phone(chromium: Browser, url: str) -> None:
-    with visit(chromium, url, width=390, height=844, touch=True, reduced_motion="reduce") as tab:
+    with visit(chromium, url, width=390, height=844, touch=True) as tab:
         box = tab.page.locator("#paper").bounding_box()
         assert box is not None
         touch = tab.page.context.new_cdp_session(tab.page)
@@ -288,6 +312,9 @@ def test_a_finger_draws_and_chooses_units_on_a_phone(chromium: Browser, url: str
         expect(panel.get_by_role("heading")).to_have_text(re.compile("^conv2: map 1,"))
         expect(panel.get_by_role("table")).to_have_count(3)
         assert not tab.is_too_wide()
+        # Without the wish for less motion, the page takes its time to write.
+        tab.page.get_by_role("button", name="Write a 3").click()
+        expect(verdict(tab)).to_have_text("3")
         assert tab.complaints() == []
 
 
@@ -339,6 +366,12 @@ def test_errors_are_shown_in_words_until_the_server_answers_again(tab: Tab) -> N
     tab.page.unroute("**/api/predict*")
     tab.page.get_by_role("button", name="Write a 8").click()
     expect(verdict(tab)).to_have_text("8")
+    expect(alert).to_be_hidden()
+    tab.page.route("**/api/models", refusing(None, ""))
+    tab.page.reload()
+    expect(alert).to_have_text(re.compile("The server does not answer"))
+    tab.page.unroute("**/api/models")
+    expect(networks(tab)).to_have_count(1)
     expect(alert).to_be_hidden()
     # Nothing but what the browser prints for each of these answers.
     assert all("Failed to load resource" in line for line in tab.complaints())
