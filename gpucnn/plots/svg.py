@@ -37,20 +37,21 @@ _NAMES = {light: f"var(--plot-{name}, {light})" for name, (light, _) in COLOURS.
 _FONTS = re.compile(r"'DejaVu Sans'[^;\"]*")
 
 
-def to_svg(figure: Plot, title: str = "", *, heading: bool = True) -> str:
+def to_svg(figure: Plot, title: str = "", *, heading: bool = True, key: str = "") -> str:
     """Return a figure as an ``<svg>`` element, to be put into an HTML page.
 
     It is transparent, and has text as text. Its colours are CSS variables with the colours on white
     as defaults: ``--plot-ink``, ``--plot-muted``, ``--plot-grid``, ``--plot-paper``,
     ``--plot-good``, ``--plot-bad`` and ``--plot-1`` to ``--plot-8``; ``STYLESHEET`` sets them for
     dark screens. Text has the font ``--plot-font``, by default sans-serif. The same figure gives
-    the same text, and no two figures in a page share an id.
+    the same text, and no two different figures in a page share an id.
 
     Args:
         figure: what a function of ``gpucnn.plots`` returned.
         title: what a screen reader says.
         heading: False leaves out the title at the top of a grid of images, for pages that have a
             heading of their own.
+        key: gives other ids to a figure that is twice in a page.
     """
     width, height = (72 * side for side in figure.get_size_inches())
     top = 0.0
@@ -70,7 +71,7 @@ def to_svg(figure: Plot, title: str = "", *, heading: bool = True) -> str:
         f' role="img"{label} width="{width:g}pt" height="{height - top:g}pt"'
         f' viewBox="0 {top:g} {width:g} {height - top:g}"'
         ' style="max-width:100%;height:auto;stroke-linejoin:round;stroke-linecap:butt">'
-        f"{_with_own_ids(_without_spaces(body))}</svg>"
+        f"{_with_own_ids(_without_spaces(body), key)}</svg>"
     )
 
 
@@ -80,10 +81,10 @@ def _with_variables(attribute: str) -> str:
     return _COLOUR.sub(lambda match: _NAMES.get(match[0], match[0]), attribute)
 
 
-def _with_own_ids(body: str) -> str:
+def _with_own_ids(body: str, key: str) -> str:
     """Return SVG with an id only where something refers to it, and each unlike other figures'."""
     used = set(re.findall(r'(?:xlink:href="|url\()#([^")]+)', body))
-    prefix = "p" + hashlib.sha256(body.encode()).hexdigest()[:10] + "-"
+    prefix = "p" + hashlib.sha256(f"{key}{body}".encode()).hexdigest()[:10] + "-"
 
     def in_tag(match: re.Match[str]) -> str:
         tag = _ID.sub(lambda found: f' id="{prefix}{found[1]}"' * (found[1] in used), match[0])

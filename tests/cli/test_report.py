@@ -83,9 +83,16 @@ def test_a_run_gives_a_page_in_its_folder(folder: Path, capsys: Captured) -> Non
     assert captured.out.endswith(" kB: mine/report.html, and as images in figures\n")
     assert captured.err == ""
     page = Path("mine/report.html").read_text("utf-8")
-    for text in ("<h1>mine</h1>", "mlp of ", "trained on 70 images of small", "Confusion matrix"):
+    for text in (
+        "<h1>mine</h1>",
+        "mlp, a network of ",
+        "on 70 images of small",
+        "Confusion matrix",
+    ):
         assert text in page
-    assert Path("figures/confusion_matrix.png").exists()
+    figures = list(Path("figures").glob("*.png"))
+    assert Path("figures/confusion_matrix.png") in figures
+    assert len(figures) == page.count("<figure>")
 
 
 def test_the_page_is_on_the_images_that_evaluate_uses(

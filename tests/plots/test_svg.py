@@ -65,6 +65,13 @@ def test_svg_without_its_heading_is_cut_off_below_it() -> None:
     assert plots.to_svg(figure) == plots.to_svg(figure)
 
 
+def test_a_figure_that_is_twice_in_a_page_has_other_ids_with_a_key() -> None:
+    figure = plots.confusion_matrix(many_classes(3))
+    ids = [set(re.findall(' id="([^"]+)"', plots.to_svg(figure, key=key))) for key in ("", "a")]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
 def test_png_is_the_same_each_time() -> None:
     first, second = (plots.curves(history([0.9], [0.5])).render("png") for _ in range(2))
     assert first == second

@@ -13,7 +13,7 @@ from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
 from gpucnn.plots.page.render import Page, render
 from gpucnn.plots.page.sections import compared, single
-from gpucnn.plots.page.subject import Subject
+from gpucnn.plots.page.subject import Subject, with_times
 from gpucnn.plots.svg import save_all
 from gpucnn.training.evaluation import evaluate
 from gpucnn.training.history import History
@@ -101,13 +101,18 @@ def write_report(subjects: Sequence[Subject], out: Path, png: Path | None) -> tu
     if not subjects:
         raise SettingError("a report needs at least one run")
     import_extra("jinja2", "Jinja2", "making a report", "report")
-    page = _single(subjects[0]) if len(subjects) == 1 else _compared(subjects)
+    page = make_page([with_times(subject) for subject in subjects])
     content = render(page)
     write_atomically(out, content)
     figures = {figure.name: figure.plot for part in page.sections for figure in part.figures()}
     if png is not None:
         save_all(png, figures)
     return len(figures), len(content)
+
+
+def make_page(subjects: Sequence[Subject]) -> Page:
+    """Return the page on one subject, or on several that are compared."""
+    return _single(subjects[0]) if len(subjects) == 1 else _compared(subjects)
 
 
 def _single(subject: Subject) -> Page:
@@ -131,9 +136,8 @@ def _single(subject: Subject) -> Page:
 
 def _lead(subject: Subject) -> str:
     """Return what was trained on what, in one sentence."""
-    what = subject.network or "A network"
-    if subject.model is not None:
-        what += f" of {len(subject.model.layers)} layers"
+    layers = f" of {len(subject.model.layers)} layers" if subject.model else ""
+    what = f"{subject.network}, a network{layers}" if subject.network else f"A network{layers}"
     images = f" on {subject.started.train_images:,} images" if subject.started else ""
     data = f"{' of' if images else ' on'} {subject.data}" if subject.data else ""
     return f"{what}{', trained' if images or data else ''}{images}{data}."

@@ -48,7 +48,7 @@ def render(page: Page) -> bytes:
     room = MAX_BYTES - len(_fill(page, {figure.name: "" for figure in figures}))
     drawn: dict[str, str] = {}
     for figure in figures:
-        svg = to_svg(figure.plot, figure.alt)
+        svg = to_svg(figure.plot, figure.alt, heading=False, key=figure.name)
         if (size := len(svg.encode())) <= room:
             drawn[figure.name] = svg
             room -= size

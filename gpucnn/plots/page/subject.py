@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gpucnn.data import Split
+from gpucnn.errors import GpucnnError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.event_types import EpochEnded, RunStarted, Stopped
 from gpucnn.training.figures import Evaluation
 from gpucnn.training.history import History
 from gpucnn.training.records import RunRecord
+from gpucnn.training.times import LayerTimes, layer_times
+
+MAX_BATCH, MAX_MULTIPLY_ADDS = 64, 2e9
+"""Images in the batch of which times are measured; fewer if they would take so many."""
+
+ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,7 @@ class Subject:
         options: the options of ``gpucnn train`` that were given, by name.
         settings: the settings of the run as plain data.
         notes: what is missing or unusual, one sentence each.
+        times: the times of the network's layers.
     """
 
     title: str
@@ -43,6 +51,7 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    times: LayerTimes | None = None
 
     @property
     def started(self) -> RunStarted | None:
@@ -87,3 +96,19 @@ class Subject:
         best = self.stopped.best_epoch
         chosen = f" Its best epoch by validation accuracy was {best}." if best is not None else ""
         return ends[self.stopped.reason] + chosen
+
+
+def with_times(subject: Subject) -> Subject:
+    """Return the subject with the times of its layers, unless they mean nothing.
+
+    So it is on the emulator, for models with a ``forward`` of their own, and where the memory is
+    too small.
+    """
+    if subject.model is None:
+        return subject
+    cost = max(1, subject.model.summary().multiply_adds)
+    batch_size = int(max(1, min(MAX_BATCH, MAX_MULTIPLY_ADDS // cost)))
+    try:
+        return replace(subject, times=layer_times(subject.model, batch_size, ROUNDS))
+    except (GpucnnError, MemoryError):
+        return subject
