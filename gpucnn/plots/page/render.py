@@ -17,6 +17,9 @@ from gpucnn.version import __version__
 MAX_BYTES = 2_000_000
 """The size of a page. Figures that would make it larger are left out, and the page says so."""
 
+LEAST = 0.7
+"""How small a figure becomes on a narrow screen, so that its text stays readable."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -115,6 +118,7 @@ class _Labels:
         values["label"] = f"{kind} {self.counts[kind]}"
         if isinstance(block, Figure):
             values["svg"] = self.markup(self.drawn[block.name])
+            values["least"] = round(LEAST * 96 * block.plot.get_size_inches()[0])
         return values
 
 
