@@ -24,7 +24,10 @@ Size = SupportsIndex | tuple[SupportsIndex, SupportsIndex]
 
 
 def lenet5(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
-    """LeNet-5 in its modern form, with ReLU and max-pooling: 61,706 parameters for MNIST."""
+    """LeNet-5 in its modern form, with ReLU and max-pooling: 61,706 parameters for MNIST.
+
+    ``gpucnn.load_model("lenet5")`` is this network, trained on MNIST.
+    """
     height, width = _pair(size, least=12)
     h, w = (height // 2 - 4) // 2, (width // 2 - 4) // 2
     layers: dict[str, Layer] = {

@@ -77,15 +77,16 @@ def _conv_transpose(
 ) -> str:
     window = layer.window(shape)
     sides, rest = zip(*(_transposed_sides(window, axis) for axis in (0, 1)), strict=True)
-    weight, *bias = _weights(graph, name, layer, weights)
     options = _geometry(window, sides) | {"group": layer.groups}
     if all(rest[axis] < window.stride[axis] for axis in (0, 1)):
+        inputs = _weights(graph, name, layer, weights)
         options["output_padding"] = rest
-        return graph.add("ConvTranspose", value, weight, *bias, name=name, **options)
+        return graph.add("ConvTranspose", value, *inputs, name=name, **options)
     # ONNX Runtime accepts no output_padding as large as the stride, which dilation allows.
+    weight = graph.constant(f"{name}.weight", weights[f"{name}.weight"])
     product = graph.add("ConvTranspose", value, weight, name=f"{name}/product", **options)
     padded = _pad(graph, name, product, ((0, rest[0]), (0, rest[1])), 0.0)
-    if not bias:
+    if not layer.bias:
         return padded
     column = weights[f"{name}.bias"].reshape(-1, 1, 1)
     return graph.add("Add", padded, graph.constant(f"{name}.bias_column", column), name=name)

@@ -85,11 +85,13 @@ LAYERS: list[tuple[nn.Layer, tuple[int, ...]]] = [
 
 
 def session(model: nn.Sequential, **options: Any) -> Any:
-    """Return ONNX Runtime's session of a model, in one thread."""
+    """Return ONNX Runtime's session of a model, in one thread; no constant may be unused."""
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-    content = onnx_model(model, **options).SerializeToString()
-    return runtime.InferenceSession(content, settings)
+    proto = onnx_model(model, **options)
+    taken = {name for node in proto.graph.node for name in node.input}
+    assert {constant.name for constant in proto.graph.initializer} <= taken
+    return runtime.InferenceSession(proto.SerializeToString(), settings)
 
 
 def difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
