@@ -56,8 +56,8 @@ def _data_and_model_options(option: Callable[..., None]) -> None:
     option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
     option(
         "--init",
-        "start from the weights of a run, of lenet5, which is ready-trained on mnist, or of a file: "
-        "a checkpoint, a saved model, or a state_dict in a .safetensors or .npz file; without "
+        "start from the weights of a run, of lenet5, which is ready-trained, or of a file: a "
+        "checkpoint, a saved model, or a state_dict in a .safetensors or .npz file; without "
         "--model, its network is used",
         metavar="PATH",
     )
