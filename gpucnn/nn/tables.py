@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 Rows = Sequence[Sequence[str]]
 
@@ -22,12 +21,16 @@ def text_table(headings: Sequence[str], rows: Rows, left: int = 0) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def html_table(headings: Sequence[str], rows: Rows, totals: Sequence[str] = ()) -> str:
-    """Return a table in HTML; ``totals`` is its last row, if there is one."""
+def html_table(
+    headings: Sequence[str], rows: Rows, totals: Sequence[str] = (), *, line: str = ""
+) -> str:
+    """Return a table in HTML and ``line`` below it; ``totals`` is its last row, if given."""
+    from html import escape  # its table of entities takes milliseconds to import
 
     def row(tag: str, cells: Sequence[str]) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     head, body = row("th", headings), "".join(row("td", cells) for cells in rows)
     foot = f"<tfoot>{row('th', totals)}</tfoot>" if totals else ""
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>"
+    below = f"<p>{escape(line)}</p>" if line else ""
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody>{foot}</table>{below}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -152,7 +151,7 @@ class Evaluation(Metrics):
         return f"{self._line()}\n{text_table(HEADINGS, self.rows(MAX_CLASSES), left=1)}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self._line())}</p>{html_table(HEADINGS, self.rows(MAX_CLASSES))}"
+        return html_table(HEADINGS, self.rows(MAX_CLASSES), line=self._line())
 
 
 def confusions(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from html import escape
 from typing import Any
 
 from gpucnn.nn.tables import html_table, text_table
@@ -86,7 +85,7 @@ class History:
         return f"{text_table(*self._cells())}\n{self._summary()}"
 
     def _repr_html_(self) -> str:
-        return f"{html_table(*self._cells())}<p>{escape(self._summary())}</p>"
+        return html_table(*self._cells(), line=self._summary())
 
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         return epoch_table(self.epochs, bool(self.started.validation_images))
