@@ -138,7 +138,7 @@ def test_an_archive_of_a_state_dict_is_named(
     assert run([command, "state.npz"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "holds the arrays conv.weight, conv.bias, fc.weight, ... without the layers" in line
-    assert line.endswith("or train with: gpucnn train --init state.npz --model NAME")
+    assert line.endswith("with: gpucnn import state.npz state-model.npz --model NAME")
 
 
 def test_a_folder_without_images_is_refused_and_other_files_are_named(
