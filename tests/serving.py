@@ -32,7 +32,8 @@ def scaled(model: Sequential) -> Sequential:
 def serving(served: Sequence[Served]) -> Iterator[str]:
     """Serve the networks within the block; the value is the page's address."""
     stop = threading.Event()
-    with listen("127.0.0.1", 0) as listening, Decoders([each.way for each in served]) as decoders:
+    decoders = Decoders([each.way for each in served], count=1)
+    with listen("127.0.0.1", 0) as listening, decoders:
         app = make_app(served, host_check("127.0.0.1"), decoders)
         port = listening.getsockname()[1]
         thread = threading.Thread(target=run, args=(app, listening, stop.is_set))

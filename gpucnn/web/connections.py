@@ -82,13 +82,13 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request."""
-        if self._refused:
-            return
-        if not self._received:
+        if not self._received and not self._refused:
             self._waiting_since = self.loop.time()
         self._received += len(data)
         if self._received > _MAX_BYTES:
             self.transport.abort()
+            return
+        if self._refused:
             return
         super().data_received(data)
         if self._is_complete():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-import urllib.request
 
 import numpy as np
 import pytest
 from asking import ask
 from images import seven
-from serving import serving, untrained
+from serving import untrained
 from starlette.types import ASGIApp
 
 from gpucnn.web.app import make_app
@@ -40,7 +39,7 @@ def test_a_drawn_digit_gets_probabilities_and_feature_maps(app: ASGIApp) -> None
         assert len(base64.b64decode(layer["data"])) == np.prod(layer["shown"])
 
 
-def test_the_page_is_served_on_a_socket() -> None:
-    with serving([untrained()]) as url, urllib.request.urlopen(f"{url}/?models=1") as answer:
-        assert answer.headers["Content-Type"].startswith("text/html")
-        assert b"<html" in answer.read()
+def test_the_page_may_name_models_in_its_address(app: ASGIApp) -> None:
+    answer = ask(app, "/?models=1,2")
+    assert answer.status == 200
+    assert b"<html" in answer.body

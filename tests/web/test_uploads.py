@@ -108,7 +108,7 @@ def test_a_process_that_was_killed_is_replaced_and_one_that_was_not_is_kept() ->
         large = encoded(Image.new("L", (1500, 1500), 90))
         prepare(decoders, large, COLOURS)
         (process,) = decoders.processes()
-        for _ in range(40):  # more processor time than one image may take
+        for _ in range(15):  # more processor time than one image may take
             prepare(decoders, large, COLOURS)
         assert decoders.processes() == [process]
         os.kill(process, signal.SIGKILL)
