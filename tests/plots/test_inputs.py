@@ -65,6 +65,14 @@ def test_receptive_field_shows_the_unit_in_its_strongest_channel_and_what_it_see
     assert any(text.startswith(f"channel {channel} of 16; the unit is ") for text in texts(figure))
 
 
+def test_the_strongest_response_may_be_negative() -> None:
+    model = Sequential({"conv": nn.Conv2d(1, 3, 1, bias=False)}, (1, 4, 4))
+    model.normalization = ((0.0,), (1.0,))
+    model.layers["conv"].parameters["weight"].data[:] = np.reshape([1, -2, 0.5], (3, 1, 1, 1))
+    figure = plots.receptive_field(model, "conv", 1, 1, np.full((1, 4, 4), 255, np.uint8))
+    assert "channel 1 of 3; the unit is \u22122" in texts(figure)
+
+
 def test_receptive_field_of_a_feature_and_without_an_image() -> None:
     figure = plots.receptive_field(lenet5(), "fc2", 83)
     assert (drawn(figure)[0] == 128).all()

@@ -8,7 +8,7 @@ from plotting import drawn, network, noise, texts, unmosaic
 
 from gpucnn import Sequential, nn, plots
 from gpucnn.errors import DataError
-from gpucnn.plots.canvas import as_colours, mosaic, signed_colours
+from gpucnn.plots.canvas import as_colours, mosaic, signed_colours, value_colours
 
 
 def small_network(channels: int = 1) -> Sequential:
@@ -37,6 +37,16 @@ def test_feature_maps_has_an_image_of_each_layer() -> None:
     assert {"input", "conv", "Conv2d 3x8x4", "relu", "fc", "Linear 4", "probabilities"} <= set(
         texts(figure)
     )
+
+
+def test_colours_of_outputs_with_and_without_negative_values() -> None:
+    strongest, zero, positive = value_colours(np.array([-4.0, 0.0, 1.0]))
+    assert np.array_equal(strongest, signed_colours(np.array(-4.0), 4.0))
+    assert np.array_equal(positive, signed_colours(np.array(1.0), 4.0))
+    assert zero[:3].min() > 240
+    violet, yellow = value_colours(np.array([0.0, 3.0]))
+    assert violet[2] > violet[1]
+    assert min(yellow[:2]) > 200 > yellow[2]
 
 
 def test_layers_that_change_nothing_are_not_drawn_twice() -> None:
