@@ -15,6 +15,7 @@ from gpucnn.data.images.inputs import SHIFTS
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.nn.summary import SummaryRow
 from gpucnn.training.figures import class_names
+from gpucnn.web.arithmetic import number
 from gpucnn.web.uploads import Way
 
 
@@ -67,21 +68,27 @@ class Served:
         summary = self.model.summary()
         assert self.model.normalization is not None
         mean, std = self.model.normalization
+        names = class_names(self.model.classes, self.model.output_shape[0])
         return {
             "id": self.id,
-            "title": self.title,
-            "origin": self.origin,
+            "title": _text(self.title),
+            "origin": _text(self.origin),
             "input_shape": list(self.model.input_shape),
-            "classes": list(class_names(self.model.classes, self.model.output_shape[0])),
+            "classes": [_text(name) for name in names],
             "prepare": self.prepare,
             "averaged": self.averaged,
             "has_probabilities": self.model.has_probabilities,
             "normalization": {"mean": list(mean), "std": list(std)},
             "parameters": summary.parameters,
             "multiply_adds": summary.multiply_adds,
-            "test_accuracy": self.test_accuracy,
+            "test_accuracy": number(self.test_accuracy),
             "layers": [_describe_layer(row) for row in summary.rows],
         }
+
+
+def _text(name: str) -> str:
+    """Return a name as text that UTF-8 can hold: those of files may be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _describe_layer(row: SummaryRow) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,3 +44,15 @@ def test_the_page_may_name_models_in_its_address(app: ASGIApp) -> None:
     answer = ask(app, "/?models=1,2")
     assert answer.status == 200
     assert b"<html" in answer.body
+
+
+def test_names_and_figures_of_any_kind_are_valid_json(decoders: Decoders) -> None:
+    served = replace(untrained(), title="\udcff", origin="\udcff/x", test_accuracy=float("nan"))
+    served.model.classes = ("\ud800", *"123456789")
+    (model,) = ask(make_app([served], host_check("localhost"), decoders), "/api/models").json
+    assert (model["title"], model["origin"], model["test_accuracy"]) == (
+        "\\udcff",
+        "\\udcff/x",
+        None,
+    )
+    assert model["classes"][0] == "\\ud800"
