@@ -25,11 +25,16 @@ _PLAIN = {
     "epochs": "epochs",
     "batch_size": "batch size",
     "seed": "seed",
-    "validation": "held out for validation",
     "early_stopping": "early stopping after epochs",
     "keep_best": "keeps the best epoch",
     "workers": "processes",
 }
+
+_SHOWN = (
+    *("model", "data", "validation", "lr", "momentum", "weight_decay", "label_smoothing"),
+    *("report", "tensorboard"),
+)
+"""Options that are shown as parts of others, or that have no effect on the network."""
 
 MAX_TEXT = 200
 """Characters of a value; longer ones, which no option of ours has, are cut."""
@@ -83,14 +88,19 @@ def _values(subject: Subject) -> list[tuple[str, str]]:
         if name in settings:
             rows.append((name, call_text(settings[name], kinds.values())))
     rows += [(text, settings.get(name)) for name, text in _PLAIN.items()]
-    shown = ("model", "data", *_PLAIN, *known)
+    rows.append(("held out for validation", settings.get("validation") or None))
+    shown = (*_SHOWN, *_PLAIN, *known)
     others = [f"{key}={value}" for key, value in subject.options.items() if key not in shown]
     rows.append(("other options", ", ".join(others)))
     if started is not None:
         precision = "" if started.precision == "ieee" else f", {started.precision}"
         rows.append(("computed by", f"{started.backend}, {started.dtype}{precision}"))
     rows.append(("trained by", subject.version and f"gpucnn {subject.version}"))
-    return [(name, _text(value)) for name, value in rows if value not in (None, "", False)]
+    return [
+        (name, _text(value))
+        for name, value in rows
+        if value not in (None, "") and value is not False
+    ]
 
 
 def _text(value: object) -> str:
@@ -127,7 +137,6 @@ _RESULTS: dict[str, Callable[[Subject], str]] = {
         else "-"
     ),
     "test loss": lambda s: f"{s.evaluation.loss:.4f}" if s.evaluation else "-",
-    "accuracy in the log": lambda s: percent(s.epochs[-1].test_accuracy) if s.epochs else "-",
     "parameters": lambda s: f"{s.model.size:,}" if s.model else "-",
     "epochs": lambda s: f"{s.epochs[-1].epoch}" if s.epochs else "-",
     "training": lambda s: f"{s.seconds:,.1f} s" if s.epochs else "-",
