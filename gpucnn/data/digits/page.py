@@ -7,7 +7,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from gpucnn.data.digits.arrays import SQUARE, Box, Floats, Mask, border_pixels, label, ndimage, otsu
+from gpucnn.data.digits.arrays import (
+    SQUARE,
+    Box,
+    Floats,
+    Mask,
+    border_pixels,
+    bounding_box,
+    label,
+    ndimage,
+    otsu,
+)
 
 # Sheets and frames are rectangles: a greater fraction of their bounding rectangle is inside. A
 # circle has 0.79, and the outline of a digit less.
@@ -123,6 +133,10 @@ def _largest_filled(mask: Mask) -> Mask | None:
     if not count:
         return None
     largest = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    rows, columns = bounding_box(largest)
+    around = (rows.stop - rows.start) * (columns.stop - columns.start)
+    if around < _SHEET * mask.size or border_pixels(largest, 1).all():
+        return None  # filled, it would be smaller than that, or all of the image
     filled: Mask = ndimage().binary_fill_holes(largest)
     area = filled.sum()
     if area < _SHEET * mask.size or area == mask.size or largest.sum() < _SOLID * area:
