@@ -12,7 +12,8 @@ from small import small_data, small_model
 
 import gpucnn
 from gpucnn.data import Data
-from gpucnn.plots.page.making import write_report
+from gpucnn.plots.page.making import make_page
+from gpucnn.plots.page.render import render
 from gpucnn.plots.page.subject import Subject
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
         settings=history.started.settings,
         notes=("something is missing",),
     )
-    write_report([first], folder / "single.html", None)
+    (folder / "single.html").write_bytes(render(make_page([first])))
     second = Subject("second", model, run=history, settings={"seed": 1}, data="<i>other</i>")
     third = replace(first, title="third", test=None, evaluation=None)
-    write_report([second, third], folder / "both.html", None)
+    (folder / "both.html").write_bytes(render(make_page([second, third])))
     return (folder / "single.html").as_uri(), (folder / "both.html").as_uri()
 
 
