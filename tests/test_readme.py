@@ -46,10 +46,18 @@ def test_a_custom_model(tmp_path: Path) -> None:
 def test_the_commands() -> None:
     assert SHELL[0].strip().endswith(".venv/bin/pip install . && .venv/bin/gpucnn train")
     assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text().splitlines()
-    for line in SHELL[2].splitlines():
+    for line in "".join(SHELL[2:]).splitlines():
         words = line.split("#")[0].split()
-        if words[0] == "gpucnn":
+        if words[:1] == ["gpucnn"]:
             MainParser().parse(words[1:])
+
+
+def test_the_pictures_are_small() -> None:
+    """They travel with every checkout; the wheel has no bench/."""
+    pictures = set(re.findall(r"\(([\w/.-]+\.png)\)", README))
+    assert len(pictures) == 2
+    for name in pictures:
+        assert (ROOT / name).stat().st_size < 150_000
 
 
 def test_the_kernel_that_is_shown_is_the_one_that_runs() -> None:
