@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
     from gpucnn.nn import Sequential
-    from gpucnn.training.evaluation import evaluate
-    from gpucnn.training.figures import Evaluation
+    from gpucnn.training.files.model_files import load_model, save_model
+    from gpucnn.training.files.weight_files import load_weights
     from gpucnn.training.fit import fit
     from gpucnn.training.history import History
-    from gpucnn.training.model_files import load_model, save_model
-    from gpucnn.training.prediction import Prediction, predict_file
+    from gpucnn.training.results.evaluation import evaluate
+    from gpucnn.training.results.figures import Evaluation
+    from gpucnn.training.results.prediction import Prediction, predict_file
     from gpucnn.training.settings import Settings
-    from gpucnn.training.weight_files import load_weights
 
 __all__ = [
     "Backend",
@@ -83,20 +83,20 @@ __all__ = [
 _HOMES = {
     "Backend": "backends",
     "Data": "data",
-    "Evaluation": "training.figures",
+    "Evaluation": "training.results.figures",
     "GpucnnError": "errors",
     "History": "training.history",
-    "Prediction": "training.prediction",
+    "Prediction": "training.results.prediction",
     "Sequential": "nn",
     "Settings": "training.settings",
     "Split": "data",
-    "evaluate": "training.evaluation",
+    "evaluate": "training.results.evaluation",
     "fit": "training.fit",
     "get_backend": "backends",
-    "load_model": "training.model_files",
-    "load_weights": "training.weight_files",
-    "predict_file": "training.prediction",
-    "save_model": "training.model_files",
+    "load_model": "training.files.model_files",
+    "load_weights": "training.files.weight_files",
+    "predict_file": "training.results.prediction",
+    "save_model": "training.files.model_files",
 }
 
 

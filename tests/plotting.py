@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gpucnn import Sequential
 from gpucnn.nn.layers import Layer
 from gpucnn.training import EpochEnded, RunStarted, Stopped
-from gpucnn.training.figures import Evaluation, confusions
 from gpucnn.training.history import History
+from gpucnn.training.results.figures import Evaluation, confusions
 
 
 def evaluation(

@@ -10,7 +10,7 @@ from gpucnn.cli.sources import model_name
 from gpucnn.data import Data
 from gpucnn.errors import SettingError
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.tensorboard import TensorBoard
+from gpucnn.training.records.tensorboard import TensorBoard
 
 RUN_FOLDER = "run"
 """Saved as the value of --tensorboard without a folder; those that are given are absolute."""

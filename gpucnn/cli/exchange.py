@@ -10,7 +10,7 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.sources import read_model, scale_pixels
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import load
+from gpucnn.training.files.checkpoint import load
 
 FORMATS = (".onnx", ".safetensors", ".npz")
 

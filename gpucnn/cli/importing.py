@@ -19,8 +19,8 @@ from gpucnn.data.dataset import PREPARATIONS, normalize_name
 from gpucnn.data.files import format_sides
 from gpucnn.errors import CheckpointError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.model_files import load_model, save_model
-from gpucnn.training.weight_files import (
+from gpucnn.training.files.model_files import load_model, save_model
+from gpucnn.training.files.weight_files import (
     State,
     network_in,
     other_outputs,

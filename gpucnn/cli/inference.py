@@ -25,11 +25,11 @@ from gpucnn.errors import DivergedError, SettingError
 from gpucnn.models import MODELS
 from gpucnn.nn import Sequential
 from gpucnn.nn.summary import Summary
-from gpucnn.training.checkpoint import load
-from gpucnn.training.evaluation import evaluate
-from gpucnn.training.figures import HEADINGS, Evaluation
-from gpucnn.training.model_files import is_mnist
+from gpucnn.training.files.checkpoint import load
+from gpucnn.training.files.model_files import is_mnist
 from gpucnn.training.progress import percent
+from gpucnn.training.results.evaluation import evaluate
+from gpucnn.training.results.figures import HEADINGS, Evaluation
 
 USELESS = "the outputs of the network contain NaN or infinity; train it again"
 

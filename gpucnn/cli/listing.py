@@ -20,10 +20,10 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.sources import model_name
 from gpucnn.errors import SettingError, unknown
 from gpucnn.files import is_locked
-from gpucnn.training.checkpoint import FILE_NAME
-from gpucnn.training.metrics import csv_lines
+from gpucnn.training.files.checkpoint import FILE_NAME
 from gpucnn.training.progress import percent
-from gpucnn.training.records import RunRecord, read_record
+from gpucnn.training.records.folder import RunRecord, read_record
+from gpucnn.training.records.metrics import csv_lines
 from gpucnn.training.settings import Settings, flatten
 
 Row = dict[str, Any]

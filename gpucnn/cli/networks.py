@@ -11,8 +11,8 @@ from gpucnn.cli.options import RUN_FILES
 from gpucnn.data.files import list_folder
 from gpucnn.data.images.opening import has_image_suffix
 from gpucnn.errors import SettingError
-from gpucnn.training.foreign import is_weights
-from gpucnn.training.pretrained import DEFAULT, FILES, find
+from gpucnn.training.files.foreign import is_weights
+from gpucnn.training.files.pretrained import DEFAULT, FILES, find
 
 _SUFFIXES = (".npz", ".safetensors", ".onnx", ".pt", ".pth", ".h5", ".keras")
 

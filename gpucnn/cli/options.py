@@ -15,11 +15,11 @@ from pathlib import Path
 from gpucnn.cli.parser import MainParser
 from gpucnn.cli.runs import Values, resume_command
 from gpucnn.errors import SettingError
-from gpucnn.training.checkpoint import FILE_NAME
-from gpucnn.training.logs import read_log
-from gpucnn.training.metadata import parse_json
-from gpucnn.training.metrics import METRICS_NAME
-from gpucnn.training.records import CONFIG_NAME, LOG_NAME
+from gpucnn.training.files.checkpoint import FILE_NAME
+from gpucnn.training.files.metadata import parse_json
+from gpucnn.training.records.folder import CONFIG_NAME, LOG_NAME
+from gpucnn.training.records.log import read_log
+from gpucnn.training.records.metrics import METRICS_NAME
 
 RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME, METRICS_NAME)
 NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")

@@ -13,8 +13,8 @@ from gpucnn.data.digests import MAX_KEPT, digests
 from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, ShapeError
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import Checkpoint
-from gpucnn.training.weight_files import seen_by
+from gpucnn.training.files.checkpoint import Checkpoint
+from gpucnn.training.files.weight_files import seen_by
 
 
 def check_fit(model: Sequential, data: Data) -> None:

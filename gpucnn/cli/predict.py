@@ -23,9 +23,9 @@ from gpucnn.data.images.opening import NotAnImage
 from gpucnn.data.images.preparing import Prepared, prepare_image
 from gpucnn.errors import DataError, DivergedError, unknown
 from gpucnn.nn import Sequential
-from gpucnn.training.checkpoint import load
-from gpucnn.training.prediction import Prediction, classify, preparation
+from gpucnn.training.files.checkpoint import load
 from gpucnn.training.progress import percent
+from gpucnn.training.results.prediction import Prediction, classify, preparation
 
 # Images that are classified and printed together.
 _BATCH = 16

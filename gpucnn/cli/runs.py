@@ -17,9 +17,9 @@ from gpucnn.cli.display import plain_json
 from gpucnn.errors import SettingError
 from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
-from gpucnn.training.logs import read_log
-from gpucnn.training.metrics import METRICS_NAME, Metrics
-from gpucnn.training.records import CONFIG_NAME, LOG_NAME
+from gpucnn.training.records.folder import CONFIG_NAME, LOG_NAME
+from gpucnn.training.records.log import read_log
+from gpucnn.training.records.metrics import METRICS_NAME, Metrics
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 

@@ -16,9 +16,9 @@ from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
 from gpucnn.config import import_extra
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.errors import SettingError, unknown
-from gpucnn.training.checkpoint import Checkpoint, load
-from gpucnn.training.prediction import preparation
-from gpucnn.training.pretrained import DEFAULT
+from gpucnn.training.files.checkpoint import Checkpoint, load
+from gpucnn.training.files.pretrained import DEFAULT
+from gpucnn.training.results.prediction import preparation
 from gpucnn.web.hosts import host_check, is_loopback, page_url
 from gpucnn.web.served import Served
 

@@ -21,9 +21,9 @@ from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, differences
-from gpucnn.training.model_files import dtype_of, is_mnist, load_model, set_from
-from gpucnn.training.weight_files import load_weights, network_in
+from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, differences
+from gpucnn.training.files.model_files import dtype_of, is_mnist, load_model, set_from
+from gpucnn.training.files.weight_files import load_weights, network_in
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""

@@ -15,10 +15,10 @@ from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.plots.page.subject import Subject
-from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, load
-from gpucnn.training.evaluation import evaluate
-from gpucnn.training.model_files import is_mnist
-from gpucnn.training.records import RunRecord, read_record
+from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
+from gpucnn.training.files.model_files import is_mnist
+from gpucnn.training.records.folder import RunRecord, read_record
+from gpucnn.training.results.evaluation import evaluate
 
 
 class SubjectReader:

@@ -30,7 +30,6 @@ from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
-from gpucnn.training.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.event_types import (
     CheckpointWritten,
     Event,
@@ -38,11 +37,12 @@ from gpucnn.training.event_types import (
     StepEnded,
     Stopped,
 )
+from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
+from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
-from gpucnn.training.pretrained import find
+from gpucnn.training.records.tensorboard import TensorBoard
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 from gpucnn.training.state import EpochsError
-from gpucnn.training.tensorboard import TensorBoard
 from gpucnn.training.workers import default_workers
 
 

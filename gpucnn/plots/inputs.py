@@ -26,7 +26,7 @@ from gpucnn.plots.style import (
     short,
     style,
 )
-from gpucnn.training.figures import class_names
+from gpucnn.training.results.figures import class_names
 
 _PANEL = (WIDTH - MARGIN) / 3 - MARGIN
 """Inches of one of three images next to each other."""

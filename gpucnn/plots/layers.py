@@ -25,7 +25,7 @@ from gpucnn.plots.style import (
     sides,
     style,
 )
-from gpucnn.training.figures import class_names
+from gpucnn.training.results.figures import class_names
 
 _LABEL = 1.45
 """Inches of the names of the layers."""

@@ -30,7 +30,7 @@ from gpucnn.plots.style import (
     percent,
     style,
 )
-from gpucnn.training.figures import Evaluation
+from gpucnn.training.results.figures import Evaluation
 
 _NUMBERED = 26
 """Up to so many classes the cells of a confusion matrix have numbers."""

@@ -19,7 +19,7 @@ from gpucnn.files import PathLike
 from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, style
 from gpucnn.training.event_types import EpochEnded, RunStarted
 from gpucnn.training.progress import percent
-from gpucnn.training.records import LOG_NAME, RunRecord, read_record
+from gpucnn.training.records.folder import LOG_NAME, RunRecord, read_record
 
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 _DASHES: dict[str, Any] = {"train": (0, (1, 1.2)), "validation": (0, (4, 1.5)), "test": "-"}

@@ -20,14 +20,11 @@ True
 
 Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epochs and steps),
 ``checks.py`` (what must fit before it) and ``reports.py`` (its figures and events), ``step.py``
-(what happens to a batch), ``steps.py`` (how steps are launched), ``evaluation.py`` and
-``figures.py`` (how well a model does), ``prediction.py`` (the classes of image files), ``times.py``
-(where the time of a network goes), ``state.py`` and ``checkpoint.py`` (what is saved, and how),
-``metadata.py`` (what a checkpoint may hold), ``model_files.py``, ``weight_files.py`` and
-``foreign.py`` (models and weights in files), ``divergence.py`` (NaN and infinity), ``workers.py``
-and ``worker.py`` (several processes), ``progress.py`` and ``history.py`` (what ``fit`` shows),
-``records.py`` (what the folder of a run records), ``metrics.py`` and ``tensorboard.py`` (figures
-for other programs).
+(what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` (what is saved),
+``divergence.py`` (NaN and infinity), ``workers.py`` and ``worker.py`` (several processes),
+``progress.py`` and ``history.py`` (what ``fit`` shows), ``times.py`` (where the time of a network
+goes). ``results/`` is how well a model does: evaluation, figures of each class, image files.
+``files/`` has checkpoints, models and weights, ``records/`` what the folder of a run records.
 """
 
 from __future__ import annotations
@@ -43,9 +40,9 @@ from gpucnn.training.event_types import (
 )
 from gpucnn.training.fit import Events, events
 from gpucnn.training.history import History
+from gpucnn.training.records.tensorboard import TensorBoard
 from gpucnn.training.settings import RECIPES, Settings
 from gpucnn.training.step import loss_and_grads
-from gpucnn.training.tensorboard import TensorBoard
 
 __all__ = [
     "RECIPES",

@@ -14,8 +14,8 @@ from gpucnn.config import check_integer
 from gpucnn.data import Data
 from gpucnn.errors import DataWarning
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import Checkpoint, load
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
+from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run

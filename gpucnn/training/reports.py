@@ -9,7 +9,7 @@ from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checks import notes
 from gpucnn.training.divergence import raise_if_failed
 from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, StepEnded, Stopped
-from gpucnn.training.figures import Metrics
+from gpucnn.training.results.figures import Metrics
 from gpucnn.training.state import RunState
 from gpucnn.training.steps import Steps
 from gpucnn.version import __version__

@@ -15,12 +15,12 @@ from gpucnn.data.digests import seen_digests
 from gpucnn.errors import BackendError, WorkerError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.batches import Batches
-from gpucnn.training.checkpoint import Checkpoint, save
 from gpucnn.training.checks import check_fit
 from gpucnn.training.divergence import raise_if_overflowed
-from gpucnn.training.evaluation import BATCH_SIZE, evaluate_batches
 from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event
+from gpucnn.training.files.checkpoint import Checkpoint, save
 from gpucnn.training.reports import Reports
+from gpucnn.training.results.evaluation import BATCH_SIZE, evaluate_batches
 from gpucnn.training.settings import Settings
 from gpucnn.training.state import RunState
 from gpucnn.training.steps import EpochPlan, Steps, plan_epoch

@@ -15,8 +15,8 @@ from gpucnn.data import Data
 from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential, custom_class
-from gpucnn.training.checkpoint import Checkpoint, differences
-from gpucnn.training.figures import Metrics
+from gpucnn.training.files.checkpoint import Checkpoint, differences
+from gpucnn.training.results.figures import Metrics
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 

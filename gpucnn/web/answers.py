@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpucnn.data.images.preparing import Prepared
 from gpucnn.errors import DivergedError
-from gpucnn.training.prediction import classify
+from gpucnn.training.results.prediction import classify
 from gpucnn.web.served import Served
 
 SHOWN_VALUES = 65_536

@@ -14,7 +14,7 @@ from gpucnn.config import is_builtin
 from gpucnn.data.images.inputs import SHIFTS
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.nn.summary import SummaryRow
-from gpucnn.training.figures import class_names
+from gpucnn.training.results.figures import class_names
 from gpucnn.web.arithmetic import number
 from gpucnn.web.uploads import Way
 

@@ -449,11 +449,11 @@ def test_a_network_remembers_what_its_first_weights_were_trained_on(
     train("--out", "r")
     tuned = ["--data", "second.npz", "--init", "r"]
     assert run(["train", *tuned, "--epochs", "2", "--out", "r2"]) == 0
-    seen = gpucnn.training.checkpoint.load("r2").arrays["seen"]
+    seen = gpucnn.training.files.checkpoint.load("r2").arrays["seen"]
     assert len(seen) == 140
-    saved = gpucnn.training.checkpoint.load("r2")
+    saved = gpucnn.training.files.checkpoint.load("r2")
     assert run(["train", "--resume", "r2"]) == 0
-    again = gpucnn.training.checkpoint.load("r2")
+    again = gpucnn.training.files.checkpoint.load("r2")
     np.testing.assert_array_equal(again.arrays["seen"], saved.arrays["seen"])
     gpucnn.save_model(gpucnn.load_model("r2"), "model.npz")
     for path in ("r2", "model.npz"):
@@ -471,11 +471,11 @@ def test_skipping_needs_digests_of_all_training_images(
     train("--out", "r")
     whole = small_data()
     save_npz("mixed.npz", replace(whole, test=whole.train.limit(69), train=whole.test))
-    saved = gpucnn.training.checkpoint.load("r")
+    saved = gpucnn.training.files.checkpoint.load("r")
     assert len(saved.arrays["seen"]) == 70
     monkeypatch.setattr("gpucnn.cli.overlap.MAX_KEPT", 60)
     known = dict(saved.arrays, seen=np.sort(saved.arrays["seen"])[:60])
-    gpucnn.training.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=known))
+    gpucnn.training.files.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=known))
     capsys.readouterr()
     assert run(["evaluate", "r", "--data", "mixed.npz"]) == 2
     assert "were used in training" in capsys.readouterr().err
@@ -488,9 +488,9 @@ def test_a_run_without_digests_is_noted_unless_its_data_are_the_same(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train("--out", "r")
-    saved = gpucnn.training.checkpoint.load("r")
+    saved = gpucnn.training.files.checkpoint.load("r")
     arrays = {name: array for name, array in saved.arrays.items() if name != "seen"}
-    gpucnn.training.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=arrays))
+    gpucnn.training.files.checkpoint.save("r/checkpoint.npz", replace(saved, arrays=arrays))
     whole = small_data(seed=4)
     save_npz("other.npz", whole)
     capsys.readouterr()
@@ -507,10 +507,10 @@ def test_class_names_in_another_unicode_form_are_equal(folder: Path) -> None:
     for index in range(40):
         draw_noise(f"set/{names[index % 2]}/{index}.png", index)
     assert train("--data", "set", "--out", "r") == 0
-    saved = gpucnn.training.checkpoint.load("r")
+    saved = gpucnn.training.files.checkpoint.load("r")
     assert saved.metadata["classes"] == names
     saved.metadata["classes"] = ["cafe\u0301", "tea"]
-    gpucnn.training.checkpoint.save("r/checkpoint.npz", saved)
+    gpucnn.training.files.checkpoint.save("r/checkpoint.npz", saved)
     assert run(["evaluate", "r", "--data", "set"]) == 0
     assert run(["train", "--resume", "r"]) == 0
 

@@ -15,7 +15,7 @@ import gpucnn
 from gpucnn.cli import run
 from gpucnn.data import Split
 from gpucnn.data.preparation import MNIST_FINGERPRINT
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.training.files.checkpoint import Checkpoint, load, save
 
 Capture = pytest.CaptureFixture[str]
 

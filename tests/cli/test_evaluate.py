@@ -15,7 +15,7 @@ from gpucnn.cli.main import run
 
 
 @pytest.fixture
-def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpucnn.training.figures.Evaluation:
+def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpucnn.Evaluation:
     """The evaluation of a model whose checkpoint and data are in the working directory."""
     monkeypatch.chdir(tmp_path)
     save_npz("small.npz", small_data())
@@ -28,7 +28,7 @@ def result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpucnn.training.f
 
 
 def test_json_has_the_figures_of_each_class_and_the_predictions(
-    result: gpucnn.training.figures.Evaluation, capsys: pytest.CaptureFixture[str]
+    result: gpucnn.Evaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["evaluate", "model.npz", "--data", "small.npz", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -44,7 +44,7 @@ def test_json_has_the_figures_of_each_class_and_the_predictions(
 
 
 def test_a_table_of_the_classes_follows_the_line_if_asked_for(
-    result: gpucnn.training.figures.Evaluation, capsys: pytest.CaptureFixture[str]
+    result: gpucnn.Evaluation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["evaluate", "model.npz", "--data", "small.npz"]) == 0
     (line,) = capsys.readouterr().out.splitlines()

@@ -16,7 +16,7 @@ from small import save_npz, small_data
 from gpucnn.cli import run
 from gpucnn.cli.listing import COLUMNS, sorted_rows
 from gpucnn.cli.runs import run_folder
-from gpucnn.training.logs import read_log
+from gpucnn.training.records.log import read_log
 
 Capture = pytest.CaptureFixture[str]
 

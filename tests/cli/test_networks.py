@@ -14,7 +14,7 @@ import gpucnn
 from gpucnn.cli.main import run
 from gpucnn.cli.networks import split_arguments
 from gpucnn.errors import SettingError
-from gpucnn.training.pretrained import FILES
+from gpucnn.training.files.pretrained import FILES
 
 DEFAULT = str(FILES["lenet5"])
 

@@ -16,7 +16,7 @@ import pytest
 from small import save_npz, small_data
 
 from gpucnn.cli.main import run
-from gpucnn.training import checkpoint
+from gpucnn.training.files import checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and terminals")
 

@@ -18,7 +18,7 @@ from gpucnn.data import Data, Split
 from gpucnn.errors import SettingError
 from gpucnn.plots.page import making
 from gpucnn.plots.page.subject import Subject
-from gpucnn.training import checkpoint
+from gpucnn.training.files import checkpoint
 
 MODEL = """
 from pathlib import Path

@@ -20,7 +20,8 @@ from gpucnn import training
 from gpucnn.__main__ import main
 from gpucnn.cli.signals import Interrupted, StopRequest
 from gpucnn.cli.train import _measured
-from gpucnn.training import CheckpointWritten, Event, StepEnded, checkpoint
+from gpucnn.training import CheckpointWritten, Event, StepEnded
+from gpucnn.training.files import checkpoint
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 

@@ -18,8 +18,8 @@ from gpucnn import nn
 from gpucnn.errors import CheckpointError, DivergedError
 from gpucnn.exchange import export_npz, export_safetensors
 from gpucnn.exchange.safetensors_file import read_safetensors
-from gpucnn.training.model_files import load_model
-from gpucnn.training.weight_files import network_in
+from gpucnn.training.files.model_files import load_model
+from gpucnn.training.files.weight_files import network_in
 
 library = pytest.importorskip("safetensors.numpy")
 

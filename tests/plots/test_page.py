@@ -22,7 +22,7 @@ from gpucnn.plots.page.document import Section, Table, Text
 from gpucnn.plots.page.making import make_page, write_report
 from gpucnn.plots.page.settings import call_text
 from gpucnn.plots.page.subject import Subject
-from gpucnn.training.records import read_record
+from gpucnn.training.records.folder import read_record
 from gpucnn.training.times import LayerTime, LayerTimes, PassTime, layer_times
 
 HOSTILE = (

@@ -14,7 +14,7 @@ from gpucnn import plots
 from gpucnn.cli.runs import Log
 from gpucnn.errors import DataError, SettingError
 from gpucnn.training import RunStarted
-from gpucnn.training.records import read_record
+from gpucnn.training.records.folder import read_record
 
 
 def lines(axes: Any, start: str) -> list[Any]:

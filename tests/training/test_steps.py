@@ -380,7 +380,7 @@ def test_fused_lenet_resumes_to_the_same_bits(device: Backend, tmp_path: Path) -
     list(lenet_run(device, checkpoint=files[0]))
     asked = iter(range(1, 100))
     list(lenet_run(device, checkpoint=files[1], should_stop=lambda: next(asked) == 3))
-    assert gpucnn.training.checkpoint.load(files[1]).metadata["index"] > 0
+    assert gpucnn.training.files.checkpoint.load(files[1]).metadata["index"] > 0
     list(lenet_run(device, checkpoint=files[1], resume=files[1]))
     assert files[0].read_bytes() == files[1].read_bytes()
 

@@ -20,7 +20,7 @@ from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.nn import layers
 from gpucnn.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss
 from gpucnn.optim import SGD
-from gpucnn.training import checkpoint
+from gpucnn.training.files import checkpoint
 
 WEIGHTED = CrossEntropyLoss(weight=[1, 6, 0.25, 2], ignore_index=3, label_smoothing=0.1)
 LOSSES = [

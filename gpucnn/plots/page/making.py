@@ -15,9 +15,9 @@ from gpucnn.plots.page.render import Page, render
 from gpucnn.plots.page.sections import compared, single
 from gpucnn.plots.page.subject import Subject, with_times
 from gpucnn.plots.svg import save_all
-from gpucnn.training.evaluation import evaluate
 from gpucnn.training.history import History
 from gpucnn.training.progress import percent
+from gpucnn.training.results.evaluation import evaluate
 
 
 def report(

@@ -12,9 +12,9 @@ from gpucnn.plots.page.settings import results_table, settings_table
 from gpucnn.plots.page.subject import Subject
 from gpucnn.plots.results import confusion_matrix, misread, reliability
 from gpucnn.plots.runs import curves
-from gpucnn.training.figures import HEADINGS, Evaluation
 from gpucnn.training.history import epoch_table
 from gpucnn.training.progress import percent
+from gpucnn.training.results.figures import HEADINGS, Evaluation
 
 MAX_CLASSES = 100
 """Classes in the table of classes; of more, those with the lowest F1."""

@@ -10,9 +10,9 @@ from gpucnn.data import Split
 from gpucnn.errors import GpucnnError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.event_types import EpochEnded, RunStarted, Stopped
-from gpucnn.training.figures import Evaluation
 from gpucnn.training.history import History
-from gpucnn.training.records import RunRecord
+from gpucnn.training.records.folder import RunRecord
+from gpucnn.training.results.figures import Evaluation
 from gpucnn.training.times import LayerTimes, layer_times
 
 MAX_BATCH, MAX_MULTIPLY_ADDS = 64, 2e9

@@ -28,8 +28,8 @@ from gpucnn.testing.case import (
 )
 from gpucnn.testing.cases import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from gpucnn.testing.comparison import assert_close
-from gpucnn.training.checkpoint import load, save
 from gpucnn.training.event_types import Event
+from gpucnn.training.files.checkpoint import load, save
 
 KERNEL_BACKENDS = [name for name in BACKENDS if name != "numpy"]
 CASES = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]

@@ -12,8 +12,9 @@ import pytest
 
 import gpucnn
 from gpucnn.cli.main import run
-from gpucnn.training import RECIPES, checkpoint
-from gpucnn.training.pretrained import DEFAULT, FILES, find
+from gpucnn.training import RECIPES
+from gpucnn.training.files import checkpoint
+from gpucnn.training.files.pretrained import DEFAULT, FILES, find
 
 README = FILES[DEFAULT].with_name("README.md")
 

@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 from gpucnn.errors import SettingError
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
-from gpucnn.training.logs import read_log
-from gpucnn.training.metadata import (
+from gpucnn.training.files.metadata import (
     Schema,
     integer,
     number,
@@ -25,6 +24,7 @@ from gpucnn.training.metadata import (
     sequence,
     text,
 )
+from gpucnn.training.records.log import read_log
 
 CONFIG_NAME, LOG_NAME = "config.json", "log.jsonl"
 

@@ -22,7 +22,7 @@ import gpucnn
 from gpucnn.errors import CheckpointError, SettingError
 from gpucnn.nn.layers import Flatten, Layer, Linear, ReLU
 from gpucnn.nn.losses import BCEWithLogitsLoss
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.training.files.checkpoint import Checkpoint, load, save
 
 
 def test_a_model_that_was_never_trained(tmp_path: Path) -> None:

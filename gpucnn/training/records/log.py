@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn.errors import SettingError
-from gpucnn.training.metadata import parse_json
+from gpucnn.training.files.metadata import parse_json
 
 _MAX_LINE = 1 << 20
 """Bytes; events are shorter."""

@@ -17,9 +17,9 @@ from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, DataError
 from gpucnn.nn.parameters import shown
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.checkpoint import Checkpoint, load, locate
-from gpucnn.training.foreign import is_safetensors, is_state_archive
-from gpucnn.training.metadata import parse_json, validate
+from gpucnn.training.files.checkpoint import Checkpoint, load, locate
+from gpucnn.training.files.foreign import is_safetensors, is_state_archive
+from gpucnn.training.files.metadata import parse_json, validate
 
 State = dict[str, NDArray[Any]]
 

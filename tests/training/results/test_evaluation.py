@@ -17,7 +17,7 @@ from gpucnn.data import Split
 from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.nn.layers import ReLU
 from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
-from gpucnn.training import evaluation
+from gpucnn.training.results import evaluation
 
 
 def normalized(data: gpucnn.Data) -> gpucnn.Sequential:

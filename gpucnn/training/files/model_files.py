@@ -18,8 +18,8 @@ from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
 from gpucnn.nn.sequential import Sequential, layers_from_config
-from gpucnn.training.checkpoint import Checkpoint, load, save
-from gpucnn.training.metadata import validate
+from gpucnn.training.files.checkpoint import Checkpoint, load, save
+from gpucnn.training.files.metadata import validate
 
 _MAX_VALUES = 1 << 28
 """Values of an image between two layers, a gigabyte in float32: no real network has more."""

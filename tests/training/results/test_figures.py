@@ -15,7 +15,7 @@ from gpucnn.backends import Backend
 from gpucnn.data import Split
 from gpucnn.nn.layers import Flatten, Linear, Sigmoid, Softmax
 from gpucnn.nn.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from gpucnn.training.figures import Evaluation, confusions
+from gpucnn.training.results.figures import Evaluation, confusions
 
 
 def normalized(model: gpucnn.Sequential) -> gpucnn.Sequential:
@@ -184,5 +184,5 @@ def test_training_keeps_no_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     model.normalization = data.statistics()
     batches = gpucnn.training.Batches(model, blobs(200), 10)
     monkeypatch.setattr(type(model.backend), "to_numpy", counting)
-    gpucnn.training.evaluation.evaluate_batches(batches, CrossEntropyLoss())
+    gpucnn.training.results.evaluation.evaluate_batches(batches, CrossEntropyLoss())
     assert read == [20 * 2]

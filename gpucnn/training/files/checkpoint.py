@@ -25,9 +25,9 @@ from gpucnn.data.formats.archive import open_npz
 from gpucnn.errors import CheckpointError, DataError
 from gpucnn.files import write_atomically
 from gpucnn.nn.losses import complete
-from gpucnn.training.foreign import describe_foreign
-from gpucnn.training.metadata import parse_json, validate
-from gpucnn.training.pretrained import find
+from gpucnn.training.files.foreign import describe_foreign
+from gpucnn.training.files.metadata import parse_json, validate
+from gpucnn.training.files.pretrained import find
 
 FORMAT = 1
 """Version of the arrays and metadata. A file of a newer version is refused."""

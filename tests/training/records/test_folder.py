@@ -11,7 +11,7 @@ import pytest
 from runs import epochs_of, train
 
 from gpucnn.cli.runs import Log
-from gpucnn.training.records import read_record
+from gpucnn.training.records.folder import read_record
 
 START = {
     "event": "start",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpucnn.training import EpochEnded, History
-from gpucnn.training.metrics import COLUMNS, Metrics
+from gpucnn.training.records.metrics import COLUMNS, Metrics
 
 
 def epoch(number: int, **others: float | None) -> EpochEnded:

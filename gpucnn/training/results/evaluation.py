@@ -18,7 +18,7 @@ from gpucnn.machine.processor import cores
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.batches import Batches, divide
-from gpucnn.training.figures import Evaluation, Metrics, class_names, confusions
+from gpucnn.training.results.figures import Evaluation, Metrics, class_names, confusions
 
 BATCH_SIZE = 320
 """Images in a batch: with larger batches threads wait less often for each other."""

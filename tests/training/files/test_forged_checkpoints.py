@@ -23,7 +23,7 @@ from small import small_data, small_model
 
 import gpucnn
 from gpucnn.errors import CheckpointError, GpucnnError
-from gpucnn.training.checkpoint import Checkpoint, load, read
+from gpucnn.training.files.checkpoint import Checkpoint, load, read
 
 DATA = small_data(20)
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 10, "validation": 4, "keep_best": True}

@@ -15,8 +15,9 @@ import gpucnn
 from gpucnn import nn, training
 from gpucnn.data import Data
 from gpucnn.errors import SettingError
-from gpucnn.training import TensorBoard, tensorboard
-from gpucnn.training.tensorboard import tiled
+from gpucnn.training import TensorBoard
+from gpucnn.training.records import tensorboard
+from gpucnn.training.records.tensorboard import tiled
 
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 PIL_Image = pytest.importorskip("PIL.Image")
@@ -164,7 +165,7 @@ def test_a_resumed_run_hides_the_steps_that_it_repeats(tmp_path: Path, data: Dat
 
     def keep(event: training.Event) -> None:
         if isinstance(event, training.CheckpointWritten) and event.step == 8:
-            kept.append(training.checkpoint.load(path))
+            kept.append(training.files.checkpoint.load(path))
 
     model = network(data)
     with TensorBoard(board_at, model) as board:

@@ -15,8 +15,8 @@ from gpucnn.data.images.opening import ImageSource
 from gpucnn.data.images.preparing import Prepared, Status, prepare_image
 from gpucnn.errors import DivergedError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.figures import class_names
 from gpucnn.training.progress import percent
+from gpucnn.training.results.figures import class_names
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gpucnn.errors import CheckpointError
-from gpucnn.training import checkpoint
-from gpucnn.training.checkpoint import Checkpoint, differences, load, read, save
+from gpucnn.training.files import checkpoint
+from gpucnn.training.files.checkpoint import Checkpoint, differences, load, read, save
 
 WITH_PACKAGE = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -105,7 +105,7 @@ import os, random, resource, signal, sys, time
 from itertools import cycle
 from pathlib import Path
 import numpy as np
-from gpucnn.training.checkpoint import Checkpoint, read, save
+from gpucnn.training.files.checkpoint import Checkpoint, read, save
 
 def example(fill):
     return Checkpoint({}, {"totals": np.full(500, fill)})

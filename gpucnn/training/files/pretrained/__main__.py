@@ -1,4 +1,4 @@
-"""``python -m gpucnn.training.pretrained RUN FILE``: write a run's network as a ready-trained one.
+"""``python -m gpucnn.training.files.pretrained RUN FILE``: make a ready-trained network of a run.
 
 The file has everything of the run's checkpoint but what only resuming the run and recognising its
 training images need: those are of MNIST, which comes with gpucnn.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from gpucnn.training.checkpoint import Checkpoint, load, save
+from gpucnn.training.files.checkpoint import Checkpoint, load, save
 
 run, file = sys.argv[1:]
 saved = load(run)
