@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from small import blobs, small_data, small_model
 
+import gpucnn
 from gpucnn import models
 from gpucnn.config import describe
 from gpucnn.errors import DataError, SettingError, ShapeError
@@ -199,6 +201,19 @@ def test_pairs_survive_json() -> None:
     again = Sequential.from_config(json.loads(json.dumps(model.config())))
     assert again.output_shape == model.output_shape
     assert describe(layer)["kernel_size"] == (3, 5)
+
+
+@pytest.mark.parametrize("name", [5, "a\0b", "a\ud800", "a" * 1001])
+def test_names_that_no_file_can_hold_are_refused(name: str) -> None:
+    with pytest.raises(SettingError, match="expected a name of at most 1,000 characters"):
+        Sequential({name: layers.Flatten()}, (1, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "a\nb", "\u202e", "a" * 1000])
+def test_other_names_are_kept_in_files(name: str, tmp_path: Path) -> None:
+    saved = Sequential({name: layers.Conv2d(1, 2, 3), "f": layers.Flatten()}, (1, 4, 4))
+    gpucnn.save_model(saved, tmp_path / "a.npz")
+    assert list(gpucnn.load_model(tmp_path / "a.npz", "numpy").layers) == [name, "f"]
 
 
 def test_from_config_names_the_nearest_layer() -> None:

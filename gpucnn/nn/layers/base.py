@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -22,6 +23,9 @@ Fields = tuple[ReceptiveField, ReceptiveField]
 
 LARGE_PLANE = (10**6, 10**6)
 """Height and width that every kernel fits: for questions that do not depend on the input."""
+
+_MOST_CHARACTERS = 1000
+"""Characters of a layer's name: entries of an archive have at most 65,535 bytes."""
 
 
 class Parameter:
@@ -199,7 +203,8 @@ class _Weighted(Layer):
 def named_layers(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, Layer]:
     """Return ``layers`` by name; those of a sequence are named "0", "1", …
 
-    Raises SettingError if there are none, or something is not a layer, or appears twice.
+    Raises SettingError if there are none, or something is not a layer or appears twice, or a name
+    cannot be used.
     """
     if not isinstance(layers, Mapping):
         layers = {str(index): layer for index, layer in enumerate(layers)}
@@ -207,6 +212,7 @@ def named_layers(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, Lay
         raise SettingError("a model needs at least one layer")
     names: dict[int, str] = {}
     for name, layer in layers.items():
+        check_name(name)
         if not isinstance(layer, Layer):
             raise SettingError(f"layer {name!r} must be a gpucnn.nn.Layer, got {layer!r}")
         if id(layer) in names:
@@ -216,6 +222,19 @@ def named_layers(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, Lay
             )
         names[id(layer)] = name
     return dict(layers)
+
+
+def check_name(name: object) -> None:
+    """Raise SettingError unless ``name`` can name a layer in files and addresses.
+
+    Archives cut a name off at NUL, and lone surrogates have no encoding.
+    """
+    valid = isinstance(name, str) and len(name) <= _MOST_CHARACTERS and "\0" not in name
+    if not valid or any("\ud800" <= character <= "\udfff" for character in str(name)):
+        raise SettingError(
+            f"layer {reprlib.repr(name)}: expected a name of at most {_MOST_CHARACTERS:,} "
+            "characters, without NUL and lone surrogates"
+        )
 
 
 def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape]:

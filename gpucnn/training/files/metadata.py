@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.errors import SettingError
+from gpucnn.nn.layers.base import check_name
 
 Schema = Callable[[str, Any], None]
 """Raises ValueError, with the path of the value, if a value is not what it should be."""
@@ -141,6 +143,15 @@ def record(
     return check
 
 
+def _layer_name(path: str, value: Any) -> None:
+    """Validate the name of a layer, which must be one that ``Sequential`` takes."""
+    text()(path, value)
+    try:
+        check_name(value)
+    except SettingError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
 def _argument(path: str, value: Any) -> None:
     """Validate an argument of a layer: what a window or a weight can be, in memory as well."""
     if isinstance(value, list):
@@ -165,7 +176,7 @@ def _normalization(path: str, value: Any) -> None:
 _FIGURES = record({"test_loss": number(), "test_accuracy": number()})
 _DESCRIPTION = record({"type": text()})
 
-_LAYER = record({"name": text(), "type": text()}, others=_argument)
+_LAYER = record({"name": _layer_name, "type": text()}, others=_argument)
 
 _MODEL = record(
     {

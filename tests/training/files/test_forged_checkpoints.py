@@ -127,6 +127,7 @@ def test_an_altered_array_is_refused_or_without_effect(files: Files, data: st.Da
         (("normalization", 0), [1e300], r"normalization\[0\]\[0\] is 1e\+300, expected a number"),
         (("classes",), ["a", 5], r"classes\[1\] is 5, expected text"),
         (("model", "layers", 1, "name"), "conv", "model.layers has a name twice"),
+        (("model", "layers", 1, "name"), "\udcff", r"layers\[1\].name: layer '\\udcff': expected"),
         (("model", "layers", 0, "stride"), 2**40, r"layers\[0\].stride is 1099511627776, expected"),
         (("model", "layers", 0, "stride"), {}, r"layers\[0\].stride is {}, expected"),
         (("model", "input_shape"), [1, 8], r"input_shape is \[1, 8\], expected a list of 3"),
