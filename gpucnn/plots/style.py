@@ -25,7 +25,6 @@ COLOURS = {
     "muted": ("#59636e", "#a5afba"),
     "grid": ("#d1d9e0", "#3a424b"),
     "paper": ("#ffffff", "#0d1117"),
-    "good": ("#00785a", "#3ddba8"),
     "bad": ("#b5460f", "#ff9d66"),
     "1": ("#0072b2", "#58b4f0"),
     "2": ("#d55e00", "#ff8f52"),
@@ -38,7 +37,7 @@ COLOURS = {
 }
 """The colours by their names, each for a white page and for a dark one."""
 
-INK, MUTED, GRID, PAPER, GOOD, BAD, *SERIES = (light for light, _ in COLOURS.values())
+INK, MUTED, GRID, PAPER, BAD, *SERIES = (light for light, _ in COLOURS.values())
 
 WHITE = "#fefefe"
 """White that is white in a dark page, too."""
@@ -124,7 +123,7 @@ def _installed(names: tuple[str, ...]) -> list[str]:
 
 
 class Plot(Figure):
-    """A figure of Matplotlib that a notebook shows, although pyplot does not know it."""
+    """A figure of Matplotlib that a notebook shows, although it is not one of pyplot's."""
 
     heading: tuple[Text, float] | None = None
     """The title at the top of the figure, if it has one, and the inches that it takes."""

@@ -42,13 +42,13 @@ def to_svg(figure: Plot, title: str = "", *, heading: bool = True, key: str = ""
 
     It is transparent, and has text as text. Its colours are CSS variables with the colours on white
     as defaults: ``--plot-ink``, ``--plot-muted``, ``--plot-grid``, ``--plot-paper``,
-    ``--plot-good``, ``--plot-bad`` and ``--plot-1`` to ``--plot-8``; ``STYLESHEET`` sets them for
+    ``--plot-bad`` and ``--plot-1`` to ``--plot-8``; ``STYLESHEET`` sets them for
     dark screens. Text has the font ``--plot-font``, by default sans-serif. The same figure gives
     the same text, and no two different figures in a page share an id.
 
     Args:
         figure: what a function of ``gpucnn.plots`` returned.
-        title: what a screen reader says.
+        title: text for screen readers.
         heading: False leaves out the title at the top of a grid of images, for pages that have a
             heading of their own.
         key: gives other ids to a figure that is twice in a page.

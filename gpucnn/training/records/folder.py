@@ -44,7 +44,7 @@ class RunRecord:
         options: the options of ``gpucnn train`` that were given, by name: text, numbers and flags.
         settings: the settings of the run as plain data; {} if there is no config.json.
         started: how the run started, or was resumed last; None if there is no log.
-        epochs: the epochs in their order. NaN stands for what was NaN or infinite.
+        epochs: the epochs in their order. Figures that were NaN or infinite are NaN.
         stopped: how the run ended; None if it was killed or is still running.
     """
 
@@ -60,13 +60,6 @@ class RunRecord:
     def title(self) -> str:
         """The name of the folder."""
         return self.folder.resolve().name or str(self.folder)
-
-    @property
-    def test_accuracy(self) -> float | None:
-        """Test accuracy of the weights that were saved last, None if unknown."""
-        if self.stopped is not None:
-            return self.stopped.test_accuracy
-        return self.epochs[-1].test_accuracy if self.epochs else None
 
 
 def read_record(folder: Path, most: int | None = None) -> RunRecord:
