@@ -1,6 +1,6 @@
 """The arithmetic of one unit: the values and weights from which an output of a layer is computed.
 
-A unit is described by the following, in which None stands for what it does not have:
+The description of a unit has the following entries, None where the unit has no such value:
 
 - ``source``: the layer that the inputs come from, or "input"; ``source_shape``: its shape, of a
   ``Flatten`` the shape before it.
@@ -78,7 +78,7 @@ def explain(
 
 
 def _index(layer: str, shape: Shape, position: tuple[int, int, int]) -> tuple[int, ...]:
-    """Return the index of a unit in an output of any shape, as the page sees it: (C, H, W)."""
+    """Return the index of a unit in an output of any shape, which the page shows as (C, H, W)."""
     seen = (*shape[:2], math.prod(shape[2:])) if len(shape) > 1 else (*shape, 1, 1)
     for name, size, value in zip(("channel", "row", "column"), seen, position, strict=True):
         if not 0 <= value < size:
@@ -88,9 +88,8 @@ def _index(layer: str, shape: Shape, position: tuple[int, int, int]) -> tuple[in
 
 
 def _normalized(model: nn.Sequential, pixels: NDArray[np.uint8]) -> NDArray[Any]:
-    be = model.backend
-    images, order = be.asarray(pixels[None], np.uint8), be.asarray(np.arange(1))
-    values: NDArray[Any] = be.to_numpy(be.gather_images(images, order, *model.scaling()))[0]
+    _, x = next(model.batches(pixels[None], 1))
+    values: NDArray[Any] = model.backend.to_numpy(x)[0]
     return values
 
 
