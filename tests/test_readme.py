@@ -54,9 +54,9 @@ def test_the_commands() -> None:
 
 def test_the_pictures_are_small() -> None:
     """They travel with every checkout; the wheel has no bench/."""
-    pictures = set(re.findall(r"\(([\w/.-]+\.png)\)", README))
-    assert len(pictures) == 2
-    for name in pictures:
+    screenshots = set(re.findall(r"\(([\w/.-]+\.png)\)", README))
+    assert len(screenshots) == 2
+    for name in screenshots:
         assert (ROOT / name).stat().st_size < 150_000
 
 

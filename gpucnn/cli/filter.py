@@ -1,4 +1,4 @@
-"""``gpucnn filter``: a set filter over an image file."""
+"""``gpucnn filter``: a fixed filter applied to an image file."""
 
 from __future__ import annotations
 

@@ -143,12 +143,12 @@ def _state(record: RunRecord) -> str:
 
 
 def _settings(record: RunRecord) -> Row:
-    """Return the settings as columns, and the options that are no settings."""
+    """Return the settings as columns, and the options that are not settings."""
     known = {field.name for field in fields(Settings)}
     own = {name: value for name, value in record.settings.items() if name in known}
     others = ("recipe", "limit", "resize", "init")
     given = {name: record.options[name] for name in others if name in record.options}
-    with suppress(RecursionError):  # as deep as only a forged file is
+    with suppress(RecursionError):  # a forged file, nested too deeply
         return {**flatten(own), **given}
     return given
 

@@ -86,8 +86,9 @@ def without_trained(seen: NDArray[Any], data: Data) -> tuple[Split, str]:
 def digests_for(saved: Checkpoint, data: Data) -> tuple[NDArray[Any] | None, str]:
     """Return the digests of a network's images, to compare those of ``data`` with, and a note.
 
-    The digests are None if there is nothing to compare with: the data are those that it was trained
-    on, or the run records none; then the note says what may be, if it is not empty.
+    The digests are None if there is nothing to compare with: the network was trained on these data,
+    or none are recorded. If its run records none, the note warns that test images may be among
+    those that it was trained on. Otherwise the note is "".
     """
     trained_on = saved.metadata.get("data")
     if "seen" not in saved.arrays and trained_on and trained_on["builtin"] and data.builtin:

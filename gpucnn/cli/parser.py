@@ -30,7 +30,7 @@ examples:
                                                 take over weights of PyTorch
   gpucnn summary lenet5                         show shapes, parameters and receptive fields
   gpucnn filter photo.jpg sobel --out edges.png
-                                                apply a set filter to an image
+                                                apply a fixed filter to an image
   gpucnn time lenet5 --batch-size 128           measure where its time goes
   gpucnn check --backend emulated               check the CUDA kernels, without a GPU
   gpucnn profile lenet5 --gpu h100              count what the CUDA kernels ask of a GPU
@@ -50,7 +50,7 @@ COMMANDS = {
     ),
     "runs": ("list runs with their settings and results", "listing:runs_command"),
     "serve": (
-        "show a page on which one draws, and sees what the network sees",
+        "serve a page on which one draws, and which shows every layer of a network",
         "serve:serve_command",
     ),
     "export": (

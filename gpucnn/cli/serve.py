@@ -1,4 +1,4 @@
-"""``gpucnn serve``: a page on which one draws and sees what a network sees."""
+"""``gpucnn serve``: a page on which one draws, and which shows every layer of a network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gpucnn.training.results.prediction import preparation
 from gpucnn.web.hosts import host_check, is_loopback, page_url
 from gpucnn.web.served import Served
 
-# What the page needs, and how these are called.
+# The modules that the page needs, and the names of their libraries.
 _LIBRARIES = {"starlette": "Starlette", "uvicorn": "uvicorn", "PIL": "Pillow", "scipy": "SciPy"}
 
 
@@ -49,7 +49,7 @@ def _serve(served: Sequence[Served], arguments: argparse.Namespace) -> int:
         )
         if not is_loopback(host):
             print(
-                f"warning: whoever reaches this computer at {host} can use the page",
+                f"warning: anyone who can reach this computer at {host} can use the page",
                 file=sys.stderr,
             )
         url = page_url(host, listening.getsockname()[1])

@@ -113,9 +113,9 @@ class SubjectReader:
         transpose = transpose or options.get("transpose")
         resize = given.resize or options.get("resize")
         data = self._read_data(options["data"], resize, seed, transpose)
-        whole = "test_fingerprint" not in trained_on  # an older version
-        before = trained_on["fingerprint" if whole else "test_fingerprint"]
-        if (data if whole else data.test).fingerprint() != before:
+        older = "test_fingerprint" not in trained_on  # an older version: of all images
+        expected = trained_on["fingerprint" if older else "test_fingerprint"]
+        if (data if older else data.test).fingerprint() != expected:
             raise DataError(
                 f"{options['data']} no longer holds those of the run; give them with --data PATH"
             )

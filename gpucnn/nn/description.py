@@ -1,4 +1,4 @@
-"""A network as plain data, without its weights: what files say of it."""
+"""A network as plain data, without its weights: as files hold it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gpucnn.version import __version__
 
 
 def describe_network(model: Sequential) -> dict[str, Any]:
-    """Return what a network is, but for its weights, as JSON can hold it.
+    """Return the description of a network, without its weights, as plain data for JSON.
 
     Raises SettingError if the model is of a class with a ``forward`` of its own.
     """

@@ -1,7 +1,7 @@
-"""Set filters: one image and a matrix that is given instead of learned, by a convolution layer's
-own operation.
+"""Fixed filters: a matrix that is given, not learned, applied as by a convolution layer.
 
-Images are (H, W), or (C, H, W) with each channel filtered by itself (a depthwise convolution).
+The backend's ``conv2d`` computes the results. Images are (H, W), or (C, H, W) with each channel
+filtered by itself (a depthwise convolution).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MIN_SEPARABLE = 36
 PADDINGS = ("same", "valid", "full")
 
 BORDERS = {"zeros": "", "replicate": "edge", "reflect": "reflect", "circular": "wrap"}
-"""What is outside the image, by PyTorch's names of padding modes, with NumPy's."""
+"""PyTorch's names of padding modes, and NumPy's names of the same."""
 
 
 def _gaussian(size: int, sigma: float | None) -> Floats:
@@ -124,7 +124,7 @@ def apply_filter(
         border: what is outside the image: "zeros", as in a convolution layer, "replicate" its
             outermost pixels, "reflect" it at them, or "circular", as in ``torch.nn.Conv2d``.
         flip: turn the matrix by 180 degrees.
-        backend: who computes: a name or a backend.
+        backend: the name of a backend, or a backend.
 
     Returns:
         Floats of the backend's dtype (float32): the shape of the image with (H', W') in place of
@@ -243,7 +243,7 @@ def _check_room(plane: Pair, size: Pair, dilation: Pair, pads: tuple[Pair, Pair]
 
 
 def _factors(weights: Floats) -> list[Floats]:
-    """Return the convolutions that have the effect of ``weights``, (M, kh, kw) each.
+    """Return the weights of one or two convolutions, (M, kh, kw) each, that equal ``weights``.
 
     A large matrix of rank 1, as of a blur, is a column times a row: 2 k elements instead of k^2.
     """

@@ -107,19 +107,19 @@ def occlusion_saliency(
         for top in _positions(height, size, stride)
         for left in _positions(width, size, stride)
     ]
-    whole = model.predict(pixels, batch_size)
+    probabilities = model.predict(pixels, batch_size)
     chosen = _chosen(model, classes, len(pixels))
-    chosen = whole.argmax(1) if chosen is None else chosen
+    chosen = probabilities.argmax(1) if chosen is None else chosen
     mean = np.rint(255 * np.array(model.normalization)[0]).clip(0, 255).astype(np.uint8)
-    maps = np.zeros((len(pixels), height, width), whole.dtype)
-    counts = np.zeros((height, width), whole.dtype)
+    maps = np.zeros((len(pixels), height, width), probabilities.dtype)
+    counts = np.zeros((height, width), probabilities.dtype)
     for rows, columns in squares:
         counts[rows, columns] += 1
     for k, image in enumerate(pixels):
         covered = np.repeat(image[None], len(squares), 0)
         for each, (rows, columns) in zip(covered, squares, strict=True):
             each[:, rows, columns] = mean[:, None, None]
-        falls = whole[k, chosen[k]] - model.predict(covered, batch_size)[:, chosen[k]]
+        falls = probabilities[k, chosen[k]] - model.predict(covered, batch_size)[:, chosen[k]]
         for fall, (rows, columns) in zip(falls, squares, strict=True):
             maps[k, rows, columns] += fall
     return maps / counts

@@ -1,4 +1,4 @@
-"""What a unit of a layer sees: its receptive field in the input image."""
+"""The receptive field of a unit of a layer in the input image."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def receptive_field(model: Sequential, layer: str, row: int, column: int = 0) ->
     """Return the part of the input image that a unit of a layer depends on.
 
     All channels of a layer have the same fields. Padding counts as pixels around the image and the
-    feature maps: the field of a unit on the border reaches outside the image. It is the smallest
-    box around the pixels, which dilation may leave gaps between. Outputs of a linear layer depend
+    feature maps: the field of a unit on the border reaches outside the image. The field is the
+    smallest box around the pixels; dilation may leave gaps in it. Outputs of a linear layer depend
     on the whole image.
 
     Args:

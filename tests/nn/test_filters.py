@@ -1,4 +1,4 @@
-"""Set filters, compared with SciPy's."""
+"""Fixed filters, compared with SciPy's."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_training_goes_on_as_without_saliency() -> None:
 
 def test_occlusion_is_the_mean_fall_over_the_squares(backend32: Backend) -> None:
     model = two_channels(backend32)
-    whole = model.predict(IMAGES)
+    probabilities = model.predict(IMAGES)
     for size, stride, tops in ((3, 2, [0, 2, 4, 5]), (8, 8, [0]), (1, 1, range(8))):
         wanted = np.zeros((3, 8, 8))
         for n, image in enumerate(IMAGES):
@@ -90,8 +90,8 @@ def test_occlusion_is_the_mean_fall_over_the_squares(backend32: Backend) -> None
                     covered = image.copy()
                     for channel, mean in enumerate(NORMALIZATION[0]):
                         covered[channel, top : top + size, left : left + size] = round(255 * mean)
-                    k = whole[n].argmax()
-                    fall = whole[n, k] - model.predict(covered[None])[0, k]
+                    k = probabilities[n].argmax()
+                    fall = probabilities[n, k] - model.predict(covered[None])[0, k]
                     for row in range(top, top + size):
                         for column in range(left, left + size):
                             falls[row][column].append(fall)

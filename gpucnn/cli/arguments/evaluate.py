@@ -9,7 +9,7 @@ from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpo
 EPILOG = """\
 --json prints, besides loss and accuracy, the figures of each class, the confusion matrix (rows:
 true classes, columns: predicted ones), and the true and the predicted class of each test image that
-was not left out, as numbers from 0; -1 is no class, from scores of NaN. A fraction of no images,
+was not left out, as numbers from 0, or -1 where the scores contain NaN. A fraction of no images,
 such as the precision of a class that is never predicted, is 0."""
 
 

@@ -14,8 +14,8 @@ filters:
   sharpen, emboss, identity
 
 The matrix is applied as by a convolution layer, without flipping it (cross-correlation), to each
-channel by itself. Results are in levels of the image, 0 to 255, but may be below or above. Outside
-the image is 0, so edges may appear at the border; --border replicate avoids that.
+channel by itself. Results are in levels of the image, 0 to 255, but may be below or above. Pixels
+outside the image count as 0, so edges may appear at the border; --border replicate avoids that.
 
 Files: OUT is the result, of sobel and prewitt the magnitude; their components are OUT-x and OUT-y.
 If the elements of a matrix add up to 0, OUT-magnitude is the absolute value of its result.

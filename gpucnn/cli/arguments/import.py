@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="NAME",
-        help="what makes probabilities of the scores: softmax (default), sigmoid or none",
+        help="function from scores to probabilities: softmax (default), sigmoid or none",
     )
     parser.add_argument(
         "--prepare",
