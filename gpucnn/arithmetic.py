@@ -162,7 +162,7 @@ class ReceptiveField:
     def pixels(self, output: int) -> tuple[int, int]:
         """Return the first input pixel that an output depends on, and one past the last.
 
-        Pixels below 0, and beyond the input, stand for padding. An output of a transposed
+        Indices below 0, and beyond the input, are padding. An output of a transposed
         convolution may depend on no pixel: then (0, 0).
         """
         inputs = _inputs_of(self.stages, output)

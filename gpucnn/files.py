@@ -123,7 +123,7 @@ def lock(descriptor: int, path: PathLike) -> None:
 
 
 def is_locked(path: PathLike) -> bool:
-    """Return whether another process has locked a folder; False where that is not known."""
+    """Return whether another process has locked a folder; False if that is unknown."""
     try:
         import fcntl
     except ImportError:

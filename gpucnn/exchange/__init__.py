@@ -6,8 +6,8 @@
 >>> gpucnn.exchange.export_safetensors(model, "digits.safetensors")
 >>> gpucnn.exchange.export_npz(model, "digits.npz")
 
-``gpucnn.load_weights`` reads the weights of the last two. What needs ``onnx`` or ``safetensors``
-raises SettingError, which says what to install, where they are missing.
+``gpucnn.load_weights`` reads the weights of the last two. Where ``onnx`` or
+``safetensors`` is needed and missing, SettingError names what to install.
 """
 
 from gpucnn.exchange.onnx_model import export_onnx

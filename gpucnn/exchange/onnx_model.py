@@ -100,7 +100,10 @@ def _float32(model: Sequential) -> dict[str, NDArray[np.float32]]:
         weights = {name: np.asarray(array, np.float32) for name, array in state.items()}
     for name, array in weights.items():
         if not np.isfinite(array).all():
-            raise SettingError(f"{name} has values that float32, in which ONNX computes, lacks")
+            raise SettingError(
+                f"{name} has values beyond the range of float32, in which ONNX files compute: "
+                "export the weights as .safetensors or .npz"
+            )
     return weights
 
 

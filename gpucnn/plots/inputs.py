@@ -1,4 +1,4 @@
-"""What parts of an image a network looks at: receptive fields and saliency."""
+"""The parts of an image that an output depends on: receptive fields and saliency."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def receptive_field(
     """Draw the part of an image that a unit of a layer depends on.
 
     Three images: the input with the field as a box, which may reach outside it into the padding;
-    the layer's output in the channel with the strongest response, with the unit; and what the unit
-    sees.
+    the layer's output in the channel with the strongest response, with the unit; and the part of
+    the image in the field.
 
     Args:
         model: the network, with normalization.
@@ -86,7 +86,7 @@ def receptive_field(
         canvas = Canvas(HEAD + _HEADING + _PANEL + MARGIN, title, note.replace("-", "\u2212"))
         _draw_field(canvas, as_colours(pixels[0]), box)
         _draw_unit(canvas, outputs, row, column)
-        _draw_seen(canvas, as_colours(pixels[0]), box)
+        _draw_part(canvas, as_colours(pixels[0]), box)
         return canvas.figure
 
 
@@ -141,9 +141,9 @@ def _draw_unit(canvas: Canvas, outputs: NDArray[Any], row: int, column: int) -> 
     _mark(canvas, x + column * unit, y + row * unit, unit, unit)
 
 
-def _draw_seen(canvas: Canvas, image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
+def _draw_part(canvas: Canvas, image: NDArray[np.uint8], box: tuple[int, int, int, int]) -> None:
     """Draw the part of the image in the field; grey where it is outside the image."""
-    x, y = _heading(canvas, 2, "what the unit sees")
+    x, y = _heading(canvas, 2, "in the receptive field")
     top, left, bottom, right = box
     inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if not inside.size:
@@ -169,7 +169,7 @@ def saliency(
     size: int | None = None,
     stride: int | None = None,
 ) -> Plot:
-    """Draw which pixels of an image decide about a class, found in two ways.
+    """Draw which pixels of an image a class depends on, found in two ways.
 
     Each row is an image: the image, its gradient saliency (bright where a small change of the pixel
     changes the score most), and its occlusion saliency (red where covering the image lowers the
@@ -223,7 +223,7 @@ def _change(value: float) -> str:
 
 
 def _faint(image: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return an image as weak greys (H, W, 3), on which colours are seen."""
+    """Return an image as weak greys (H, W, 3), on which colours are visible."""
     grey = as_colours(image).mean(2, keepdims=True)
     return np.asarray(70 + 0.35 * grey + np.zeros(3))
 

@@ -141,13 +141,13 @@ def _layer_row(name: str, kind: str, outputs: NDArray[Any], width: float) -> _Ro
     draw: Callable[[Canvas, int, float, float], None]
     if outputs.ndim == 4:
         shown, height, draw = _maps(outputs, width)
-        whole = outputs.shape[1]
+        count = outputs.shape[1]
     else:
         flat = outputs.reshape(len(outputs), -1)
         shown, height, draw = (_bars if flat.shape[1] <= _BARS else _strip)(flat, width)
-        whole = flat.shape[1]
-    if shown < whole:
-        notes.append(f"the first {shown} of {whole:,}")
+        count = flat.shape[1]
+    if shown < count:
+        notes.append(f"the first {shown} of {count:,}")
     return _Row(clean(name, 16), tuple(notes), max(height, 0.14 * len(notes) + 0.2) + 0.12, draw)
 
 

@@ -159,7 +159,7 @@ def calibration(evaluation: Evaluation, bins: int = 10) -> Calibration:
             "the model's outputs are not probabilities, so they cannot be calibrated: expected a "
             "model trained with another loss than a squared error"
         )
-    finite = evaluation.predictions >= 0  # -1 stands for NaN
+    finite = evaluation.predictions >= 0  # -1: the scores contain NaN
     if not finite.any():
         raise DataError("all outputs of the model are NaN, so they cannot be calibrated")
     confidence = evaluation.probabilities[finite].max(1).astype(np.float64)

@@ -107,7 +107,7 @@ class History:
 def epoch_table(
     epochs: Sequence[EpochEnded], validation: bool
 ) -> tuple[list[str], list[list[str]]]:
-    """Return the headings and the rows of the table of epochs; "..." stands for rows left out.
+    """Return the headings and the rows of the table of epochs; "..." marks rows left out.
 
     Without ``validation``, it has no columns for validation images.
     """

@@ -28,8 +28,8 @@ from gpucnn.nn.sequential import Sequential, check_own_forward
 from gpucnn.nn.summary import SummaryRow
 
 ROUNDS = 11
-"""Samples of each time. Every round measures everything once, so that a disturbance of the machine
-meets all layers alike."""
+"""Samples of each time. Every round measures everything once, so that other work on the machine
+affects all layers equally."""
 
 SAMPLE_SECONDS = 2e-3
 """Least seconds of a sample: short work is repeated within it."""
@@ -129,7 +129,7 @@ class _Work:
     """Something to be timed: done often enough for a sample that lasts SAMPLE_SECONDS."""
 
     def __init__(self, be: Backend, function: Callable[[], object], record: bool = False) -> None:
-        """With ``record``, a device that can replays it as a whole."""
+        """With ``record``, a device that can captures the calls of a sample and replays them."""
         function()  # compiles and loads what must be there
         once = be.elapsed(function)
         self.repeats = min(max(1, math.ceil(SAMPLE_SECONDS / max(once, 1e-9))), MAX_REPEATS)
@@ -174,7 +174,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
         rounds: samples of each time, at least 2; the results are medians.
 
     Raises:
-        SettingError: the backend is the emulator, whose times say nothing about a GPU;
+        SettingError: the backend is the emulator, whose times are not those of a GPU;
             ``batch_size`` or ``rounds`` is too small; the model has a ``forward`` of its own.
     """
     be = model.backend
@@ -183,8 +183,8 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
     check_own_forward(model)
     if be.name == "emulated":
         raise SettingError(
-            "the emulated backend has no times of interest, they are the emulator's: use numpy or "
-            "cuda; gpucnn profile counts what the kernels ask of a GPU"
+            "times on the emulated backend are not those of a GPU: use numpy or cuda; gpucnn "
+            "profile counts what the kernels ask of a GPU"
         )
     with be.limit_threads(), np.errstate(all="ignore"):
         passes, network = _passes(model, batch_size)

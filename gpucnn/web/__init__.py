@@ -17,15 +17,15 @@ Requests and answers (JSON unless said otherwise):
          layers: [{name, type, shape, parameters, multiply_adds,
                    receptive_field: null | [vertical, horizontal]}]}
 
-    A receptive field is {size, stride, centre} on each axis, null is the whole image.
+    A receptive field is {size, stride, centre} on each axis, null if it is the entire image.
 ``POST /api/predict?model=ID&model=ID2``
     The body is an image file of at most ``MAX_BODY`` bytes. Without ``model``, all networks
     classify it. The answer is {results: [...]}, one for each network, in the order asked for::
 
-        {model, status, message,        # message: why there is no class; "" if there is one
+        {model, status, message,        # message: why there is no class, or ""
          input: null | {shape: [C, H, W], data},
          probabilities: [number, ...],  # of all classes; [] without an input
-         label: null | index,           # of the most probable class; null unless status is fine
+         label: null | index,           # of the most probable class; null unless "digit" or "image"
          layers: [{name, shape, shown: [C, H, W], step, low, high, data}],
          milliseconds}
 

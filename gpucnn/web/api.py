@@ -22,7 +22,7 @@ from gpucnn.web.units import explain
 from gpucnn.web.uploads import MAX_BODY
 
 MAX_WAITING = 32
-"""Requests that are computed or wait for it; others are asked to come again."""
+"""Requests that are computed or wait for it; further ones get status 503."""
 
 MAX_HELD = 32 << 20
 """Bytes of all bodies in memory."""
@@ -143,7 +143,7 @@ class Api:
 
 
 async def _in_thread(function: Callable[[], Response]) -> Response:
-    """Return what a function returns in a thread, for which the process does not wait to end."""
+    """Return what a function returns in a daemon thread, which does not keep the process alive."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Response] = loop.create_future()
 

@@ -17,7 +17,7 @@ MAX_HEAD = 16 << 10
 """Bytes of a request's first line and headers."""
 
 MAX_CONNECTIONS = 128
-"""Connections at once; the next ones are told to come again."""
+"""Connections at once; further ones get status 503."""
 
 REQUEST_SECONDS = 10.0
 """Time for a request, its body included."""

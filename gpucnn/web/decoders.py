@@ -1,4 +1,4 @@
-"""The processes that decode uploads, as the server sees them."""
+"""The processes that decode uploads: the server's side."""
 
 from __future__ import annotations
 

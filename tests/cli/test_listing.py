@@ -168,15 +168,15 @@ def test_of_a_long_log_the_beginning_and_the_end_are_read(folder: Path) -> None:
         file.write(lines[0])
         file.writelines('{"event": "filler"}\n' for _ in range(10_000))
         file.write(lines[-1])
-    whole = [event["event"] for event, _ in read_log(log)]
-    assert len(whole) == 10_002
+    events = [event["event"] for event, _ in read_log(log)]
+    assert len(events) == 10_002
     for most in (10_000, 10_001, 12_345):
         part = [event["event"] for event, _ in read_log(log, most)]
         assert (part[0], part[-1]) == ("start", "stop")
         assert set(part[1:-1]) == {"filler"}
         assert len(part) < 600
     size = log.stat().st_size
-    assert [event["event"] for event, _ in read_log(log, size)] == whole
+    assert [event["event"] for event, _ in read_log(log, size)] == events
 
 
 @pytest.mark.parametrize(

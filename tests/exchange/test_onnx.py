@@ -204,7 +204,7 @@ def test_a_float64_network_is_written_in_float32() -> None:
     (found,) = session(model).run(None, {"images": images})
     assert difference(found, model.predict(images)) <= TOLERANCE
     next(model.parameters()).data[...] = 1e300
-    with pytest.raises(SettingError, match=r"conv\.weight has values that float32"):
+    with pytest.raises(SettingError, match=r"conv\.weight has values beyond the range of float32"):
         onnx_model(model)
 
 

@@ -44,10 +44,10 @@ def in_pixels(box: Rectangle, image: Any) -> tuple[int, ...]:
 def test_receptive_field_is_a_box_on_the_input(layer: str, row: int, column: int) -> None:
     model, image = lenet5(), ramp()
     figure = plots.receptive_field(model, layer, row, column, image)
-    picture, *_ = figure.axes[0].images
-    assert np.array_equal(picture.get_array(), as_colours(image))
+    shown, *_ = figure.axes[0].images
+    assert np.array_equal(shown.get_array(), as_colours(image))
     expected = nn.receptive_field(model, layer, row, column)
-    assert in_pixels(marks(figure)[0], picture) == expected
+    assert in_pixels(marks(figure)[0], shown) == expected
     # Where it reaches outside the image, padding is drawn under it.
     outside = min(expected) < 0 or max(expected) > 28
     assert (len(figure.axes[0].patches) - len(marks(figure)) > 0) == outside
@@ -122,8 +122,8 @@ def corner_model() -> Sequential:
 def test_saliency_is_bright_where_a_class_is_decided() -> None:
     model, image = corner_model(), np.full((3, 4, 8), 255, np.uint8)
     figure = plots.saliency(model, image, 0, size=2, stride=2)
-    picture, gradient, covering = (array.astype(int) for array in drawn(figure))
-    assert np.array_equal(picture, as_colours(image))
+    shown, gradient, covering = (array.astype(int) for array in drawn(figure))
+    assert np.array_equal(shown, as_colours(image))
     assert (gradient[:, :4, 0] > gradient[:, 4:, 0]).all()  # only the left half has a gradient
     assert (gradient[:, 4:] == gradient[0, 7]).all()
     assert (covering[:, :4, 0] > covering[:, :4, 2] + 50).all()  # red: it lowers the probability

@@ -26,8 +26,8 @@ def test_feature_maps_has_an_image_of_each_layer() -> None:
     model, image = small_network(), noise((1, 10, 6))
     figure = plots.feature_maps(model, image)
     maps = model.feature_maps(image[None])
-    picture, conv, relu, flat = drawn(figure)
-    assert np.array_equal(picture, as_colours(image))
+    shown, conv, relu, flat = drawn(figure)
+    assert np.array_equal(shown, as_colours(image))
     greatest = float(np.abs(maps["conv"]).max())
     for channel in range(3):  # 8 x 4 outputs, each enlarged to 3 x 3 pixels
         expected = signed_colours(maps["conv"][0, channel], greatest)

@@ -168,5 +168,5 @@ def test_what_is_refused() -> None:
 
 def test_the_emulator_is_not_timed() -> None:
     backend_or_skip("emulated")
-    with pytest.raises(SettingError, match="the emulated backend has no times of interest"):
+    with pytest.raises(SettingError, match="times on the emulated backend are not those of a GPU"):
         layer_times(small_model().to("emulated"))

@@ -89,7 +89,7 @@ def _remove_horizontal(strokes: Floats) -> Floats:
 
 
 def _may_have_lines(mask: Mask) -> bool:
-    """Return whether so many columns have ink as ``_line_rows`` asks of a row, at any angle."""
+    """Return whether enough columns have ink for a line of ``_line_rows``, at any angle."""
     inked: Mask = np.logical_or.reduce(mask, axis=0)
     end = _end(len(inked))
     ends = min(inked[:end].mean(), inked[-end:].mean())

@@ -136,7 +136,7 @@ def _largest_filled(mask: Mask) -> Mask | None:
     rows, columns = bounding_box(largest)
     around = (rows.stop - rows.start) * (columns.stop - columns.start)
     if around < _SHEET * mask.size or border_pixels(largest, 1).all():
-        return None  # filled, it would be smaller than that, or all of the image
+        return None  # filled, it would be smaller than a sheet, or cover the image
     filled: Mask = ndimage().binary_fill_holes(largest)
     area = filled.sum()
     if area < _SHEET * mask.size or area == mask.size or largest.sum() < _SOLID * area:

@@ -1,4 +1,4 @@
-"""An image as an input of a network, and whether it shows what the network reads."""
+"""An image as an input of a network, and whether it shows a digit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Prepared:
 
     Attributes:
         status: "digit", "none" or "several" (digits); "image" if it was only resized.
-        reason: why it is no single digit; empty if it is one, or was only resized.
+        reason: why it is not a single digit; empty if it is one, or was only resized.
         pixels: the input, uint8 (C, H, W); None if nothing was found.
         stages: float32 (h, w) from 0 to 1, a digit's image after each step, by the step's name.
     """

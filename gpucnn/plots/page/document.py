@@ -10,7 +10,7 @@ from gpucnn.plots.style import Plot
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; a ``note`` is set off, as it says what is missing or unusual."""
+    """A paragraph; a ``note``, on what is missing or unusual, is set off."""
 
     text: str
     note: bool = False
@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A plot with a caption; ``name`` names its PNG file, ``alt`` is what a screen reader says."""
+    """A plot with a caption; ``name`` names its PNG file, ``alt`` is for screen readers."""
 
     name: str
     plot: Plot

@@ -1,4 +1,4 @@
-"""The sections of a report on what is in a network: layers, filters, feature maps."""
+"""The sections of a report on the parts of a network: layers, filters, feature maps."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _feature_maps(subject: Subject, prefix: str) -> list[Block]:
 
 
 def _receptive_fields(subject: Subject, prefix: str) -> list[Block]:
-    """Return the receptive fields of the middle unit of the first layers that see more and more."""
+    """Return the receptive fields of the middle unit of the first layers, as the fields grow."""
     model, test = subject.model, subject.test
     assert model is not None
     assert test is not None
@@ -128,8 +128,8 @@ def _receptive_fields(subject: Subject, prefix: str) -> list[Block]:
         seen = sizes
         y, x = row.output_shape[1] // 2, row.output_shape[2] // 2
         caption = (
-            f"What the unit in row {y} and column {x} of layer {row.name} sees of {what}:"
-            f" {sizes[0]}x{sizes[1]} pixels."
+            f"The receptive field of the unit in row {y} and column {x} of layer {row.name}, in"
+            f" {what}: {sizes[0]}x{sizes[1]} pixels."
         )
         plot = receptive_field(model, row.name, y, x, test.images[index])
         name = f"{prefix}receptive_field-{len(blocks) + 1}"

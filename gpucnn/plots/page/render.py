@@ -15,7 +15,7 @@ from gpucnn.plots.svg import STYLESHEET, to_svg
 from gpucnn.version import __version__
 
 MAX_BYTES = 2_000_000
-"""The size of a page. Figures that would make it larger are left out, and the page says so."""
+"""The size of a page. Figures that would make it larger are left out, each with a note."""
 
 LEAST = 0.7
 """How small a figure becomes on a narrow screen, so that its text stays readable."""
@@ -56,7 +56,7 @@ def render(page: Page) -> bytes:
             drawn[figure.name] = svg
             room -= size
     content = _fill(page, drawn)
-    while len(content) > MAX_BYTES and drawn:  # what is said of figures that are left out
+    while len(content) > MAX_BYTES and drawn:  # with the notes on figures that are left out
         drawn.popitem()
         content = _fill(page, drawn)
     return content

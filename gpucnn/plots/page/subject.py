@@ -1,4 +1,4 @@
-"""What a report knows of one run or network."""
+"""What a report is given of one run or network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gpucnn.training.results.figures import Evaluation
 from gpucnn.training.times import LayerTimes, layer_times
 
 MAX_BATCH, MAX_MULTIPLY_ADDS = 64, 2e9
-"""Images in the batch of which times are measured; fewer if they would take so many."""
+"""Images in the batch of which times are measured; fewer if it takes more multiply-adds."""
 
 ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What a report knows of one run or network; what it does not know is left out of the page.
+    """What a report is given of one run or network; what is missing is left out of the page.
 
     Attributes:
         title: its name, unlike those of the other subjects of the report.
@@ -99,10 +99,10 @@ class Subject:
 
 
 def with_times(subject: Subject) -> Subject:
-    """Return the subject with the times of its layers, unless they mean nothing.
+    """Return the subject with the times of its layers.
 
-    So it is on the emulator, for models with a ``forward`` of their own, and where the memory is
-    too small.
+    They are left out on the emulator, for models with a ``forward`` of their own, and where the
+    memory is too small.
     """
     if subject.model is None:
         return subject

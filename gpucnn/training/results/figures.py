@@ -113,8 +113,8 @@ class Evaluation(Metrics):
     def rows(self, most: int | None = None) -> list[tuple[str, ...]]:
         """Return the cells of the table of classes; ``HEADINGS`` are its headings.
 
-        Of more than ``most`` classes, those with the lowest F1, from the lowest. "-" stands for a
-        fraction of no images.
+        Of more than ``most`` classes, those with the lowest F1, from the lowest. A fraction of
+        no images is "-".
         """
         matrix, f1, support = self.confusion_matrix, self.f1, self.support
         predicted = matrix.sum(0)
@@ -168,6 +168,6 @@ def class_names(names: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
     return (*names, *map(str, range(len(names), outputs)))
 
 
-def _fraction(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return part / whole, 0 where whole is 0."""
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
+def _fraction(part: NDArray[np.int64], total: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return part / total, 0 where total is 0."""
+    return np.divide(part, total, out=np.zeros(len(total)), where=total > 0)

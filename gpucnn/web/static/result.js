@@ -39,7 +39,7 @@ function answerText(model, value) {
 export class Result {
   #model;
   #bars;
-  #picture = make("canvas", { class: "seen", role: "img" });
+  #canvas = make("canvas", { class: "seen", role: "img" });
   #overlay = make("div", { class: "field", hidden: true });
   #size = 0;
 
@@ -63,7 +63,7 @@ export class Result {
         "div",
         { class: "input" },
         make("h3", {}, "What it sees"),
-        make("div", { class: "frame" }, this.#picture, this.#overlay),
+        make("div", { class: "frame" }, this.#canvas, this.#overlay),
         make("p", {}, how),
       ),
       make("div", { class: "output" }, make("h3", {}, "What it answers"), this.#bars, averaged),
@@ -89,10 +89,10 @@ export class Result {
   }
 
   #paint(input) {
-    paintInput(this.#picture, input, this.#model.input_shape);
+    paintInput(this.#canvas, input, this.#model.input_shape);
     const [, height, width] = this.#model.input_shape;
     const text = `The network's input, ${height} by ${width} pixels`;
-    this.#picture.setAttribute("aria-label", input ? text : `${text}: still empty`);
+    this.#canvas.setAttribute("aria-label", input ? text : `${text}: still empty`);
   }
 
   #list(probabilities) {

@@ -24,7 +24,7 @@ export class UnitPanel {
 
   /**
    * @param {object} model an entry of /api/models
-   * @param {(key: string) => void} press called with the key that a button stands for
+   * @param {(key: string) => void} press called with the key that a button replaces
    */
   constructor(model, press) {
     this.#model = model;

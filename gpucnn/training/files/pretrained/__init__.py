@@ -18,6 +18,6 @@ FILES = {DEFAULT: Path(__file__).with_name("lenet5.npz")}
 def find(name: str | os.PathLike[str]) -> Path | None:
     """Return the file of the ready-trained network ``name``.
 
-    None if there is no such network, or a file or folder of that name, which is meant then.
+    None if there is no such network, or if ``name`` is a file or folder.
     """
     return None if os.path.lexists(name) else FILES.get(os.fspath(name))
