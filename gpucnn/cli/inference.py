@@ -29,9 +29,7 @@ from gpucnn.training.files.checkpoint import load
 from gpucnn.training.files.model_files import is_mnist
 from gpucnn.training.progress import percent
 from gpucnn.training.results.evaluation import evaluate
-from gpucnn.training.results.figures import HEADINGS, Evaluation
-
-USELESS = "the outputs of the network contain NaN or infinity; train it again"
+from gpucnn.training.results.figures import HEADINGS, USELESS, Evaluation
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:

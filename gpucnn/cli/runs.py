@@ -19,7 +19,7 @@ from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.records.folder import CONFIG_NAME, LOG_NAME
 from gpucnn.training.records.log import read_log
-from gpucnn.training.records.metrics import METRICS_NAME, Metrics
+from gpucnn.training.records.metrics import METRICS_NAME, MetricsFile
 from gpucnn.training.settings import Settings
 from gpucnn.version import __version__
 
@@ -126,7 +126,7 @@ class Log:
         kept = [] if completed is None else list(_lines_up_to(path, completed))
         write_atomically(path, "".join(line for _, line in kept).encode())
         epochs = (event for event, _ in kept if event["event"] == EpochEnded.name)
-        self.metrics = Metrics(folder / METRICS_NAME, epochs)
+        self.metrics = MetricsFile(folder / METRICS_NAME, epochs)
         self.file = open_to_append(path)
 
     def __enter__(self) -> Log:

@@ -19,7 +19,7 @@ COLUMNS = tuple(field.name for field in fields(EpochEnded))
 """The columns, those of ``History``."""
 
 
-class Metrics:
+class MetricsFile:
     """Writes metrics.csv.
 
     Numbers have all their digits; what is missing, NaN or infinite is empty.

@@ -15,6 +15,9 @@ from gpucnn.training.progress import percent
 MAX_CLASSES = 20
 """Classes in a table that fits on a screen; of more classes, those with the lowest F1."""
 
+USELESS = "the outputs of the network contain NaN or infinity; train it again"
+"""The message of DivergedError where outputs are needed."""
+
 HEADINGS = ("class", "precision", "recall", "F1", "images", "most often taken for")
 
 

@@ -16,12 +16,12 @@ from gpucnn.data.images.preparing import Prepared, Status, prepare_image
 from gpucnn.errors import DivergedError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.progress import percent
-from gpucnn.training.results.figures import class_names
+from gpucnn.training.results.figures import USELESS, class_names
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
-    """What a network makes of an image. It has K outputs.
+    """The result of a network of K outputs for an image.
 
     Attributes:
         status: "digit", "none" or "several" (digits); "image" if it was only resized.
@@ -126,9 +126,7 @@ def classify(model: Sequential, images: Sequence[Prepared]) -> list[Prediction]:
         with np.errstate(all="ignore"):
             outputs = model.predict(variants)
         if not np.isfinite(outputs).all():
-            raise DivergedError(
-                "the outputs of the network contain NaN or infinity; train it again"
-            )
+            raise DivergedError(USELESS)
         means = outputs.reshape(-1, len(there), outputs.shape[1]).mean(0)
         rows = dict(zip(there, means, strict=True))
     names = class_names(model.classes, model.output_shape[0])

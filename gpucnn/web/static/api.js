@@ -28,7 +28,7 @@ export function fetchModels() {
 }
 
 /**
- * Return what networks make of an image.
+ * Return the results of networks for an image.
  *
  * @param {string[]} models ids
  * @param {Blob} image

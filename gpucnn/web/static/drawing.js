@@ -161,7 +161,7 @@ export class Drawing {
     this.#refresh(true);
   }
 
-  /** End what is being written, so that it stands there whole. */
+  /** Complete at once what is being written. */
   #stop() {
     cancelAnimationFrame(this.#writing);
     this.#writing = 0;

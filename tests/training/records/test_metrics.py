@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpucnn.training import EpochEnded, History
-from gpucnn.training.records.metrics import COLUMNS, Metrics
+from gpucnn.training.records.metrics import COLUMNS, MetricsFile
 
 
 def epoch(number: int, **others: float | None) -> EpochEnded:
@@ -27,7 +27,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def test_the_columns_are_those_of_the_history(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path)
+    metrics = MetricsFile(path)
     assert path.read_text() == ",".join(COLUMNS) + "\n"
     metrics.close()
     assert History.columns.fget(None) == COLUMNS  # type: ignore[attr-defined]
@@ -35,7 +35,7 @@ def test_the_columns_are_those_of_the_history(tmp_path: Path) -> None:
 
 def test_numbers_have_all_digits_and_what_is_missing_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    metrics = Metrics(path)
+    metrics = MetricsFile(path)
     events = [epoch(1), epoch(2, validation_loss=0.1, test_loss=math.inf, train_loss=math.nan)]
     for count, event in enumerate(events, 1):
         metrics.write(event)
@@ -53,7 +53,7 @@ def test_it_begins_with_the_epochs_of_the_run_in_order_and_each_once(tmp_path: P
     path.write_text("anything\n1,2")
     before = [epoch(2), epoch(1), epoch(2, test_loss=7.0)]
     damaged = {"event": "epoch", "epoch": 3, "test_loss": "=1+1", "lr": [1], "seconds": None}
-    metrics = Metrics(path, [*(event.as_dict() for event in before), damaged])
+    metrics = MetricsFile(path, [*(event.as_dict() for event in before), damaged])
     metrics.write(epoch(4))
     metrics.close()
     found = rows(path)
@@ -66,7 +66,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("kept")
     (tmp_path / "metrics.csv").symlink_to(other)
-    Metrics(tmp_path / "metrics.csv").close()
+    MetricsFile(tmp_path / "metrics.csv").close()
     assert other.read_text() == "kept"
     with pytest.raises(OSError, match="none"):
-        Metrics(tmp_path / "none" / "metrics.csv")
+        MetricsFile(tmp_path / "none" / "metrics.csv")
