@@ -20,7 +20,7 @@ _SUFFIXES = (".npz", ".safetensors", ".onnx", ".pt", ".pth", ".h5", ".keras")
 def split_arguments(first: str | None, others: Sequence[str]) -> tuple[str, list[str]]:
     """Return the checkpoint and the images in ``gpucnn predict [FIRST] OTHERS``.
 
-    Where no argument is a network, it is the ready-trained one, and a note says so. SettingError if
+    If no argument is a network, it is the ready-trained one, and a note is printed. SettingError if
     there are no images.
     """
     if first is None and is_network(others[0]):

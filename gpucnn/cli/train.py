@@ -228,7 +228,7 @@ def _follow(
 ) -> bool:
     """Show and log all events of a run, then print the table of results.
 
-    ``again`` is the command that resumes the run. Returns whether the run came to its end.
+    ``again`` is the command that resumes the run. Returns whether it ended without interruption.
     """
     saved = 0
     try:
