@@ -76,7 +76,10 @@ def subjects(monkeypatch: pytest.MonkeyPatch) -> list[Subject]:
 Captured = pytest.CaptureFixture[str]
 
 
-def test_a_run_gives_a_page_in_its_folder(folder: Path, capsys: Captured) -> None:
+def test_a_run_gives_a_page_in_its_folder(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpucnn.plots.svg.DPI", 40)  # small images are drawn faster
     assert run(["report", "mine", "--png", "figures"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("report with ")

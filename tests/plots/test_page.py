@@ -175,6 +175,15 @@ def test_figures_that_would_make_the_page_too_large_are_left_out(
     model, data, history = trained
     evaluation = gpucnn.evaluate(model, data.test)
     made = make_page([Subject("a", model, data.test, evaluation, history)])
+    # The drawings are the same for each limit, and take most of the time.
+    draw, drawn = render.to_svg, dict[str, str]()
+
+    def draw_once(plot: plots.Plot, alt: str, heading: bool, key: str) -> str:
+        if key not in drawn:
+            drawn[key] = draw(plot, alt, heading=heading, key=key)
+        return drawn[key]
+
+    monkeypatch.setattr(render, "to_svg", draw_once)
     page = render.render(made)
     for limit in (len(page), len(page) - 1, len(page) // 2):
         monkeypatch.setattr(render, "MAX_BYTES", limit)
