@@ -142,7 +142,9 @@ def _checked(model: Sequential, graph: Graph, source: str, result: str) -> Any:
 def _metadata(model: Sequential) -> dict[str, str]:
     metadata = {}
     if model.classes is not None:
-        metadata["classes"] = json.dumps(model.classes, ensure_ascii=False)
+        classes = json.dumps(model.classes, ensure_ascii=False)
+        # Lone surrogates, as in names of folders that are not UTF-8, become JSON's own escapes.
+        metadata["classes"] = classes.encode(errors="backslashreplace").decode()
     if model.normalization is not None:
         mean, std = model.normalization
         metadata["normalization"] = json.dumps({"mean": mean, "std": std})

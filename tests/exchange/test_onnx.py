@@ -162,6 +162,15 @@ def test_a_network_that_ends_in_feature_maps() -> None:
     assert difference(found, model.predict(images)) <= TOLERANCE
 
 
+def test_classes_of_any_name_are_in_the_metadata(tmp_path: Path) -> None:
+    model = gpucnn.load_model("lenet5", "numpy")
+    model.classes = ("ü", "a\udcff", "\\udcff", '"')
+    export_onnx(model, tmp_path / "a.onnx")
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert tuple(json.loads(metadata["classes"])) == model.classes
+    assert "ü" in metadata["classes"]
+
+
 def test_the_file_is_small_old_and_described(tmp_path: Path) -> None:
     """Versions that runtimes of 2021 read; weights by PyTorch's names; shapes of every value."""
     path = tmp_path / "digits.onnx"

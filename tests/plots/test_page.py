@@ -18,7 +18,7 @@ from gpucnn import plots
 from gpucnn.data import Data, Split
 from gpucnn.errors import SettingError
 from gpucnn.plots.page import render
-from gpucnn.plots.page.document import Section, Table, Text
+from gpucnn.plots.page.document import Figure, Section, Table, Text
 from gpucnn.plots.page.making import make_page, write_report
 from gpucnn.plots.page.settings import call_text
 from gpucnn.plots.page.subject import Subject
@@ -236,8 +236,11 @@ def test_descriptions_of_objects() -> None:
 
 
 def test_lone_surrogates_do_not_prevent_a_page(tmp_path: Path) -> None:
-    page = render.Page("a", "b\udcff", "", [], [], [Section("c", [Text("d\udcff")])])
-    assert b"<h1>b?</h1>" in render.render(page)
+    weights = plots.filters(small_model())
+    parts = [Text("d\udcff"), Figure("filters", weights, "e\udcff", "f\udcff")]
+    content = render.render(render.Page("a", "b\udcff", "", [], [], [Section("c", parts)]))
+    assert b"<h1>b?</h1>" in content
+    assert b"f?" in content
 
 
 def test_an_empty_table_and_a_note(tmp_path: Path) -> None:

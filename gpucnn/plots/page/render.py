@@ -52,7 +52,7 @@ def render(page: Page) -> bytes:
     drawn: dict[str, str] = {}
     for figure in figures:
         svg = to_svg(figure.plot, figure.alt, heading=False, key=figure.name)
-        if (size := len(svg.encode())) <= room:
+        if (size := len(_encoded(svg))) <= room:
             drawn[figure.name] = svg
             room -= size
     content = _fill(page, drawn)
@@ -76,6 +76,10 @@ def _fill(page: Page, drawn: Mapping[str, str]) -> bytes:
             "version": __version__,
         }
     )
+    return _encoded(text)
+
+
+def _encoded(text: str) -> bytes:
     # A lone surrogate, as in the name of a file that is not UTF-8, has no encoding.
     return text.encode(errors="replace")
 
