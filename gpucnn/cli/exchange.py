@@ -32,9 +32,11 @@ def export_command(arguments: argparse.Namespace) -> int:
 
 
 def check_target(path: Path, overwrite: bool) -> None:
-    """Raise SettingError if there is something that a new file would replace."""
+    """Raise SettingError if a new file would replace something, or has no folder to be in."""
     if path.is_dir():
         raise SettingError(f"{path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise SettingError(f"{path}: there is no folder {path.parent}")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise SettingError(f"{path} exists: give another name, or add --overwrite to replace it")
 

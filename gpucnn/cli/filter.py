@@ -30,6 +30,8 @@ from gpucnn.nn.filters import SIZED, apply_filter, filter_matrix, magnitude
 SCALINGS = ("auto", "clip", "abs", "normalize", "signed")
 
 _MAX_TEXT = 1 << 20  # bytes of a file with a matrix
+_MAX_SUM = 1e15  # of absolute elements: squares of the results are finite in float32
+_ROWS = r"[-+\d.eE/\s,;]"  # what rows of numbers consist of
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,17 @@ def _matrix(arguments: argparse.Namespace) -> tuple[str, NDArray[Any]]:
                 raise SettingError(f"--{option} is for {' and '.join(fitting)}")
     if arguments.matrix is not None:
         rows = parse_matrix(_matrix_text(arguments.matrix))
+        if _MAX_SUM < np.abs(rows).sum() < np.inf:
+            raise SettingError(
+                f"--matrix: the absolute values of its elements add up to {np.abs(rows).sum():.4g},"
+                f" at most {_MAX_SUM:g} is possible"
+            )
         return f"matrix of {rows.shape[0]} x {rows.shape[1]}", rows
+    if re.fullmatch(f"{_ROWS}+", name) and any(map(str.isdigit, name)):
+        raise SettingError(
+            f"unknown filter {name[:80]!r}: give a matrix with --matrix, as in "
+            '--matrix "0 1 0; 1 -4 1; 0 1 0"'
+        )
     size = 5 if arguments.size is None else arguments.size
     matrix = filter_matrix(name, size, arguments.sigma)
     return f"{name}, {matrix.shape[-2]} x {matrix.shape[-1]}", matrix
@@ -108,7 +120,7 @@ def _matrix_text(text: str) -> str:
     """Return the rows themselves, or those in the file or standard input that ``text`` means."""
     if text == "-":
         content = sys.stdin.buffer.read(_MAX_TEXT + 1)
-    elif not re.search(r"[^-+\d.eE/\s,;]", text):
+    elif re.fullmatch(f"{_ROWS}*", text):
         return text
     elif not os.path.exists(text):
         raise SettingError(

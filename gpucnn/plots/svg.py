@@ -101,16 +101,16 @@ def _without_spaces(body: str) -> str:
 def save_all(folder: str | PathLike[str], figures: Mapping[str, Plot]) -> list[Path]:
     """Write each figure to ``folder``/NAME.png, and return the paths; the folder is made.
 
-    Raises SettingError if a file cannot be written.
+    Raises SettingError if the folder cannot be made, OSError if a file cannot be written.
     """
     folder = Path(folder)
-    paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in figures.items():
-            path = folder / f"{name}.png"
-            write_atomically(path, figure.render("png", dpi=DPI))
-            paths.append(path)
     except OSError as error:
         raise SettingError(f"cannot write to {folder}: {error.strerror}") from None
+    paths = []
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        write_atomically(path, figure.render("png", dpi=DPI))
+        paths.append(path)
     return paths

@@ -88,6 +88,7 @@ def test_a_file_is_replaced_only_if_asked_and_never_through_a_link(folder: Path)
         ("model.npz model", "unknown kind of file 'model': expected one of .npz, .onnx"),
         ("model.npz model.npz", "model.npz exists: give another name, or add --overwrite"),
         ("model.npz folder.npz", "folder.npz is a folder"),
+        ("model.npz no/w.npz", "no/w.npz: there is no folder no"),
         ("model.npz w.npz --raw", "--raw is for *.onnx files, not for *.npz"),
         ("typo w.npz", "no checkpoint at typo"),
         ("model.npz", "the following arguments are required: FILE"),

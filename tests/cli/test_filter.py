@@ -140,6 +140,8 @@ def test_rows_that_are_no_matrix_are_refused(text: str, message: str) -> None:
         (["--matrix", "{folder}"], "Is a directory"),
         (["--matrix", "{photo}"], "is not a text file"),
         (["--matrix", "1e400"], "finite elements"),
+        (["--matrix", "1e15 -1"], "add up to 1e+15, at most 1e+15 is possible"),
+        (["0 1;1 0"], "give a matrix with --matrix"),
         (["--scaling", "normalise"], "did you mean 'normalize'?"),
         (["--out", "{photo}"], "is the image that is read"),
         (["--out", "{folder}/x.txt"], "suffix of an image, such as .png or .jpg, got '.txt'"),

@@ -135,3 +135,6 @@ def test_save_all_writes_a_file_for_each_figure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="cannot write to"):
         plots.save_all(tmp_path / "file", figures)
+    (tmp_path / "b" / "curves.png").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        plots.save_all(tmp_path / "b", figures)
