@@ -57,15 +57,25 @@ def test_the_table_has_the_figures_of_the_log() -> None:
         }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a run with event files that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        save_npz("small.npz", small_data())
+        assert train("--out", "run", "--tensorboard") == 0
+    return str(folder / "run")
+
+
 class Killed(BaseException):
     """What ends a process at once, as far as files are concerned."""
 
 
 @pytest.mark.parametrize("saved", [False, True], ids=["before its checkpoint", "after it"])
 def test_a_run_that_is_killed_and_resumed_has_each_epoch_once(
-    monkeypatch: pytest.MonkeyPatch, saved: bool
+    monkeypatch: pytest.MonkeyPatch, saved: bool, whole: str
 ) -> None:
-    assert train("--out", "whole", "--tensorboard") == 0
     save = Run._save
 
     def killed(self: Run) -> Any:
@@ -84,17 +94,17 @@ def test_a_run_that_is_killed_and_resumed_has_each_epoch_once(
     assert [row["epoch"] for row in table("r")] == ["1", "2"]
     Path("r/metrics.csv").write_text("damaged")
     assert run(["train", "--resume", "r"]) == 0
-    rows, expected = table("r"), table("whole")
+    rows, expected = table("r"), table(whole)
     for one, other in zip(rows, expected, strict=True):
         timed = {"seconds", "images_per_second"}
         assert {k: v for k, v in one.items() if k not in timed} == {
             k: v for k, v in other.items() if k not in timed
         }
-    found = board("r")
+    found, uninterrupted = board("r"), board(whole)
     assert len(list(Path("r").glob("events.out.tfevents.*"))) == 2
     for tag in ("epoch", "steps/loss", "steps/learning_rate", "accuracy/test"):
         assert [(e.step, e.value) for e in found.Scalars(tag)] == [
-            (e.step, e.value) for e in board("whole").Scalars(tag)
+            (e.step, e.value) for e in uninterrupted.Scalars(tag)
         ]
 
 
