@@ -70,6 +70,8 @@ def runs_command(arguments: argparse.Namespace) -> int:
         hint = "gpucnn train writes its runs to runs/" if arguments.folder == "runs" else ""
         what = "is not a folder" if folder.exists() else "does not exist"
         raise SettingError(f"{folder} {what}: " + (hint or "give the folder of the runs"))
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise SettingError(f"{folder} cannot be read: permission denied")
     if arguments.csv and arguments.json:
         raise SettingError("give either --csv or --json")
     rows = [row for path in find_runs(folder) if (row := run_row(path, folder)) is not None]

@@ -64,6 +64,14 @@ def test_the_table_has_each_run_with_its_state(folder: Path, capsys: Capture) ->
     assert cells[2][4].endswith(" %")
 
 
+def test_a_folder_that_cannot_be_read_is_not_one_without_runs(
+    folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read every folder
+    assert run(["runs"]) == 2
+    assert capsys.readouterr().err == "gpucnn: runs cannot be read: permission denied\n"
+
+
 def test_csv_and_json_have_all_settings_and_results(folder: Path, capsys: Capture) -> None:
     rows = {row["run"]: row for row in listed(capsys)}
     assert run(["runs", "--csv"]) == 0
