@@ -46,7 +46,7 @@ def test_a_custom_model(tmp_path: Path) -> None:
 def test_the_commands() -> None:
     assert SHELL[0].strip().endswith(".venv/bin/pip install . && .venv/bin/gpucnn train")
     assert SHELL[1].strip() in (ROOT / ".ci" / "run").read_text().splitlines()
-    for line in "".join(SHELL[2:]).splitlines():
+    for line in "".join(SHELL[2:]).replace("\\\n", "").splitlines():
         words = line.split("#")[0].split()
         if words[:1] == ["gpucnn"]:
             MainParser().parse(words[1:])

@@ -15,8 +15,8 @@ from gpucnn.training.times import LayerTime, LayerTimes, PassTime, layer_times
 BUSY = 0.2
 """Spread of the samples above which a note says that the times are not reliable."""
 
-HEADINGS = ("layer", "type", "output", "multiply-adds", "forward µs", "of limit", "backward µs",
-            "of limit")  # fmt: skip
+HEADINGS = ("layer", "multiply-adds", "forward", "of limit", "backward", "of limit")
+"""80 characters in all; types and shapes are in ``gpucnn summary``."""
 
 
 def time_command(arguments: argparse.Namespace) -> int:
@@ -32,13 +32,14 @@ def time_command(arguments: argparse.Namespace) -> int:
     console.print(f"{printable(arguments.network)}, {images}, {_device(times)}")
     console.print(
         f"this machine: {times.multiply_adds_per_second / 1e9:,.1f} G multiply-adds/s,"
-        f" {times.bytes_per_second / 1e9:,.1f} GB/s"
+        f" {times.bytes_per_second / 1e9:,.1f} GB/s; times in µs"
     )
     forward = sum(each.forward.seconds for each in times.layers)
-    totals = ("total", "", "", f"{sum(each.forward.multiply_adds for each in times.layers):,}",
-              _micro(forward), "", _micro(times.seconds - forward), "")  # fmt: skip
+    multiply_adds = sum(each.forward.multiply_adds for each in times.layers)
+    backward = times.seconds - forward
+    totals = ("total", f"{multiply_adds:,}", _micro(forward), "", _micro(backward), "")
     rows = [[printable(cell) for cell in _row(each)] for each in times.layers]
-    print_table(console, rows, HEADINGS, totals, left=2)
+    print_table(console, rows, HEADINGS, totals, left=1)
     console.print(
         f"forward and backward together, fused layers as one operation:"
         f" {_micro(times.network_seconds)} µs,"
@@ -62,8 +63,6 @@ def _device(times: LayerTimes) -> str:
 def _row(layer: LayerTime) -> tuple[str, ...]:
     return (
         layer.name,
-        layer.type,
-        "x".join(map(str, layer.output_shape)),
         f"{layer.forward.multiply_adds:,}",
         *_cells(layer.forward),
         *_cells(layer.backward),
