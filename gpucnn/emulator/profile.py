@@ -176,8 +176,12 @@ def collecting() -> Profile:
         return _active
     if _process is None:
         _process = Profile()
-        atexit.register(print, _process, file=sys.stderr)
+        atexit.register(_print_profile)
     return _process
+
+
+def _print_profile() -> None:
+    print(_process, file=sys.stderr)
 
 
 @contextmanager

@@ -104,7 +104,8 @@ def test_a_damaged_entry_is_reported_and_built_again(
 ) -> None:
     folder = tmp_path / "cache"
     shutil.copytree(filled, folder)
-    path = next(folder.rglob(name))
+    module = next(folder.rglob("module.so")).parent  # its entry is built again sooner
+    path = module / name if (module / name).exists() else next(folder.rglob(name))
     damage(path)
     monkeypatch.setenv("GPUCNN_CACHE_DIR", str(folder))
     (finding,) = (f for f in doctor.examine() if f.name == "emulator cache")
