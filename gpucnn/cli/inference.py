@@ -14,6 +14,7 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import check_fit, unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
+    how_read,
     loss_for,
     parse_shape,
     read_data,
@@ -36,14 +37,11 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """Print the loss and accuracy of a saved network on the test images, and of each class."""
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
+    trained_on = saved.metadata.get("data")
     if arguments.data is None and not (trained_on and is_mnist(trained_on)):
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
         raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
-    seed = settings["seed"] if settings else 0
-    transpose = arguments.transpose
-    if transpose is None and trained_on and "preparation" not in trained_on:
-        transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
+    seed, transpose = how_read(saved, arguments.transpose)
     data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose)
     check_fit(model, data)
     test = unseen_test_images(saved, data, arguments.skip_trained)

@@ -15,17 +15,15 @@ from gpucnn.cli.display import plain_json
 from gpucnn.cli.drawing import draw, draw_stages
 from gpucnn.cli.networks import split_arguments
 from gpucnn.cli.output import printable
-from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
-from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.cli.sources import check_preparation, read_for_images
 from gpucnn.data.files import list_folder
 from gpucnn.data.images.inputs import read_image
 from gpucnn.data.images.opening import NotAnImage
 from gpucnn.data.images.preparing import Prepared, prepare_image
-from gpucnn.errors import DataError, DivergedError, unknown
+from gpucnn.errors import DataError, DivergedError
 from gpucnn.nn import Sequential
-from gpucnn.training.files.checkpoint import load
 from gpucnn.training.progress import percent
-from gpucnn.training.results.prediction import Prediction, classify, preparation
+from gpucnn.training.results.prediction import Prediction, classify
 
 # Images that are classified and printed together.
 _BATCH = 16
@@ -47,16 +45,9 @@ def predict_command(arguments: argparse.Namespace) -> int:
         The exit status: 2 if a file cannot be read, else 1 if an image shows no single digit,
         else 0.
     """
-    if arguments.prepare not in ("auto", *PREPARATIONS):
-        raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
+    check_preparation(arguments.prepare)
     checkpoint, images = split_arguments(arguments.checkpoint, arguments.images)
-    saved = load(checkpoint)
-    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    scale_pixels(model, checkpoint)
-    how = arguments.prepare
-    if how == "auto":
-        how = find_preparation(model, saved, checkpoint)
-    preparation(model, how)  # raises if it does not fit the model
+    _, model, how = read_for_images(checkpoint, arguments)
     status, results = 0, []
     for batch in _batches(_read_all(_expand(images), model, how)):
         for image, prediction in zip(batch, _classify(model, batch, checkpoint), strict=True):

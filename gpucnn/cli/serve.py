@@ -12,13 +12,11 @@ from pathlib import Path
 
 from gpucnn.cli.output import printable
 from gpucnn.cli.signals import StopRequest
-from gpucnn.cli.sources import find_preparation, read_model, scale_pixels
+from gpucnn.cli.sources import check_preparation, read_for_images
 from gpucnn.config import import_extra
-from gpucnn.data.dataset import PREPARATIONS
-from gpucnn.errors import SettingError, unknown
-from gpucnn.training.files.checkpoint import Checkpoint, load
+from gpucnn.errors import SettingError
+from gpucnn.training.files.checkpoint import Checkpoint
 from gpucnn.training.files.pretrained import DEFAULT
-from gpucnn.training.results.prediction import preparation
 from gpucnn.web.hosts import host_check, is_loopback, page_url
 from gpucnn.web.served import Served
 
@@ -30,8 +28,7 @@ def serve_command(arguments: argparse.Namespace) -> int:
     """Serve the page until a signal ends it; return 128 + the signal's number."""
     for module, library in _LIBRARIES.items():
         import_extra(module, library, "gpucnn serve", "web")
-    if arguments.prepare not in ("auto", *PREPARATIONS):
-        raise unknown("--prepare", arguments.prepare, ("auto", *PREPARATIONS))
+    check_preparation(arguments.prepare)
     if not 0 <= arguments.port < 1 << 16:
         raise SettingError(f"--port must be 0 to 65535, got {arguments.port}")
     return _serve(_read_all(arguments.checkpoints, arguments), arguments)
@@ -81,13 +78,7 @@ def _read_all(names: Sequence[str], arguments: argparse.Namespace) -> list[Serve
 
 
 def _read(id_: str, name: str, title: str, arguments: argparse.Namespace) -> Served:
-    saved = load(name)
-    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    scale_pixels(model, name)
-    how = arguments.prepare
-    if how == "auto":
-        how = find_preparation(model, saved, name)
-    preparation(model, how)  # raises if it does not fit the model
+    saved, model, how = read_for_images(name, arguments)
     return Served(id_, title, name, model, how, _accuracy(saved))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import sys
@@ -16,14 +17,16 @@ from gpucnn.backends import Backend, choose_backend, get_backend, has_nvidia_dri
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.data import Data
+from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file
 from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, differences
+from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, differences, load
 from gpucnn.training.files.model_files import dtype_of, is_mnist, load_model, set_from
 from gpucnn.training.files.weight_files import load_weights, network_in
+from gpucnn.training.results.prediction import preparation
 
 TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
@@ -255,6 +258,32 @@ def find_preparation(model: Sequential, saved: Checkpoint, name: str) -> str:
             file=sys.stderr,
         )
     return how
+
+
+def check_preparation(how: str) -> None:
+    """Raise SettingError for a value of --prepare that is none."""
+    if how not in ("auto", *PREPARATIONS):
+        raise unknown("--prepare", how, ("auto", *PREPARATIONS))
+
+
+def read_for_images(name: str, arguments: argparse.Namespace) -> tuple[Checkpoint, Sequential, str]:
+    """Return a checkpoint, its model and how images are prepared for it, by a command's options."""
+    saved = load(name)
+    model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
+    scale_pixels(model, name)
+    how = arguments.prepare
+    if how == "auto":
+        how = find_preparation(model, saved, name)
+    preparation(model, how)  # raises if it does not fit the model
+    return saved, model, how
+
+
+def how_read(saved: Checkpoint, transpose: str | None) -> tuple[int, str | None]:
+    """Return the seed and --transpose with which ``read_data`` gives the test images of a run."""
+    trained_on, settings = saved.metadata.get("data"), saved.metadata.get("settings")
+    if transpose is None and trained_on and "preparation" not in trained_on:
+        transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
+    return settings["seed"] if settings else 0, transpose
 
 
 def loss_for(saved: Checkpoint, model: Sequential) -> Loss:

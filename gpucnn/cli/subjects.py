@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn.cli.overlap import check_fit, digests_for, without_trained
-from gpucnn.cli.sources import loss_for, model_name, read_data, read_model, scale_pixels
+from gpucnn.cli.sources import how_read, loss_for, model_name, read_data, read_model, scale_pixels
 from gpucnn.data import Data, Split
 from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.nn.losses import Loss
@@ -95,11 +95,7 @@ class SubjectReader:
         same: the folder may come from somebody else.
         """
         given, trained_on = self.arguments, saved.metadata.get("data")
-        settings = saved.metadata.get("settings")
-        seed = settings["seed"] if settings else 0
-        transpose = given.transpose
-        if transpose is None and trained_on and "preparation" not in trained_on:
-            transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
+        seed, transpose = how_read(saved, given.transpose)
         if given.data is not None:
             return self._read_data(given.data, given.resize, seed, transpose)
         if trained_on is None:

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gpucnn.cli.arguments.shared import (
-    BACKEND_HELP,
-    PRECISION_HELP,
-    RESIZE_HELP,
-    SOURCE_HELP,
-    TRANSPOSE_HELP,
-)
+from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_computation
 
 EPILOG = """\
 The test images are those of the data that the run was trained on, if they are still where they
@@ -42,6 +36,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
-    parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
-    parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
-    parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
+    add_computation(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gpucnn.cli.arguments.shared import BACKEND_HELP, PRECISION_HELP, SOURCE_HELP
+from gpucnn.cli.arguments.shared import add_computation
 
 EPILOG = """\
 The page is for this computer only, unless --host gives another address. End it with Ctrl-C."""
@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folders of runs, or .npz files, several side by side (default: the ready-trained "
         "LeNet-5)",
     )
-    parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
-    parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
-    parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
+    add_computation(parser)
     parser.add_argument(
         "--prepare",
         default="auto",

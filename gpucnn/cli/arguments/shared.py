@@ -25,10 +25,15 @@ def add_checkpoint(parser: argparse.ArgumentParser, optional: bool = False) -> N
         metavar="CHECKPOINT",
         help=CHECKPOINT_HELP + " (default)" * optional,
     )
+    add_computation(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_computation(parser: argparse.ArgumentParser) -> None:
+    """Add how a saved network is built and computed."""
     parser.add_argument("--backend", default="auto", metavar="NAME", help=BACKEND_HELP)
     parser.add_argument("--precision", default="ieee", metavar="NAME", help=PRECISION_HELP)
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_network(parser: argparse.ArgumentParser, network: str) -> None:
