@@ -54,14 +54,16 @@ MAY_IMPORT = {
     "training": DATA
     | {"nn", "optim", "machine", "backends", "backends.contract", "emulator", "exchange"},
     "plots": DATA | {"nn", "optim", "training", "backends", "backends.contract"},
+    "rbm": DATA | {"nn", "optim", "models", "training", "backends", "backends.contract"},
     "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
-    | {"emulator", "exchange", "plots", "web"},
+    | {"emulator", "exchange", "plots", "web", "rbm"},
     "": DATA
-    | {"backends", "nn", "optim", "models", "exchange", "training", "plots", "machine", "cli"},
+    | {"backends", "nn", "optim", "models", "exchange", "training", "rbm", "plots", "machine"}
+    | {"cli"},
 }  # fmt: skip
-ROOT_ENTRIES = 23
+ROOT_ENTRIES = 24
 
 
 @cache
