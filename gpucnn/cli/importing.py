@@ -81,7 +81,7 @@ def _built(arguments: argparse.Namespace, state: State) -> Sequential:
     if arguments.classes is not None:
         shape["classes"] = len(_class_names(arguments.classes))
     model = build_model(arguments.model, shape)
-    state = without_prefix(state, model.state_dict())
+    state = without_prefix(state, (name for name, _ in model.named_parameters()))
     last = other_outputs(model, state)
     if arguments.classes is None and last is not None:
         first = next(iter(model.layers[last].parameters))

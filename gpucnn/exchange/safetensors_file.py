@@ -62,8 +62,7 @@ def export_safetensors(model: Sequential, path: str | os.PathLike[str]) -> None:
     metadata = {"format": "pt"}
     with suppress(SettingError, TypeError):  # where it has code or arguments that no file holds
         metadata[DESCRIPTION] = json.dumps(describe_network(model))
-    state = {name: np.ascontiguousarray(array) for name, array in finite_state(model).items()}
-    write_atomically(path, library.save(state, metadata))
+    write_atomically(path, library.save(finite_state(model), metadata))
 
 
 def read_safetensors(file: Path) -> tuple[State, dict[str, str]]:

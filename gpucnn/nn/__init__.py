@@ -6,6 +6,7 @@ Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for featu
 from gpucnn.nn.filters import apply_filter, filter_matrix
 from gpucnn.nn.layers import (
     AvgPool2d,
+    Buffer,
     Conv2d,
     ConvTranspose2d,
     Dropout,
@@ -40,6 +41,7 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+    "Buffer",
     "Conv2d",
     "ConvTranspose2d",
     "CrossEntropyLoss",

@@ -1,4 +1,4 @@
-"""A model's parameters: by name for users, and as one flat vector for optimizers and workers."""
+"""A model's state: by name for users, parameters as one flat vector for optimizers and workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import flat_offsets
 from gpucnn.errors import CheckpointError
-from gpucnn.nn.layers import Layer, Parameter
+from gpucnn.nn.layers import Buffer, Layer, Parameter
 from gpucnn.rng import Stream, generator
 
 _MOST_FAULTS, _MOST_CHARACTERS = 20, 80
@@ -26,7 +26,7 @@ class FlatParameters:
     All values are in one vector, ``flat_parameters`` (flat_size,), and all gradients in another,
     ``flat_grads`` (flat_size,), in the order of the layers. The ``data`` and ``grad`` of each
     parameter are views of them. Each parameter begins at a multiple of 8 elements; the elements
-    between parameters are padding, which is always zero.
+    between parameters are padding, which is always zero. Buffers are arrays of their own.
     """
 
     seed: int | None = None
@@ -52,34 +52,57 @@ class FlatParameters:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield (name, parameter); names are PyTorch's: "conv1.weight", "conv1.bias", …"""
-        return _named_parameters(self.layers)
+        return (
+            (f"{name}.{key}", parameter)
+            for name, layer in self.layers.items()
+            for key, parameter in layer.parameters.items()
+        )
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """Yield (name, buffer); names are PyTorch's: "bn1.running_mean", …"""
+        return (
+            (f"{name}.{key}", buffer)
+            for name, layer in self.layers.items()
+            for key, buffer in layer.buffers.items()
+        )
+
+    def named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield (name, parameter or buffer), in the order of PyTorch's ``state_dict``."""
+        return _named_state(self.layers)
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights from ``seed``; they are the same on every backend."""
+        """Draw all weights from ``seed``, the same on every backend; set buffers to their start."""
         for index, parameter in enumerate(self.parameters()):
             rng = generator(seed, Stream.WEIGHTS, index)
             values = parameter.draw(rng, parameter.shape, parameter.fan_in, parameter.fan_out)
             parameter.data[...] = self.backend.asarray(values)
+        for _, buffer in self.named_buffers():
+            buffer.data[...] = buffer.fill
         self.seed = seed
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
-        """Return copies of all parameters as NumPy arrays, with PyTorch's names and shapes."""
-        return {name: self.backend.to_numpy(p.data) for name, p in self.named_parameters()}
+        """Return copies of all parameters and buffers as NumPy arrays.
+
+        Names, shapes and order are those of PyTorch's ``state_dict``.
+        """
+        return {name: self.backend.to_numpy(part.data) for name, part in self.named_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copy the values of all parameters from ``state``, arrays by name.
+        """Copy the values of all parameters and buffers from ``state``, arrays by name.
 
         Raises CheckpointError, and changes nothing, if names are missing or unknown, or shapes
-        differ.
+        differ. ``num_batches_tracked`` may be missing, as in files of old versions of PyTorch.
         """
         check_state(self.layers, state)
         with np.errstate(over="ignore"):  # training reports infinite weights
-            for name, parameter in self.named_parameters():
-                parameter.data[...] = self.backend.asarray(np.asarray(state[name], np.float64))
+            for name, part in self.named_state():
+                if name in state:
+                    values = np.asarray(state[name]).astype(part.dtype or np.float64)
+                    part.data[...] = self.backend.asarray(values)
         self.seed = None
 
     def to(self, backend: str | Backend) -> Self:
-        """Move the parameters to ``backend`` and return the model.
+        """Move parameters and buffers to ``backend`` and return the model.
 
         A backend given by name gets the dtype of the present one. Gradients become zero.
         """
@@ -130,6 +153,8 @@ class FlatParameters:
     def _allocate(self, backend: Backend) -> None:
         self.backend = backend
         self.lay_out(backend.zeros((self.flat_size,)), backend.zeros((self.flat_size,)))
+        for _, buffer in self.named_buffers():
+            buffer.data = backend.zeros(buffer.shape, buffer.dtype)
 
     def _offsets(self) -> list[int]:
         return flat_offsets(parameter.size for parameter in self.parameters())
@@ -144,13 +169,17 @@ class FlatParameters:
 
 def check_state(layers: Mapping[str, Layer], state: Mapping[str, Any]) -> None:
     """Raise CheckpointError, naming some, if arrays are missing, unknown or of another shape."""
-    own = dict(_named_parameters(layers))
-    faults = [f"{name} is missing" for name in own if name not in state]
+    own = dict(_named_state(layers))
+    faults = [
+        f"{name} is missing"
+        for name, part in own.items()
+        if name not in state and not part.optional
+    ]
     faults += [f"{shown(name)} is unknown" for name in state if name not in own]
     faults += [
-        f"{name} has shape {np.shape(state[name])}, expected {parameter.shape}"
-        for name, parameter in own.items()
-        if name in state and np.shape(state[name]) != parameter.shape
+        f"{name} has shape {np.shape(state[name])}, expected {part.shape}"
+        for name, part in own.items()
+        if name in state and np.shape(state[name]) != part.shape
     ]
     if len(faults) > _MOST_FAULTS:
         faults[_MOST_FAULTS - 1 :] = [f"and {len(faults) - _MOST_FAULTS + 1} more"]
@@ -163,7 +192,7 @@ def shown(name: str) -> str:
     return name if name.isprintable() and len(name) <= _MOST_CHARACTERS else reprlib.repr(name)
 
 
-def _named_parameters(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Parameter]]:
+def _named_state(layers: Mapping[str, Layer]) -> Iterator[tuple[str, Parameter | Buffer]]:
     for name, layer in layers.items():
-        for key, parameter in layer.parameters.items():
-            yield f"{name}.{key}", parameter
+        for key, part in layer.state.items():
+            yield f"{name}.{key}", part

@@ -175,9 +175,9 @@ class RunState:
 
     def _check_arrays(self, saved: Checkpoint) -> None:
         """Raise CheckpointError unless the arrays are those that ``checkpoint`` saves."""
-        own: dict[str, Any] = {f"parameters/{n}": p.data for n, p in self.model.named_parameters()}
+        own: dict[str, Any] = {f"parameters/{n}": p.data for n, p in self.model.named_state()}
         if self.settings.keep_best and saved.metadata["best"] is not None:
-            own |= {f"best/{name}": p.data for name, p in self.model.named_parameters()}
+            own |= {f"best/{name}": p.data for name, p in self.model.named_state()}
         own |= {f"optimizer/{name}": a for name, a in self._optimizer_state().items()}
         own["totals"] = self.totals
         if "seen" in saved.arrays:  # older versions saved none

@@ -4,6 +4,10 @@ The processes share memory: the parameters, which only the first process changes
 for each process, and the images of the batch. A message to each worker names its part of the batch;
 the reply means that its row is written. The rows are added in the order of the processes, so the
 same number of processes gives the same bits; another number gives others.
+
+Each process has buffers of its own, changed by its parts of the batches. Those of the first process
+are the model's, so running statistics are those of its parts, as in PyTorch's
+DistributedDataParallel without SyncBatchNorm.
 """
 
 from __future__ import annotations
@@ -138,7 +142,8 @@ class Workers:
     def set_grads(self, arrays: StepArrays) -> None:
         """As ``FusedGradients.set_grads``.
 
-        If a worker has ended, WorkerError is raised and ``arrays.totals`` are as they were.
+        If a worker has ended, WorkerError is raised, and ``arrays.totals`` and the model's buffers
+        are as they were.
         """
         shared, count = self.shared, arrays.indices.size
         if arrays.parameters is not shared.parameters:
@@ -151,7 +156,13 @@ class Workers:
         active = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
         for rank in active:
             self._send(rank, parts[rank])
-        found = [self.part.compute(*parts[0]), *(self._receive(rank) for rank in active)]
+        buffers = {name: buffer.data.copy() for name, buffer in self.model.named_buffers()}
+        try:
+            found = [self.part.compute(*parts[0]), *(self._receive(rank) for rank in active)]
+        except WorkerError:
+            for name, buffer in self.model.named_buffers():
+                buffer.data[...] = buffers[name]
+            raise
         for rank in active:
             shared.grads[0] += shared.grads[rank]
         summed = np.sum(found, axis=0)

@@ -5,13 +5,15 @@ arguments and defaults are PyTorch's.
 """
 
 from gpucnn.nn.layers.activations import Dropout, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
-from gpucnn.nn.layers.base import Layer, Parameter, TrainingPass
+from gpucnn.nn.layers.base import Layer, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.linear import Flatten, Linear
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
+from gpucnn.nn.layers.state import Buffer, Parameter
 
 __all__ = [
     "AvgPool2d",
+    "Buffer",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
 from gpucnn.config import is_builtin
 from gpucnn.errors import GpucnnError, SettingError, ShapeError
-from gpucnn.rng import initializer
+from gpucnn.nn.layers.state import Buffer, Parameter
 
 Shape = tuple[int, ...]
 Fields = tuple[ReceptiveField, ReceptiveField]
@@ -26,27 +25,6 @@ LARGE_PLANE = (10**6, 10**6)
 
 _MOST_CHARACTERS = 1000
 """Characters of a layer's name: entries of an archive have at most 65,535 bytes."""
-
-
-class Parameter:
-    """An array that training changes, and its gradient: views that the model sets."""
-
-    data: Array
-    grad: Array
-
-    def __init__(
-        self, shape: Shape, fan_in: int = 1, fan_out: int = 1, init: str | float = "uniform"
-    ) -> None:
-        """``init`` is the name of an initialiser, for which the fans are, or every element."""
-        self.shape = shape
-        self.fan_in = fan_in
-        self.fan_out = fan_out
-        self.draw = initializer(init)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
 
 
 class TrainingPass(NamedTuple):
@@ -100,6 +78,7 @@ class Layer:
     """The name of the class; that of a user's class whose name gpucnn uses begins with custom."""
 
     _parameters: Mapping[str, Parameter] = {}
+    _buffers: Mapping[str, Buffer] = {}
 
     def __init_subclass__(cls, register: bool = True) -> None:
         if cls.__name__.startswith("_") or not register:
@@ -127,6 +106,16 @@ class Layer:
     def parameters(self) -> Mapping[str, Parameter]:
         """The layer's parameters by name: "weight", "bias"."""
         return self._parameters
+
+    @property
+    def buffers(self) -> Mapping[str, Buffer]:
+        """The layer's buffers by name: "running_mean"."""
+        return self._buffers
+
+    @property
+    def state(self) -> Mapping[str, Parameter | Buffer]:
+        """The layer's parameters and buffers by name, in the order of PyTorch's ``state_dict``."""
+        return {**self.parameters, **self.buffers}
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the output for an input of ``shape``; ShapeError if it has none."""

@@ -15,7 +15,8 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.custom import CustomKernels
 from gpucnn.errors import SettingError
 from gpucnn.nn.layers import hooks
-from gpucnn.nn.layers.base import Layer, Parameter, Shape, TrainingPass
+from gpucnn.nn.layers.base import Layer, Shape, TrainingPass
+from gpucnn.nn.layers.state import Parameter
 
 
 def cdiv(a: int, b: int) -> int:

@@ -96,7 +96,7 @@ def _check_weights(file: Path, saved: Checkpoint) -> None:
     allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
         if name.startswith("parameters/"):
-            allowed, axes = ("float32", "float64"), array.ndim
+            allowed, axes = ("float32", "float64", "int64"), array.ndim  # buffers may count
         elif name == "seen":
             allowed, axes = ("uint64",), 1
         else:

@@ -23,6 +23,9 @@ from gpucnn.training.files.metadata import parse_json, validate
 
 State = dict[str, NDArray[Any]]
 
+_KEPT = (np.dtype(np.float64), np.dtype(np.int64))
+"""Types of arrays in safetensors files that a network is built with; others become float32."""
+
 
 def load_weights(
     model: Sequential, path: str | os.PathLike[str], *, new_classes: bool = False
@@ -97,13 +100,14 @@ def _read_archive(file: Path) -> State:
 
 
 def without_prefix(state: State, names: Iterable[str]) -> State:
-    """Return arrays by the ``names`` of a model, if theirs only have a prefix such as "module.".
+    """Return arrays by their names in a model, if theirs only have a prefix such as "module.".
 
-    Otherwise, they are returned as they are.
+    ``names`` are those of the model's parameters. Otherwise, arrays are returned as they are.
     """
-    if len({name.partition(".")[0] for name in state}) == 1:
+    own = set(names)
+    if own and len({name.partition(".")[0] for name in state}) == 1:
         shorter = {name.partition(".")[2]: array for name, array in state.items()}
-        if shorter.keys() == set(names):
+        if own <= shorter.keys():
             return shorter
     return state
 
@@ -131,7 +135,7 @@ def network_in(path: str | os.PathLike[str]) -> Checkpoint | None:
     except ValueError as error:
         raise CheckpointError(f"{file} has metadata that gpucnn does not write: {error}") from None
     arrays = {
-        f"parameters/{name}": array if array.dtype == np.float64 else array.astype(np.float32)
+        f"parameters/{name}": array if array.dtype in _KEPT else array.astype(np.float32)
         for name, array in state.items()
     }
     return Checkpoint(metadata, arrays)
