@@ -1,22 +1,21 @@
-"""A model's plan: its layers in order, neighbours fused where the backend has one operation."""
+"""A plan of layers in order: neighbours are fused where the backend has one operation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, Protocol, cast
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
-from gpucnn.nn.layers import Conv2d, Layer, Linear, MaxPool2d, ReLU, TrainingPass
-from gpucnn.nn.layers.base import Shape, output_shapes
+from gpucnn.nn.layers.activations import ReLU
+from gpucnn.nn.layers.base import Layer, Shape, TrainingPass, output_shapes
+from gpucnn.nn.layers.convolution import Conv2d
+from gpucnn.nn.layers.linear import Linear
+from gpucnn.nn.layers.pooling import MaxPool2d
 from gpucnn.nn.losses import Loss
-
-MOST_PLANS = 6
-"""Plans that a model keeps. A run needs at most six: for full batches and the shorter last one, in
-training and on the test and held-out images."""
 
 
 class Block(Protocol):
@@ -99,30 +98,13 @@ class WithReLU:
         return self.layer.backward(be, grad, saved.pop(), input_grad)
 
 
-class Plans:
-    """The plans of a model; the ones used last are kept, and shared by threads."""
-
-    def __init__(self, layers: Mapping[str, Layer], input_shape: Shape) -> None:
-        self.layers, self.input_shape = layers, input_shape
-        self._cached = lru_cache(MOST_PLANS)(partial(_make_plan, layers, input_shape))
-
-    def get(self, be: Backend, samples: int, training: bool = False) -> Mapping[int, Block]:
-        """Return the blocks for batches of ``samples``, by the index of their first layer.
-
-        ``training`` is whether there will be backward passes.
-        """
-        return self._cached(be, samples, training)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Have a copy or a pickle make plans of its own."""
-        return Plans, (self.layers, self.input_shape)
-
-
-def _make_plan(
-    layers: Mapping[str, Layer], input_shape: Shape, be: Backend, samples: int, training: bool
+def make_plan(
+    layers: Mapping[str, Layer], be: Backend, shape: tuple[int, ...], training: bool
 ) -> dict[int, Block]:
+    """Return the blocks for batches of ``shape`` (N, ...), by the index of their first layer."""
+    samples, *input_shape = shape
     blocks: dict[int, Block] = {}
-    shapes = [input_shape, *output_shapes(layers, input_shape)]
+    shapes = [tuple(input_shape), *output_shapes(layers, tuple(input_shape))]
     rest, index = tuple(layers.values()), 0
     while rest:
         block, count = _first_block(rest[:3], be, shapes[index], samples, training)

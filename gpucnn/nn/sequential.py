@@ -12,16 +12,13 @@ from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import build, check_integer, describe
 from gpucnn.errors import SettingError, ShapeError
+from gpucnn.nn.chain import Chain, Saved
 from gpucnn.nn.layers import Layer, Sigmoid, Softmax, TrainingPass
 from gpucnn.nn.layers.base import Shape, named_layers, output_shapes
 from gpucnn.nn.losses import Output
 from gpucnn.nn.parameters import FlatParameters
-from gpucnn.nn.plan import Block, Plans
 from gpucnn.nn.preprocessing import Normalization, batch_shape, check_images, scale_and_shift
 from gpucnn.nn.summary import Summary, summarize
-
-Saved = list[tuple[Block, Any]]
-"""What a training forward returns for backward: each block and what it saved."""
 
 
 class Sequential(FlatParameters):
@@ -79,9 +76,13 @@ class Sequential(FlatParameters):
     ) -> None:
         layers = named_layers(layers)
         self.input_shape: Shape = tuple(int(size) for size in input_shape)
+        if len(self.input_shape) != 3 or min(self.input_shape) < 1:
+            raise ShapeError(
+                f"input_shape must be (channels, height, width), got {self.input_shape}"
+            )
         self.output_shape = output_shapes(layers, self.input_shape)[-1]
         super().__init__(layers, get_backend(backend))
-        self.plans = Plans(self.layers, self.input_shape)
+        self.chain = Chain(self.layers)
         self.initialize(seed)
 
     def __repr__(self) -> str:
@@ -116,24 +117,11 @@ class Sequential(FlatParameters):
         if tuple(x.shape[1:]) != self.input_shape or not x.shape[0]:
             expected = batch_shape(self.input_shape)
             raise ShapeError(f"the model takes {expected}, got {tuple(x.shape)}")
-        saved: Saved = []
-        for index, block in self.plans.get(self.backend, x.shape[0], training).items():
-            result = block.forward(
-                self.backend, x, self._next_pass._replace(layer=index) if training else None
-            )
-            if not isinstance(result, tuple):
-                raise SettingError(
-                    f"{type(block).__name__}.forward must return (output, saved), "
-                    f"got {type(result).__name__}"
-                )
-            x, kept = result
-            if training:
-                saved.append((block, kept))
-            del result, kept  # in inference, their memory is free before the next block allocates
+        outputs, saved = self.chain.forward(self.backend, x, self._next_pass if training else None)
         if not training:
-            return x, None
+            return outputs, None
         self._next_pass = self._next_pass._replace(number=self._next_pass.number + 1)
-        return x, saved
+        return outputs, saved
 
     def backward(self, grad: Array, saved: Saved | None, input_grad: bool = False) -> Array | None:
         """Write the parameters' gradients, given ``grad``, that of the outputs.
@@ -147,10 +135,7 @@ class Sequential(FlatParameters):
                 "backward needs what forward saved: outputs, saved = "
                 "model.forward(x, training=True); each saved serves one backward"
             )
-        while saved:
-            block, kept = saved.pop()
-            grad = block.backward(self.backend, grad, kept, input_grad or bool(saved))
-        return grad if input_grad else None
+        return self.chain.backward(self.backend, grad, saved, input_grad)
 
     def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
         """Return the class probabilities of each image, a NumPy array (N, classes).

@@ -284,13 +284,9 @@ def _images(model: Sequential, batch_size: int) -> Array:
 
 def _both(model: Sequential, x: Array, grad: Array) -> None:
     """Compute forward and backward as ``model`` does; its next dropout masks stay the same."""
-    be, saved = model.backend, []
-    for index, block in model.plans.get(be, x.shape[0], training=True).items():
-        x, kept = block.forward(be, x, TrainingPass(seed=0, layer=index))
-        saved.append((block, kept))
-    while saved:
-        block, kept = saved.pop()
-        grad = block.backward(be, grad, kept, bool(saved))
+    be = model.backend
+    _, saved = model.chain.forward(be, x, TrainingPass(seed=0))
+    model.chain.backward(be, grad, saved, input_grad=False)
 
 
 def _can_be_replayed(layer: Layer) -> bool:

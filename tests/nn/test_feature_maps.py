@@ -52,7 +52,7 @@ def test_layers_that_are_computed_as_one_operation_keep_their_names() -> None:
     model.normalization = ((0.1,), (0.3,))
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
     maps = model.feature_maps(images)
-    assert len(model.plans.get(model.backend, 3)) < len(maps)
+    assert len(model.chain.plan(model.backend, (3, *model.input_shape))) < len(maps)
     assert list(maps) == list(model.layers)
     shapes = [outputs.shape for outputs in maps.values()]
     assert shapes == [(3, *row.output_shape) for row in model.summary().rows]

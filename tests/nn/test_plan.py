@@ -19,6 +19,7 @@ from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.numpy import fused
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 from gpucnn.nn import plan as plans
+from gpucnn.nn.chain import MOST_PLANS
 from gpucnn.nn.layers import (
     AvgPool2d,
     Conv2d,
@@ -31,7 +32,7 @@ from gpucnn.nn.layers import (
     TrainingPass,
 )
 from gpucnn.nn.losses import CrossEntropyLoss
-from gpucnn.nn.plan import MOST_PLANS, Block, FusedBlock
+from gpucnn.nn.plan import Block, FusedBlock
 from gpucnn.nn.sequential import Sequential
 
 
@@ -53,7 +54,7 @@ def by_layers(model: Sequential, x: np.ndarray, grad: np.ndarray) -> list[np.nda
 
 
 def plan(model: Sequential, samples: int, training: bool = False) -> Mapping[int, Block]:
-    return model.plans.get(model.backend, samples, training)
+    return model.chain.plan(model.backend, (samples, *model.input_shape), training)
 
 
 def is_fused(model: Sequential, samples: int, training: bool = False) -> bool:

@@ -227,13 +227,11 @@ def check_name(name: object) -> None:
 
 
 def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape]:
-    """Return the shape after each layer, for an input of ``input_shape`` (C, H, W).
+    """Return the shape after each layer, for an input of ``input_shape``.
 
     Raises ShapeError with the name of the first layer that does not fit.
     """
     shape, shapes = input_shape, []
-    if len(shape) != 3 or min(shape) < 1:
-        raise ShapeError(f"input_shape must be (channels, height, width), got {shape}")
     for name, layer in layers.items():
         try:
             shape = _output_shape(layer, shape)
