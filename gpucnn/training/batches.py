@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.data import Split
@@ -16,7 +17,43 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
 
 
-class Batches:
+class ImageBatches:
+    """The images and labels of a split on a device, cut into batches.
+
+    Args:
+        be: the backend that receives the images.
+        split: uint8 images (M, C, H, W) and labels (M,).
+        batch_size: images in a batch, at least 1; the last batch may be shorter.
+        scaling: scale and shift of the pixels, each (C,), as for ``gather_images``.
+    """
+
+    def __init__(
+        self, be: Backend, split: Split, batch_size: int, scaling: tuple[Array, Array]
+    ) -> None:
+        self.count = len(split)
+        self.batch_size = min(check_integer("batch_size", batch_size, 1), self.count)
+        try:
+            self.images = be.asarray(split.images, np.uint8)
+        except OutOfMemoryError as error:
+            raise OutOfMemoryError(
+                f"{error.found} for {self.count:,} images",
+                "use fewer or smaller ones (--limit, --resize)",
+            ) from error
+        self.labels = be.asarray(split.labels)
+        self.scale, self.shift = scaling
+        self.order = be.asarray(np.arange(self.count))
+        self._backend = be
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-self.count // self.batch_size)
+
+    def set_order(self, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        """Put the images in another order: indices into the split, int64 (M,)."""
+        self.order[...] = self._backend.asarray(order)
+
+
+class Batches(ImageBatches):
     """The images and labels of a split on the model's device, cut into batches.
 
     Iterating yields every batch in the split's order; ``shuffled`` yields those of an epoch.
@@ -42,22 +79,7 @@ class Batches:
                 f"the images are {split.images.shape[1:]}, the model takes {model.input_shape}"
             )
         self.model = model
-        self.count = len(split)
-        self.batch_size = min(check_integer("batch_size", batch_size, 1), self.count)
-        try:
-            self.images = be.asarray(split.images, np.uint8)
-        except OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                f"{error.found} for {self.count:,} images",
-                "use fewer or smaller ones (--limit, --resize)",
-            ) from error
-        self.labels = be.asarray(split.labels)
-        self.scale, self.shift = model.scaling()
-        self.order = be.asarray(np.arange(self.count))
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        return -(-self.count // self.batch_size)
+        super().__init__(be, split, batch_size, model.scaling())
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         return (self.batch(index) for index in range(len(self)))
@@ -78,10 +100,6 @@ class Batches:
         """
         self.set_order(epoch_order(seed, epoch, self.count))
         return iter(self)
-
-    def set_order(self, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
-        """Put the images in another order: indices into the split, int64 (M,)."""
-        self.order[...] = self.model.backend.asarray(order)
 
     def weigh(self, loss: Loss, images: int) -> float:
         """Return the divisor of the mean loss of the first ``images`` images in their order."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from gpucnn.errors import DivergedError
 from gpucnn.nn.losses import Loss
-from gpucnn.nn.sequential import Sequential
+from gpucnn.nn.parameters import FlatParameters
 from gpucnn.training.batches import Batches
 
 
@@ -26,7 +26,7 @@ def raise_if_failed(failed_step: int, batches: Batches, loss: Loss) -> None:
     )
 
 
-def raise_if_overflowed(model: Sequential, step: int) -> None:
+def raise_if_overflowed(model: FlatParameters, step: int) -> None:
     """Raise DivergedError if a weight is NaN or infinite after step ``step``, 0 before any."""
     be = model.backend
     if be.all_finite(model.flat_parameters):

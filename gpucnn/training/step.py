@@ -16,7 +16,8 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
-from gpucnn.training.batches import Batches
+from gpucnn.optim.optimizers import Trainable
+from gpucnn.training.batches import ImageBatches
 
 
 def loss_and_grads(
@@ -114,13 +115,14 @@ class TrainStep:
 
     def __init__(
         self,
-        batches: Batches,
+        model: Trainable,
+        batches: ImageBatches,
         size: int,
         gradients: FusedGradients,
         optimizer: Optimizer,
         run: RunArrays,
     ) -> None:
-        self.model, self.batches, self.gradients = batches.model, batches, gradients
+        self.model, self.batches, self.gradients = model, batches, gradients
         self.optimizer, self.run = optimizer, run
         be = self.model.backend
         self.indices, self.targets = be.zeros((size,), np.int64), be.zeros((size,), np.int64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,10 @@ from gpucnn.nn.losses import Loss
 from gpucnn.nn.plan import fuse_gradients
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
+from gpucnn.optim.optimizers import Trainable
+from gpucnn.optim.schedules import Schedule
 from gpucnn.rng import epoch_order
-from gpucnn.training.batches import Batches
-from gpucnn.training.settings import Settings
+from gpucnn.training.batches import Batches, ImageBatches
 from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
 from gpucnn.training.workers import Workers
 
@@ -40,7 +42,27 @@ class EpochPlan:
     """(steps, R): ``Optimizer.rates`` of each step"""
 
 
-def plan_epoch(settings: Settings, epoch: int, images: int, steps: int) -> EpochPlan:
+class Planned(Protocol):
+    """The settings of a run that its plan follows from."""
+
+    @property
+    def epochs(self) -> int:
+        """Number of passes over the training images."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How gradients change the weights."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the learning rate is multiplied by."""
+
+    @property
+    def seed(self) -> int:
+        """What the order of the images is drawn from."""
+
+
+def plan_epoch(settings: Planned, epoch: int, images: int, steps: int) -> EpochPlan:
     """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images."""
     optimizer, first = settings.optimizer, epoch * steps
     factors = [
@@ -52,34 +74,45 @@ def plan_epoch(settings: Settings, epoch: int, images: int, steps: int) -> Epoch
     return EpochPlan(epoch_order(settings.seed, epoch, images), lrs, np.array(rates))
 
 
-class Steps:
-    """Runs training steps over ``batches``; ``arrays`` holds their totals and the failed step."""
+class StepRunner:
+    """Runs training steps over batches.
+
+    Args:
+        model: what is trained.
+        batches: its training images.
+        optimizer: how gradients change the weights.
+        gradients: returns what sets the gradients of batches of a number of images.
+        multiply_adds: those of a step with one image.
+        eager: why steps cannot be captured, None if they can.
+
+    ``arrays`` holds the totals of the steps and the failed step.
+    """
 
     def __init__(
-        self, batches: Batches, loss: Loss, optimizer: Optimizer, workers: Workers | None = None
+        self,
+        model: Trainable,
+        batches: ImageBatches,
+        optimizer: Optimizer,
+        gradients: Callable[[int], FusedGradients],
+        multiply_adds: int,
+        eager: str | None = None,
     ) -> None:
-        self.model, self.batches, self.loss = batches.model, batches, loss
-        self.optimizer, self.workers = optimizer, workers
-        be, size = self.model.backend, batches.batch_size
-        loss.prepare(be)
-        self.parameters = self.model.flat_parameters
+        self.trained, self.train, self.optimizer = model, batches, optimizer
+        be, size = model.backend, batches.batch_size
+        self.parameters = model.flat_parameters
         self.arrays = RunArrays.zeros(be, len(batches), len(optimizer.rates(1, optimizer.lr)))
         self.full, last = divmod(batches.count, size)
-        self.eager = why_eager(self.model, loss, optimizer) if be.records else None
-        self.captured = be.records and self.eager is None
-        self.per_launch = 1
-        if self.captured:
-            multiply_adds = 3 * self.model.summary().multiply_adds * size
-            self.per_launch = be.steps_per_launch(multiply_adds)
-        self._full: Callable[[int], None] | None = self._make(size)
+        self.eager, self.captured = eager, be.records and eager is None
+        self.per_launch = be.steps_per_launch(multiply_adds * size) if self.captured else 1
+        self._full: Callable[[int], None] | None = self._make(gradients(size), size)
         # The last batch of an epoch, if shorter. It may use the same memory: they never overlap.
-        self._last = self._make(last, self._full) if last else None
+        self._last = self._make(gradients(last), last, self._full) if last else None
 
     def begin_epoch(self, plan: EpochPlan, index: int, done: int) -> None:
         """Begin an epoch at batch ``index``, after ``done`` steps of the run."""
         self.check_model()
-        be = self.model.backend
-        self.batches.set_order(plan.order)
+        be = self.trained.backend
+        self.train.set_order(plan.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
             self.arrays.rate_table[...] = be.asarray(plan.rates)
         self.arrays.counter[...] = be.asarray(np.array([index, done]))
@@ -102,7 +135,7 @@ class Steps:
 
     def check_model(self) -> None:
         """Raise SettingError if the model's parameters were moved since the run began."""
-        if self.workers is None and self.model.flat_parameters is not self.parameters:
+        if self.trained.flat_parameters is not self.parameters:
             raise SettingError("the model was moved to a backend while it was being trained")
 
     def close(self) -> None:
@@ -110,11 +143,34 @@ class Steps:
         self._full, self._last = None, None
 
     def _make(
-        self, size: int, share_memory_with: Callable[[int], None] | None = None
+        self,
+        gradients: FusedGradients,
+        size: int,
+        share_memory_with: Callable[[int], None] | None = None,
     ) -> Callable[[int], None]:
         """Return a function that runs a number of steps with batches of ``size``."""
-        step = TrainStep(self.batches, size, self._gradients(size), self.optimizer, self.arrays)
-        return self.model.backend.capture(step, self.captured, share_memory_with)
+        step = TrainStep(self.trained, self.train, size, gradients, self.optimizer, self.arrays)
+        return self.trained.backend.capture(step, self.captured, share_memory_with)
+
+
+class Steps(StepRunner):
+    """Runs training steps of a network over ``batches``."""
+
+    def __init__(
+        self, batches: Batches, loss: Loss, optimizer: Optimizer, workers: Workers | None = None
+    ) -> None:
+        self.model, self.batches, self.loss = batches.model, batches, loss
+        self.workers, be = workers, self.model.backend
+        loss.prepare(be)
+        eager = why_eager(self.model, loss, optimizer) if be.records else None
+        captured = be.records and eager is None
+        multiply_adds = 3 * self.model.summary().multiply_adds if captured else 0
+        super().__init__(self.model, batches, optimizer, self._gradients, multiply_adds, eager)
+
+    def check_model(self) -> None:
+        """As ``StepRunner.check_model``; with workers, the parameters are theirs as well."""
+        if self.workers is None:
+            super().check_model()
 
     def _gradients(self, size: int) -> FusedGradients:
         """Return what sets the gradients of batches of ``size`` images."""
