@@ -22,7 +22,7 @@ from gpucnn.testing import naive
 Array = Any
 Arrays = dict[str, Any]
 
-PRODUCTS = ("conv2d", "conv_transpose2d", "linear")
+PRODUCTS = ("conv2d", "conv_transpose2d", "linear", "linear_transpose")
 """Operations of the contract that round the operands of products at precision "tf32"."""
 
 

@@ -42,6 +42,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "softmax": lambda input, dim=1: torch.softmax(input, dim),
     "dropout": lambda input, mask: input * mask,
     "flatten": lambda input: input.reshape(len(input), -1),
+    "linear_transpose": lambda input, weight: input @ weight,
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes),
     "gather_images": lambda images, indices, scale, shift: (
         images[indices].double() * scale[:, None, None] + shift[:, None, None]

@@ -57,6 +57,15 @@ class Linear(Arrays):
         self, grad: Array, input: Array, weight: Array, input_grad: bool, out: ParameterGrads
     ) -> Array | None: ...
 
+    def linear_transpose(self, input: Array, weight: Array) -> Array:
+        """Return x W of x (N, O) and w (O, F), as (N, F): ``linear`` with the transposed weight."""
+        self._check("linear_transpose", "weight", weight, (None, None))
+        self._check("linear_transpose", "input", input, (None, weight.shape[0]))
+        return self._linear_transpose(input, weight)
+
+    @abstractmethod
+    def _linear_transpose(self, input: Array, weight: Array) -> Array: ...
+
     def flatten(self, input: Array) -> Array:
         """Return (N, ...) as (N, product of the rest), as a view if the memory order permits."""
         self._check("flatten", "input", input)

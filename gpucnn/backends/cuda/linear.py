@@ -31,13 +31,15 @@ class CudaLinear(CudaArrays, Linear):
             outputs, columns, 1,
             grad, input, *out, *sizes,
         )  # fmt: skip
-        if not input_grad:
-            return None
-        result = self.empty(input.shape)
+        return self._linear_transpose(grad, weight) if input_grad else None
+
+    def _linear_transpose(self, input: Array, weight: Array) -> Array:
+        batch, (outputs, features) = input.shape[0], weight.shape
+        result = self.empty((batch, features))
         self._product(
             "linear_backward_input",
             batch, features, 1,
-            grad, weight, result, *sizes,
+            input, weight, result, batch, features, outputs,
         )  # fmt: skip
         return result
 

@@ -34,5 +34,8 @@ class NumpyLinear(NumpyArrays, Linear):
         sum_channels(grads, out[1])
         return (weight.T @ grads).T if input_grad else None
 
+    def _linear_transpose(self, input: Array, weight: Array) -> Array:
+        return (weight.T @ batch_last(input)).T
+
     def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
         return batch_first(batch_last(input).reshape(*shape[1:], shape[0]))

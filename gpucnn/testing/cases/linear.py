@@ -40,6 +40,15 @@ def linear(
     return Case("linear", name, make, options, max(*shape, outs), differentiable)
 
 
+def transpose(name: str, rows: int, outs: int, features: int, values: Values = normal) -> Case:
+    """Return a case of linear_transpose of (rows, outs) and (outs, features)."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"input": values(rng, rows, outs), "weight": normal(rng, outs, features)}
+
+    return Case("linear_transpose", name, make, {}, outs, differentiable=False)
+
+
 LINEAR = [
     linear("5 to 3 features", (4, 5), 3),
     linear("no bias", (3, 4), 2, bias=False),
@@ -65,6 +74,10 @@ LINEAR = [
     linear("huge numbers", (6, 9), 5, values=times(1e30), differentiable=False),
     linear("NaN and infinities", (6, 19), 5, values=with_nan, differentiable=False),
     linear("a NaN, fused ReLU", (6, 9), 5, values=one_is(9, np.nan), relu=True),
+    transpose("5 to 7 features", 4, 5, 7),
+    transpose("1 of everything", 1, 1, 1),
+    transpose("more than a tile", 33, 65, 129),
+    transpose("NaN and infinities", 5, 6, 19, with_nan),
     pointwise("flatten", "feature map", (2, 3, 4, 5), normal),
     pointwise("flatten", "batch 1", (1, 2, 7), normal),
     pointwise("flatten", "matrix", (3, 4), normal),

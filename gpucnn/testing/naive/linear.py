@@ -34,6 +34,14 @@ def linear_backward(grad: Array, input: Array, weight: Array) -> tuple[Array, Ar
     return input_grad, weight_grad, bias_grad
 
 
+def linear_transpose(input: Array, weight: Array) -> Array:
+    """Return the sums over the outputs of input times weight."""
+    output = np.zeros((input.shape[0], weight.shape[1]))
+    for n, f, o in np.ndindex(*output.shape, weight.shape[0]):
+        output[n, f] += float(input[n, o]) * float(weight[o, f])
+    return output
+
+
 def flatten(input: Array) -> Array:
     """Return all axes but the first as one."""
     rest = input.shape[1:]
