@@ -92,6 +92,17 @@ def test_linear(backend32: Backend) -> None:
     same(be, bias_grad, [1, 2, 3])
 
 
+def test_joining(backend32: Backend) -> None:
+    be = backend32
+    x, y = be.asarray(np.float32([[1, -5, 3]])), be.asarray(np.float32([[2, 1, 0]]))
+    same(be, be.add(x, y), [[3, -4, 3]])
+    same(be, be.add(x, y, relu=True), [[3, 0, 3]])
+    both = be.zeros((1, 5))
+    be.write_channels(both, x, 1)
+    same(be, both, [[0, 1, -5, 3, 0]])
+    same(be, be.read_channels(both, 2, 2), [[-5, 3]])
+
+
 def test_losses(backend32: Backend) -> None:
     be = backend32
     scores, target = be.zeros((2, 4)), be.asarray([1, 3])

@@ -41,6 +41,11 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "tanh": torch.tanh,
     "softmax": lambda input, dim=1: torch.softmax(input, dim),
     "dropout": lambda input, mask: input * mask,
+    "add": torch.add,
+    "write_channels": lambda output, input, start: output.slice_scatter(
+        input, 1, start, start + input.shape[1]
+    ),
+    "read_channels": lambda input, start, channels: input.narrow(1, start, channels),
     "flatten": lambda input: input.reshape(len(input), -1),
     "linear_transpose": lambda input, weight: input @ weight,
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes),

@@ -79,6 +79,20 @@ ELEMENTWISE = (
         "dropout",
     ),
     fault(
+        "a sum of NaN becomes 0", "add.cu", "relu(input[i] + other[i], with_relu)",
+        "with_relu && !(input[i] + other[i] > 0) ? 0 : input[i] + other[i]", "add",
+    ),
+    fault(
+        "channels are written to those of the sample before", "channels.cu",
+        "all[at.quotient * width + first + at.remainder] = some[i]",
+        "all[at.quotient * part + first + at.remainder] = some[i]", "write_channels",
+    ),
+    fault(
+        "the first channels are read", "channels.cu",
+        "some[i] = all[at.quotient * width + first + at.remainder]",
+        "some[i] = all[at.quotient * width + at.remainder]", "read_channels",
+    ),
+    fault(
         "only the first block of elements is written", "tanh.cu",
         GUARD + "    output[i]", "    if (i >= n || blockIdx.x > 0) return;\n    output[i]", "tanh",
     ),

@@ -76,6 +76,10 @@ class Arrays(Checks, ABC):
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         """Return an array of zeros, of the backend's dtype unless ``dtype`` is given."""
 
+    def empty_maps(self, shape: Sequence[int]) -> Array:
+        """Return an array (N, ...) with unset contents, in the memory order of feature maps."""
+        return self.empty(shape)
+
     def constant(self, values: tuple[float, ...]) -> Array:
         """Return ``values`` as an array of the backend's dtype, the same array at each call.
 

@@ -14,12 +14,15 @@ from typing import Any
 
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.convolution import Convolution
+from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.training import Training
 
-FAMILIES: tuple[type, ...] = (Convolution, Pooling, Activations, Linear, Losses, Training)
+FAMILIES: tuple[type, ...] = (
+    Convolution, Pooling, Activations, Linear, Joining, Losses, Training,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from gpucnn.backends.cuda.activations import CudaActivations
 from gpucnn.backends.cuda.convolution import CudaConvolution
 from gpucnn.backends.cuda.custom import CudaCustom
 from gpucnn.backends.cuda.fused import CudaFusion
+from gpucnn.backends.cuda.joining import CudaJoining
 from gpucnn.backends.cuda.linear import CudaLinear
 from gpucnn.backends.cuda.losses import CudaLosses
 from gpucnn.backends.cuda.pooling import CudaPooling
@@ -24,6 +25,7 @@ class CudaBackend(
     CudaPooling,
     CudaActivations,
     CudaLinear,
+    CudaJoining,
     CudaLosses,
     CudaTraining,
     CudaFusion,

@@ -9,6 +9,7 @@ from gpucnn.backends.contract import Backend
 from gpucnn.backends.numpy.activations import NumpyActivations
 from gpucnn.backends.numpy.convolution import NumpyConvolution
 from gpucnn.backends.numpy.fused import NumpyFusion
+from gpucnn.backends.numpy.joining import NumpyJoining
 from gpucnn.backends.numpy.linear import NumpyLinear
 from gpucnn.backends.numpy.losses import NumpyLosses
 from gpucnn.backends.numpy.pooling import NumpyPooling
@@ -22,6 +23,7 @@ class NumpyBackend(
     NumpyPooling,
     NumpyActivations,
     NumpyLinear,
+    NumpyJoining,
     NumpyLosses,
     NumpyTraining,
     NumpyFusion,

@@ -45,6 +45,12 @@ class NumpyArrays(Arrays):
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         return np.zeros(tuple(shape), self.dtype if dtype is None else dtype)
 
+    def empty_maps(self, shape: Sequence[int]) -> Array:
+        if len(shape) < 3:
+            return self.empty(shape)
+        samples, *maps = shape
+        return np.moveaxis(self.empty((*maps, samples)), -1, 0)
+
     def synchronize(self) -> None:
         pass
 

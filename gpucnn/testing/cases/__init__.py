@@ -7,6 +7,7 @@ find it, and take the arguments of its backward from the contract's signature.
 from gpucnn.testing.case import Case
 from gpucnn.testing.cases.activations import ACTIVATIONS
 from gpucnn.testing.cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from gpucnn.testing.cases.joining import JOINING
 from gpucnn.testing.cases.lenet5 import LENET5_STEPS
 from gpucnn.testing.cases.linear import LINEAR
 from gpucnn.testing.cases.losses import LOSSES
@@ -16,7 +17,8 @@ from gpucnn.testing.cases.training import TRAINING
 __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 
 CASES: list[Case] = [
-    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *LINEAR, *LOSSES, *TRAINING,
+    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *LINEAR, *JOINING, *LOSSES,
+    *TRAINING,
 ]  # fmt: skip
 """The cases of the contract's operations."""
 

@@ -8,6 +8,7 @@ indices and labels. Operations that work in place change their arguments.
 
 from gpucnn.testing.naive.activations import *  # noqa: F403
 from gpucnn.testing.naive.convolution import *  # noqa: F403
+from gpucnn.testing.naive.joining import *  # noqa: F403
 from gpucnn.testing.naive.linear import *  # noqa: F403
 from gpucnn.testing.naive.losses import *  # noqa: F403
 from gpucnn.testing.naive.pooling import *  # noqa: F403
