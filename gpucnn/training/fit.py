@@ -60,7 +60,8 @@ def fit(
             ``EpochEnded``, ``CheckpointWritten`` and ``Stopped`` of ``gpucnn.training``.
         **overrides: fields of ``Settings`` (``epochs``, ``batch_size``, ``optimizer``,
             ``schedule``, ``loss``, ``seed``, ``validation``, ``early_stopping``, ``keep_best``,
-            ``workers``) with other values than in ``settings``; see ``help(gpucnn.Settings)``.
+            ``clip_grad_norm``, ``ema``, ``workers``) with other values than in ``settings``; see
+            ``help(gpucnn.Settings)``.
 
     Returns:
         A ``History``: ``history["test_accuracy"]`` is a list with a value for each epoch, and
@@ -84,6 +85,9 @@ def fit(
         A device captures a step once and replays it, up to 32 times for each launch and
         ``StepEnded``, if model, layers, loss and optimizer are gpucnn's own and draw nothing on the
         host. ``RunStarted.eager`` is the reason if they are not.
+
+        With ``ema`` the model has the averaged weights from the end of an epoch until its next
+        step, and after the run; in between, and after a DivergedError, those that training changes.
 
         The optimizer is copied, so that it can be used for several runs.
 

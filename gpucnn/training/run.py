@@ -14,6 +14,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
 from gpucnn.errors import BackendError, WorkerError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
 from gpucnn.training.checks import check_fit
 from gpucnn.training.divergence import raise_if_overflowed
@@ -67,8 +68,9 @@ class Run:
             batch = self.train.batch_size
             self.workers = Workers(model, settings.loss, settings.seed, settings.workers, batch)
         settings.optimizer.reset(model.backend, model.flat_size)
-        self.steps = Steps(self.train, settings.loss, settings.optimizer, self.workers)
-        self.state = RunState(model, data, settings, self.steps.arrays.totals)
+        self.average = WeightAverage(model) if settings.ema else None
+        self.steps = Steps(self.train, settings, self.workers, self.average)
+        self.state = RunState(model, data, settings, self.steps.arrays.totals, self.average)
         model.seed_dropout(settings.seed, 0)
 
         self.reports = Reports(data, self.steps, self.validation, self.state)
@@ -138,6 +140,7 @@ class Run:
         while state.epoch < self.settings.epochs and not state.out_of_patience():
             if (yield from self._train_epoch()):
                 yield from self._save()
+                self._show_average()
                 yield self.reports.stopped("interrupted")
                 return
             try:
@@ -146,10 +149,12 @@ class Run:
                 if not self.should_stop():
                     raise
                 yield from self._save()  # all steps of the epoch are done; a resume evaluates
+                self._show_average()
                 yield self.reports.stopped("interrupted")
                 return
             yield ended
             yield from self._save()
+        self._show_average()
         if state.ends_with_best():
             self.model.load_state_dict(state.best_parameters)
             yield from self._save()
@@ -178,22 +183,31 @@ class Run:
         return False
 
     def _begin_epoch(self) -> None:
+        if self.average is not None:
+            self.average.show(False)
         plan, self.next_plan = self.next_plan or self._plan(self.state.epoch), None
         self.steps.begin_epoch(plan, self.state.index, self.step)
         self.reports.begin_epoch(plan.lrs)
 
     def _plan(self, epoch: int) -> EpochPlan:
-        return plan_epoch(self.settings, epoch, self.train.count, len(self.train))
+        steps = len(self.train)
+        return plan_epoch(self.settings, epoch, self.train.count, steps, self.settings.ema)
 
     def _end_epoch(self) -> EpochEnded:
         self.reports.end_training()  # raises if a step failed: before _save looks at the weights
         raise_if_overflowed(self.model, self.step)
+        self._show_average()  # until the next epoch begins
         loss, validation = self.settings.loss, None
         test = evaluate_batches(self.test, loss)
         if self.validation is not None:
             validation = evaluate_batches(self.validation, loss)
         self.state.end_epoch(test, validation)
         return self.reports.epoch_ended(test, validation)
+
+    def _show_average(self) -> None:
+        """Give the model the moving average of its weights, if the run keeps one."""
+        if self.average is not None:
+            self.average.show()
 
     def _save(self) -> Iterator[Event]:
         self.reports.wait()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from gpucnn.config import check_flag, check_integer, describe
+from gpucnn.config import check_flag, check_integer, check_number, describe
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.optim import SGD, Adam, Optimizer
@@ -48,6 +48,11 @@ class Settings:
             accuracy; None never does.
         keep_best: whether the model ends with the weights of its best epoch on the validation
             images.
+        clip_grad_norm: the largest L2 norm of all gradients together, above 0, to which longer ones
+            are scaled, as by ``torch.nn.utils.clip_grad_norm_``; None for no limit.
+        ema: decay of an exponential moving average of the weights, for example 0.999; 0 for none.
+            Evaluations, ``keep_best``, checkpoints and the model after the run then use the
+            averages. The decay is at most (1 + step) / (10 + step).
         workers: number of processes that share each batch, this one included; more than 1 needs
             the NumPy backend. Another number gives other roundings, the same number the same bits.
 
@@ -64,6 +69,8 @@ class Settings:
     validation: int = 0
     early_stopping: int | None = None
     keep_best: bool = False
+    clip_grad_norm: float | None = None
+    ema: float = 0.0
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -80,6 +87,12 @@ class Settings:
                 # Plain values, also where NumPy's were given: they are saved as JSON.
                 object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
         object.__setattr__(self, "keep_best", check_flag("keep_best", self.keep_best))
+        object.__setattr__(self, "ema", float(check_number("ema", self.ema, 0.0, 1.0)))
+        if self.clip_grad_norm is not None:
+            limit = float(check_number("clip_grad_norm", self.clip_grad_norm, 0.0))
+            if not limit:
+                raise SettingError("clip_grad_norm must be above 0, or None for no limit; got 0")
+            object.__setattr__(self, "clip_grad_norm", limit)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain data."""
@@ -119,6 +132,8 @@ class Overrides(TypedDict, total=False):
     validation: int
     early_stopping: int | None
     keep_best: bool
+    clip_grad_norm: float | None
+    ema: float
     workers: int
 
 

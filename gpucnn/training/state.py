@@ -15,6 +15,7 @@ from gpucnn.data import Data
 from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential, custom_class
+from gpucnn.training.average import WeightAverage
 from gpucnn.training.files.checkpoint import Checkpoint, differences
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.settings import Settings
@@ -32,8 +33,16 @@ class RunState:
         best_parameters: its weights, by their names, if ``keep_best`` is set.
     """
 
-    def __init__(self, model: Sequential, data: Data, settings: Settings, totals: Array) -> None:
+    def __init__(
+        self,
+        model: Sequential,
+        data: Data,
+        settings: Settings,
+        totals: Array,
+        average: WeightAverage | None = None,
+    ) -> None:
         self.model, self.data, self.settings, self.totals = model, data, settings, totals
+        self.average = average
         self.epoch = 0
         self.index = 0
         self.last: dict[str, float] | None = None
@@ -84,7 +93,7 @@ class RunState:
     def checkpoint(self) -> Checkpoint:
         """Return everything that is needed to resume from here, except the data."""
         be = self.model.backend
-        arrays = {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
+        arrays = self._weights()
         arrays |= {f"optimizer/{name}": a for name, a in self._optimizer_state().items()}
         arrays |= {f"best/{name}": a for name, a in self.best_parameters.items()}
         arrays["totals"] = be.to_numpy(self.totals)
@@ -129,7 +138,10 @@ class RunState:
         if metadata["index"] > steps:
             raise CheckpointError(f"index is {metadata['index']}, but an epoch has {steps} steps")
         check_epochs(saved, self.settings, steps)
-        self.model.load_state_dict(saved.group("parameters"))
+        if self.average is None:
+            self.model.load_state_dict(saved.group("parameters"))
+        else:
+            self.average.restore(saved.group("parameters"), saved.group("raw"))
         for name, values in saved.group("optimizer").items():
             state = self.settings.optimizer.state[name]
             flat = values.shape == (self.model.size,)
@@ -139,6 +151,16 @@ class RunState:
         self.best_parameters = saved.group("best")
         self.best, self.last = metadata["best"], metadata["last"]
         self.epoch, self.index = metadata["epoch"], metadata["index"]
+
+    def _weights(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of the model: with a moving average that, and what training changes."""
+        if self.average is None:
+            return {f"parameters/{name}": a for name, a in self.model.state_dict().items()}
+        arrays: dict[str, NDArray[Any]] = {}
+        for group, shown in (("parameters", True), ("raw", False)):
+            with self.average.showing(shown):
+                arrays |= {f"{group}/{name}": a for name, a in self.model.state_dict().items()}
+        return arrays
 
     @cached_property
     def _preparation(self) -> str:
@@ -176,6 +198,8 @@ class RunState:
     def _check_arrays(self, saved: Checkpoint) -> None:
         """Raise CheckpointError unless the arrays are those that ``checkpoint`` saves."""
         own: dict[str, Any] = {f"parameters/{n}": p.data for n, p in self.model.named_state()}
+        if self.average is not None:
+            own |= {f"raw/{name}": p.data for name, p in self.model.named_state()}
         if self.settings.keep_best and saved.metadata["best"] is not None:
             own |= {f"best/{name}": p.data for name, p in self.model.named_state()}
         own |= {f"optimizer/{name}": a for name, a in self._optimizer_state().items()}

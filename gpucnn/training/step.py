@@ -1,4 +1,4 @@
-"""One training step: gather the images, forward, loss, backward, metrics, update.
+"""One training step: gather the images, forward, loss, backward, metrics, clip, update.
 
 ``TrainStep`` is a step of ``fit``, from the next batch to the new weights. ``loss_and_grads`` is
 the part in the middle, also for training loops that users write (see ``gpucnn.training``).
@@ -17,6 +17,7 @@ from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
 from gpucnn.optim.optimizers import Trainable
+from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import ImageBatches
 
 
@@ -92,11 +93,13 @@ class RunArrays:
     rate_table: Array
     """(B, R): the rates of all steps of the epoch"""
     rates: Array
-    """(R,): those of the current step"""
+    """(R,): those of the current step; with a moving average of weights, its rate is the last"""
     totals: Array
     """float64 (2,): the sum of losses and the number of correct classes in the epoch so far"""
     failed_step: Array
     """int64 (1,): the number of the first step whose loss or gradient was NaN or infinite, or 0"""
+    grad_norm: Array
+    """float64 (1,): the norm of the gradients before they were clipped"""
 
     @classmethod
     def zeros(cls, be: Backend, batches: int, rates: int) -> RunArrays:
@@ -107,6 +110,7 @@ class RunArrays:
             rates=be.zeros((rates,)),
             totals=be.zeros((2,), np.float64),
             failed_step=be.zeros((1,), np.int64),
+            grad_norm=be.zeros((1,), np.float64),
         )
 
 
@@ -121,20 +125,28 @@ class TrainStep:
         gradients: FusedGradients,
         optimizer: Optimizer,
         run: RunArrays,
+        clip_grad_norm: float | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         self.model, self.batches, self.gradients = model, batches, gradients
         self.optimizer, self.run = optimizer, run
+        self.clip_grad_norm, self.average = clip_grad_norm, average
+        # Views, made once: a captured step is to allocate nothing.
+        self.optimizer_rates = run.rates if average is None else run.rates[:-1]
+        self.average_rate = run.rates[-1:]
         be = self.model.backend
         self.indices, self.targets = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
 
     def __call__(self) -> None:
         """Do the step. After a step that failed, the weights stay as they are."""
         self._begin()
-        arrays = self._arrays()
+        arrays, be, failed_step = self._arrays(), self.model.backend, self.run.failed_step
         self.gradients.set_grads(arrays)
-        self.optimizer.step(
-            self.model.backend, arrays.parameters, arrays.grads, self.run.rates, arrays.failed_step
-        )
+        if self.clip_grad_norm is not None:
+            be.clip_grad_norm(arrays.grads, self.run.grad_norm, self.clip_grad_norm)
+        self.optimizer.step(be, arrays.parameters, arrays.grads, self.optimizer_rates, failed_step)
+        if self.average is not None:
+            self.average.update(self.average_rate, failed_step)
 
     def _begin(self) -> None:
         """Set the indices and targets of the next batch, and the rates of the step."""

@@ -25,7 +25,9 @@ from gpucnn.optim import Optimizer
 from gpucnn.optim.optimizers import Trainable
 from gpucnn.optim.schedules import Schedule
 from gpucnn.rng import epoch_order
+from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
+from gpucnn.training.settings import Settings
 from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
 from gpucnn.training.workers import Workers
 
@@ -39,7 +41,7 @@ class EpochPlan:
     lrs: list[float]
     """The learning rate of each step"""
     rates: NDArray[np.float64]
-    """(steps, R): ``Optimizer.rates`` of each step"""
+    """(steps, R): ``Optimizer.rates`` of each step, and after them that of a moving average"""
 
 
 class Planned(Protocol):
@@ -62,15 +64,22 @@ class Planned(Protocol):
         """What the order of the images is drawn from."""
 
 
-def plan_epoch(settings: Planned, epoch: int, images: int, steps: int) -> EpochPlan:
-    """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images."""
+def plan_epoch(
+    settings: Planned, epoch: int, images: int, steps: int, ema: float = 0.0
+) -> EpochPlan:
+    """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images.
+
+    ``ema`` is the decay of a moving average of the weights, 0 without one.
+    """
     optimizer, first = settings.optimizer, epoch * steps
     factors = [
         settings.schedule.factor(done / (settings.epochs * steps))
         for done in range(first, first + steps)
     ]
     lrs = [optimizer.lr * factor for factor in factors]
-    rates = [optimizer.rates(first + index + 1, lr) for index, lr in enumerate(lrs)]
+    rates = [optimizer.rates(number, lr) for number, lr in enumerate(lrs, first + 1)]
+    if ema:
+        rates = [(*row, averaging_rate(ema, n)) for n, row in enumerate(rates, first + 1)]
     return EpochPlan(epoch_order(settings.seed, epoch, images), lrs, np.array(rates))
 
 
@@ -84,6 +93,8 @@ class StepRunner:
         gradients: returns what sets the gradients of batches of a number of images.
         multiply_adds: those of a step with one image.
         eager: why steps cannot be captured, None if they can.
+        clip_grad_norm: the largest norm of the gradients, None for no limit.
+        average: what keeps a moving average of the weights, None if nothing does.
 
     ``arrays`` holds the totals of the steps and the failed step.
     """
@@ -96,11 +107,15 @@ class StepRunner:
         gradients: Callable[[int], FusedGradients],
         multiply_adds: int,
         eager: str | None = None,
+        clip_grad_norm: float | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
         self.trained, self.train, self.optimizer = model, batches, optimizer
+        self.clip_grad_norm, self.average = clip_grad_norm, average
         be, size = model.backend, batches.batch_size
         self.parameters = model.flat_parameters
-        self.arrays = RunArrays.zeros(be, len(batches), len(optimizer.rates(1, optimizer.lr)))
+        rates = len(optimizer.rates(1, optimizer.lr)) + (average is not None)
+        self.arrays = RunArrays.zeros(be, len(batches), rates)
         self.full, last = divmod(batches.count, size)
         self.eager, self.captured = eager, be.records and eager is None
         self.per_launch = be.steps_per_launch(multiply_adds * size) if self.captured else 1
@@ -149,7 +164,16 @@ class StepRunner:
         share_memory_with: Callable[[int], None] | None = None,
     ) -> Callable[[int], None]:
         """Return a function that runs a number of steps with batches of ``size``."""
-        step = TrainStep(self.trained, self.train, size, gradients, self.optimizer, self.arrays)
+        step = TrainStep(
+            self.trained,
+            self.train,
+            size,
+            gradients,
+            self.optimizer,
+            self.arrays,
+            self.clip_grad_norm,
+            self.average,
+        )
         return self.trained.backend.capture(step, self.captured, share_memory_with)
 
 
@@ -157,15 +181,29 @@ class Steps(StepRunner):
     """Runs training steps of a network over ``batches``."""
 
     def __init__(
-        self, batches: Batches, loss: Loss, optimizer: Optimizer, workers: Workers | None = None
+        self,
+        batches: Batches,
+        settings: Settings,
+        workers: Workers | None = None,
+        average: WeightAverage | None = None,
     ) -> None:
+        loss, optimizer = settings.loss, settings.optimizer
         self.model, self.batches, self.loss = batches.model, batches, loss
         self.workers, be = workers, self.model.backend
         loss.prepare(be)
         eager = why_eager(self.model, loss, optimizer) if be.records else None
         captured = be.records and eager is None
         multiply_adds = 3 * self.model.summary().multiply_adds if captured else 0
-        super().__init__(self.model, batches, optimizer, self._gradients, multiply_adds, eager)
+        super().__init__(
+            self.model,
+            batches,
+            optimizer,
+            self._gradients,
+            multiply_adds,
+            eager,
+            settings.clip_grad_norm,
+            average,
+        )
 
     def check_model(self) -> None:
         """As ``StepRunner.check_model``; with workers, the parameters are theirs as well."""

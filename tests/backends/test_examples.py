@@ -138,6 +138,16 @@ def test_training(backend32: Backend) -> None:
     same(be, velocity, [6.5])  # 0.5 * 4 + (2 + 0.25 * 10)
     same(be, param, [6.75])  # 10 - 0.5 * 6.5
 
+    grads, norm = be.asarray(np.float32([3, -4])), be.zeros((1,), "float64")
+    be.clip_grad_norm(grads, norm, 10.0)
+    same(be, grads, [3, -4])
+    be.clip_grad_norm(grads, norm, 2.5000005)
+    assert be.to_numpy(norm).tolist() == [5]
+    same(be, grads, [1.5, -2])  # 2.5000005 / (5 + 1e-6)
+    average = be.asarray(np.float32([2, 4]))
+    be.ema_step(average, grads, be.asarray(np.float32([0.5])))
+    same(be, average, [1.75, 1])
+
     param, first, second = (be.asarray(np.float32([value])) for value in (10, 0, 0))
     rates = be.asarray(np.float32([1, 0.5, 0.5]))  # step size, correction, shrink
     be.adam_step(param, grad, first, second, rates, betas=(0.5, 0.75), eps=0.0)

@@ -120,9 +120,8 @@ def compare(actual: NDArray[Any], wanted: Any, case: Case, what: str) -> None:
     assert_close(actual, reference, terms=case.terms, what=what)
 
 
-FUNCTIONS = [
-    case for case in CASES if case.op not in ("sgd_step", "adam_step", "begin_step", "add_metrics")
-]
+STEPS = ("sgd_step", "adam_step", "ema_step", "clip_grad_norm", "begin_step", "add_metrics")
+FUNCTIONS = [case for case in CASES if case.op not in STEPS]
 
 
 @pytest.mark.parametrize("case", FUNCTIONS, ids=str)
@@ -220,3 +219,32 @@ def test_seven_steps(optimizer: Optimizer, backend: Backend) -> None:
         rates = backend.asarray(optimizer.rates(step, optimizer.lr))
         optimizer.step(backend, param, backend.asarray(grad), rates)
         assert_close(backend.to_numpy(param), host(parameter), terms=step, what=f"step {step}")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op == "clip_grad_norm"], ids=str)
+def test_clipping(case: Case, backend: Backend) -> None:
+    arrays = to_backend(backend, case.arrays())
+    backend.clip_grad_norm(**arrays, **case.options)
+    parameter = torch.nn.Parameter(torch.zeros(len(case.arrays()["grads"]), dtype=torch.float64))
+    parameter.grad = tensors(case)["grads"].double()
+    norm = torch.nn.utils.clip_grad_norm_([parameter], case.options["max_norm"])
+    compare(backend.to_numpy(arrays["norm"]), norm[None], case, "norm")
+    compare(backend.to_numpy(arrays["grads"]), parameter.grad, case, "grads")
+
+
+def test_moving_average(backend: Backend) -> None:
+    rng = np.random.default_rng(3)
+    theirs = torch.nn.Linear(7, 5, bias=False, dtype=torch.float64)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        theirs, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.75)
+    )
+    average, rates = backend.zeros((5, 7)), backend.asarray([0.25])
+    for step in range(1, 5):
+        values = normal(rng, 5, 7)
+        theirs.weight.data[...] = torch.from_numpy(values).double()
+        averaged.update_parameters(theirs)
+        if step == 1:  # PyTorch copies the first
+            average[...] = backend.asarray(values)
+        else:
+            backend.ema_step(average, backend.asarray(values), rates)
+        assert_close(backend.to_numpy(average), host(averaged.module.weight), terms=step)

@@ -352,6 +352,17 @@ TRAINING = (
         "nesterov ? v : g + momentum * v", "sgd_step",
     ),
     fault(
+        "half of the squares are added", "clip_grad_norm.cu", "partials[gridDim.x + blockIdx.x]",
+        "partials[blockIdx.x]", "clip_grad_norm",
+    ),
+    fault(
+        "gradients are scaled up to the limit", "clip_grad_norm.cu", "if (factor >= 1) return;",
+        "", "clip_grad_norm",
+    ),
+    fault(
+        "the average becomes the difference", "ema.cu", "average[i] +=", "average[i] =", "ema_step",
+    ),
+    fault(
         "a failed step is taken", "adam.cu", "i >= n || (failed && failed[0] != 0)", "i >= n",
         "adam_step",
     ),

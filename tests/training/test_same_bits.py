@@ -60,6 +60,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "custom layer": {"model": custom},
     "losses": {"loss": MSELoss()},
     "weighted": {"loss": CrossEntropyLoss(weight=[1, 2, 0, 1], label_smoothing=0.1)},
+    "average": {"optimizer": Adam(lr=0.01), "ema": 0.9, "clip_grad_norm": 0.5},
     "early stopping": {"epochs": 9, "validation": 10, "early_stopping": 1, "keep_best": True},
     "lenet5": {"model": lambda: models.lenet5(classes=4, seed=3), "data": digits},
     "lenet5, layers": {
@@ -90,7 +91,7 @@ def test_runs_end_in_the_same_file(run: str, name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda"])
-@pytest.mark.parametrize("run", ["adam", "dropout", "lenet5"])
+@pytest.mark.parametrize("run", ["adam", "dropout", "average", "lenet5"])
 def test_stopped_and_longer_runs_end_in_the_same_file(run: str, name: str, tmp_path: Path) -> None:
     """The run on CuPy is stopped after a checkpoint, resumed, and resumed with one more epoch."""
     options = {**RUNS[run], "schedule": ConstantLR()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import check_integer
+from gpucnn.config import check_integer, check_number
 from gpucnn.errors import SettingError
 
 
@@ -158,6 +158,23 @@ class Training(Arrays):
     @abstractmethod
     def _check_finite(self, failed_step: Array, loss: Array, grads: Array, step: Array) -> None: ...
 
+    def clip_grad_norm(self, grads: Array, norm: Array, max_norm: float) -> None:
+        """Scale gradients in place so that their norm is at most ``max_norm``, and set ``norm``.
+
+        ``norm``, float64 (1,), becomes the L2 norm of ``grads`` (n,) before; the gradients are
+        multiplied by max_norm / (norm + 1e-6) where that is below 1, as by
+        ``torch.nn.utils.clip_grad_norm_`` (Pascanu et al., arXiv:1211.5063). Squares are added in
+        float64, and do not overflow. A NaN makes the norm and all gradients NaN; infinity makes
+        the finite ones 0, so ``check_finite`` must come first.
+        """
+        self._check("clip_grad_norm", "grads", grads, (None,))
+        self._check("clip_grad_norm", "norm", norm, (1,), np.float64)
+        limit = check_number("clip_grad_norm: max_norm", max_norm, 0.0)
+        self._clip_grad_norm(grads, norm, float(limit))
+
+    @abstractmethod
+    def _clip_grad_norm(self, grads: Array, norm: Array, max_norm: float) -> None: ...
+
     # Values that change from step to step are in the array ``rates``, so that captured steps can be
     # replayed. With a ``failed_step``, int64 (1,), other than 0, a step does nothing.
 
@@ -237,4 +254,21 @@ class Training(Arrays):
         eps: float,
         weight_decay: float,
         failed_step: Array | None,
+    ) -> None: ...
+
+    def ema_step(
+        self, average: Array, param: Array, rates: Array, failed_step: Array | None = None
+    ) -> None:
+        """Move an exponential moving average towards the parameters, in place.
+
+        average += rate (param - average), where ``rates`` (1,) is (rate,): 1 minus the decay of
+        the step. ``torch.optim.swa_utils.get_ema_multi_avg_fn`` computes the same.
+        """
+        self._check_step("ema_step", param, failed_step, average=average)
+        self._check("ema_step", "rates", rates, (1,))
+        self._ema_step(average, param, rates, failed_step)
+
+    @abstractmethod
+    def _ema_step(
+        self, average: Array, param: Array, rates: Array, failed_step: Array | None
     ) -> None: ...

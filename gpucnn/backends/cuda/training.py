@@ -76,6 +76,14 @@ class CudaTraining(CudaArrays, Training):
         parts = count_parts(grads.size)
         self._kernels.launch("check_finite", parts, failed_step, loss, grads, step, grads.size)
 
+    def _clip_grad_norm(self, grads: Array, norm: Array, max_norm: float) -> None:
+        parts = count_parts(grads.size)
+        partials = self.empty((2, parts), np.float64)
+        self._kernels.launch("clip_grad_norm_squares", parts, grads, partials, grads.size)
+        self._kernels.launch(
+            "clip_grad_norm_scale", parts, partials, grads, norm, parts, max_norm, grads.size
+        )
+
     def _sgd_step(
         self,
         param: Array,
@@ -111,3 +119,10 @@ class CudaTraining(CudaArrays, Training):
             param.size, param, grad, exp_avg, exp_avg_sq, rates, failed_step, param.size,
             first, 1 - first, second, 1 - second, eps, weight_decay,
         )  # fmt: skip
+
+    def _ema_step(
+        self, average: Array, param: Array, rates: Array, failed_step: Array | None
+    ) -> None:
+        self._kernels.launch_each(
+            "ema_step", param.size, average, param, rates, failed_step, param.size
+        )

@@ -77,6 +77,16 @@ class NumpyTraining(NumpyArrays, Training):
         if not failed_step[0] and not (np.isfinite(loss) and np.isfinite(grads).all()):
             failed_step[0] = step[0]
 
+    def _clip_grad_norm(self, grads: Array, norm: Array, max_norm: float) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Not a dot product, whose roundings depend on the number of threads.
+            norm[0] = np.sqrt(np.square(grads, dtype=np.float64).sum())
+            if np.isinf(norm[0]) and np.isfinite(largest := np.abs(grads).max()):
+                norm[0] = largest * np.sqrt(np.square(grads / largest).sum())
+            factor = max_norm / (float(norm[0]) + 1e-6)
+            if not factor >= 1:  # NaN, too
+                grads *= factor
+
     def _sgd_step(
         self,
         param: Array,
@@ -133,6 +143,15 @@ class NumpyTraining(NumpyArrays, Training):
         np.divide(exp_avg, work, out=work)
         work *= step_size * correction
         param -= work
+
+    def _ema_step(
+        self, average: Array, param: Array, rates: Array, failed_step: Array | None
+    ) -> None:
+        if failed_step is not None and failed_step[0]:
+            return
+        change = param - average
+        change *= rates[0]
+        average += change
 
 
 def _flush(state: Array) -> None:

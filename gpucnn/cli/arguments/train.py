@@ -84,6 +84,19 @@ def _settings_options(option: Callable[..., None]) -> None:
         metavar="X",
     )
     option(
+        "--clip-grad-norm",
+        "scale gradients whose L2 norm, all together, is above X",
+        type=float,
+        metavar="X",
+    )
+    option(
+        "--ema",
+        "decay of a moving average of the weights, such as 0.999, which is evaluated and saved "
+        "instead of them",
+        type=float,
+        metavar="X",
+    )
+    option(
         "--seed",
         "seed of the initial weights, the order of the images and dropout (default: 0)",
         type=int,

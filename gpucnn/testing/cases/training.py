@@ -113,6 +113,15 @@ def guard(
     return Case("check_finite", name, make)
 
 
+def clip(name: str, size: int, max_norm: float, values: Values = normal) -> Case:
+    """Return a case of clip_grad_norm."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"grads": values(rng, size), "norm": np.array([-7.0])}  # float64 on every backend
+
+    return Case("clip_grad_norm", name, make, {"max_norm": max_norm}, terms=size)
+
+
 def sgd(
     name: str,
     shape: Shape,
@@ -156,6 +165,23 @@ def adam(
     return Case("adam_step", name, make, options)
 
 
+def ema(
+    name: str,
+    shape: Shape,
+    rate: float = 0.25,
+    failed_step: int | None = None,
+    param: Values = normal,
+) -> Case:
+    """Return a case of ema_step."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"average": normal(rng, *shape), "param": param(rng, *shape)}
+        arrays["rates"] = np.array([rate], np.float32)
+        return arrays if failed_step is None else {**arrays, "failed_step": np.array([failed_step])}
+
+    return Case("ema_step", name, make)
+
+
 TRAINING = [
     one_hot("ten classes", 12, 10),
     *(one_hot(f"{size} rows", size, 3) for size in (85, 86, 257)),
@@ -193,6 +219,17 @@ TRAINING = [
     guard("loss NaN, gradient inf", 257, one_is(100, np.inf), loss=np.nan),
     guard("subnormal numbers", 257, with_subnormals),
     guard("an earlier step failed", 257, one_is(100, np.inf), already=3),
+    clip("below the limit", 70, 100.0),
+    clip("above the limit", 70, 0.5),
+    clip("limit 0", 5, 0.0),
+    clip("a norm as small as 1e-6", 7, 0.5e-6, times(1e-6)),
+    clip("all zero", 5, 1.0, times(0.0)),
+    clip("squares above the largest float32", 257, 1.0, times(1e35)),
+    clip("squares below the least float32", 257, 1.0, times(1e-30)),
+    clip("infinity", 257, 1.0, one_is(100, np.inf)),
+    clip("a NaN", 257, 1.0, one_is(-1, np.nan)),
+    *(clip(f"{size} elements", size, 1.0) for size in (1, 1024, 1025)),
+    clip("70,000 elements", 70000, 1.0),
     sgd("lr", (5, 7), lr=0.1),
     sgd("failed_step 0", (5, 7), failed_step=0, lr=0.1, momentum=0.9),
     sgd("failed_step 4", (5, 7), failed_step=4, lr=0.1, momentum=0.9),
@@ -222,4 +259,10 @@ TRAINING = [
     adam("AdamW, shrink 0.75", (5, 7), rates=(0.01, 0.5, 0.75)),
     *(adam(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
     adam("70,000 elements", (70000,)),
+    ema("rate 0.25", (5, 7)),
+    ema("rate 1", (5, 7), rate=1.0),
+    ema("failed_step 0", (5, 7), failed_step=0),
+    ema("failed_step 4", (5, 7), failed_step=4),
+    ema("a NaN", (5, 7), param=one_is(3, np.nan)),
+    *(ema(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
 ]  # fmt: skip

@@ -88,6 +88,17 @@ def check_finite(failed_step: Array, loss: Array, grads: Array, step: Array) -> 
         failed_step[0] = step[0]
 
 
+def clip_grad_norm(grads: Array, norm: Array, max_norm: float) -> None:
+    """Scale the gradients so that their norm is at most max_norm, as PyTorch does."""
+    if any(math.isnan(value) for value in grads):
+        norm[0] = math.nan
+    else:
+        norm[0] = math.hypot(*grads)
+    factor = max_norm / (float(norm[0]) + 1e-6)
+    for n in range(len(grads)):
+        grads[n] *= 1.0 if factor >= 1 else factor
+
+
 def sgd_step(
     param: Array,
     grad: Array,
@@ -132,3 +143,11 @@ def adam_step(
         mean, root = float(exp_avg[index]), math.sqrt(float(exp_avg_sq[index])) / correction
         # Without a gradient, nothing changes, even if eps is 0.
         param[index] = value * shrink - (step_size * mean / (root + eps) if mean else 0)
+
+
+def ema_step(average: Array, param: Array, rates: Array, failed_step: Array | None = None) -> None:
+    """Move the average towards the parameters by a fraction of the way."""
+    if failed_step is not None and failed_step[0] != 0:
+        return
+    for index in np.ndindex(*param.shape):
+        average[index] += float(rates[0]) * (float(param[index]) - float(average[index]))

@@ -35,6 +35,9 @@ FORMAT = 1
 FILE_NAME = "checkpoint.npz"
 """Name of the checkpoint in a run's folder."""
 
+_LATER_SETTINGS = {"workers": 1, "clip_grad_norm": None, "ema": 0.0}
+"""Settings that older versions did not have, with the values that they implied."""
+
 _MARK = b"sha256:"
 _COMMENT_SIZE = len(_MARK) + 64
 # Longer values in messages are cut.
@@ -74,7 +77,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     file = locate(path)
     saved = read(file)
     if isinstance(settings := saved.metadata.get("settings"), dict):
-        settings.setdefault("workers", 1)
+        for name, value in _LATER_SETTINGS.items():
+            settings.setdefault(name, value)
         saved.metadata.setdefault("precision", "ieee")
     try:
         validate(saved.metadata)
@@ -95,7 +99,7 @@ def _check_weights(file: Path, saved: Checkpoint) -> None:
     """
     allowed: tuple[str, ...]
     for name, array in saved.arrays.items():
-        if name.startswith("parameters/"):
+        if name.startswith(("parameters/", "raw/")):
             allowed, axes = ("float32", "float64", "int64"), array.ndim  # buffers may count
         elif name == "seen":
             allowed, axes = ("uint64",), 1

@@ -207,6 +207,8 @@ _RUN = record(
                 "validation": integer(0),
                 "early_stopping": optional(integer(1)),
                 "keep_best": flag,
+                "clip_grad_norm": optional(number(0, 1e300)),
+                "ema": number(0, 1),
                 "workers": integer(1, 256),
                 "optimizer": _DESCRIPTION,
                 "schedule": _DESCRIPTION,
