@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,14 +21,12 @@ from gpucnn.cli.display import PlainDisplay, make_display
 from gpucnn.cli.options import NOT_SAVED, folder_and_options
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
+from gpucnn.cli.settings import make_settings, with_class_weights
 from gpucnn.cli.signals import Interrupted, StopRequest
 from gpucnn.cli.sources import emulator_mode, first_model, make_backend, model_name, read_data
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, DataError, SettingError, unknown
-from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
+from gpucnn.errors import CheckpointError, DataError
 from gpucnn.nn.sequential import Sequential
-from gpucnn.optim import OPTIMIZERS, Optimizer
-from gpucnn.optim.schedules import SCHEDULES
 from gpucnn.training.event_types import (
     CheckpointWritten,
     Event,
@@ -41,7 +38,7 @@ from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
 from gpucnn.training.records.tensorboard import TensorBoard
-from gpucnn.training.settings import RECIPES, Settings, default_optimizer
+from gpucnn.training.settings import Settings
 from gpucnn.training.state import EpochsError
 from gpucnn.training.workers import default_workers
 
@@ -78,6 +75,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
         require_libraries("--report")
     data = _read_data(options, settings.seed, resumed)
+    settings = with_class_weights(settings, options, data)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
     mode, mode_note = emulator_mode(backend, getattr(arguments, "check", False))
@@ -166,52 +164,6 @@ def _train_further(
             option = f"--{name.replace('_', '-')}"
             words += [option] if value is True else [option, str(value)]
     return shlex.join([*words, "--epochs", str(max(1, settings.epochs - done))])
-
-
-def make_settings(options: Values) -> Settings:
-    """Return the settings of the recipe, with the given options in place of its values."""
-    recipe = options.get("recipe", "default")
-    if recipe not in RECIPES:
-        raise unknown("recipe", recipe, RECIPES)
-    settings = RECIPES[recipe]()
-    objects = ("optimizer", "schedule", "loss")
-    names = {field.name for field in fields(Settings)}.difference(objects)
-    changes: Values = {name: options[name] for name in names if name in options}
-    if "schedule" in options:
-        changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)
-    if "loss" in options:
-        changes["loss"] = _named("loss", options["loss"], LOSSES)()
-    if "label_smoothing" in options:
-        loss = changes.get("loss", settings.loss)
-        if not isinstance(loss, CrossEntropyLoss):
-            raise SettingError(
-                f"--label-smoothing is for --loss cross-entropy, not for {options['loss']}"
-            )
-        changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
-    changes["optimizer"] = _make_optimizer(settings.optimizer, options)
-    return replace(settings, **changes)
-
-
-def _make_optimizer(default: Optimizer, options: Values) -> Optimizer:
-    optimizer = default
-    if "optimizer" in options:
-        kind = _named("optimizer", options["optimizer"], OPTIMIZERS)
-        usual = (default, default_optimizer())  # "sgd" has the momentum of the default recipe
-        optimizer = next((known for known in usual if type(known) is kind), kind())
-    changes = {
-        name: options[name] for name in ("lr", "momentum", "weight_decay") if name in options
-    }
-    if "momentum" in changes and not hasattr(optimizer, "momentum"):
-        raise SettingError(
-            f"{type(optimizer).__name__} has no momentum: use --optimizer sgd, or omit --momentum"
-        )
-    return replace(optimizer, **changes)  # type: ignore[type-var]
-
-
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise unknown(kind, name, known)
-    return known[name]
 
 
 # --- during the run -----------------------------------------------------------------------------

@@ -206,6 +206,21 @@ class Data:
         pairs = [_mean_std(self.train.images[:, channel]) for channel in range(self.channels)]
         return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
 
+    def class_weights(self) -> tuple[float, ...]:
+        """Return a weight for each class with which all classes count alike in training.
+
+        It is images / (classes * images of the class), of training images and of the classes that
+        have any, as "balanced" is in scikit-learn; 1 for a class that has none.
+
+        >>> data = gpucnn.data.mnist().limit(100)
+        >>> loss = gpucnn.nn.CrossEntropyLoss(weight=data.class_weights())
+        >>> [round(weight, 2) for weight in loss.weight[:3]]
+        [0.77, 0.71, 1.67]
+        """
+        counts = np.bincount(self.train.labels, minlength=len(self.classes))
+        share = len(self.train) / int(np.count_nonzero(counts))
+        return tuple(share / int(count) if count else 1.0 for count in counts)
+
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of the training labels (as <i8), then images."""
         return self.train.fingerprint()

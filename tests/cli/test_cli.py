@@ -607,6 +607,29 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+@pytest.mark.parametrize("weights", ["balanced", "1,2.5,0.5,1"])
+def test_class_weights_the_average_and_clipping(
+    folder: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are settings of the run, listed by ``runs``; evaluate reports the average's figures."""
+    train("--out", "r", "--class-weights", weights, "--ema", "0.9", "--clip-grad-norm", "2")
+    settings = json.loads(Path("r/config.json").read_text())["settings"]
+    counts = np.bincount(np.load("small.npz")["y_train"])
+    balanced = [float(weight) for weight in counts.sum() / 4 / counts]
+    given = balanced if weights == "balanced" else [1, 2.5, 0.5, 1]
+    assert settings["loss"]["weight"] == pytest.approx(given)
+    assert (settings["ema"], settings["clip_grad_norm"]) == (0.9, 2.0)
+    capsys.readouterr()
+    assert run(["evaluate", "r", "--data", "small.npz", "--json"]) == 0
+    last = [e for e in events("r") if e["event"] == "epoch"][-1]
+    assert json.loads(capsys.readouterr().out)["loss"] == last["test_loss"]
+    assert run(["train", "--resume", "r"]) == 0
+    capsys.readouterr()
+    assert run(["runs", ".", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["ema"], row["clip_grad_norm"]) == (0.9, 2.0)
+
+
 def test_label_smoothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is part of the loss that a run and ``evaluate`` report, and of a resumed run."""
     train("--out", "r", "--label-smoothing", "0.25")
@@ -801,6 +824,15 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --optimizer adam --momentum 0.5", "Adam has no momentum"),
         ("train --loss mse --label-smoothing 0.1", "is for --loss cross-entropy, not for mse"),
         ("train --label-smoothing 1.5", "label_smoothing must be from 0 to 1, got 1.5"),
+        (
+            "train --loss mse --class-weights balanced",
+            "--class-weights is for --loss cross-entropy",
+        ),
+        ("train --class-weights 1,2", "--class-weights has 2 numbers, but the data has 4 classes"),
+        ("train --class-weights balance", 'must be "balanced" or a number for each class, such'),
+        ("train --class-weights 1,1,1,-1", "weight must be finite numbers >= 0"),
+        ("train --ema 1", "ema must be a finite number >= 0 and < 1, got 1.0"),
+        ("train --clip-grad-norm 0", "clip_grad_norm must be above 0"),
         ("train --keep-best", "set validation"),
         ("train --limit 0", "0"),
         ("train --limit 99999", "99999"),

@@ -16,7 +16,8 @@ from gpucnn.cli.console import PlainConsole
 from gpucnn.cli.display import PlainDisplay, ReadingProgress
 from gpucnn.cli.main import run
 from gpucnn.cli.runs import run_folder
-from gpucnn.cli.train import StopRequest, make_settings
+from gpucnn.cli.settings import make_settings
+from gpucnn.cli.train import StopRequest
 from gpucnn.errors import SettingError
 from gpucnn.machine import doctor
 from gpucnn.training.event_types import EpochEnded, Stopped

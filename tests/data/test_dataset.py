@@ -299,3 +299,11 @@ def test_a_validation_split_is_checked_as_the_others():
 def test_names_of_classes_are_composed():
     names = ("cafe\u0301", "b", "c", "d")
     assert replace(data(), classes=names).classes == ("caf\u00e9", "b", "c", "d")
+
+
+def test_class_weights_make_all_classes_count_alike() -> None:
+    """A class without images has the weight 1."""
+    labels = np.array([0, 0, 0, 1, 3, 3, 3, 3])
+    images = np.zeros((8, 1, 2, 2), np.uint8)
+    data = Data(Split(images, labels), Split(images, labels), tuple("abcd"), "unequal")
+    assert data.class_weights() == pytest.approx((8 / 9, 8 / 3, 1.0, 2 / 3))

@@ -84,6 +84,12 @@ def _settings_options(option: Callable[..., None]) -> None:
         metavar="X",
     )
     option(
+        "--class-weights",
+        "weight of each class in cross-entropy, such as 1,2.5,0.5, or balanced, with which all "
+        "classes count alike",
+        metavar="LIST",
+    )
+    option(
         "--clip-grad-norm",
         "scale gradients whose L2 norm, all together, is above X",
         type=float,

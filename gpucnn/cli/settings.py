@@ -1,0 +1,87 @@
+"""The settings of a run from the options of ``gpucnn train`` and ``gpucnn find-lr``."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from gpucnn.cli.runs import Values
+from gpucnn.data import Data
+from gpucnn.errors import SettingError, unknown
+from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
+from gpucnn.optim import OPTIMIZERS, Optimizer
+from gpucnn.optim.schedules import SCHEDULES
+from gpucnn.training.settings import RECIPES, Settings, default_optimizer
+
+
+def make_settings(options: Values) -> Settings:
+    """Return the settings of the recipe, with the given options in place of its values."""
+    recipe = options.get("recipe", "default")
+    if recipe not in RECIPES:
+        raise unknown("recipe", recipe, RECIPES)
+    settings = RECIPES[recipe]()
+    objects = ("optimizer", "schedule", "loss")
+    names = {field.name for field in fields(Settings)}.difference(objects)
+    changes: Values = {name: options[name] for name in names if name in options}
+    if "schedule" in options:
+        changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)
+    if "loss" in options:
+        changes["loss"] = _named("loss", options["loss"], LOSSES)()
+    for option in ("label_smoothing", "class_weights"):
+        if option in options and not isinstance(
+            changes.get("loss", settings.loss), CrossEntropyLoss
+        ):
+            raise SettingError(
+                f"--{option.replace('_', '-')} is for --loss cross-entropy, not for "
+                f"{options['loss']}"
+            )
+    if "label_smoothing" in options:
+        loss = changes.get("loss", settings.loss)
+        changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
+    changes["optimizer"] = _make_optimizer(settings.optimizer, options)
+    return replace(settings, **changes)
+
+
+def _make_optimizer(default: Optimizer, options: Values) -> Optimizer:
+    optimizer = default
+    if "optimizer" in options:
+        kind = _named("optimizer", options["optimizer"], OPTIMIZERS)
+        usual = (default, default_optimizer())  # "sgd" has the momentum of the default recipe
+        optimizer = next((known for known in usual if type(known) is kind), kind())
+    changes = {
+        name: options[name] for name in ("lr", "momentum", "weight_decay") if name in options
+    }
+    if "momentum" in changes and not hasattr(optimizer, "momentum"):
+        raise SettingError(
+            f"{type(optimizer).__name__} has no momentum: use --optimizer sgd, or omit --momentum"
+        )
+    return replace(optimizer, **changes)  # type: ignore[type-var]
+
+
+def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]
+
+
+def with_class_weights(settings: Settings, options: Values, data: Data) -> Settings:
+    """Return the settings with the weights of ``--class-weights``: numbers, or the data's."""
+    text = options.get("class_weights")
+    if text is None:
+        return settings
+    if text == "balanced":
+        weights = data.class_weights()
+    else:
+        try:
+            weights = tuple(float(number) for number in text.split(","))
+        except ValueError:
+            raise SettingError(
+                f'--class-weights must be "balanced" or a number for each class, such as '
+                f"1,2.5,0.5; got {text!r}"
+            ) from None
+        if len(weights) != len(data.classes):
+            raise SettingError(
+                f"--class-weights has {len(weights)} numbers, but the data has "
+                f"{len(data.classes)} classes: give a number for each, or balanced"
+            )
+    return replace(settings, loss=replace(settings.loss, weight=weights))  # type: ignore[type-var]
