@@ -58,8 +58,6 @@ class Case:
             return np.zeros(shape)
         if name == "rates":
             return np.array(_RATES[shape[0]])
-        if name == "mask":
-            return 2.0 * (rng.random(shape) < 0.5)
         if self.op == "binary_cross_entropy" or name in ("target", "exp_avg_sq"):
             return rng.uniform(0.05, 0.95, shape)
         scale = 1 / math.sqrt(math.prod(shape[1:])) if name == "weight" else 1.0
@@ -139,6 +137,12 @@ def _map(op: str, shape: Shape, **options: Any) -> Case:
     return Case(op, {"input": shape}, options, work=math.prod(shape))
 
 
+def _dropout(op: str, shape: Shape) -> Case:
+    """A mask that is drawn, but so that nothing is dropped: all sides have the same results."""
+    arrays, options = {"input": shape, "step": (1,)}, {"p": 1e-12, "key": 1}
+    return Case(op, arrays, options, work=50 * math.prod(shape))
+
+
 def _loss(op: str) -> Case:
     return Case(op, {"input": (64, 10), "target": (64, 10)}, work=640)
 
@@ -173,7 +177,9 @@ CASES: dict[str, Case] = {
     "linear fc2 120->84": _linear(64, 120, 84),
     "linear fc3 84->10": _linear(64, 84, 10),
     "relu 120": _map("relu", (64, 120)),
-    "dropout 120": Case("dropout", {"input": (64, 120), "mask": (64, 120)}, work=7680),
+    "dropout 120": _dropout("dropout", (64, 120)),
+    "dropout 1024": _dropout("dropout", (64, 1024)),
+    "dropout2d 16x10x10": _dropout("dropout2d", CONV2),
     "softmax 10": _map("softmax", (64, 10), dim=1),
     "cross_entropy 10": Case("cross_entropy", {"input": (64, 10), "target": (64,)}, work=640),
     "mse_loss 10": _loss("mse_loss"),

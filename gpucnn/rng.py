@@ -1,8 +1,12 @@
-"""Random numbers: initial weights, orders of images, dropout masks.
+"""Random numbers: initial weights, orders of images, and what training steps draw.
 
-They are drawn on the host, each as a function of the seed and of what it is for. They depend
-neither on the backend nor on earlier draws, so every backend starts from the same weights and
-trains on the same batches, and a run can be resumed at any step.
+Each is a function of the seed and of what it is for. They depend neither on the backend nor on
+earlier draws, so every backend starts from the same weights and trains on the same batches, and a
+run can be resumed at any step.
+
+Weights and orders are drawn on the host by NumPy's generators. What a training step draws, such as
+a mask of dropout, is made where it is used by Philox, a function of a key, the number of the step
+and the index of the element: ``philox`` here and kernels/philox.cuh return the same bits.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import IntEnum
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,10 +48,68 @@ def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     return generator(seed, Stream.ORDER, epoch).permutation(count)
 
 
-def dropout_mask(shape: tuple[int, ...], p: float, seed: int, *key: int) -> NDArray[np.float64]:
-    """Return a mask of ``shape``: 0 with probability ``p``, otherwise 1 / (1 - p)."""
-    kept = generator(seed, Stream.DROPOUT, *key).random(shape) >= p
-    return kept / (1 - p)
+# --- Philox 4x32-10
+
+
+_MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
+_KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
+_ROUNDS = 10
+_LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_AT_ONCE = 4096  # blocks whose states fit into the processor's second cache
+
+
+@lru_cache(1024)
+def philox_key(seed: int, stream: Stream, *path: int) -> int:
+    """Return the key, 64 bits, of the numbers for ``seed``, ``stream`` and ``path``.
+
+    Keys of different arguments are independent, as NumPy's SeedSequence makes them. SettingError if
+    ``seed`` is negative.
+    """
+    if seed < 0:
+        raise SettingError(f"seed must be an integer >= 0, got {seed}")
+    sequence = np.random.SeedSequence(seed, spawn_key=(stream, *path))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def philox(key: int, step: int, blocks: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """Return the words of Philox 4x32-10, uint32 (4, ...), for ``blocks`` (...).
+
+    The counter is a number of ``blocks`` in its low 64 bits, and ``step`` in the high ones. Element
+    i of an array uses word i % 4 of block i // 4. Salmon et al., "Parallel random numbers: as easy
+    as 1, 2, 3", SC 2011.
+    """
+    words = np.empty((4, blocks.size), np.uint32)
+    flat, keys = blocks.ravel(), _round_keys(key)
+    for start in range(0, blocks.size, _AT_ONCE):
+        part = flat[start : start + _AT_ONCE]
+        # The state is words 0 and 2, which are multiplied, and 1 and 3, each pair in an array.
+        even, odd = (np.empty((2, part.size), np.uint64) for _ in range(2))
+        np.bitwise_and(part, _LOW, out=even[0])
+        np.right_shift(part, _HALF, out=odd[0])
+        even[1], odd[1] = step & int(_LOW), step >> 32
+        product = np.empty_like(even)
+        for round_key in keys:
+            np.multiply(even, _MULTIPLIERS, out=product)
+            np.right_shift(product[::-1], _HALF, out=even)
+            odd ^= round_key
+            even ^= odd
+            even &= _LOW
+            odd, product = product[::-1], odd  # of odd only the low halves count
+        words[0::2, start : start + part.size] = even
+        words[1::2, start : start + part.size] = odd
+    return words.reshape(4, *blocks.shape)
+
+
+@lru_cache(1024)
+def _round_keys(key: int) -> NDArray[np.uint64]:
+    """Return the two words of the key in each round, (10, 2, 1)."""
+    halves = key & int(_LOW), key >> 32
+    keys = [
+        [(half + index * increment) & int(_LOW)]
+        for index in range(_ROUNDS)
+        for half, increment in zip(halves, _KEY_INCREMENTS, strict=True)
+    ]
+    return np.array(keys, np.uint64).reshape(_ROUNDS, 2, 1)
 
 
 # --- initialisers: functions of a generator, a parameter's shape and its numbers of inputs and

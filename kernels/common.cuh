@@ -14,6 +14,8 @@
 #define NULLABLE
 
 typedef long long int64;
+typedef unsigned long long uint64;
+typedef unsigned int uint32;
 typedef unsigned char uint8;
 
 // The thread's index in a one-dimensional grid; 64 bits, as arrays may have over 2^31 elements.

@@ -95,7 +95,7 @@ def op(spec: dict[str, Any]) -> Job:
 def batch_innermost(be: gpucnn.Backend, name: str, values: np.ndarray) -> np.ndarray:
     """Return an array of the backend; batches of features have the batch innermost in memory."""
     x = to_backend(be, name, values)
-    if name not in ("input", "mask", "scores", "target") or x.ndim < 2:
+    if name not in ("input", "scores", "target") or x.ndim < 2:
         return x
     return np.moveaxis(np.ascontiguousarray(np.moveaxis(x, 0, -1)), -1, 0)
 

@@ -248,7 +248,8 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "tanh": torch.tanh,
     "sum_pool2d": partial(F.avg_pool2d, divisor_override=1),
     "half_squared_error": lambda input, target: F.mse_loss(input, target) / 2,
-    "dropout": lambda input, mask: input * mask,
+    "dropout": lambda input, p, key, step: F.dropout(input, p),
+    "dropout2d": lambda input, p, key, step: F.dropout2d(input, p),
     "flatten": lambda input: input.flatten(1),
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes).float(),
     "gather_images": lambda images, indices, scale, shift: (

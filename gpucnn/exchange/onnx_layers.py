@@ -21,6 +21,7 @@ from gpucnn.nn.layers import (
     Conv2d,
     ConvTranspose2d,
     Dropout,
+    Dropout2d,
     Flatten,
     Layer,
     LeakyReLU,
@@ -254,7 +255,7 @@ def _leaky_relu(
 
 
 def _dropout(
-    graph: Graph, name: str, layer: Dropout, value: str, shape: Shape, weights: Weights
+    graph: Graph, name: str, layer: Layer, value: str, shape: Shape, weights: Weights
 ) -> str:
     """Add nothing: dropout changes nothing but training."""
     return value
@@ -265,6 +266,7 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     Conv2d: _conv,
     ConvTranspose2d: _conv_transpose,
     Dropout: _dropout,
+    Dropout2d: _dropout,
     Flatten: _operator("Flatten", axis=1),
     LPPool2d: _lp_pool,
     LeakyReLU: _leaky_relu,

@@ -45,7 +45,7 @@ class Chain:
         """As ``Layer.forward``; nothing is saved in inference."""
         saved: Saved = []
         for index, block in self.plan(be, tuple(x.shape), training is not None).items():
-            result = block.forward(be, x, training and training._replace(layer=index))
+            result = block.forward(be, x, training and training.inside(index))
             if not isinstance(result, tuple):
                 raise SettingError(
                     f"{type(block).__name__}.forward must return (output, saved), "

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.errors import SettingError
-from gpucnn.nn.layers import Dropout, TrainingPass
+from gpucnn.nn.layers import Dropout, Dropout2d, TrainingPass
 from gpucnn.nn.preprocessing import check_images
 from gpucnn.nn.sequential import Sequential, check_own_forward
 
@@ -145,8 +145,8 @@ def _input_grad(model: Sequential, x: Array, chosen: NDArray[np.int64] | None) -
     be = model.backend
     saved = []
     for index, layer in enumerate(model.layers.values()):
-        if type(layer) is not Dropout:
-            x, kept = layer.forward(be, x, TrainingPass(seed=0, layer=index))
+        if type(layer) not in (Dropout, Dropout2d):
+            x, kept = layer.forward(be, x, TrainingPass(seed=0, path=(index,)))
             saved.append((layer, kept))
     if chosen is None:
         chosen = be.to_numpy(x).argmax(1)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import build, check_integer, describe
+from gpucnn.config import build, check_integer, describe, is_builtin
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.chain import Chain, Saved
 from gpucnn.nn.layers import Layer, Sigmoid, Softmax, TrainingPass
@@ -90,17 +90,10 @@ class Sequential(FlatParameters):
         return "\n".join([head, *(f"  ({name}): {layer}" for name, layer in self.layers.items())])
 
     def initialize(self, seed: int) -> None:
-        """Draw all weights from ``seed``, and start dropout's masks over."""
+        """Draw all weights from ``seed``, and count training passes from the first again."""
         super().initialize(seed)
         self.seen = None
-        self.seed_dropout(seed, 0)
-
-    def seed_dropout(self, seed: int, passes: int, rank: int = 0) -> None:
-        """Make the next training pass draw the dropout masks of pass ``passes``, counted from 0.
-
-        ``seed`` is that of the run, ``rank`` the number of the worker process.
-        """
-        self._next_pass = TrainingPass(seed, passes, rank)
+        self._pass_seed, self._passes = seed, 0
 
     def __call__(self, x: Array) -> Array:
         """Return the outputs (N, ...) for a batch (N, C, H, W) of the backend's floats.
@@ -109,19 +102,31 @@ class Sequential(FlatParameters):
         """
         return self.forward(x)[0]
 
-    def forward(self, x: Array, training: bool = False) -> tuple[Array, Saved | None]:
+    def forward(
+        self, x: Array, training: bool | TrainingPass = False
+    ) -> tuple[Array, Saved | None]:
         """Return (outputs, saved) for a batch ``x`` (N, C, H, W) of the backend's floats.
 
         With ``training``, dropout is on and ``saved`` is what ``backward`` needs; else it is None.
+        A ``TrainingPass`` decides what random layers draw. With True, the model's seed and the
+        number of its passes so far do.
         """
         if tuple(x.shape[1:]) != self.input_shape or not x.shape[0]:
             expected = batch_shape(self.input_shape)
             raise ShapeError(f"the model takes {expected}, got {tuple(x.shape)}")
-        outputs, saved = self.chain.forward(self.backend, x, self._next_pass if training else None)
-        if not training:
-            return outputs, None
-        self._next_pass = self._next_pass._replace(number=self._next_pass.number + 1)
-        return outputs, saved
+        this = training if isinstance(training, TrainingPass) else None
+        if training and this is None:
+            this = self._next_pass()
+        outputs, saved = self.chain.forward(self.backend, x, this)
+        return outputs, None if this is None else saved
+
+    def _next_pass(self) -> TrainingPass:
+        """Count a training pass, and return it."""
+        self._passes += 1
+        # Custom layers may draw without saying so.
+        drawing = any(layer.random or not is_builtin(layer) for layer in self.layers.values())
+        step = self.backend.asarray(np.array([self._passes])) if drawing else None
+        return TrainingPass(self._pass_seed, step)
 
     def backward(self, grad: Array, saved: Saved | None, input_grad: bool = False) -> Array | None:
         """Write the parameters' gradients, given ``grad``, that of the outputs.

@@ -71,7 +71,6 @@ class Run:
         self.average = WeightAverage(model) if settings.ema else None
         self.steps = Steps(self.train, settings, self.workers, self.average)
         self.state = RunState(model, data, settings, self.steps.arrays.totals, self.average)
-        model.seed_dropout(settings.seed, 0)
 
         self.reports = Reports(data, self.steps, self.validation, self.state)
         self.next_plan: EpochPlan | None = None  # of the next epoch, if it was made in advance
@@ -85,7 +84,6 @@ class Run:
     def restore(self, saved: Checkpoint) -> None:
         """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
         self.state.restore(saved, len(self.train))
-        self.model.seed_dropout(self.settings.seed, self.step)
         self.reports.finished_step = self.step
 
     # --- the loop -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import numpy as np
 from gpucnn.backends import Backend
 from gpucnn.backends.contract import FusedGradients, StepArrays
 from gpucnn.backends.contract.checks import Array
+from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
@@ -29,6 +30,7 @@ def loss_and_grads(
     *,
     totals: Array | None = None,
     share: float = 1.0,
+    training: TrainingPass | None = None,
 ) -> tuple[Array, Array]:
     """Run a batch forward and backward, with dropout on.
 
@@ -40,6 +42,8 @@ def loss_and_grads(
         totals: float64 (2,); the sum of the losses and the number of correct classes are added to
             it: N times the mean, or with class weights the sum that ``loss.weigh`` divides.
         share: a factor of the gradients: the batch's share of a larger one.
+        training: what dropout's masks are drawn from; by default the model's seed and the number
+            of its passes so far.
 
     Returns:
         The mean loss, of shape (), and the gradients, ``model.flat_grads`` (flat_size,).
@@ -49,16 +53,23 @@ def loss_and_grads(
         ArrayError: an array is not the backend's, or has another dtype.
     """
     be, loss = model.backend, loss or CrossEntropyLoss()
-    scores = _set_grads(model, x, target, loss, share)
+    scores = _set_grads(model, x, target, loss, share, training)
     value = None if totals is None else loss.add_metrics(be, totals, scores, target)
     if value is None or loss.weighted:
         value = loss.forward(be, scores, target)
     return value, model.flat_grads
 
 
-def _set_grads(model: Sequential, x: Array, target: Array, loss: Loss, share: float) -> Array:
+def _set_grads(
+    model: Sequential,
+    x: Array,
+    target: Array,
+    loss: Loss,
+    share: float,
+    training: TrainingPass | None,
+) -> Array:
     """Set the gradients of a batch's mean loss times ``share``; return the scores."""
-    scores, saved = model.forward(x, training=True)
+    scores, saved = model.forward(x, training or True)
     grad = loss.backward(model.backend, scores, target)
     model.backward(grad if share == 1 else grad * share, saved)
     return scores
@@ -66,16 +77,18 @@ def _set_grads(model: Sequential, x: Array, target: Array, loss: Loss, share: fl
 
 @dataclass(frozen=True)
 class LayerGradients:
-    """The gradients of a step, layer by layer."""
+    """The gradients of a step, layer by layer; ``seed`` decides what random layers draw."""
 
     model: Sequential
     loss: Loss
+    seed: int
 
     def set_grads(self, arrays: StepArrays) -> None:
         """As ``FusedGradients.set_grads``."""
         be, model, loss = self.model.backend, self.model, self.loss
         x = be.gather_images(arrays.images, arrays.indices, arrays.scale, arrays.shift)
-        scores = _set_grads(model, x, arrays.targets, loss, 1.0)
+        training = TrainingPass(self.seed, arrays.step)
+        scores = _set_grads(model, x, arrays.targets, loss, 1.0, training)
         value = loss.add_metrics(be, arrays.totals, scores, arrays.targets)
         be.check_finite(arrays.failed_step, value, model.flat_grads, arrays.step)
 

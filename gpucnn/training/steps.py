@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from gpucnn.backends.contract import FusedGradients
 from gpucnn.config import is_builtin
 from gpucnn.errors import SettingError
-from gpucnn.nn.layers import Dropout
 from gpucnn.nn.layers.custom import can_be_captured
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.plan import fuse_gradients
@@ -189,7 +188,7 @@ class Steps(StepRunner):
     ) -> None:
         loss, optimizer = settings.loss, settings.optimizer
         self.model, self.batches, self.loss = batches.model, batches, loss
-        self.workers, be = workers, self.model.backend
+        self.seed, self.workers, be = settings.seed, workers, self.model.backend
         loss.prepare(be)
         eager = why_eager(self.model, loss, optimizer) if be.records else None
         captured = be.records and eager is None
@@ -220,14 +219,14 @@ class Steps(StepRunner):
             fused = fuse_gradients(model.layers, self.loss, be, shape, size)
             if fused is not None:
                 return fused
-        return LayerGradients(model, self.loss)
+        return LayerGradients(model, self.loss, self.seed)
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:
     """Return why a step cannot be captured and replayed, None if it can.
 
-    What the host draws or decides would be the same in every replay, and custom classes may do
-    anything on the host.
+    What the host decides would be the same in every replay, and custom classes may do anything on
+    the host.
     """
     if type(model) is not Sequential:
         return f"the model ({type(model).__name__}) is a custom class"
@@ -237,8 +236,6 @@ def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None
     for name, layer in model.layers.items():
         if not (is_builtin(layer) or can_be_captured(layer)):
             return f"layer {name!r} ({type(layer).__name__}) is a custom layer"
-        if isinstance(layer, Dropout):
-            return f"layer {name!r} draws its masks on the host"
     for part in (loss, optimizer):
         if not is_builtin(part):
             return f"{type(part).__name__} is a custom class"

@@ -22,7 +22,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer, is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.machine import processor
-from gpucnn.nn.layers import Dropout, Flatten, Layer, TrainingPass
+from gpucnn.nn.layers import Flatten, Layer, TrainingPass
 from gpucnn.nn.layers.custom import can_be_captured
 from gpucnn.nn.sequential import Sequential, check_own_forward
 from gpucnn.nn.summary import SummaryRow
@@ -252,9 +252,9 @@ def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work
     """Return forward and backward of each layer, and both of the network."""
     be, layers = model.backend, list(model.layers.values())
     x = _images(model, batch_size)
-    inputs, kept = [x], []
+    inputs, kept, training = [x], [], TrainingPass(0, be.asarray(np.array([1])))
     for index, layer in enumerate(layers):
-        output, saved = layer.forward(be, inputs[-1], TrainingPass(seed=0, layer=index))
+        output, saved = layer.forward(be, inputs[-1], training.inside(index))
         inputs.append(output)
         kept.append(saved)
     shape = tuple(inputs[-1].shape)
@@ -262,12 +262,12 @@ def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work
     passes = []
     for index, layer in reversed(list(enumerate(layers))):
         record = _can_be_replayed(layer)
-        forward = partial(layer.forward, be, inputs[index], TrainingPass(seed=0, layer=index))
+        forward = partial(layer.forward, be, inputs[index], training.inside(index))
         backward = partial(layer.backward, be, grad, kept[index], index > 0)
         passes.append((_Work(be, forward, record), _Work(be, backward, record)))
         grad = backward()
     record = all(map(_can_be_replayed, layers))
-    return passes[::-1], _Work(be, partial(_both, model, x, last), record)
+    return passes[::-1], _Work(be, partial(_both, model, x, last, training), record)
 
 
 def _images(model: Sequential, batch_size: int) -> Array:
@@ -282,16 +282,16 @@ def _images(model: Sequential, batch_size: int) -> Array:
     )
 
 
-def _both(model: Sequential, x: Array, grad: Array) -> None:
-    """Compute forward and backward as ``model`` does; its next dropout masks stay the same."""
+def _both(model: Sequential, x: Array, grad: Array, training: TrainingPass) -> None:
+    """Compute forward and backward as ``model`` does; its own passes are not counted."""
     be = model.backend
-    _, saved = model.chain.forward(be, x, TrainingPass(seed=0))
+    _, saved = model.chain.forward(be, x, training)
     model.chain.backward(be, grad, saved, input_grad=False)
 
 
 def _can_be_replayed(layer: Layer) -> bool:
-    """Return whether a layer needs nothing from the host. Dropout's masks are drawn there."""
-    return not isinstance(layer, Dropout) and (is_builtin(layer) or can_be_captured(layer))
+    """Return whether a layer needs nothing from the host."""
+    return is_builtin(layer) or can_be_captured(layer)
 
 
 def _cost(

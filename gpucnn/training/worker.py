@@ -17,6 +17,7 @@ import numpy as np
 
 from gpucnn.errors import GpucnnError, WorkerError
 from gpucnn.nn.imports import import_file
+from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.shared import SharedArrays, receive, send
@@ -49,14 +50,14 @@ class Part:
         if rank == 0:
             shared.parameters[...] = values
 
-    def compute(self, start: int, end: int, count: int, passes: int) -> tuple[float, float]:
+    def compute(self, start: int, end: int, count: int, step: int) -> tuple[float, float]:
         """Set the gradients of images ``start`` to ``end`` in a batch of ``count``.
 
-        ``passes`` is the number of training passes before this one. Returns the sum of the images'
-        losses and the number of correct classes.
+        ``step`` is the number of the step in the run, from 1. Returns the sum of the images' losses
+        and the number of correct classes.
         """
         be, shared = self.model.backend, self.shared
-        self.model.seed_dropout(self.seed, passes, self.rank)
+        training = TrainingPass(self.seed, np.array([step]), self.rank)
         # A part counts by the weights of its images, if the loss has weights.
         weight = self.loss.weigh(shared.labels[:count])
         share = self.loss.weigh(shared.labels[start:end]) / weight if weight else 0.0
@@ -64,7 +65,9 @@ class Part:
         with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
             indices, target = self.order[start:end], shared.labels[start:end]
             x = be.gather_images(shared.images, indices, self.scale, self.shift)
-            loss_and_grads(self.model, x, target, self.loss, totals=totals, share=share)
+            loss_and_grads(
+                self.model, x, target, self.loss, totals=totals, share=share, training=training
+            )
         return float(totals[0]), float(totals[1])
 
 

@@ -151,8 +151,8 @@ class Workers:
         np.take(arrays.images, arrays.indices, axis=0, out=shared.images[:count], mode="clip")
         shared.labels[:count] = arrays.targets
         bounds = [math.ceil(rank * count / self.count) for rank in range(self.count + 1)]
-        passes = int(arrays.step[0]) - 1
-        parts = [(start, end, count, passes) for start, end in pairwise(bounds)]
+        step = int(arrays.step[0])
+        parts = [(start, end, count, step) for start, end in pairwise(bounds)]
         active = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
         for rank in active:
             self._send(rank, parts[rank])

@@ -161,5 +161,6 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.Sigmoid: _each("1 / (1 + exp(-x))"),
     nn.Tanh: _each("tanh(x)"),
     nn.Dropout: _each("x: dropout is off outside training"),
+    nn.Dropout2d: _each("x: dropout is off outside training"),
 }
 """How each layer of gpucnn computes a unit. Others, and subclasses, may compute anything."""

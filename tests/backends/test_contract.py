@@ -490,6 +490,7 @@ def test_every_operation_has_an_abstract_method_of_its_own() -> None:
     """A method that several operations share would have to tell them apart by name."""
     shared = {
         "dropout_backward": "_dropout",
+        "dropout2d_backward": "_dropout2d",
         "flatten": "_reshape",
         "flatten_backward": "_reshape",
         "sum_pool2d": "_avg_pool2d",

@@ -76,8 +76,22 @@ def test_activations(backend32: Backend) -> None:
     same(be, be.sigmoid_backward(be.asarray(np.float32([8])), half), [2])  # 8 * 0.5 * (1 - 0.5)
     same(be, be.tanh_backward(be.asarray(np.float32([8])), half), [6])  # 8 * (1 - 0.5 * 0.5)
     same(be, be.softmax(be.zeros((1, 4))), [[0.25, 0.25, 0.25, 0.25]])
-    mask = be.asarray(np.float32([0, 2, 2]))
-    same(be, be.dropout(x, mask), [0, 0, 6])
+
+
+def test_random_numbers(backend32: Backend) -> None:
+    """Of the words 6627e8d5, e169c58d, bc57ac4c, 9b00dbd8: those of Random123's first vector."""
+    be = backend32
+    step = be.asarray([0])
+    numbers = [word / 2**24 for word in (0x6627E8, 0xE169C5, 0xBC57AC, 0x9B00DB)]
+    same(be, be.uniform((2, 2), 0, step), [numbers[:2], numbers[2:]])
+    same(be, be.bernoulli(be.asarray(np.float32([0.4, 0.3, 0.8, 0.6])), 0, step), [1, 0, 1, 0])
+    x = be.asarray(np.float32([3, 3, 3, 3]))
+    same(be, be.dropout(x, 0.625, 0, step), [0, 8, 8, 0])
+    same(be, be.dropout_backward(x, 0.625, 0, step), [0, 8, 8, 0])
+    planes = be.asarray(np.full((2, 2, 1, 2), 3, np.float32))
+    wanted = [[[[0, 0]], [[8, 8]]], [[[8, 8]], [[0, 0]]]]
+    same(be, be.dropout2d(planes, 0.625, 0, step), wanted)
+    same(be, be.dropout2d_backward(planes, 0.625, 0, step), wanted)
 
 
 def test_linear(backend32: Backend) -> None:

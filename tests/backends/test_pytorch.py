@@ -33,6 +33,13 @@ from gpucnn.testing.values import normal
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
+
+def kept(shape: Any, p: float, key: int, step: Any) -> Any:
+    """Return the factors of dropout: PyTorch has other random numbers."""
+    numbers = naive.uniform(shape, key, step.numpy())  # to 24 bits
+    return torch.from_numpy((numbers >= p) / (1 - p))
+
+
 # What torch.nn.functional has under another name, or not at all.
 OTHERS: dict[str, Callable[..., Any]] = {
     "sum_pool2d": lambda **kw: F.avg_pool2d(**kw, divisor_override=1),
@@ -40,7 +47,10 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "softmax": lambda input, dim=1: torch.softmax(input, dim),
-    "dropout": lambda input, mask: input * mask,
+    "dropout": lambda input, p, key, step: input * kept(input.shape, p, key, step),
+    "dropout2d": lambda input, p, key, step: (
+        input * kept(input.shape[:2], p, key, step)[:, :, None, None]
+    ),
     "add": torch.add,
     "write_channels": lambda output, input, start: output.slice_scatter(
         input, 1, start, start + input.shape[1]
@@ -55,7 +65,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "gather_labels": lambda labels, indices: labels[indices],
     "all_finite": lambda array: torch.isfinite(array).all(),
 }
-NO_GRAD = {"target", "mask"}  # the contract's backward gives none for them
+NO_GRAD = {"target"}  # the contract's backward gives none for them
 
 # PyTorch pads unevenly by a copy, and says so.
 pytestmark = pytest.mark.filterwarnings(

@@ -141,13 +141,13 @@ def test_gradients_of_models_and_losses(name: str, loss: Loss) -> None:
     x, target = rng.normal(size=(3, 1, 12, 12)), np.array([0, 3, 1])
     start, direction = model.flat_parameters.copy(), model.with_padding(rng.normal(size=model.size))
 
+    training = layers.TrainingPass(1, np.array([1]))
+
     def value(t: float) -> float:
         model.flat_parameters[...] = start + t * direction
-        model.seed_dropout(1, 0)
-        return float(loss.forward(be, model.forward(x, training=True)[0], target))
+        return float(loss.forward(be, model.forward(x, training)[0], target))
 
-    model.seed_dropout(1, 0)
-    scores, saved = model.forward(x, training=True)
+    scores, saved = model.forward(x, training)
     model.backward(loss.backward(be, scores, target), saved)
     analytic = float(model.flat_grads @ direction)
     # The step is small, so that few ReLUs and maxima change sides on the way.

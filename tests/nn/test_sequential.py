@@ -15,8 +15,9 @@ from gpucnn import models
 from gpucnn.config import describe
 from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.nn import layers
-from gpucnn.nn.layers import Layer
+from gpucnn.nn.layers import Layer, TrainingPass
 from gpucnn.nn.sequential import Sequential
+from gpucnn.rng import Stream, philox_key
 
 
 @pytest.mark.parametrize(
@@ -102,24 +103,33 @@ def test_a_custom_layer_that_returns_only_its_output_is_named() -> None:
 
 
 def test_dropout_masks_are_a_function_of_seed_layer_worker_and_pass() -> None:
-    """A mask comes from NumPy's generator for (seed, 2, layer, rank unless 0, passes before)."""
+    """A mask comes from the key of (seed, DROPOUT, rank, layer), and the number of the pass."""
     model = Sequential([layers.ReLU(), layers.Dropout(0.25)], (1, 6, 5), seed=9)
     x = np.ones((4, 1, 6, 5), np.float32)
 
-    def check(*key: int) -> None:
-        kept = np.random.default_rng(key).random(x.shape) >= 0.25
-        output, _ = model.forward(x, training=True)
-        np.testing.assert_array_equal(output, (kept / 0.75).astype(np.float32))
+    def check(seed: int, rank: int, step: int, training: bool | TrainingPass = True) -> None:
+        key = philox_key(seed, Stream.DROPOUT, rank, 1)
+        wanted = model.backend.dropout(x, 0.25, key, np.array([step]))
+        output, saved = model.forward(x, training)
+        np.testing.assert_array_equal(output, wanted)
+        np.testing.assert_array_equal(model.backward(x, saved, input_grad=True), wanted)
 
-    check(9, 2, 1, 0)
+    check(9, 0, 1)
     model(x)  # inference is not a training pass
-    check(9, 2, 1, 1)
-    model.seed_dropout(7, 5, rank=3)
-    check(7, 2, 1, 3, 5)
-    check(7, 2, 1, 3, 6)
+    check(9, 0, 2)
+    check(7, 3, 5, TrainingPass(7, np.array([5]), rank=3))
+    check(9, 0, 3)  # the model counts its own passes
     model.initialize(8)
-    check(8, 2, 1, 0)
+    check(8, 0, 1)
     np.testing.assert_array_equal(model(x), x)
+
+
+def test_each_saved_pass_keeps_its_mask() -> None:
+    """Also where another pass comes before its backward."""
+    model, x = Sequential([layers.Dropout2d()], (8, 2, 2)), np.ones((4, 8, 2, 2), np.float32)
+    (first, saved), (second, _) = (model.forward(x, training=True) for _ in range(2))
+    assert np.any(first != second)
+    np.testing.assert_array_equal(model.backward(x, saved, input_grad=True), first)
 
 
 def test_predict_takes_images_as_they_are_in_the_data() -> None:

@@ -71,12 +71,40 @@ ELEMENTWISE = (
     fault("sigmoid's gradient lacks a factor", "sigmoid.cu", "(y * (1 - y))", "(1 - y)", "sigmoid"),
     fault("tanh's gradient adds", "tanh.cu", "((1 - y) * (1 + y))", "((1 - y) + (1 + y))", "tanh"),
     fault(
-        "dropout reads the mask of the next element", "dropout.cu", "mask[i]",
-        "mask[i + 1 < n ? i + 1 : i]", "dropout",
+        "dropout uses the same word for four elements", "dropout.cu", "factor(words.at[i]",
+        "factor(words.at[0]", "dropout",
     ),
     fault(
-        "the last element is not written", "dropout.cu", GUARD, "    if (i >= n - 1) return;\n",
-        "dropout",
+        "the last element is not written", "dropout.cu", "if (first + i < n)",
+        "if (first + i < n - 1)", "dropout",
+    ),
+    fault(
+        "dropout keeps what it should drop", "dropout.cu", ">= threshold ? scale : 0",
+        ">= threshold ? 0 : scale", "dropout",
+    ),
+    fault(
+        "every step has the same mask", "dropout.cu", "philox(key, block, step[0])",
+        "philox(key, block, 1)", "dropout",
+    ),
+    fault(
+        "channels of dropout2d have the words of others", "dropout.cu", "at == 2 ? 2 : 3",
+        "at == 2 ? 3 : 2", "dropout2d",
+    ),
+    fault(
+        "dropout2d writes the first 32 pixels of a channel", "dropout.cu", "i < area; i += 32",
+        "i < area && i < 32; i += 32", "dropout2d",
+    ),
+    fault("Philox has nine rounds", "philox.cuh", "round < 10", "round < 9", "uniform"),
+    fault(
+        "Philox ignores the high word of the step", "philox.cuh", "(uint32)(step >> 32)", "0",
+        "uniform",
+    ),
+    fault(
+        "uniform numbers lack their lower bits", "philox.cuh", "(real)(word >> 8)",
+        "(real)(word >> 16 << 8)", "uniform",
+    ),
+    fault(
+        "Bernoulli's probabilities of NaN are 0", "random.cu", "is_nan(p) ? p : ", "", "bernoulli",
     ),
     fault(
         "a sum of NaN becomes 0", "add.cu", "relu(input[i] + other[i], with_relu)",

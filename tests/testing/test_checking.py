@@ -211,8 +211,8 @@ def test_planted_faults_are_found_without_check_mode(name: str, tmp_path: Path) 
 
 def test_a_write_past_the_end_is_found_without_check_mode(tmp_path: Path) -> None:
     writes = KernelFault(
-        "", "dropout.cu", "output[i] = input[i] * mask[i];",
-        "output[i] = input[i] * mask[i]; if (i == n - 1) output[n + 1] = 3;", ("dropout",),
+        "", "tanh.cu", "output[i] = tanh(input[i]);",
+        "output[i] = tanh(input[i]); if (i == n - 1) output[n + 1] = 3;", ("tanh",),
     )  # fmt: skip
     backend_or_skip("emulated")
     outcome = first_failure(writes, tmp_path, checked=False)

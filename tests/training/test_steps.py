@@ -40,14 +40,8 @@ def device(request: pytest.FixtureRequest) -> Backend:
     return backend_or_skip(request.param)
 
 
-def plain_model(seed: int = 0) -> Sequential:
-    """Without dropout, so that its steps can be captured."""
-    conv, fc = Conv2d(1, 3, 3, padding=1), Linear(48, 4)
-    return Sequential([conv, ReLU(), MaxPool2d(2), Flatten(), fc], (1, 8, 8), seed=seed)
-
-
 def start(backend: Backend, model: Sequential | None = None, **options: Any) -> Iterator[Event]:
-    model = plain_model() if model is None else model
+    model = small_model() if model is None else model
     settings = {"epochs": 2, "batch_size": BATCH, "seed": 1, **options}
     return training.events(model, small_data(IMAGES), backend=backend, **settings)
 
@@ -71,7 +65,8 @@ def figures(events: list[Event]) -> list[tuple[float, float]]:
 def test_captured_steps_give_the_bits_of_eager_ones(
     device: Backend, optimizer: gpucnn.optim.Optimizer, tmp_path: Path
 ) -> None:
-    """With the order of the images, a schedule, the number of the step and the short batch."""
+    """With the order of the images, a schedule, the number of the step, dropout's masks and the
+    short batch."""
     files, found = [tmp_path / "captured.npz", tmp_path / "eager.npz"], []
     for file, backend in zip(files, (device, eager(device)), strict=True):
         events = list(start(backend, optimizer=optimizer, epochs=3, checkpoint=file))
@@ -91,12 +86,10 @@ def test_a_launch_is_one_event(device: Backend) -> None:
 
 
 def test_steps_with_much_work_are_launched_in_smaller_groups(device: Backend) -> None:
-    model = plain_model().to(device)
+    model = small_model().to(device)
     run = Run(model, small_data(IMAGES), settings())
     assert run.steps.per_launch == graphs.MAX_STEPS_PER_GRAPH
-    heavy = models.small_cnn(size=96, classes=4, channels=3)
-    del heavy.layers["dropout"]
-    heavy = Sequential(heavy.layers, (3, 96, 96)).to(device)
+    heavy = models.small_cnn(size=96, classes=4, channels=3).to(device)
     data = small_data(channels=3)
     data = replace(data, train=grown(data.train), test=grown(data.test))
     assert Run(heavy, data, settings()).steps.per_launch < 10
@@ -154,7 +147,7 @@ def test_captured_steps_need_little_more_memory_than_others(
 @pytest.mark.parametrize("to_the_end", [True, False])
 def test_a_run_that_has_ended_holds_no_memory(device: Backend, to_the_end: bool) -> None:
     """Nor does one that was closed."""
-    run = Run(plain_model().to(device), small_data(IMAGES), settings())
+    run = Run(small_model().to(device), small_data(IMAGES), settings())
     events, steps = run.events(), weakref.ref(run.steps)
     del run
     gc.disable()
@@ -182,7 +175,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(
         start(device, checkpoint=files[1], should_stop=lambda: next(asked) == stop_at, **options)
     )
     assert stopped[-1].reason == "interrupted"
-    list(start(device, plain_model(seed=5), checkpoint=files[1], resume=files[1], **options))
+    list(start(device, small_model(seed=5), checkpoint=files[1], resume=files[1], **options))
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -193,7 +186,7 @@ def test_a_step_with_nan_or_infinity_is_named_and_changes_nothing(
     """The launch has more steps after it, but the weights stay as they were before it."""
     found = []
     for backend in (device, eager(device), gpucnn.get_backend("numpy")):
-        model = plain_model()
+        model = small_model()
         with pytest.raises(DivergedError) as caught:
             list(start(backend, model, optimizer=optimizer, schedule=gpucnn.optim.ConstantLR()))
         found.append((str(caught.value), model.state_dict()))
@@ -220,7 +213,7 @@ def test_a_step_of_a_later_epoch_has_its_number(device: Backend, tmp_path: Path)
         options = {"schedule": LateDivergence(), "optimizer": SGD(lr=0.01), "checkpoint": path}
         list(start(backend, **options, should_stop=lambda: True, checkpoint_every=4))
         with pytest.raises(DivergedError) as caught:
-            list(start(backend, plain_model(), **options, resume=path))
+            list(start(backend, small_model(), **options, resume=path))
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
     assert messages[0].startswith("epoch 2, step 1")
@@ -253,11 +246,11 @@ class CustomModel(Sequential):
 
 
 def custom_model() -> Sequential:
-    return CustomModel(plain_model().layers, (1, 8, 8))
+    return CustomModel(small_model().layers, (1, 8, 8))
 
 
 def patched_model() -> Sequential:
-    model = plain_model()
+    model = small_model()
     model.forward = model.forward  # type: ignore[method-assign]
     return model
 
@@ -265,7 +258,7 @@ def patched_model() -> Sequential:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"model": small_model}, "layer 'dropout' draws its masks on the host"),
+        ({"model": small_model}, None),
         (
             {"model": lambda: Sequential([CustomReLU(), Flatten(), Linear(64, 4)], (1, 8, 8))},
             "layer '0' (CustomReLU) is a custom layer",
@@ -280,7 +273,7 @@ def patched_model() -> Sequential:
 def test_what_cannot_be_captured_runs_eagerly(
     device: Backend, options: dict[str, Any], why: str | None
 ) -> None:
-    options = {"model": plain_model, **options}  # the other backend's test gets the same dict
+    options = {"model": small_model, **options}  # the other backend's test gets the same dict
     make: Callable[[], Sequential] = options.pop("model")
     first, *events = start(device, make(), epochs=1, **options)
     assert isinstance(first, RunStarted)
@@ -338,7 +331,7 @@ class CustomSchedule(gpucnn.optim.Schedule):
 def test_a_custom_schedule_is_called_when_an_epoch_begins(device: Backend) -> None:
     for backend in (device, gpucnn.get_backend("numpy")):
         CustomSchedule.enough[0] = False
-        model, lrs, weights = plain_model(), [], []
+        model, lrs, weights = small_model(), [], []
         for event in start(backend, model, schedule=CustomSchedule(), optimizer=SGD(lr=0.05)):
             if event.name == "epoch":
                 CustomSchedule.enough[0] = True
@@ -350,7 +343,7 @@ def test_a_custom_schedule_is_called_when_an_epoch_begins(device: Backend) -> No
 
 def test_a_model_that_is_moved_during_the_run_is_refused(device: Backend, tmp_path: Path) -> None:
     for name in ("start", "checkpoint", "step", "epoch"):
-        model = plain_model()
+        model = small_model()
         events = start(device, model, checkpoint=tmp_path / f"{name}.npz")
         next(event for event in events if event.name == name)
         model.to("numpy")

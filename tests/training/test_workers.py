@@ -25,7 +25,7 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import CheckpointError, DivergedError, SettingError, WorkerError
 from gpucnn.machine import processor
 from gpucnn.nn.imports import files_of, import_file
-from gpucnn.nn.layers import Dropout, Layer, ReLU
+from gpucnn.nn.layers import Dropout, Layer, ReLU, TrainingPass
 from gpucnn.training import workers
 from gpucnn.training.event_types import CheckpointWritten, Event, StepEnded
 from gpucnn.training.files import checkpoint
@@ -84,10 +84,9 @@ def test_the_same_number_gives_the_same_bits_after_every_resume(tmp_path: Path) 
 
 def test_every_process_has_its_own_dropout_masks() -> None:
     model, masks = gpucnn.Sequential([Dropout(0.25)], (1, 6, 8)), []
-    for rank, passes in ((0, 3), (0, 3), (1, 3), (2, 3), (1, 0), (3, 0)):
-        model.seed_dropout(7, passes, rank)
-        mask, _ = model.forward(np.ones((4, 1, 6, 8), np.float32), training=True)
-        masks.append(mask)
+    for rank, step in ((0, 3), (0, 3), (1, 3), (2, 3), (1, 1), (3, 1)):
+        training = TrainingPass(7, np.array([step]), rank)
+        masks.append(model.forward(np.ones((4, 1, 6, 8), np.float32), training)[0])
     same = [[np.array_equal(one, other) for other in masks] for one in masks]
     wanted = np.eye(6, dtype=bool)
     wanted[:2, :2] = True
@@ -95,17 +94,18 @@ def test_every_process_has_its_own_dropout_masks() -> None:
 
 
 def test_every_step_has_its_own_dropout_masks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Passes count from 0, as with one process."""
+    """Steps count from 1, as with one process."""
     calls: list[tuple[int, ...]] = []
-    seed_dropout = gpucnn.Sequential.seed_dropout
+    forward = Dropout.forward
 
-    def recorded(model: gpucnn.Sequential, *key: int) -> None:
-        calls.append(key)
-        seed_dropout(model, *key)
+    def recorded(layer: Dropout, be: Any, x: Any, training: TrainingPass | None = None) -> Any:
+        if training is not None:
+            calls.append((training.seed, int(training.step[0]), training.rank, *training.path))
+        return forward(layer, be, x, training)
 
-    monkeypatch.setattr(gpucnn.Sequential, "seed_dropout", recorded)
+    monkeypatch.setattr(Dropout, "forward", recorded)
     list(start(2))
-    assert calls[-10:] == [(1, passes, 0) for passes in range(10)]
+    assert calls == [(1, step, 0, 4) for step in range(1, 11)]
 
 
 def test_a_killed_worker_ends_the_run_with_a_checkpoint(tmp_path: Path) -> None:

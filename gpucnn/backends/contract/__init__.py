@@ -30,10 +30,22 @@ from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
+from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.training import Training
 
 __all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec", "StepArrays"]
 
 
-class Backend(Convolution, Pooling, Activations, Linear, Joining, Losses, Training, Fusion, Custom):
+class Backend(
+    Convolution,
+    Pooling,
+    Activations,
+    Random,
+    Linear,
+    Joining,
+    Losses,
+    Training,
+    Fusion,
+    Custom,
+):
     """The arrays of one device and the operations on them, in one floating-point dtype."""

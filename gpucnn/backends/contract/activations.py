@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Activations and softmax."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gpucnn.backends.contract.checks import Array, checked_axis
 
 
 class Activations(Arrays):
-    """Activations, softmax and dropout."""
+    """Activations and softmax."""
 
     # Activations are element-wise and take arrays of any shape. A backward has the arguments that
     # its derivative is computed from: ``output``, or ``input`` and the scalars of the forward.
@@ -94,20 +94,3 @@ class Activations(Arrays):
 
     @abstractmethod
     def _softmax_backward(self, grad: Array, output: Array, dim: int) -> Array: ...
-
-    def dropout(self, input: Array, mask: Array) -> Array:
-        """Return ``input`` times ``mask``, whose elements are 0 or 1 / (1 - p).
-
-        The caller supplies the mask (``gpucnn.rng.dropout_mask``), so that it is the same on every
-        backend.
-        """
-        self._check_pair("dropout", "input", input, "mask", mask)
-        return self._dropout(input, mask)
-
-    @abstractmethod
-    def _dropout(self, input: Array, mask: Array) -> Array: ...
-
-    def dropout_backward(self, grad: Array, mask: Array) -> Array:
-        """Return ``grad`` times ``mask``."""
-        self._check_pair("dropout_backward", "grad", grad, "mask", mask)
-        return self._dropout(grad, mask)

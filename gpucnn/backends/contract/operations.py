@@ -18,10 +18,11 @@ from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
+from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Activations, Linear, Joining, Losses, Training,
+    Convolution, Pooling, Activations, Random, Linear, Joining, Losses, Training,
 )  # fmt: skip
 
 

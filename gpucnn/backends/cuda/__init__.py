@@ -15,6 +15,7 @@ from gpucnn.backends.cuda.joining import CudaJoining
 from gpucnn.backends.cuda.linear import CudaLinear
 from gpucnn.backends.cuda.losses import CudaLosses
 from gpucnn.backends.cuda.pooling import CudaPooling
+from gpucnn.backends.cuda.random import CudaRandom
 from gpucnn.backends.cuda.training import CudaTraining
 
 __all__ = ["CudaBackend"]
@@ -24,6 +25,7 @@ class CudaBackend(
     CudaConvolution,
     CudaPooling,
     CudaActivations,
+    CudaRandom,
     CudaLinear,
     CudaJoining,
     CudaLosses,

@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Activations and softmax."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gpucnn.backends.cuda.grids import WIDE
 
 
 class CudaActivations(CudaArrays, Activations):
-    """Activations, softmax and dropout."""
+    """Activations and softmax."""
 
     def _relu(self, input: Array) -> Array:
         return self._map("relu_forward", input)
@@ -57,6 +57,3 @@ class CudaActivations(CudaArrays, Activations):
         else:
             self._kernels.launch(f"{kernel}_wide", rows, *inputs, output, size, inner)
         return output
-
-    def _dropout(self, input: Array, mask: Array) -> Array:
-        return self._map("dropout_forward", input, mask)

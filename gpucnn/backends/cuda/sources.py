@@ -22,6 +22,7 @@ SCALARS = {
     "double": np.float64,
     "int": np.int32,
     "int64": np.int64,
+    "uint64": np.uint64,
     "uint8": np.uint8,
 }
 """The C types that parameters may have, besides ``real`` (kernels/common.cuh) and structs."""

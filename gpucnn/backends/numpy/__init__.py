@@ -13,6 +13,7 @@ from gpucnn.backends.numpy.joining import NumpyJoining
 from gpucnn.backends.numpy.linear import NumpyLinear
 from gpucnn.backends.numpy.losses import NumpyLosses
 from gpucnn.backends.numpy.pooling import NumpyPooling
+from gpucnn.backends.numpy.random import NumpyRandom
 from gpucnn.backends.numpy.training import NumpyTraining
 
 __all__ = ["NumpyBackend"]
@@ -22,6 +23,7 @@ class NumpyBackend(
     NumpyConvolution,
     NumpyPooling,
     NumpyActivations,
+    NumpyRandom,
     NumpyLinear,
     NumpyJoining,
     NumpyLosses,

@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Activations and softmax."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpucnn.backends.numpy.arrays import NumpyArrays
 
 
 class NumpyActivations(NumpyArrays, Activations):
-    """Activations, softmax and dropout."""
+    """Activations and softmax."""
 
     def _relu(self, input: Array) -> Array:
         return relu_of(input)
@@ -51,9 +51,6 @@ class NumpyActivations(NumpyArrays, Activations):
         certain = shift * (np.take_along_axis(output, greatest, dim) - 1)
         np.put_along_axis(terms, greatest, certain, dim)
         return output * (grad - shift - terms.sum(dim, keepdims=True))
-
-    def _dropout(self, input: Array, mask: Array) -> Array:
-        return input * mask
 
 
 def relu_of(x: Array, out: Array | None = None) -> Array:

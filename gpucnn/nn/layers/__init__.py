@@ -4,9 +4,10 @@ Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for featu
 arguments and defaults are PyTorch's.
 """
 
-from gpucnn.nn.layers.activations import Dropout, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from gpucnn.nn.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from gpucnn.nn.layers.base import Layer, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
+from gpucnn.nn.layers.dropout import Dropout, Dropout2d
 from gpucnn.nn.layers.linear import Flatten, Linear
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
 from gpucnn.nn.layers.state import Buffer, Parameter
@@ -17,6 +18,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
+    "Dropout2d",
     "Flatten",
     "LPPool2d",
     "Layer",

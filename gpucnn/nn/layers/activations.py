@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout. The output has the shape of the input."""
+"""Activations and softmax. The output has the shape of the input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_number
 from gpucnn.nn.layers.base import Fields, Layer, Shape, TrainingPass
-from gpucnn.rng import dropout_mask
 
 
 class _Activation(Layer):
@@ -82,29 +81,3 @@ class Softmax(_Activation):
     def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
         """A probability of a vector depends on all its elements."""
         return fields if len(shape) == 3 else None
-
-
-@dataclass(eq=False, repr=False)
-class Dropout(Layer):
-    """Zeroes each element with probability p in training and scales the others by 1 / (1 - p).
-
-    The mask is a function of the training pass and of the layer's index in the model.
-    """
-
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("Dropout: p", self.p, 0.0, 1.0)
-
-    def forward(
-        self, be: Backend, x: Array, training: TrainingPass | None = None
-    ) -> tuple[Array, Any]:
-        if training is None:
-            return x, None
-        mask = be.asarray(dropout_mask(tuple(x.shape), self.p, training.seed, *training.key))
-        return be.dropout(x, mask), mask
-
-    def backward(
-        self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
-    ) -> Array | None:
-        return be.dropout_backward(grad, saved)

@@ -16,6 +16,7 @@ from gpucnn.backends.contract.window import Window
 from gpucnn.config import is_builtin
 from gpucnn.errors import GpucnnError, SettingError, ShapeError
 from gpucnn.nn.layers.state import Buffer, Parameter
+from gpucnn.rng import Stream, philox_key
 
 Shape = tuple[int, ...]
 Fields = tuple[ReceptiveField, ReceptiveField]
@@ -28,22 +29,28 @@ _MOST_CHARACTERS = 1000
 
 
 class TrainingPass(NamedTuple):
-    """Identifies one forward pass in training: random layers draw from a generator seeded by it."""
+    """Identifies one forward pass in training, and a layer in it: what random layers draw from.
+
+    ``be.uniform(shape, training.key(stream), training.step)`` are other numbers in each pass, also
+    where a captured step is replayed: ``step`` is read on the device.
+    """
 
     seed: int
     """Seed of the run."""
-    number: int = 0
-    """Number of training passes before this one."""
+    step: Array = None
+    """int64 (1,), of the model's backend: number of the pass, from 1; None if no layer is random"""
     rank: int = 0
     """Number of the worker process."""
-    layer: int = 0
-    """Index of the layer in the model."""
+    path: tuple[int, ...] = ()
+    """Index of the layer in the model; within a container, one more index for each level."""
 
-    @property
-    def key(self) -> tuple[int, ...]:
-        """What distinguishes the pass and the layer from others of the same seed."""
-        rank = (self.rank,) if self.rank else ()  # without workers, keys have no rank
-        return (self.layer, *rank, self.number)
+    def inside(self, index: int) -> TrainingPass:
+        """Return the pass for layer ``index`` of a model or a container."""
+        return self._replace(path=(*self.path, index))
+
+    def key(self, stream: Stream) -> int:
+        """Return the key of Philox for what the layer draws for a purpose."""
+        return philox_key(self.seed, stream, self.rank, *self.path)
 
 
 class Layer:
@@ -73,6 +80,9 @@ class Layer:
 
     types: ClassVar[dict[str, type]] = {}
     """Every layer class by ``type_name``: how a checkpoint finds the classes of its model."""
+
+    random: ClassVar[bool] = False
+    """Whether the layer draws random numbers in training: then ``training.step`` is an array."""
 
     type_name: ClassVar[str]
     """The name of the class; that of a user's class whose name gpucnn uses begins with custom."""

@@ -1,4 +1,4 @@
-"""Cases: activations, softmax and dropout."""
+"""Cases: activations and softmax."""
 
 from __future__ import annotations
 
@@ -42,16 +42,6 @@ def pointwise(
     return Case(op, name, make, options, terms, differentiable)
 
 
-def dropout(name: str, shape: Shape, values: Values = normal, differentiable: bool = True) -> Case:
-    """Return a case of dropout with a quarter of zeros."""
-
-    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        mask = (rng.uniform(size=shape) < 0.75).astype(np.float32) / np.float32(0.75)
-        return {"input": values(rng, *shape), "mask": mask}
-
-    return Case("dropout", name, make, differentiable=differentiable)
-
-
 ELEMENTWISE = ("relu", "leaky_relu", "sigmoid", "tanh")
 ACTIVATIONS = [
     *(pointwise(op, f"{size} elements", (size,)) for op in ELEMENTWISE for size in AROUND_BLOCKS),
@@ -91,10 +81,4 @@ ACTIVATIONS = [
     pointwise("softmax", "NaN", (5, 7), one_is(3, np.nan), differentiable=False),
     pointwise("softmax", "NaN, 70 classes", (3, 70), one_is(3, np.nan), differentiable=False),
     *(pointwise("softmax", f"{size} classes", (2, size), normal) for size in (63, 64, 256, 257)),
-    dropout("matrix", (5, 7)),
-    dropout("feature map", (2, 3, 4, 5)),
-    dropout("NaN and infinities", (2, 3, 4, 5), with_nan, False),
-    dropout("huge numbers", (2, 3, 4, 5), times(1e37), False),
-    *(dropout(f"{size} elements", (size,)) for size in AROUND_BLOCKS),
-    dropout("70,000 elements", (7, 10000)),
 ]

@@ -1,4 +1,4 @@
-"""Activations, softmax and dropout."""
+"""Activations and softmax."""
 
 from __future__ import annotations
 
@@ -113,16 +113,3 @@ def softmax_backward(grad: Array, output: Array, dim: int = 1) -> Array:
                 slope = float(output[k]) * ((i == k) - float(output[i]))
                 input_grad[i] += float(grad[k]) * slope
     return input_grad
-
-
-def dropout(input: Array, mask: Array) -> Array:
-    """Return the input times the mask, which is 0 or 1 / (1 - p)."""
-    output = np.zeros(input.shape)
-    for index in np.ndindex(*input.shape):
-        output[index] = float(input[index]) * float(mask[index])
-    return output
-
-
-def dropout_backward(grad: Array, mask: Array) -> Array:
-    """Return grad times the mask."""
-    return dropout(grad, mask)

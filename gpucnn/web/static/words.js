@@ -83,6 +83,7 @@ const EXPLANATIONS = {
   SumPool2d: "Each window becomes its sum: smaller maps.",
   LPPool2d: "Each window becomes its norm: smaller maps.",
   Dropout: "Changes numbers only during training.",
+  Dropout2d: "Changes numbers only during training.",
   Flatten: "All maps in one row of numbers.",
   Linear: "Each number is a weighted sum of all numbers before it.",
 };

@@ -29,12 +29,17 @@ def device(request: pytest.FixtureRequest) -> Backend:
     return backend_or_skip(request.param)
 
 
+def doubled(backend: Backend, number: Array, minus: Array) -> Array:
+    """Return 2 times ``number``: the gradient of leaky ReLU of slope 2 at ``minus``, -1."""
+    return backend.leaky_relu_backward(number, minus, 2.0)
+
+
 def doubling(backend: Backend) -> tuple[Replay, Array]:
-    """Work that doubles a number: ReLU leaves it as it is, and dropout multiplies."""
-    number, two = backend.asarray([1.0]), backend.asarray([2.0])
+    """Work that doubles a number: ReLU leaves it as it is, then it is doubled."""
+    number, minus = backend.asarray([1.0]), backend.asarray([-1.0])
 
     def work() -> None:
-        number[...] = backend.dropout(backend.relu(number), two)
+        number[...] = doubled(backend, backend.relu(number), minus)
 
     return backend.capture(work), number
 
@@ -132,11 +137,11 @@ def test_work_whose_first_run_failed_starts_over(device: Backend) -> None:
 
 
 def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend) -> None:
-    number, two = device.asarray([1.0]), device.asarray([2.0])
+    number, minus = device.asarray([1.0]), device.asarray([-1.0])
 
     def work() -> None:
         if float(device.to_numpy(number)[0]) >= 0:  # reads a result: no capture can
-            number[...] = device.dropout(number, two)
+            number[...] = doubled(device, number, minus)
 
     replay = device.capture(work)
     replay(1)
@@ -152,11 +157,11 @@ def test_work_that_cannot_be_captured_is_launched_with_a_warning(device: Backend
 
 def test_an_error_in_a_capture_ends_it(device: Any) -> None:
     """No stream is left capturing, which would forbid to wait for the device."""
-    number, two = device.asarray([1.0]), device.asarray([2.0])
+    number, minus = device.asarray([1.0]), device.asarray([-1.0])
     failing: list[bool] = []
 
     def work() -> None:
-        number[...] = device.dropout(number, two)
+        number[...] = doubled(device, number, minus)
         if failing:
             raise KeyboardInterrupt
 
@@ -362,11 +367,11 @@ def test_out_of_memory_at_a_capture_leaves_other_graphs_valid() -> None:
 
     pool = cupy.cuda.MemoryPool()  # in which no earlier test has left free blocks
     with cupy.cuda.using_allocator(pool.malloc):
-        number, two = device.asarray([1.0]), device.asarray([2.0])
+        number, minus = device.asarray([1.0]), device.asarray([-1.0])
 
         def work(length: int) -> None:
             x = device.zeros((length,))
-            number[...] = device.dropout(device.relu(device.relu(x)[:1] + number), two)
+            number[...] = doubled(device, device.relu(device.relu(x)[:1] + number), minus)
 
         replay = device.capture(lambda: work(10_000))
         replay(3)

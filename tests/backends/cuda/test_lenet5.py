@@ -163,7 +163,7 @@ class Batch:
         """Return what the layers one by one give, by default in NumPy."""
         model, arrays = self.on(be or gpucnn.get_backend("numpy", dtype))
         with np.errstate(all="ignore"):
-            LayerGradients(model, CrossEntropyLoss()).set_grads(arrays)
+            LayerGradients(model, CrossEntropyLoss(), 0).set_grads(arrays)
         return results(model, arrays)
 
 
