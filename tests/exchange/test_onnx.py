@@ -78,6 +78,7 @@ LAYERS: list[tuple[nn.Layer, tuple[int, ...]]] = [
     (nn.Tanh(), (2, 3, 4)),
     (nn.Softmax(), (3, 2, 4)),
     (nn.Dropout(0.7), (2, 3, 4)),
+    (nn.Dropout2d(0.7), (2, 3, 4)),
     (nn.Flatten(), (2, 3, 4)),
     (nn.Linear(4, 3), (2, 3, 4)),
     (nn.Linear(4, 3, bias=False), (2, 3, 4)),

@@ -71,8 +71,8 @@ ELEMENTWISE = (
     fault("sigmoid's gradient lacks a factor", "sigmoid.cu", "(y * (1 - y))", "(1 - y)", "sigmoid"),
     fault("tanh's gradient adds", "tanh.cu", "((1 - y) * (1 + y))", "((1 - y) + (1 + y))", "tanh"),
     fault(
-        "dropout uses the same word for four elements", "dropout.cu", "factor(words.at[i]",
-        "factor(words.at[0]", "dropout",
+        "dropout uses the same word for four elements", "dropout.cu", "*= factor(words.at[i]",
+        "*= factor(words.at[0]", "dropout",
     ),
     fault(
         "the last element is not written", "dropout.cu", "if (first + i < n)",

@@ -61,6 +61,7 @@ ELEMENTWISE = {
     "sigmoid": nn.Sigmoid(),
     "tanh": nn.Tanh(),
     "dropout": nn.Dropout(0.4),
+    "dropout2d": nn.Dropout2d(0.4),
     "flatten": nn.Flatten(),
 }
 

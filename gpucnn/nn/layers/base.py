@@ -43,6 +43,8 @@ class TrainingPass(NamedTuple):
     """Number of the worker process."""
     path: tuple[int, ...] = ()
     """Index of the layer in the model; within a container, one more index for each level."""
+    evaluation: bool = False
+    """Whether layers compute as in inference, but save what ``backward`` needs"""
 
     def inside(self, index: int) -> TrainingPass:
         """Return the pass for layer ``index`` of a model or a container."""

@@ -26,7 +26,7 @@ class _Dropout(Layer):
     def forward(
         self, be: Backend, x: Array, training: TrainingPass | None = None
     ) -> tuple[Array, Any]:
-        if training is None:
+        if training is None or training.evaluation:
             return x, None
         key, step = training.key(Stream.DROPOUT), training.step
         return getattr(be, self.op)(x, self.p, key, step), (key, step)
@@ -34,8 +34,8 @@ class _Dropout(Layer):
     def backward(
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
     ) -> Array | None:
-        if not input_grad:
-            return None
+        if not input_grad or saved is None:
+            return grad if input_grad else None
         key, step = saved
         return getattr(be, f"{self.op}_backward")(grad, self.p, key, step)
 
