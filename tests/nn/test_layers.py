@@ -46,7 +46,7 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
 
 
 def test_every_layer_is_in_the_table() -> None:
-    public = set(layers.__all__) - {"Layer", "Parameter", "TrainingPass"}
+    public = set(layers.__all__) - {"Buffer", "Layer", "Parameter", "TrainingPass"}
     assert public == {type(layer).__name__ for layer, _ in LAYERS.values()}
 
 
