@@ -19,6 +19,7 @@ from gpucnn.training.average import WeightAverage
 from gpucnn.training.files.checkpoint import Checkpoint, differences
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.settings import Settings
+from gpucnn.training.steps import Planned
 from gpucnn.version import __version__
 
 
@@ -254,21 +255,9 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
     of a run with this number of epochs from the start.
     """
     metadata = saved.metadata
-    before, now = metadata["settings"]["epochs"], settings.epochs
-    if before == now:
+    if metadata["settings"]["epochs"] == settings.epochs:
         return
-    begun = metadata["epoch"] + (metadata["index"] > 0)
-    if now < begun:
-        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or started")
-    done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
-    for step in range(done):
-        first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))
-        if first != second:
-            raise EpochsError(
-                f"epochs cannot change from {before} to {now}: with {schedule}, the learning rate "
-                f"of step {step + 1} was {settings.optimizer.lr * first:g} and would "
-                f"have been {settings.optimizer.lr * second:g}"
-            )
+    check_rates(saved, settings, steps)
     patience, found = settings.early_stopping, metadata["best"]
     if patience and found and metadata["epoch"] - found["epoch"] >= patience:
         raise EpochsError(
@@ -282,4 +271,25 @@ def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
             raise EpochsError(
                 f"the run has ended with the weights of its best epoch, {metadata['best']['epoch']}"
                 f" (keep_best): those of epoch {metadata['epoch']} are gone"
+            )
+
+
+def check_rates(saved: Checkpoint, settings: Planned, steps: int) -> None:
+    """Raise EpochsError if with ``settings.epochs`` a step that is done had another learning rate.
+
+    CheckpointError if more epochs are done.
+    """
+    metadata = saved.metadata
+    before, now = metadata["settings"]["epochs"], settings.epochs
+    begun = metadata["epoch"] + (metadata["index"] > 0)
+    if now < begun:
+        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or started")
+    done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
+    for step in range(done):
+        first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))
+        if first != second:
+            raise EpochsError(
+                f"epochs cannot change from {before} to {now}: with {schedule}, the learning rate "
+                f"of step {step + 1} was {settings.optimizer.lr * first:g} and would "
+                f"have been {settings.optimizer.lr * second:g}"
             )

@@ -18,8 +18,8 @@ from small import save_npz, small_data, small_model
 import gpucnn.cli
 from gpucnn import training
 from gpucnn.__main__ import main
+from gpucnn.cli.running import _measured
 from gpucnn.cli.signals import Interrupted, StopRequest
-from gpucnn.cli.train import _measured
 from gpucnn.training import CheckpointWritten, Event, StepEnded
 from gpucnn.training.files import checkpoint
 
