@@ -103,9 +103,7 @@ def _backward_arguments(lib: Any, case: Case, arrays: dict[str, Any]) -> dict[st
     if not case.input_grad:  # the loops have no such argument
         known["input_grad"] = False
     if not op.is_loss:  # whose gradient is 1 by default
-        options = dict(case.options)
-        if "return_indices" in op.parameters:
-            options["return_indices"] = True
+        options = case.options | dict.fromkeys(op.options_of_results, True)
         known |= op.name_results(getattr(lib, case.op)(**arrays, **options), arrays)
         known["grad"] = _like(lib, known["output"], gradient(case, known["output"].shape))
         known["input_shape"] = arrays["input"].shape

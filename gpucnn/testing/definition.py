@@ -93,16 +93,16 @@ def contract_definition(name: str) -> Definition:
     op = operations()[name]
     return Definition(
         name,
-        _function(op, ("output", "indices")),
-        None if op.backward is None else _function(op.backward, ("input", "weight", "bias")),
+        _function(op),
+        None if op.backward is None else _function(op.backward),
         is_loss=op.is_loss,
         is_product=name in PRODUCTS,
         is_plumbing=hasattr(Training, name),
     )
 
 
-def _function(op: Operation, results: tuple[str, ...]) -> Function:
+def _function(op: Operation) -> Function:
     def compute(backend: Backend, **arguments: Any) -> Any:
         return getattr(backend, op.name)(**arguments)
 
-    return Function(op.name, compute, getattr(naive, op.name), tuple(op.parameters), results)
+    return Function(op.name, compute, getattr(naive, op.name), tuple(op.parameters), op.results)

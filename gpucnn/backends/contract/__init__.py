@@ -5,9 +5,10 @@ public method checks its arguments and passes them to the abstract method of the
 underscore, which every backend implements. A backend without one of them cannot be instantiated.
 All backends therefore refuse the same input with the same message.
 
-Shapes: N samples, C channels, H by W pixels, F features. Feature maps are logically (N, C, H, W);
-their memory order is up to the backend. Weights are (out, in / groups, kh, kw), and those of a
-transposed convolution (in, out / groups, kh, kw). A gradient has the shape of its variable.
+Shapes: N samples, C channels, H by W pixels, F features, T steps of a sequence. Feature maps are
+logically (N, C, H, W); their memory order is up to the backend. Weights are (out, in / groups, kh,
+kw), and those of a transposed convolution (in, out / groups, kh, kw). A gradient has the shape of
+its variable.
 Operations return new arrays, except for the optimiser steps, which work in place, and ``out``.
 Invalid arguments raise ArrayError (an array of another library or dtype), ShapeError or
 SettingError.
@@ -31,6 +32,7 @@ from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
+from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.training import Training
 
 __all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec", "StepArrays"]
@@ -43,6 +45,7 @@ class Backend(
     Random,
     Linear,
     Joining,
+    Recurrent,
     Losses,
     Training,
     Fusion,

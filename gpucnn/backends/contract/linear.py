@@ -21,11 +21,13 @@ class Linear(Arrays):
         self._check_linear("linear", input, weight)
         if bias is not None:
             self._check("linear", "bias", bias, (weight.shape[0],))
-        output = self._linear(_as_matrix(input), weight, bias, bool(relu))
-        return output.reshape((*input.shape[:-1], weight.shape[0]))
+        if input.ndim == 1:
+            return self._linear(input[None], weight, bias, bool(relu))[0]
+        return self._linear(input, weight, bias, bool(relu))
 
     @abstractmethod
-    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array: ...
+    def _linear(self, input: Array, weight: Array, bias: Array | None, relu: bool) -> Array:
+        """Return the output; the input has two axes or more."""
 
     def linear_backward(
         self,
@@ -41,10 +43,10 @@ class Linear(Arrays):
         self._check_linear(op, input, weight)
         self._check(op, "grad", grad, (*input.shape[:-1], weight.shape[0]))
         out = self._parameter_grads(op, out, weight.shape, weight.shape[0])
-        gradient = self._linear_backward(
-            _as_matrix(grad), _as_matrix(input), weight, input_grad, out
-        )
-        return None if gradient is None else gradient.reshape(input.shape), *out
+        if input.ndim == 1:
+            gradient = self._linear_backward(grad[None], input[None], weight, input_grad, out)
+            return None if gradient is None else gradient[0], *out
+        return self._linear_backward(grad, input, weight, input_grad, out), *out
 
     def _check_linear(self, op: str, input: Array, weight: Array) -> None:
         self._check(op, "input", input)
@@ -83,10 +85,3 @@ class Linear(Arrays):
     @abstractmethod
     def _reshape(self, input: Array, shape: tuple[int, ...]) -> Array:
         """Return ``input`` in ``shape``; the size of the first axis does not change."""
-
-
-def _as_matrix(array: Array) -> Array:
-    """Return (..., F) as (N, F), where N is the product of the other sizes."""
-    if array.ndim == 2:
-        return array
-    return array.reshape((math.prod(array.shape[:-1]), array.shape[-1]))

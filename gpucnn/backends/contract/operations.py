@@ -19,10 +19,11 @@ from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
+from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Activations, Random, Linear, Joining, Losses, Training,
+    Convolution, Pooling, Activations, Random, Linear, Joining, Recurrent, Losses, Training,
 )  # fmt: skip
 
 
@@ -42,18 +43,28 @@ class Operation:
             and self.backward.parameters["grad"].default is not inspect.Parameter.empty
         )
 
-    def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the results of a call by name; for None, the array arguments of the call.
+    @property
+    def options_of_results(self) -> tuple[str, ...]:
+        """The parameters that ask for a further result: "return_indices"."""
+        return tuple(name for name in self.parameters if name.startswith("return_"))
 
-        The results of a forward operation are "output" and optionally "indices". Those of a
-        backward are the gradients of "input", "weight" and "bias".
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The names of the results: "output", and that of each option, as "indices".
+
+        Those of a backward are the gradients of "input", "weight" and "bias".
         """
+        if self.name.endswith("_backward"):
+            return ("input", "weight", "bias")
+        further = (name.removeprefix("return_") for name in self.options_of_results)
+        return ("output", *further)
+
+    def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the results of a call by name; for None, the array arguments of the call."""
         if results is None:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
-        backward = self.name.endswith("_backward")
-        names = ("input", "weight", "bias") if backward else ("output", "indices")
         values = results if isinstance(results, tuple) else (results,)
-        return dict(zip(names, values, strict=False))
+        return dict(zip(self.results, values, strict=False))
 
 
 @cache

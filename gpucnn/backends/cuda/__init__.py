@@ -16,6 +16,7 @@ from gpucnn.backends.cuda.linear import CudaLinear
 from gpucnn.backends.cuda.losses import CudaLosses
 from gpucnn.backends.cuda.pooling import CudaPooling
 from gpucnn.backends.cuda.random import CudaRandom
+from gpucnn.backends.cuda.recurrent import CudaRecurrent
 from gpucnn.backends.cuda.training import CudaTraining
 
 __all__ = ["CudaBackend"]
@@ -26,6 +27,7 @@ class CudaBackend(
     CudaPooling,
     CudaActivations,
     CudaRandom,
+    CudaRecurrent,
     CudaLinear,
     CudaJoining,
     CudaLosses,

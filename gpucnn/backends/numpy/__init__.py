@@ -14,6 +14,7 @@ from gpucnn.backends.numpy.linear import NumpyLinear
 from gpucnn.backends.numpy.losses import NumpyLosses
 from gpucnn.backends.numpy.pooling import NumpyPooling
 from gpucnn.backends.numpy.random import NumpyRandom
+from gpucnn.backends.numpy.recurrent import NumpyRecurrent
 from gpucnn.backends.numpy.training import NumpyTraining
 
 __all__ = ["NumpyBackend"]
@@ -26,6 +27,7 @@ class NumpyBackend(
     NumpyRandom,
     NumpyLinear,
     NumpyJoining,
+    NumpyRecurrent,
     NumpyLosses,
     NumpyTraining,
     NumpyFusion,

@@ -13,14 +13,14 @@ from gpucnn.testing.cases.linear import LINEAR
 from gpucnn.testing.cases.losses import LOSSES
 from gpucnn.testing.cases.pooling import POOLINGS
 from gpucnn.testing.cases.random import RANDOM
+from gpucnn.testing.cases.recurrent import RECURRENT
 from gpucnn.testing.cases.training import TRAINING
 
 __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 
 CASES: list[Case] = [
     *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *RANDOM, *LINEAR, *JOINING,
-    *LOSSES,
-    *TRAINING,
+    *RECURRENT, *LOSSES, *TRAINING,
 ]  # fmt: skip
 """The cases of the contract's operations."""
 

@@ -13,4 +13,5 @@ from gpucnn.testing.naive.linear import *  # noqa: F403
 from gpucnn.testing.naive.losses import *  # noqa: F403
 from gpucnn.testing.naive.pooling import *  # noqa: F403
 from gpucnn.testing.naive.random import *  # noqa: F403
+from gpucnn.testing.naive.recurrent import *  # noqa: F403
 from gpucnn.testing.naive.training import *  # noqa: F403
