@@ -40,6 +40,30 @@ def kept(shape: Any, p: float, key: int, step: Any) -> Any:
     return torch.from_numpy((numbers >= p) / (1 - p))
 
 
+def rnn(input: Any, weight: Any, bias: Any = None, nonlinearity: str = "tanh") -> Any:
+    """The first layer of torch.nn.RNN, whose weight of the input is the identity."""
+    function = torch.rnn_tanh if nonlinearity == "tanh" else torch.rnn_relu
+    return _recurrent(function, input, weight, bias)
+
+
+def gru(input: Any, weight: Any, bias: Any = None, return_gates: bool = True) -> Any:
+    """The first layer of torch.nn.GRU, likewise."""
+    return _recurrent(torch.gru, input, weight, bias)
+
+
+def _recurrent(function: Callable[..., Any], input: Any, weight: Any, bias: Any) -> Any:
+    if not input.isfinite().all():
+        pytest.skip("zeros of the identity times NaN or infinity are NaN")
+    samples, _, features = input.shape
+    of_input = torch.eye(features, dtype=input.dtype)
+    weights = [of_input, weight]
+    if bias is not None:
+        weights += [torch.zeros_like(bias), bias]
+    first = input.new_zeros((1, samples, weight.shape[1]))
+    options = (bias is not None, 1, 0.0, True, False, True)  # the last is batch_first
+    return function(input, first, weights, *options)[0]
+
+
 # What torch.nn.functional has under another name, or not at all.
 OTHERS: dict[str, Callable[..., Any]] = {
     "sum_pool2d": lambda **kw: F.avg_pool2d(**kw, divisor_override=1),
@@ -57,6 +81,10 @@ OTHERS: dict[str, Callable[..., Any]] = {
     ),
     "read_channels": lambda input, start, channels: input.narrow(1, start, channels),
     "flatten": lambda input: input.reshape(len(input), -1),
+    "rnn": rnn,
+    "gru": gru,
+    "rows": lambda input: input.transpose(1, 2).flatten(2),
+    "last_step": lambda input: input[:, -1],
     "linear_transpose": lambda input, weight: input @ weight,
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes),
     "gather_images": lambda images, indices, scale, shift: (

@@ -365,6 +365,55 @@ LOSSES = (
     ),
 )  # fmt: skip
 
+RECURRENT = (
+    fault(
+        "a state is read before it is written", "recurrent.cuh",
+        "                __syncthreads();\n                if (unit < hidden) {\n",
+        "                if (unit < hidden) {\n", "rnn",
+    ),
+    fault(
+        "a state is overwritten while it is read", "recurrent.cuh",
+        "            __syncthreads();  // the chunk is read\n", "", "rnn",
+    ),
+    fault(
+        "the states of many units are read before they are written", "recurrent.cuh",
+        "                    __syncthreads();  // rows are written, and the chunk is read\n", "",
+        "rnn",
+    ),
+    fault(
+        "products beyond the first chunk are left out", "recurrent.cuh", "from += CHUNK",
+        "from += K", "gru",
+    ),
+    fault(
+        "the gates of a unit are next to each other", "recurrent.cuh",
+        "((int64)k * GATES + g) * hidden", "(int64)k * GATES * hidden + g", "gru",
+    ),
+    fault(
+        "the weight's gradient takes the state after a step", "rnn.cu",
+        "before[at] = t > 0 ? output[at - hidden] : 0;", "before[at] = output[at];", "rnn",
+    ),
+    fault(
+        "the update gate lets the new state through", "gru.cu",
+        "(1 - z) * fresh + z * old", "z * fresh + (1 - z) * old", "gru",
+    ),
+    fault(
+        "no gradient goes through the update gate", "gru.cu", "*rest = dh * z;", "*rest = 0;",
+        "gru",
+    ),
+    fault(
+        "the gradient of a product lacks the reset gate", "gru.cu",
+        "dp[2 * hidden] = d_n * r;", "dp[2 * hidden] = d_n;", "gru",
+    ),
+    fault(
+        "rows are counted by the height", "rows.cu", "divide(by_row.quotient, channels)",
+        "divide(by_row.quotient, height)", "rows",
+    ),
+    fault(
+        "the first step is taken for the last", "last_step.cu", "(at.quotient + 1) * steps - 1",
+        "at.quotient * steps", "last_step",
+    ),
+)  # fmt: skip
+
 TRAINING = (
     fault(
         "the correction comes after eps", "adam.cu", "sqrt(square) / correction + eps",
@@ -442,4 +491,6 @@ TRAINING = (
     ),
 )  # fmt: skip
 
-KERNEL_FAULTS = (*ELEMENTWISE, *POOLING, *PRODUCTS, *CONVOLUTION, *LOSSES, *TRAINING)
+KERNEL_FAULTS = (
+    *ELEMENTWISE, *POOLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES, *TRAINING,
+)  # fmt: skip

@@ -61,7 +61,7 @@ RECURRENT = [
             recurrent(op, "no bias", (3, 4, 2), bias=False),
             recurrent(op, "batch 1", (1, 5, 7)),
             recurrent(op, "1 step", (4, 1, 3)),
-            recurrent(op, "1 unit", (4, 3, 1)),
+            recurrent(op, "1 unit", (3, 2, 1)),
             recurrent(op, "33 units", (2, 3, 33)),
             recurrent(op, "257 units", (2, 3, 257)),  # more than a block has threads
             recurrent(op, "saturated", (3, 4, 5), values=times(30), differentiable=False),
