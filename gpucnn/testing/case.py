@@ -87,8 +87,9 @@ class Case:
     @property
     def has_backward(self) -> bool:
         """Whether the operation has a backward with this case's options."""
-        # A fused ReLU has a backward of its own.
-        return self.tested.backward is not None and "relu" not in self.options
+        # A fused ReLU has a backward of its own, unless the operation's includes it.
+        includes_relu = "relu" not in self.options or "relu_output" in self.backward_only
+        return self.tested.backward is not None and includes_relu
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return new arrays, with the same numbers at each call."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend
-from gpucnn.backends.contract.operations import Operation, operations
+from gpucnn.backends.contract.operations import IN_PLACE, Operation, operations
 from gpucnn.backends.contract.training import Training
 from gpucnn.testing import naive
 
@@ -42,6 +42,7 @@ class Function:
             changes its arguments: these are its results.
         inexact: results of float64 on every backend that are computed from numbers of the
             backend's dtype, and are as accurate as these.
+        in_place: arguments that are changed besides, which are results as well.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Function:
     parameters: Collection[str]
     results: tuple[str, ...] = ("output",)
     inexact: Collection[str] = ()
+    in_place: Collection[str] = ()
 
     def run(self, backend: Backend | None, arguments: Arrays) -> Arrays:
         """Return the results by name: those of a backend, or of the reference if it is None."""
@@ -63,7 +65,9 @@ class Function:
         if isinstance(found, Mapping):
             return dict(found)
         values = found if isinstance(found, tuple) else (found,)
-        return dict(zip(self.results, values, strict=False))
+        names = getattr(found, "_fields", self.results)  # of a named tuple
+        changed = {name: arguments[name] for name in self.in_place if name in arguments}
+        return dict(zip(names, values, strict=False)) | changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,4 +109,11 @@ def _function(op: Operation) -> Function:
     def compute(backend: Backend, **arguments: Any) -> Any:
         return getattr(backend, op.name)(**arguments)
 
-    return Function(op.name, compute, getattr(naive, op.name), tuple(op.parameters), op.results)
+    return Function(
+        op.name,
+        compute,
+        getattr(naive, op.name),
+        tuple(op.parameters),
+        op.results,
+        in_place=IN_PLACE.get(op.name, ()),
+    )

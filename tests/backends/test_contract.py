@@ -160,7 +160,7 @@ def test_most_operations_refuse_another_axis(numpy32: Backend) -> None:
         if all(refused_or_correct(call, numpy32, {name: a[None]}) for name, a in arrays.items()):
             refused.add(call.op)
     any_shape = {*ELEMENTWISE, "softmax", "flatten", "linear", "read_channels", "all_finite"}
-    any_shape |= {"dropout", "dropout_backward", "bernoulli"}
+    any_shape |= {"dropout", "dropout_backward", "bernoulli", "layer_norm"}
     any_shape |= {call.op for call in CALLS if "pos_weight" in parameters(call)}  # is broadcast
     assert {call.op for call in CALLS} - refused <= any_shape
 
@@ -495,6 +495,8 @@ def test_every_operation_has_an_abstract_method_of_its_own() -> None:
         "dropout2d_backward": "_dropout2d",
         "flatten": "_reshape",
         "flatten_backward": "_reshape",
+        "layer_norm": "_group_norm",
+        "layer_norm_backward": "_group_norm_backward",
         "sum_pool2d": "_avg_pool2d",
         "sum_pool2d_backward": "_avg_pool2d_backward",
     }

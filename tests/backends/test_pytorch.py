@@ -75,6 +75,16 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "dropout2d": lambda input, p, key, step: (
         input * kept(input.shape[:2], p, key, step)[:, :, None, None]
     ),
+    "batch_norm": lambda num_batches_tracked=None, momentum=0.1, running_mean=None, **kw: (
+        F.batch_norm(
+            running_mean=running_mean,
+            running_var=kw.pop("running_var", None),
+            training=True,
+            momentum=1 / (int(num_batches_tracked) + 1) if momentum is None else momentum,
+            **kw,
+        )
+    ),
+    "batch_norm_inference": F.batch_norm,
     "add": torch.add,
     "write_channels": lambda output, input, start: output.slice_scatter(
         input, 1, start, start + input.shape[1]
@@ -93,7 +103,8 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "gather_labels": lambda labels, indices: labels[indices],
     "all_finite": lambda array: torch.isfinite(array).all(),
 }
-NO_GRAD = {"target"}  # the contract's backward gives none for them
+# The contract's backward gives none for them.
+NO_GRAD = {"target", "running_mean", "running_var"}
 
 # PyTorch pads unevenly by a copy, and says so.
 pytestmark = pytest.mark.filterwarnings(
@@ -165,7 +176,11 @@ FUNCTIONS = [case for case in CASES if case.op not in STEPS]
 @pytest.mark.parametrize("case", FUNCTIONS, ids=str)
 def test_forward(case: Case, backend: Backend) -> None:
     results = to_numpy(backend, forward(backend, case, to_backend(backend, case.arrays())))
-    wanted = counterpart(case)(**tensors(case), **case.options)
+    given = tensors(case)
+    wanted = counterpart(case)(**given, **case.options)
+    for name in ("running_mean", "running_var"):
+        if case.op == "batch_norm" and name in given and not wanted.isnan().any():
+            compare(results[name], given[name], case, name)  # PyTorch's may become NaN
     if "indices" in results:
         wanted, indices = wanted
         # Of several NaN in a window PyTorch points to the last, the contract to the first.
@@ -179,7 +194,7 @@ def differs(case: Case, given: dict[str, Any], output: Any) -> str:
     has_nan = bool(output.isnan().any())
     if case.op == "max_pool2d" and has_nan:
         return "of several NaN in a window PyTorch points to the last"
-    if case.op == "relu" and has_nan:
+    if (case.op == "relu" or "relu" in case.options) and has_nan:
         return "PyTorch's gradient of relu goes through NaN"
     if case.op == "tanh" and bool((1 - output.abs() < 1e-6).any()):
         return "in float32 the output near 1, from which the gradient is computed, is rounded to it"

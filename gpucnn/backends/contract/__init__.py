@@ -30,6 +30,7 @@ from gpucnn.backends.contract.fused import (
 from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
+from gpucnn.backends.contract.normalization import Normalization
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
@@ -42,6 +43,7 @@ class Backend(
     Convolution,
     Pooling,
     Activations,
+    Normalization,
     Random,
     Linear,
     Joining,

@@ -17,14 +17,19 @@ from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
+from gpucnn.backends.contract.normalization import Normalization
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Activations, Random, Linear, Joining, Recurrent, Losses, Training,
+    Convolution, Pooling, Activations, Normalization, Random, Linear, Joining, Recurrent, Losses,
+    Training,
 )  # fmt: skip
+
+IN_PLACE = {"batch_norm": ("running_mean", "running_var", "num_batches_tracked")}
+"""Arguments that an operation changes besides returning a result."""
 
 
 @dataclass(frozen=True)

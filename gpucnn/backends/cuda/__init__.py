@@ -14,6 +14,7 @@ from gpucnn.backends.cuda.fused import CudaFusion
 from gpucnn.backends.cuda.joining import CudaJoining
 from gpucnn.backends.cuda.linear import CudaLinear
 from gpucnn.backends.cuda.losses import CudaLosses
+from gpucnn.backends.cuda.normalization import CudaNormalization
 from gpucnn.backends.cuda.pooling import CudaPooling
 from gpucnn.backends.cuda.random import CudaRandom
 from gpucnn.backends.cuda.recurrent import CudaRecurrent
@@ -26,6 +27,7 @@ class CudaBackend(
     CudaConvolution,
     CudaPooling,
     CudaActivations,
+    CudaNormalization,
     CudaRandom,
     CudaRecurrent,
     CudaLinear,

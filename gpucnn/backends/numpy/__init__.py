@@ -12,6 +12,7 @@ from gpucnn.backends.numpy.fused import NumpyFusion
 from gpucnn.backends.numpy.joining import NumpyJoining
 from gpucnn.backends.numpy.linear import NumpyLinear
 from gpucnn.backends.numpy.losses import NumpyLosses
+from gpucnn.backends.numpy.normalization import NumpyNormalization
 from gpucnn.backends.numpy.pooling import NumpyPooling
 from gpucnn.backends.numpy.random import NumpyRandom
 from gpucnn.backends.numpy.recurrent import NumpyRecurrent
@@ -24,6 +25,7 @@ class NumpyBackend(
     NumpyConvolution,
     NumpyPooling,
     NumpyActivations,
+    NumpyNormalization,
     NumpyRandom,
     NumpyLinear,
     NumpyJoining,

@@ -11,6 +11,7 @@ from gpucnn.testing.cases.joining import JOINING
 from gpucnn.testing.cases.lenet5 import LENET5_STEPS
 from gpucnn.testing.cases.linear import LINEAR
 from gpucnn.testing.cases.losses import LOSSES
+from gpucnn.testing.cases.normalization import NORMALIZATIONS
 from gpucnn.testing.cases.pooling import POOLINGS
 from gpucnn.testing.cases.random import RANDOM
 from gpucnn.testing.cases.recurrent import RECURRENT
@@ -19,8 +20,8 @@ from gpucnn.testing.cases.training import TRAINING
 __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 
 CASES: list[Case] = [
-    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *RANDOM, *LINEAR, *JOINING,
-    *RECURRENT, *LOSSES, *TRAINING,
+    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *NORMALIZATIONS, *RANDOM,
+    *LINEAR, *JOINING, *RECURRENT, *LOSSES, *TRAINING,
 ]  # fmt: skip
 """The cases of the contract's operations."""
 

@@ -11,6 +11,7 @@ from gpucnn.testing.naive.convolution import *  # noqa: F403
 from gpucnn.testing.naive.joining import *  # noqa: F403
 from gpucnn.testing.naive.linear import *  # noqa: F403
 from gpucnn.testing.naive.losses import *  # noqa: F403
+from gpucnn.testing.naive.normalization import *  # noqa: F403
 from gpucnn.testing.naive.pooling import *  # noqa: F403
 from gpucnn.testing.naive.random import *  # noqa: F403
 from gpucnn.testing.naive.recurrent import *  # noqa: F403

@@ -1,0 +1,305 @@
+"""Normalisation over the batch, over groups of channels, and over the last axes.
+
+Feature maps are rows (C, M) in memory, one for each channel, and are processed a tile at a time, so
+that the second pass over it finds it in the cache.
+
+With the mean near zero, sums of x² and of x dy suffice: y is one factor times x plus one term, and
+so is its gradient. Where the mean is several deviations from zero these sums would cancel, and the
+mean is subtracted first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gpucnn.backends.contract.checks import Array
+from gpucnn.backends.contract.normalization import Groups, Normalization, Normalized, Running
+from gpucnn.backends.numpy.activations import masked, relu_of
+from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.windows import batch_first, batch_last
+
+TILE_BYTES = 1 << 17
+"""Size of a tile: a share of the second-level cache."""
+
+NEAR = 8.0
+"""The largest mean² / variance that is near zero: sums of squares lose three bits there."""
+
+Tile = tuple[slice, slice]
+
+
+class NumpyNormalization(NumpyArrays, Normalization):
+    """Batch, group and layer normalisation."""
+
+    def _batch_norm(
+        self,
+        input: Array,
+        running: Running,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+        relu: bool,
+    ) -> Normalized:
+        x = _rows(input)
+        count = x.shape[1]
+        mean, var = _statistics(x)
+        _update(running, mean, var * (count / (count - 1)))
+        invstd = 1 / np.sqrt(var + eps)
+        output = _normalize(x, mean, invstd, weight, bias, relu)
+        return Normalized(_like(output, input), mean.astype(self.dtype), invstd.astype(self.dtype))
+
+    def _batch_norm_inference(
+        self,
+        input: Array,
+        mean: Array,
+        var: Array,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+        relu: bool,
+    ) -> Array:
+        invstd = 1 / np.sqrt(var.astype(np.float64) + eps)
+        x = _rows(input)
+        return _like(_normalize(x, mean.astype(np.float64), invstd, weight, bias, relu), input)
+
+    def _batch_norm_backward(
+        self,
+        grad: Array,
+        input: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        relu_output: Array | None,
+        input_grad: bool,
+        out: tuple[Array, Array],
+    ) -> Array | None:
+        if relu_output is not None:
+            grad = masked(grad, relu_output > 0)
+        dy, x = _rows(grad), _rows(input)
+        means, scales = mean.astype(np.float64), invstd.astype(np.float64)
+        total, product = np.zeros(len(x)), np.zeros(len(x))
+        near = (means * scales) ** 2 <= NEAR
+        ones = np.ones(x.shape[1], x.dtype)
+        for rows, columns in _tiles(x):
+            total[rows] += dy[rows, columns] @ ones[columns]
+            product[rows] += np.vecdot(dy[rows, columns], x[rows, columns])
+        product -= means * total
+        for row in np.flatnonzero(~near):
+            product[row] = np.dot(dy[row], x[row] - mean[row])
+        product *= scales
+        out[0][...], out[1][...] = product, total
+        if not input_grad:
+            return None
+        factor = scales if weight is None else scales * weight
+        slope = -factor * scales * product / x.shape[1]
+        terms = -factor * total / x.shape[1]
+        return _like(_input_grad(dy, x, mean, near, factor, slope, terms), input)
+
+    # --- groups of a sample ---------------------------------------------------------------------
+
+    def _group_norm(
+        self, input: Array, groups: Groups, weight: Array | None, bias: Array | None, eps: float
+    ) -> Normalized:
+        view = _Grouped(input, groups)
+        x = view.of(input)
+        mean = view.means(x)
+        z = x - mean
+        rest = view.means(z)  # of the rounded mean
+        z -= rest
+        invstd = 1 / np.sqrt(view.means(z * z) + self.dtype.type(eps))
+        z *= invstd
+        if weight is not None:
+            z *= view.parameters(weight)
+        if bias is not None:
+            z += view.parameters(bias)
+        return Normalized(view.back(z), view.per_group(mean + rest), view.per_group(invstd))
+
+    def _group_norm_backward(
+        self,
+        grad: Array,
+        input: Array,
+        groups: Groups,
+        mean: Array,
+        invstd: Array,
+        weight: Array | None,
+        input_grad: bool,
+        out: tuple[Array, Array],
+    ) -> Array | None:
+        view = _Grouped(input, groups)
+        scales = view.statistics(invstd)
+        z, dy = (view.of(input) - view.statistics(mean)) * scales, view.of(grad)
+        out[0][...] = view.parameter_sums(dy * z).reshape(out[0].shape)
+        out[1][...] = view.parameter_sums(dy).reshape(out[1].shape)
+        if not input_grad:
+            return None
+        h = dy if weight is None else dy * view.parameters(weight)
+        z *= view.means(h * z)
+        result = h - view.means(h)
+        result -= z
+        result *= scales
+        return view.back(result)
+
+
+# --- channels as rows ---------------------------------------------------------------------------
+
+
+def _rows(array: Array) -> Array:
+    """Return (N, C, ...) as (C, M), a view if the batch is innermost in memory."""
+    return batch_last(array).reshape(array.shape[1], -1)
+
+
+def _like(rows: Array, array: Array) -> Array:
+    """Return (C, M) in the shape of ``array`` (N, C, ...), a view."""
+    return batch_first(rows.reshape(*array.shape[1:], array.shape[0]))
+
+
+def _tiles(x: Array) -> Iterator[Tile]:
+    """Yield slices of rows and columns: several rows, or a part of one."""
+    count, length = x.shape
+    most = TILE_BYTES // x.itemsize
+    height, width = max(1, most // length), min(length, most)
+    for row in range(0, count, height):
+        for column in range(0, length, width):
+            yield slice(row, row + height), slice(column, column + width)
+
+
+def _statistics(x: Array) -> tuple[Array, Array]:
+    """Return the mean and the variance of each row, in float64."""
+    total, squares = np.zeros(len(x)), np.zeros(len(x))
+    ones, count = np.ones(x.shape[1], x.dtype), x.shape[1]
+    for rows, columns in _tiles(x):
+        tile = x[rows, columns]
+        total[rows] += tile @ ones[columns]
+        squares[rows] += np.vecdot(tile, tile)
+    mean = total / count
+    var = squares / count - mean * mean
+    for row in np.flatnonzero(~(mean * mean <= NEAR * var)):
+        mean[row] = x[row].mean(dtype=np.float64)
+        centred = x[row] - x.dtype.type(mean[row])
+        var[row] = np.maximum(0, np.dot(centred, centred) / count - centred.mean() ** 2)
+    return mean, var
+
+
+def _update(running: Running, mean: Array, var: Array) -> None:
+    """Update running statistics in place by those of a batch; ``var`` is the unbiased variance."""
+    if running.batches is not None:
+        running.batches[...] += 1
+    if running.mean is None or running.var is None:
+        return
+    share = running.momentum
+    if share is None:
+        assert running.batches is not None
+        share = 1 / float(running.batches)
+    with np.errstate(over="ignore", invalid="ignore"):
+        new_mean = ((1 - share) * running.mean + share * mean).astype(running.mean.dtype)
+        new_var = ((1 - share) * running.var + share * var).astype(running.var.dtype)
+    finite = np.isfinite(new_mean) & np.isfinite(new_var)
+    np.copyto(running.mean, new_mean, where=finite)
+    np.copyto(running.var, new_var, where=finite)
+
+
+def _normalize(
+    x: Array, mean: Array, invstd: Array, weight: Array | None, bias: Array | None, relu: bool
+) -> Array:
+    """Return (x - mean) * invstd * weight + bias of rows ``x``."""
+    near = (mean * invstd) ** 2 <= NEAR
+    scale = invstd if weight is None else invstd * weight
+    shift = np.where(near, -mean * scale, 0)
+    if bias is not None:
+        shift += bias
+    centre = np.where(near, 0, mean)
+    scale, shift, centre = (values.astype(x.dtype)[:, None] for values in (scale, shift, centre))
+    output = np.empty_like(x)
+    for rows, columns in _tiles(x):
+        target, source = output[rows, columns], x[rows, columns]
+        if not near[rows].all():
+            source = source - centre[rows]
+        np.multiply(source, scale[rows], out=target)
+        target += shift[rows]
+        if relu:
+            relu_of(target, target)
+    return output
+
+
+def _input_grad(
+    dy: Array, x: Array, mean: Array, near: Array, factor: Array, slope: Array, terms: Array
+) -> Array:
+    """Return factor * dy + slope * (x - mean) + terms of rows."""
+    output = np.empty_like(x)
+    terms = np.where(near, terms - slope * mean, terms)
+    centre = np.where(near, 0, mean)
+    factor, slope, terms, centre = (
+        values.astype(x.dtype)[:, None] for values in (factor, slope, terms, centre)
+    )
+    buffer = np.empty(min(TILE_BYTES // x.itemsize, x.size), x.dtype)
+    for rows, columns in _tiles(x):
+        target, source = output[rows, columns], x[rows, columns]
+        scaled = buffer[: target.size].reshape(target.shape)
+        if not near[rows].all():
+            source = source - centre[rows]
+        np.multiply(source, slope[rows], out=target)
+        target += terms[rows]
+        np.multiply(dy[rows, columns], factor[rows], out=scaled)
+        target += scaled
+    return output
+
+
+# --- groups -------------------------------------------------------------------------------------
+
+
+class _Grouped:
+    """Views of arrays by groups, with the samples on the first or, as maps have them, last axis.
+
+    ``of`` returns (samples, groups, channels, inner) or (groups, channels, inner, samples).
+    """
+
+    def __init__(self, array: Array, groups: Groups) -> None:
+        self.groups, self.shape = groups, tuple(array.shape)
+        self.last = not array.flags.c_contiguous and array.shape[0] == groups.samples
+        self.axes = (1, 2) if self.last else (2, 3)
+
+    def of(self, array: Array) -> Array:
+        """Return the array by groups, a view if its memory order permits."""
+        samples, *rest = self.groups
+        if self.last:
+            return batch_last(array).reshape(*rest, samples)
+        return np.ascontiguousarray(array).reshape(self.groups)
+
+    def back(self, array: Array) -> Array:
+        """Return an array by groups in its original shape."""
+        if self.last:
+            return batch_first(array.reshape(*self.shape[1:], self.shape[0]))
+        return array.reshape(self.shape)
+
+    def means(self, x: Array) -> Array:
+        """Return the mean of each group, with axes of size 1."""
+        samples, groups, *_ = self.groups
+        ones = np.ones(self.groups.size, x.dtype)
+        if self.last:
+            sums = ones @ x.reshape(groups, -1, samples)
+        else:
+            sums = x.reshape(samples, groups, -1) @ ones
+        return np.expand_dims(sums / x.dtype.type(self.groups.size), self.axes)
+
+    def statistics(self, values: Array) -> Array:
+        """Return values of groups, in the order (samples, groups), with axes of size 1."""
+        table = values.reshape(self.groups[:2])
+        return np.expand_dims(table.T if self.last else table, self.axes)
+
+    def per_group(self, values: Array) -> Array:
+        """Return the inverse of ``statistics``: (samples * groups,)."""
+        table = values.reshape(values.shape[0], -1) if not self.last else values[:, 0, 0].T
+        return np.ascontiguousarray(table).reshape(-1)
+
+    def parameters(self, values: Array) -> Array:
+        """Return weights or biases, shaped to multiply arrays by groups."""
+        table = values.reshape(self.groups[1:3])
+        return table[:, :, None, None] if self.last else table[:, :, None]
+
+    def parameter_sums(self, x: Array) -> Array:
+        """Return the sum over the elements of each weight: (groups, channels)."""
+        _, groups, channels, _ = self.groups
+        if self.last:
+            return x.reshape(groups, channels, -1).sum(2)
+        return x.sum((0, 3))
