@@ -19,6 +19,8 @@ examples:
   gpucnn train --data photos/ --model small_cnn --resize 64x64
                                                 train on a folder of image files
   gpucnn train --resume runs/mine               continue a run that was interrupted
+  gpucnn find-lr --model small_cnn --data photos/ --resize 64x64
+                                                suggest a learning rate for gpucnn train
   gpucnn runs --sort test_accuracy --reverse    list the runs in runs/, the best first
   gpucnn evaluate runs/mine                     measure the accuracy on the test images
   gpucnn predict digit.png                      read a digit with a ready-trained LeNet-5
@@ -39,6 +41,10 @@ examples:
 
 COMMANDS = {
     "train": ("train a network and save it", "train:train_command"),
+    "find-lr": (
+        "suggest a learning rate, by steps with rising ones",
+        "rates:find_lr_command",
+    ),
     "evaluate": (
         "measure the accuracy of a saved network on test images",
         "inference:evaluate_command",

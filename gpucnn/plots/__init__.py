@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpucnn.plots.inputs import receptive_field, saliency
     from gpucnn.plots.layers import feature_maps
     from gpucnn.plots.page.making import report
+    from gpucnn.plots.rates import learning_rates
     from gpucnn.plots.results import (
         Calibration,
         calibration,
@@ -42,6 +43,7 @@ __all__ = [
     "curves",
     "feature_maps",
     "filters",
+    "learning_rates",
     "misread",
     "receptive_field",
     "reliability",
@@ -60,6 +62,7 @@ _HOMES = {
     "curves": "runs",
     "feature_maps": "layers",
     "filters": "weights",
+    "learning_rates": "rates",
     "misread": "results",
     "receptive_field": "inputs",
     "reliability": "results",

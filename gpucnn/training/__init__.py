@@ -22,7 +22,8 @@ Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epo
 ``checks.py`` (what must fit before it) and ``reports.py`` (its figures and events), ``step.py``
 (what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` (what is saved),
 ``divergence.py`` (NaN and infinity), ``workers.py`` and ``worker.py`` (several processes),
-``progress.py`` and ``history.py`` (what ``fit`` shows), ``times.py`` (where the time of a network
+``progress.py`` and ``history.py`` (what ``fit`` shows), ``average.py`` (the moving average of
+weights), ``rates.py`` (the learning-rate finder), ``times.py`` (where the time of a network
 goes). ``results/`` is how well a model does: evaluation, figures of each class, image files.
 ``files/`` has checkpoints, models and weights, ``records/`` what the folder of a run records.
 """
@@ -40,6 +41,7 @@ from gpucnn.training.event_types import (
 )
 from gpucnn.training.fit import Events, events
 from gpucnn.training.history import History
+from gpucnn.training.rates import LearningRates, find_lr
 from gpucnn.training.records.tensorboard import TensorBoard
 from gpucnn.training.settings import RECIPES, Settings
 from gpucnn.training.step import loss_and_grads
@@ -52,11 +54,13 @@ __all__ = [
     "Event",
     "Events",
     "History",
+    "LearningRates",
     "RunStarted",
     "Settings",
     "StepEnded",
     "Stopped",
     "TensorBoard",
     "events",
+    "find_lr",
     "loss_and_grads",
 ]

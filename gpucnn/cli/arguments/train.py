@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def option(name: str, help: str, **rest: object) -> None:
         parser.add_argument(name, help=help, default=argparse.SUPPRESS, **rest)  # type: ignore[arg-type]
 
-    _data_and_model_options(option)
-    _settings_options(option)
+    data_and_model_options(option)
+    step_options(option)
+    _course_options(option)
     _run_options(option)
     parser.add_argument(
         "--resume",
@@ -42,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _data_and_model_options(option: Callable[..., None]) -> None:
+def data_and_model_options(option: Callable[..., None]) -> None:
+    """Add what is trained, on which data, and by which backend."""
     option("--backend", BACKEND_HELP, metavar="NAME")
     option("--precision", PRECISION_HELP, metavar="NAME")
     option(
@@ -63,19 +65,17 @@ def _data_and_model_options(option: Callable[..., None]) -> None:
     )
 
 
-def _settings_options(option: Callable[..., None]) -> None:
+def step_options(option: Callable[..., None]) -> None:
+    """Add what a training step depends on, except the learning rate."""
     option(
         "--recipe",
         "values of the options below that are not given: {recipes} (default: default)",
         metavar="NAME",
     )
-    option("--epochs", "number of training epochs", type=int, metavar="N")
     option("--batch-size", "number of images in a training step", type=int, metavar="N")
     option("--optimizer", "optimizer: {optimizers}", metavar="NAME")
-    option("--lr", "maximum learning rate", type=float, metavar="X")
     option("--momentum", "momentum, for sgd", type=float, metavar="X")
     option("--weight-decay", "weight decay", type=float, metavar="X")
-    option("--schedule", "learning rate schedule: {schedules}", metavar="NAME")
     option("--loss", "loss function: {losses}", metavar="NAME")
     option(
         "--label-smoothing",
@@ -96,17 +96,23 @@ def _settings_options(option: Callable[..., None]) -> None:
         metavar="X",
     )
     option(
+        "--seed",
+        "seed of the initial weights, the order of the images and dropout (default: 0)",
+        type=int,
+        metavar="N",
+    )
+
+
+def _course_options(option: Callable[..., None]) -> None:
+    option("--epochs", "number of training epochs", type=int, metavar="N")
+    option("--lr", "maximum learning rate", type=float, metavar="X")
+    option("--schedule", "learning rate schedule: {schedules}", metavar="NAME")
+    option(
         "--ema",
         "decay of a moving average of the weights, such as 0.999, which is evaluated and saved "
         "instead of them",
         type=float,
         metavar="X",
-    )
-    option(
-        "--seed",
-        "seed of the initial weights, the order of the images and dropout (default: 0)",
-        type=int,
-        metavar="N",
     )
     option("--validation", "hold out N training images for validation", type=int, metavar="N")
     option(
