@@ -8,6 +8,7 @@ learning" (arXiv:1603.07285). All sizes are in pixels. Every function takes inte
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -139,6 +140,17 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Paths:
+    """Several paths from the same input, whose outputs are added or put side by side."""
+
+    paths: tuple[tuple[Stage | Paths, ...], ...]
+
+    def inputs_of(self, outputs: set[int]) -> set[int]:
+        """Return the indices of the inputs that contribute to any of ``outputs``."""
+        return set().union(*(_inputs_of(path, outputs) for path in self.paths))
+
+
+@dataclass(frozen=True)
 class ReceptiveField:
     """The input pixels that one output pixel of a stack of layers depends on, along one axis.
 
@@ -150,7 +162,7 @@ class ReceptiveField:
     default value is the field of an input pixel itself.
     """
 
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[Stage | Paths, ...] = ()
     stride: float = 1.0
     centre: float = 0.5
 
@@ -165,7 +177,7 @@ class ReceptiveField:
         Indices below 0, and beyond the input, are padding. An output of a transposed
         convolution may depend on no pixel: then (0, 0).
         """
-        inputs = _inputs_of(self.stages, output)
+        inputs = _inputs_of(self.stages, {output})
         return (min(inputs), max(inputs) + 1) if inputs else (0, 0)
 
     def after_conv(
@@ -192,29 +204,54 @@ class ReceptiveField:
             centre=self.centre + (pad_before - reach / 2) / stride * self.stride,
         )
 
+    @classmethod
+    def union(cls, start: ReceptiveField, paths: Sequence[ReceptiveField]) -> ReceptiveField:
+        """Return the pixels that any of ``paths`` depends on, which all begin with ``start``.
+
+        Where paths of different strides meet, stride and centre are averages.
+        """
+        stages = (*start.stages, Paths(tuple(path.stages[len(start.stages) :] for path in paths)))
+        stride = sum(path.stride for path in paths) / len(paths)
+        centres = []
+        for output in range(_period(stages)):
+            first, end = cls(stages).pixels(output)
+            if first < end:
+                centres.append((first + end) / 2 - output * stride)
+        centre = sum(centres) / len(centres) if centres else start.centre
+        return cls(stages, stride, centre)
+
+
+def _period(stages: tuple[Stage | Paths, ...]) -> int:
+    """Return after how many outputs the sizes of fields repeat: transposed strides' product."""
+    period = 1
+    for stage in stages:
+        if isinstance(stage, Paths):
+            period *= math.lcm(*map(_period, stage.paths))
+        elif stage.transposed:
+            period *= stage.stride
+    return period
+
 
 @lru_cache(maxsize=256)
-def _largest_field(stages: tuple[Stage, ...]) -> int:
+def _largest_field(stages: tuple[Stage | Paths, ...]) -> int:
     """Return the size of the largest field among the outputs of one period.
 
     After a strided transposed convolution, the fields of adjacent outputs differ in size; they
     repeat with a period of the product of those strides.
     """
-    period = math.prod(stage.stride for stage in stages if stage.transposed)
     largest = 0
-    for output in range(period):
-        inputs = _inputs_of(stages, output)
+    for output in range(_period(stages)):
+        inputs = _inputs_of(stages, {output})
         if inputs:  # a transposed convolution may have outputs without any input
             largest = max(largest, max(inputs) - min(inputs) + 1)
     return largest
 
 
-def _inputs_of(stages: tuple[Stage, ...], output: int) -> set[int]:
-    """Return the indices of the pixels that an output depends on."""
-    inputs = {output}
+def _inputs_of(stages: tuple[Stage | Paths, ...], outputs: set[int]) -> set[int]:
+    """Return the indices of the pixels that any of ``outputs`` depends on."""
     for stage in reversed(stages):
-        inputs = stage.inputs_of(inputs)
-    return inputs
+        outputs = stage.inputs_of(outputs)
+    return outputs
 
 
 def _both_sides(padding: Padding) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from gpucnn.exchange.onnx_graph import Graph
 from gpucnn.exchange.onnx_layers import add_layer
 from gpucnn.exchange.weights import finite_state
 from gpucnn.files import write_atomically
-from gpucnn.nn.layers.base import output_shapes
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.preprocessing import scale_and_shift
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.version import __version__

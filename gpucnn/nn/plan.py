@@ -11,10 +11,10 @@ from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
 from gpucnn.nn.layers.activations import ReLU
-from gpucnn.nn.layers.base import Layer, Shape, TrainingPass, output_shapes
+from gpucnn.nn.layers.base import Layer, Shape, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d
-from gpucnn.nn.layers.linear import Linear
 from gpucnn.nn.layers.pooling import MaxPool2d
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.losses import Loss
 
 
@@ -69,19 +69,20 @@ class FusedBlock:
 
 
 class WithReLU:
-    """A convolution or linear layer whose operation also applies the ReLU that follows.
+    """A layer that takes ``relu``: its operation also applies the ReLU that follows.
 
     Where max-pooling comes next, its backward applies the ReLU's too.
     """
 
-    def __init__(self, layer: Conv2d | Linear, pool: MaxPool2d | None = None) -> None:
+    def __init__(self, layer: Layer, pool: MaxPool2d | None = None) -> None:
         self.layer, self.pool = layer, pool
 
     def forward(
         self, be: Backend, x: Array, training: TrainingPass | None = None
     ) -> tuple[Array, Any]:
         """As ``Layer.forward``."""
-        output, saved = self.layer.forward(be, x, training, relu=True)
+        forward: Callable[..., tuple[Array, Any]] = self.layer.forward
+        output, saved = forward(be, x, training, relu=True)
         if self.pool is None:
             return output, [saved, output]
         output, pool_saved = self.pool.forward(be, output, training)
@@ -118,21 +119,18 @@ def _first_block(
 ) -> tuple[Block, int]:
     """Return the block of as many layers as can be one operation, and their number."""
     first, kinds = layers[0], [type(layer) for layer in layers]  # a subclass may compute otherwise
-    if kinds == [Conv2d, ReLU, MaxPool2d]:
-        _, _, pool = layers
-        assert isinstance(first, Conv2d)
-        assert isinstance(pool, MaxPool2d)
+    if not (first.takes_relu and is_builtin(first) and kinds[1:2] == [ReLU]):
+        return first, 1
+    if kinds[2:] != [MaxPool2d]:
+        return WithReLU(first), 2
+    if isinstance(first, Conv2d):
         specs = layer_specs(layers, shape)
         assert specs is not None
         fuse = partial(be.fuse_layers, specs, samples, training)
         operation = fuse()
-        if operation is None:
-            return WithReLU(first, pool), 3
-        return FusedBlock(first, operation, fuse), 3
-    if kinds[:2] in ([Conv2d, ReLU], [Linear, ReLU]):
-        assert isinstance(first, Conv2d | Linear)
-        return WithReLU(first), 2
-    return first, 1
+        if operation is not None:
+            return FusedBlock(first, operation, fuse), 3
+    return WithReLU(first, cast(MaxPool2d, layers[2])), 3
 
 
 def layer_specs(layers: Iterable[Layer], input_shape: Shape) -> list[LayerSpec] | None:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import build, check_integer, describe, is_builtin
+from gpucnn.config import check_integer, is_builtin
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.chain import Chain, Saved
 from gpucnn.nn.layers import Layer, Sigmoid, Softmax, TrainingPass
-from gpucnn.nn.layers.base import Shape, named_layers, output_shapes
+from gpucnn.nn.layers.base import Shape
+from gpucnn.nn.layers.structure import build_layers, every_layer, named_layers, output_shapes, trace
 from gpucnn.nn.losses import Output
 from gpucnn.nn.parameters import FlatParameters
 from gpucnn.nn.preprocessing import Normalization, batch_shape, check_images, scale_and_shift
@@ -87,7 +88,7 @@ class Sequential(FlatParameters):
 
     def __repr__(self) -> str:
         head = f"{type(self).__name__}(input_shape={self.input_shape}, {self.size:,} parameters)"
-        return "\n".join([head, *(f"  ({name}): {layer}" for name, layer in self.layers.items())])
+        return "\n".join([head, *_lines(self.layers, "  ")])
 
     def initialize(self, seed: int) -> None:
         """Draw all weights from ``seed``, and count training passes from the first again."""
@@ -124,7 +125,9 @@ class Sequential(FlatParameters):
         """Count a training pass, and return it."""
         self._passes += 1
         # Custom layers may draw without saying so.
-        drawing = any(layer.random or not is_builtin(layer) for layer in self.layers.values())
+        drawing = any(
+            layer.random or not is_builtin(layer) for layer in self.every_layer().values()
+        )
         step = self.backend.asarray(np.array([self._passes])) if drawing else None
         return TrainingPass(self._pass_seed, step)
 
@@ -173,6 +176,7 @@ class Sequential(FlatParameters):
     def feature_maps(self, images: Any, batch_size: int = 64) -> dict[str, NDArray[Any]]:
         """Return the output of every layer by its name, NumPy arrays (N, C, H, W) or (N, F).
 
+        Those of layers inside others, such as "block.body.conv", come before those of the others.
         ``images`` are as for ``predict``. Each layer is computed by itself, so that all outputs are
         there, also of layers that ``predict`` computes as one operation: the last may differ from
         its scores by rounding. Dropout is off. Memory: all outputs of all images.
@@ -194,13 +198,19 @@ class Sequential(FlatParameters):
         maps: dict[str, NDArray[Any]] = {}
         with self.backend.limit_threads():
             for start, x in self.batches(images, batch_size):
-                for name, layer in self.layers.items():
-                    x = layer.forward(self.backend, x)[0]
-                    outputs = self.backend.to_numpy(x)
+
+                def keep(name: str, output: Array, start: int = start) -> None:
+                    outputs = self.backend.to_numpy(output)
                     if name not in maps:
                         maps[name] = np.empty((len(images), *outputs.shape[1:]), outputs.dtype)
                     maps[name][start : start + len(outputs)] = outputs
+
+                trace(self.layers, self.backend, x, keep)
         return maps
+
+    def every_layer(self) -> dict[str, Layer]:
+        """Return all layers by name, also those inside others: "block", "block.body.conv"."""
+        return dict(every_layer(self.layers))
 
     def batches(self, images: Any, batch_size: int) -> Iterator[tuple[int, Array]]:
         """Yield the index of the first image of each batch, and the normalised batch.
@@ -227,16 +237,20 @@ class Sequential(FlatParameters):
 
     def config(self) -> dict[str, Any]:
         """Return the architecture as plain data, from which ``from_config`` builds it."""
-        layers = [
-            {"name": name, **describe(layer), "type": layer.type_name}
-            for name, layer in self.layers.items()
-        ]
+        layers = [{"name": name, **layer.config()} for name, layer in self.layers.items()]
         return {"input_shape": list(self.input_shape), "layers": layers}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], backend: str | Backend = "numpy") -> Sequential:
         """Build the model that ``config()`` described, with the weights of seed 0."""
         return cls(layers_from_config(config), config["input_shape"], backend=backend)
+
+
+def _lines(layers: Mapping[str, Layer], indent: str) -> Iterator[str]:
+    """Yield a line for each layer; those of layers inside others are indented."""
+    for name, layer in layers.items():
+        yield f"{indent}({name}): {type(layer).__name__ if layer.children else layer}"
+        yield from _lines(layer.children, indent + "  ")
 
 
 def custom_class(model: Sequential) -> str | None:
@@ -264,8 +278,4 @@ def layers_from_config(config: Mapping[str, Any]) -> dict[str, Layer]:
 
     Raises SettingError if a layer's class is unknown, or refuses its arguments.
     """
-    layers = {}
-    for row in config["layers"]:
-        arguments = {key: value for key, value in row.items() if key != "name"}
-        layers[row["name"]] = build("layer", arguments, Layer.types)
-    return layers
+    return build_layers(config["layers"])

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.nn.layers import Layer
-from gpucnn.nn.layers.base import Fields, Shape, output_shapes
+from gpucnn.nn.layers.base import Fields, Shape
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.tables import html_table, text_table
 
 

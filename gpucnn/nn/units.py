@@ -7,7 +7,8 @@ import math
 from gpucnn.arithmetic import ReceptiveField
 from gpucnn.config import check_integer
 from gpucnn.errors import SettingError, unknown
-from gpucnn.nn.layers.base import Fields, Shape, output_shapes
+from gpucnn.nn.layers.base import Fields, Shape
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.sequential import Sequential
 
 Box = tuple[int, int, int, int]

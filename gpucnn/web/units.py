@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from gpucnn import nn
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.layers import Layer
-from gpucnn.nn.layers.base import Shape, output_shapes
+from gpucnn.nn.layers.base import Shape
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.web import windows
 from gpucnn.web.arithmetic import Arithmetic, Unit, number
 

@@ -6,6 +6,7 @@ arguments and defaults are PyTorch's.
 
 from gpucnn.nn.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from gpucnn.nn.layers.base import Layer, TrainingPass
+from gpucnn.nn.layers.containers import Concat, Residual
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.dropout import Dropout, Dropout2d
 from gpucnn.nn.layers.linear import Flatten, Linear
@@ -15,6 +16,7 @@ from gpucnn.nn.layers.state import Buffer, Parameter
 __all__ = [
     "AvgPool2d",
     "Buffer",
+    "Concat",
     "Conv2d",
     "ConvTranspose2d",
     "Dropout",
@@ -27,6 +29,7 @@ __all__ = [
     "MaxPool2d",
     "Parameter",
     "ReLU",
+    "Residual",
     "Sigmoid",
     "Softmax",
     "SumPool2d",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,8 +11,7 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
-from gpucnn.config import is_builtin
-from gpucnn.errors import GpucnnError, SettingError, ShapeError
+from gpucnn.config import describe, is_builtin
 from gpucnn.nn.layers.state import Buffer, Parameter
 from gpucnn.rng import Stream, philox_key
 
@@ -24,8 +21,8 @@ Fields = tuple[ReceptiveField, ReceptiveField]
 LARGE_PLANE = (10**6, 10**6)
 """Height and width that every kernel fits: for questions that do not depend on the input."""
 
-_MOST_CHARACTERS = 1000
-"""Characters of a layer's name: entries of an archive have at most 65,535 bytes."""
+Visit = Callable[[str, Array], object]
+"""Called with the name of a layer and its output."""
 
 
 class TrainingPass(NamedTuple):
@@ -86,6 +83,9 @@ class Layer:
     random: ClassVar[bool] = False
     """Whether the layer draws random numbers in training: then ``training.step`` is an array."""
 
+    takes_relu: ClassVar[bool] = False
+    """Whether ``forward`` takes ``relu=True``, and then applies the ReLU that follows as well."""
+
     type_name: ClassVar[str]
     """The name of the class; that of a user's class whose name gpucnn uses begins with custom."""
 
@@ -129,12 +129,20 @@ class Layer:
         """The layer's parameters and buffers by name, in the order of PyTorch's ``state_dict``."""
         return {**self.parameters, **self.buffers}
 
+    @property
+    def children(self) -> Mapping[str, Layer]:
+        """The layers inside by name, in the order in which they compute; none in most layers."""
+        return {}
+
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the output for an input of ``shape``; ShapeError if it has none."""
         return shape
 
     def multiply_adds(self, shape: Shape) -> int:
-        """Return the multiply-adds of one sample's forward pass, for an input of ``shape``."""
+        """Return the multiply-adds of one sample's forward pass, for an input of ``shape``.
+
+        Products with weights count; sums, maxima and functions of single numbers do not.
+        """
         return 0
 
     def receptive_fields(self, fields: Fields | None, shape: Shape) -> Fields | None:
@@ -178,6 +186,20 @@ class Layer:
         """
         raise NotImplementedError
 
+    def trace(self, be: Backend, x: Array, visit: Visit, name: str) -> Array:
+        """Return the output for a batch ``x`` (N, ...), in inference; call ``visit`` with it.
+
+        A layer that contains layers calls it with their outputs first. ``name`` is the layer's.
+        """
+        output = self.forward(be, x)[0]
+        visit(name, output)
+        return output
+
+    def config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments as plain data: see ``build_layer``."""
+        description = {**describe(self), "type": self.type_name}
+        return {key: _to_plain(value) for key, value in description.items()}
+
 
 class _Weighted(Layer):
     """Base of layers with a weight and, if ``bias``, a bias."""
@@ -201,75 +223,6 @@ class _Weighted(Layer):
         return self.parameters["weight"].grad, None if bias is None else bias.grad
 
 
-def named_layers(layers: Mapping[str, Layer] | Sequence[Layer]) -> dict[str, Layer]:
-    """Return ``layers`` by name; those of a sequence are named "0", "1", …
-
-    Raises SettingError if there are none, or something is not a layer or appears twice, or a name
-    cannot be used.
-    """
-    if not isinstance(layers, Mapping):
-        layers = {str(index): layer for index, layer in enumerate(layers)}
-    if not layers:
-        raise SettingError("a model needs at least one layer")
-    names: dict[int, str] = {}
-    for name, layer in layers.items():
-        check_name(name)
-        if not isinstance(layer, Layer):
-            raise SettingError(f"layer {name!r} must be a gpucnn.nn.Layer, got {layer!r}")
-        if id(layer) in names:
-            raise SettingError(
-                f"layers {names[id(layer)]!r} and {name!r} are the same object: "
-                f"make one {type(layer).__name__} for each"
-            )
-        names[id(layer)] = name
-    return dict(layers)
-
-
-def check_name(name: object) -> None:
-    """Raise SettingError unless ``name`` can name a layer in files and addresses.
-
-    Archives cut a name off at NUL, and lone surrogates have no encoding.
-    """
-    valid = isinstance(name, str) and len(name) <= _MOST_CHARACTERS and "\0" not in name
-    if not valid or any("\ud800" <= character <= "\udfff" for character in str(name)):
-        raise SettingError(
-            f"layer {reprlib.repr(name)}: expected a name of at most {_MOST_CHARACTERS:,} "
-            "characters, without NUL and lone surrogates"
-        )
-
-
-def output_shapes(layers: Mapping[str, Layer], input_shape: Shape) -> list[Shape]:
-    """Return the shape after each layer, for an input of ``input_shape``.
-
-    Raises ShapeError with the name of the first layer that does not fit.
-    """
-    shape, shapes = input_shape, []
-    for name, layer in layers.items():
-        try:
-            shape = _output_shape(layer, shape)
-        except (ShapeError, SettingError) as error:
-            raise ShapeError(
-                f"layer {name!r} ({type(layer).__name__}) with input {shape}: {error}"
-            ) from None
-        shapes.append(shape)
-    return shapes
-
-
-def _output_shape(layer: Layer, shape: Shape) -> Shape:
-    """Return the shape after a layer; ShapeError also for mistakes in that of a user."""
-    if is_builtin(layer):
-        return layer.output_shape(shape)
-    try:
-        found = tuple(map(operator.index, layer.output_shape(shape)))
-    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
-        if isinstance(error, GpucnnError):
-            raise
-        raise ShapeError(f"output_shape failed: {type(error).__name__}: {error}") from None
-    if not found or min(found) < 1:
-        raise ShapeError(f"output_shape is {found}, expected sizes of at least 1")
-    return found
-
-
 def widen(fields: Fields | None, window: Window) -> Fields | None:
     """Return the receptive fields of the outputs of a convolution or pooling."""
     if fields is None:
@@ -284,3 +237,14 @@ def widen(fields: Fields | None, window: Window) -> Fields | None:
         for axis in (0, 1)
     )
     return vertical, horizontal
+
+
+def _to_plain(value: Any) -> Any:
+    """Return an argument with layers as plain data, and layers by name as a list of these."""
+    if isinstance(value, Layer):
+        return value.config()
+    if isinstance(value, Mapping):
+        return [{"name": name, **_to_plain(layer)} for name, layer in value.items()]
+    if isinstance(value, list | tuple):
+        return type(value)(_to_plain(item) for item in value)
+    return value

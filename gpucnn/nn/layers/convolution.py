@@ -116,6 +116,7 @@ class Conv2d(_Convolution):
     init: str = "uniform"
 
     op = "conv2d"
+    takes_relu = True
 
     def __post_init__(self) -> None:
         self._setup(transposed=False)

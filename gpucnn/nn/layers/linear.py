@@ -26,6 +26,8 @@ class Linear(_Weighted):
     bias: bool = True
     init: str = "uniform"
 
+    takes_relu = True
+
     def __post_init__(self) -> None:
         check_integer("Linear: in_features", self.in_features, 1)
         check_integer("Linear: out_features", self.out_features, 1)

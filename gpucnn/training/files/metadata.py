@@ -14,7 +14,7 @@ from typing import Any
 
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.errors import SettingError
-from gpucnn.nn.layers.base import check_name
+from gpucnn.nn.layers.structure import check_name
 
 Schema = Callable[[str, Any], None]
 """Raises ValueError, with the path of the value, if a value is not what it should be."""

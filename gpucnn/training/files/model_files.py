@@ -14,7 +14,7 @@ from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, SettingError, ShapeError
 from gpucnn.nn.description import describe_network
 from gpucnn.nn.layers import Layer
-from gpucnn.nn.layers.base import output_shapes
+from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
 from gpucnn.nn.sequential import Sequential, layers_from_config
