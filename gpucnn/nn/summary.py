@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gpucnn.arithmetic import ReceptiveField
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import Fields, Shape
-from gpucnn.nn.layers.structure import output_shapes
+from gpucnn.nn.layers.structure import places
 from gpucnn.nn.tables import html_table, text_table
 
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One layer. Shapes leave out the batch; a receptive field of None is the whole image."""
+    """One layer. Shapes leave out the batch; a receptive field of None is the whole image.
+
+    ``level`` is the number of layers around it, and ``label`` its name there. A layer with layers
+    inside has the parameters and multiply-adds of all of these; their rows follow its own.
+    """
 
     name: str
     type: str
@@ -22,12 +25,14 @@ class SummaryRow:
     parameters: int
     multiply_adds: int
     receptive_field: Fields | None
+    level: int = 0
+    label: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The row as text, in the order of ``Summary.headings``."""
         return (
-            self.name,
+            "  " * self.level + self.label,
             self.type,
             "x".join(map(str, self.output_shape)),
             f"{self.parameters:,}",
@@ -46,14 +51,19 @@ class Summary:
     headings = ("layer", "type", "output", "parameters", "multiply-adds", "receptive field")
 
     @property
+    def outermost(self) -> list[SummaryRow]:
+        """The rows of layers that are in no other."""
+        return [row for row in self.rows if not row.level]
+
+    @property
     def parameters(self) -> int:
         """Number of parameters of all layers."""
-        return sum(row.parameters for row in self.rows)
+        return sum(row.parameters for row in self.outermost)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds of one sample's forward pass."""
-        return sum(row.multiply_adds for row in self.rows)
+        return sum(row.multiply_adds for row in self.outermost)
 
     @property
     def totals(self) -> tuple[str, ...]:
@@ -70,20 +80,19 @@ class Summary:
 
 def summarize(layers: Mapping[str, Layer], input_shape: Shape) -> Summary:
     """Return the summary of ``layers`` for images of ``input_shape`` (C, H, W)."""
-    shapes = [input_shape, *output_shapes(layers, input_shape)]
-    fields: Fields | None = (ReceptiveField(), ReceptiveField())
-    rows = []
-    for index, (name, layer) in enumerate(layers.items()):
-        fields = layer.receptive_fields(fields, shapes[index])
-        row = SummaryRow(
-            name,
-            type(layer).__name__,
-            shapes[index + 1],
-            sum(parameter.size for parameter in layer.parameters.values()),
-            layer.multiply_adds(shapes[index]),
-            fields,
+    rows = [
+        SummaryRow(
+            place.name,
+            type(place.layer).__name__,
+            place.output_shape,
+            sum(parameter.size for parameter in place.layer.parameters.values()),
+            place.layer.multiply_adds(place.input_shape),
+            place.fields,
+            place.level,
+            place.label,
         )
-        rows.append(row)
+        for place in places(layers, input_shape)
+    ]
     return Summary(input_shape, tuple(rows))
 
 

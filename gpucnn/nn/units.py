@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from gpucnn.arithmetic import ReceptiveField
 from gpucnn.config import check_integer
 from gpucnn.errors import SettingError, unknown
-from gpucnn.nn.layers.base import Fields, Shape
-from gpucnn.nn.layers.structure import output_shapes
+from gpucnn.nn.layers.base import Shape
+from gpucnn.nn.layers.structure import places
 from gpucnn.nn.sequential import Sequential
 
 Box = tuple[int, int, int, int]
@@ -43,18 +42,17 @@ def receptive_field(model: Sequential, layer: str, row: int, column: int = 0) ->
     >>> gpucnn.nn.receptive_field(model, "pool2", 4, 2)
     (14, 6, 30, 22)
     """
-    if layer not in model.layers:
-        raise unknown("layer", layer, model.layers)
-    shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
-    fields: Fields | None = (ReceptiveField(), ReceptiveField())
-    shape, maps = model.input_shape, model.input_shape
-    for before, shape, (name, each) in zip(
-        shapes[:-1], shapes[1:], model.layers.items(), strict=True
-    ):
-        fields = each.receptive_fields(fields, before)
-        maps = shape if len(shape) == 3 else maps
-        if name == layer:
-            break
+    known = {place.name: place for place in places(model.layers, model.input_shape)}
+    if layer not in known:
+        raise unknown("layer", layer, known)
+    shape, fields = known[layer].output_shape, known[layer].fields
+    at: str | None = layer
+    maps = shape
+    while at is not None and len(maps) != 3:  # the last feature maps before it
+        if known[at].parts:  # features of several layers, or their sums
+            fields = None
+        at = known[at].source
+        maps = model.input_shape if at is None else known[at].output_shape
     _check(layer, shape, row, column)
     if len(shape) == 1 and math.prod(maps) == shape[0]:
         # Features are the units of the last feature maps, in the order of Flatten.

@@ -80,9 +80,9 @@ def feature_maps(model: Sequential, images: Any) -> Plot:
         raise DataError(f"feature_maps draws up to {_MOST_IMAGES} images, got {len(pixels)}")
     width = (WIDTH - _LABEL) / len(pixels) - MARGIN
     rows = [_input_row(pixels, width)]
-    maps = list(model.feature_maps(pixels).items())
+    maps, layers = list(model.feature_maps(pixels).items()), model.every_layer()
     for number, (name, outputs) in enumerate(maps[:_MOST_LAYERS]):
-        kind = type(model.layers[name]).__name__
+        kind = type(layers[name]).__name__
         same = number > 0 and np.array_equal(outputs, maps[number - 1][1], equal_nan=True)
         rows.append(_same_row(name, kind) if same else _layer_row(name, kind, outputs, width))
     if len(model.output_shape) == 1:

@@ -58,17 +58,16 @@ def filters(model: Sequential, layer: str | None = None) -> Plot:
 
 def _convolution(model: Sequential, layer: str | None) -> tuple[str, Conv2d | ConvTranspose2d]:
     """Return the name and the layer of a convolution; SettingError if it is none."""
+    layers = model.every_layer()
     known = {
-        name: found
-        for name, found in model.layers.items()
-        if isinstance(found, Conv2d | ConvTranspose2d)
+        name: found for name, found in layers.items() if isinstance(found, Conv2d | ConvTranspose2d)
     }
     if not known:
         raise SettingError("the model has no convolution, so it has no filters to draw")
     name = next(iter(known)) if layer is None else layer
-    if name in model.layers and name not in known:
+    if name in layers and name not in known:
         raise SettingError(
-            f"layer {name!r} ({type(model.layers[name]).__name__}) has no filters: expected "
+            f"layer {name!r} ({type(layers[name]).__name__}) has no filters: expected "
             f"{' or '.join(map(repr, known))}"
         )
     if name not in known:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import DivergedError
+from gpucnn.nn.layers.structure import trace
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.parameters import FlatParameters
 from gpucnn.training.batches import Batches
@@ -49,11 +51,15 @@ def _first_nonfinite(batches: Batches, index: int, loss: Loss) -> str:
     model = batches.model
     be = model.backend
     images, target = batches.batch(index)
-    x = images
-    for name, layer in model.layers.items():
-        x, _ = layer.forward(be, x)
-        if not be.all_finite(x):
-            return f"the output of layer {name!r}"
+    found: list[str] = []
+
+    def check(name: str, x: Array) -> None:
+        if not found and not be.all_finite(x):
+            found.append(name)
+
+    trace(model.layers, be, images, check)
+    if found:
+        return f"the output of layer {found[0]!r}"
     scores, saved = model.forward(images, training=True)
     model.backward(loss.backward(be, scores, target), saved)
     for name, parameter in reversed(list(model.named_parameters())):

@@ -233,7 +233,7 @@ def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None
     for name in ("forward", "backward"):
         if name in vars(model):
             return f"the model has a custom {name}"
-    for name, layer in model.layers.items():
+    for name, layer in model.every_layer().items():
         if not (is_builtin(layer) or can_be_captured(layer)):
             return f"layer {name!r} ({type(layer).__name__}) is a custom layer"
     for part in (loss, optimizer):

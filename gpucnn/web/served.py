@@ -54,7 +54,7 @@ class Served:
         """Return a context for the network's computations in any thread."""
         stack = ExitStack()
         be = self.model.backend
-        if not (be.thread_parallel and all(map(is_builtin, self.model.layers.values()))):
+        if not (be.thread_parallel and all(map(is_builtin, self.model.every_layer().values()))):
             stack.enter_context(self.lock)
         stack.enter_context(be.limit_threads())
         return stack

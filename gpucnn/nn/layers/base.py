@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -130,9 +130,17 @@ class Layer:
         return {**self.parameters, **self.buffers}
 
     @property
+    def paths(self) -> Sequence[Mapping[str, Layer]]:
+        """The paths of layers inside, by name; all get the layer's input. Most layers have none.
+
+        A path without layers passes the input on.
+        """
+        return ()
+
+    @property
     def children(self) -> Mapping[str, Layer]:
-        """The layers inside by name, in the order in which they compute; none in most layers."""
-        return {}
+        """The layers inside by name, in the order in which they compute."""
+        return {name: layer for path in self.paths for name, layer in path.items()}
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the output for an input of ``shape``; ShapeError if it has none."""

@@ -65,9 +65,8 @@ class _Container(Layer):
         return layers, {f"{name}.{key}": layer for key, layer in layers.items()}
 
     @property
-    def children(self) -> Mapping[str, Layer]:
-        chains = [chain.layers for chain in self._chains.values() if chain is not None]
-        return {name: layer for layers in chains for name, layer in layers.items()}
+    def paths(self) -> Sequence[Mapping[str, Layer]]:
+        return [{} if chain is None else chain.layers for chain in self._chains.values()]
 
     @property
     def parameters(self) -> Mapping[str, Parameter]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import operator
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import build, is_builtin
@@ -112,6 +114,63 @@ def _output_shape(layer: Layer, shape: Shape) -> Shape:
     if not found or min(found) < 1:
         raise ShapeError(f"output_shape is {found}, expected sizes of at least 1")
     return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer in a network.
+
+    Attributes:
+        name: its name, with those of the layers around it.
+        layer: the layer.
+        level: the number of layers around it.
+        label: its name in the layer around it.
+        source: the name of the layer that its input comes from; None for the network's input.
+        parts: of a layer with layers inside, the names of those whose outputs are joined, in
+            their order; None for the network's input.
+        input_shape: shape of its input, without the batch.
+        output_shape: shape of its output.
+        fields: receptive fields of its outputs.
+    """
+
+    name: str
+    layer: Layer
+    label: str
+    level: int
+    source: str | None
+    parts: tuple[str | None, ...]
+    input_shape: Shape
+    output_shape: Shape
+    fields: Fields | None
+
+
+def places(layers: Mapping[str, Layer], input_shape: Shape) -> list[Place]:
+    """Return the places of all layers, in the order of ``every_layer``.
+
+    Raises ShapeError as ``output_shapes``.
+    """
+    output_shapes(layers, input_shape)
+    fields = (ReceptiveField(), ReceptiveField())
+    return list(_places(layers, "", 0, None, input_shape, fields))
+
+
+def _places(
+    layers: Mapping[str, Layer],
+    prefix: str,
+    level: int,
+    source: str | None,
+    shape: Shape,
+    fields: Fields | None,
+) -> Iterator[Place]:
+    """Yield the places of layers that come after ``source``, and of those inside them."""
+    for label, layer in layers.items():
+        name, output_shape = f"{prefix}{label}", layer.output_shape(shape)
+        parts = tuple(f"{name}.{list(path)[-1]}" if path else source for path in layer.paths)
+        after = layer.receptive_fields(fields, shape)
+        yield Place(name, layer, label, level, source, parts, shape, output_shape, after)
+        for path in layer.paths:
+            yield from _places(path, f"{name}.", level + 1, source, shape, fields)
+        source, shape, fields = name, output_shape, after
 
 
 def chain_fields(layers: Mapping[str, Layer], fields: Fields | None, shape: Shape) -> Fields | None:

@@ -26,7 +26,7 @@ def network_sections(subject: Subject, prefix: str) -> list[Section]:
     """Return the sections on a subject's network; ``prefix`` begins the figures' names."""
     assert subject.model is not None
     sections = [Section("Layers", [_layers(subject.model, subject.times)])]
-    if any(isinstance(layer, Conv2d) for layer in subject.model.layers.values()):
+    if any(isinstance(layer, Conv2d) for layer in subject.model.every_layer().values()):
         sections.append(Section("Filters", [_filters(subject.model, prefix)]))
     if subject.test is not None and subject.evaluation is not None:
         sections.append(Section("Feature maps", _feature_maps(subject, prefix)))
@@ -65,7 +65,7 @@ def _microseconds(times: LayerTimes, layers: Sequence[LayerTime]) -> list[str]:
 
 def _filters(model: Sequential, prefix: str) -> Figure:
     name, layer = next(
-        (name, layer) for name, layer in model.layers.items() if isinstance(layer, Conv2d)
+        (name, layer) for name, layer in model.every_layer().items() if isinstance(layer, Conv2d)
     )
     count, channels, height, width = layer.parameters["weight"].shape
     caption = f"Filters of the first convolution, {name}."

@@ -214,7 +214,7 @@ class TensorBoard:
         weights = self.model.split(self.model.backend.to_numpy(self.model.flat_parameters))
         for name, values in weights.items():
             self._histogram(step, f"weights/{name}", values)
-        layers = self.model.layers
+        layers = self.model.every_layer()
         first = next((name for name in layers if isinstance(layers[name], Conv2d)), None)
         if first is not None:
             filters = weights[f"{first}.weight"]

@@ -113,7 +113,7 @@ def evaluate_batches(
                 keep(index, scores)
 
     # A custom layer may still store something on itself during a forward pass.
-    thread_safe = all(is_builtin(part) for part in (*model.layers.values(), loss))
+    thread_safe = all(is_builtin(part) for part in (*model.every_layer().values(), loss))
     threads = min(cores(), MAX_THREADS) if be.thread_parallel and thread_safe else 1
     _in_threads(evaluate_batch, len(batches), threads)
     total_loss, correct = be.to_numpy(totals).sum(0)
