@@ -18,6 +18,7 @@ from gpucnn.errors import SettingError
 from gpucnn.exchange.onnx_graph import Graph
 from gpucnn.nn.layers import (
     AvgPool2d,
+    Concat,
     Conv2d,
     ConvTranspose2d,
     Dropout,
@@ -29,6 +30,7 @@ from gpucnn.nn.layers import (
     LPPool2d,
     MaxPool2d,
     ReLU,
+    Residual,
     Sigmoid,
     Softmax,
     SumPool2d,
@@ -234,6 +236,36 @@ def _pad(graph: Graph, name: str, value: str, sides: Sides, content: float) -> s
     return graph.add("Pad", value, *inputs, name=f"{name}/padded")
 
 
+# --- layers inside layers -----------------------------------------------------------------------
+
+
+def _residual(
+    graph: Graph, name: str, layer: Residual, value: str, shape: Shape, weights: Weights
+) -> str:
+    return graph.add("Add", *_paths(graph, name, layer, value, shape, weights), name=name)
+
+
+def _concat(
+    graph: Graph, name: str, layer: Concat, value: str, shape: Shape, weights: Weights
+) -> str:
+    parts = _paths(graph, name, layer, value, shape, weights)
+    return graph.add("Concat", *parts, name=name, axis=1)
+
+
+def _paths(
+    graph: Graph, name: str, layer: Layer, value: str, shape: Shape, weights: Weights
+) -> list[str]:
+    """Add the layers inside a layer; return the names of the outputs of its paths."""
+    ends = []
+    for path in layer.paths:
+        end, before = value, shape
+        for label, inner in path.items():
+            end = add_layer(graph, f"{name}.{label}", inner, end, before, weights)
+            before = inner.output_shape(before)
+        ends.append(end)
+    return ends
+
+
 # --- the others ---------------------------------------------------------------------------------
 
 
@@ -263,6 +295,7 @@ def _dropout(
 
 _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     AvgPool2d: _avg_pool,
+    Concat: _concat,
     Conv2d: _conv,
     ConvTranspose2d: _conv_transpose,
     Dropout: _dropout,
@@ -273,6 +306,7 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     Linear: _linear,
     MaxPool2d: _max_pool,
     ReLU: _operator("Relu"),
+    Residual: _residual,
     Sigmoid: _operator("Sigmoid"),
     Softmax: _operator("Softmax", axis=1),
     SumPool2d: _sum_pool,

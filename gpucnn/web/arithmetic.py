@@ -25,6 +25,8 @@ class Unit:
     weights: dict[str, Values]
     input: Values
     index: tuple[int, ...]
+    parts: tuple[tuple[str, Values], ...] = ()
+    """Names and outputs of the layers inside whose outputs are joined."""
 
     @property
     def channel(self) -> int:
@@ -47,6 +49,8 @@ class Arithmetic:
     step: tuple[int, int] = (1, 1)
     elements: int = 0
     """How many of the inputs are not padding."""
+    source: str | None = None
+    """The layer that the inputs come from, None for the one before the unit's layer."""
 
     def describe(self) -> dict[str, Any]:
         """Return the fields as plain data, of many inputs those with the largest products."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,13 +83,23 @@ class Served:
             "parameters": summary.parameters,
             "multiply_adds": summary.multiply_adds,
             "test_accuracy": number(self.test_accuracy),
-            "layers": [_describe_layer(row) for row in summary.rows],
+            "layers": [_describe_layer(row) for row in _as_computed(summary.rows)],
         }
 
 
 def _text(name: str) -> str:
     """Return a name as text that UTF-8 can hold: those of files may be any bytes."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _as_computed(rows: Iterable[SummaryRow]) -> Iterator[SummaryRow]:
+    """Yield rows in the order of the layers' outputs: those inside a layer before its own."""
+    around: list[SummaryRow] = []
+    for row in rows:
+        while around and around[-1].level >= row.level:
+            yield around.pop()
+        around.append(row)
+    yield from reversed(around)
 
 
 def _describe_layer(row: SummaryRow) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 The description of a unit has the following entries, None where the unit has no such value:
 
-- ``source``: the layer that the inputs come from, or "input"; ``source_shape``: its shape, of a
-  ``Flatten`` the shape before it.
+- ``source``: the layer that the inputs come from, or "input"; ``source_shape``: shape of the unit's
+  layer's input, after a ``Flatten`` the shape before that.
 - ``field``: (top, left, bottom, right), the receptive field in the image, which may reach outside.
 - ``window``: the same in the source's feature maps, and ``step``, the distance of its rows and of
   its columns; ``channels``: (first, end) of the source's channels.
@@ -21,6 +21,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from gpucnn import nn
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import Shape
-from gpucnn.nn.layers.structure import output_shapes
+from gpucnn.nn.layers.structure import places
 from gpucnn.web import windows
 from gpucnn.web.arithmetic import Arithmetic, Unit, number
 
@@ -50,31 +52,35 @@ def explain(
         SettingError: there is no such layer or unit, or the network computes otherwise than its
             layers do.
     """
-    if layer not in model.layers:
-        raise unknown("layer", layer, model.layers)
-    names = list(model.layers)
-    at = names.index(layer)
-    maps = model.feature_maps(pixels[None])
-    shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
-    index = _index(layer, shapes[at + 1], position)
-    values = maps[names[at - 1]][0] if at else _normalized(model, pixels)
-    be, each = model.backend, model.layers[layer]
-    weights = {
-        name: be.to_numpy(parameter.data).astype(np.float64)
-        for name, parameter in each.parameters.items()
+    known = {place.name: place for place in places(model.layers, model.input_shape)}
+    if layer not in known:
+        raise unknown("layer", layer, known)
+    place = known[layer]
+    index = _index(layer, place.output_shape, position)
+    outputs: dict[str | None, NDArray[Any]] = {
+        None: _normalized(model, pixels),
+        **{name: maps[0] for name, maps in model.feature_maps(pixels[None]).items()},
     }
-    flat = at > 0 and type(model.layers[names[at - 1]]) is nn.Flatten
+    values = {name: output.astype(np.float64) for name, output in outputs.items()}
+    weights = {
+        name: model.backend.to_numpy(parameter.data).astype(np.float64)
+        for name, parameter in place.layer.parameters.items()
+    }
+    parts = tuple((name or "input", values[name]) for name in place.parts)
+    found = arithmetic(Unit(place.layer, weights, values[place.source], index, parts))
+    before = None if place.source is None else known[place.source]
+    flat = before is not None and type(before.layer) is nn.Flatten
     return {
         "layer": layer,
-        "type": type(each).__name__,
+        "type": type(place.layer).__name__,
         "channel": position[0],
         "row": position[1],
         "column": position[2],
-        "source": names[at - 1] if at else "input",
-        "source_shape": shapes[at - 1] if flat else shapes[at],
+        "source": found.source or place.source or "input",
+        "source_shape": before.input_shape if flat and before else place.input_shape,
         "field": _field(model, layer, index),
-        "output": number(maps[layer][0][index]),
-        **arithmetic(Unit(each, weights, values.astype(np.float64), index)).describe(),
+        "output": number(outputs[layer][index]),
+        **found.describe(),
     }
 
 
@@ -126,6 +132,23 @@ def _softmax(unit: Unit) -> Arithmetic:
     return Arithmetic("other", "exp(x) / the sum of exp(x) of all channels", inputs)
 
 
+def _residual(unit: Unit) -> Arithmetic:
+    (body, first), (other, second) = unit.parts
+    inputs = np.array([first[unit.index], second[unit.index]])
+    return Arithmetic("other", f"the sum of the outputs of {body} and {other}", inputs)
+
+
+def _concat(unit: Unit) -> Arithmetic:
+    ends = list(accumulate(len(values) for _, values in unit.parts))
+    branch = next(index for index, end in enumerate(ends) if unit.channel < end)
+    name, values = unit.parts[branch]
+    channel = unit.channel - ends[branch] + len(values)
+    inside = replace(unit, input=values)
+    found = _element(inside, f"channel {channel} of {name}", (channel, *unit.index[1:]))
+    found.source = name
+    return found
+
+
 def _leaky_relu(unit: Unit) -> Arithmetic:
     assert isinstance(unit.layer, nn.LeakyReLU)
     return _element(unit, f"x if x > 0, else {unit.layer.negative_slope:g} x", unit.index)
@@ -157,6 +180,8 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.Linear: _linear,
     nn.Flatten: _flatten,
     nn.Softmax: _softmax,
+    nn.Residual: _residual,
+    nn.Concat: _concat,
     nn.ReLU: _each("max(x, 0)"),
     nn.LeakyReLU: _leaky_relu,
     nn.Sigmoid: _each("1 / (1 + exp(-x))"),

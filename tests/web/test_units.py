@@ -69,7 +69,7 @@ ELEMENTWISE = {
 def units_of(layer: Layer) -> list[tuple[dict[str, Any], np.ndarray, float]]:
     """Every unit of a layer on its own: its description, the layer's input, and its output."""
     model = scaled(nn.Sequential({"it": layer}, SHAPE, seed=5))
-    (outputs,) = model.feature_maps(PIXELS[None]).values()
+    outputs = model.feature_maps(PIXELS[None])["it"]
     source = PIXELS / 127.5 - 1
     seen = (
         outputs[0].reshape(*outputs.shape[1:3], -1)
@@ -156,8 +156,31 @@ def test_softmax_has_all_channels_at_its_position() -> None:
         assert np.exp(inputs)[found["channel"]] / np.exp(inputs).sum() == pytest.approx(output)
 
 
+def test_a_sum_has_the_outputs_of_both_paths() -> None:
+    layers = {"conv": nn.Conv2d(2, 2, 3, padding=1), "relu": nn.ReLU()}
+    for found, source, output in units_of(nn.Residual(layers)):
+        inputs, at = array(found, "inputs"), (found["channel"], found["row"], found["column"])
+        assert inputs.sum() == pytest.approx(output, abs=1e-6)
+        assert inputs[1] == pytest.approx(source[at], abs=1e-6)
+        assert found["formula"] == "the sum of the outputs of it.body.relu and input"
+
+
+def test_a_unit_of_joined_branches_is_one_of_its_branch() -> None:
+    branches = [nn.Conv2d(2, 3, 3, padding=1), None, {"max": nn.MaxPool2d(3, 1, 1)}]
+    starts = {"it.branches.0": 0, "input": 3, "it.branches.2.max": 5}
+    for found, source, output in units_of(nn.Concat(branches)):
+        name = max((start, name) for name, start in starts.items() if start <= found["channel"])[1]
+        channel = found["channel"] - starts[name]
+        assert array(found, "inputs") == pytest.approx(output, abs=1e-6)
+        assert (found["kind"], found["source"]) == ("elementwise", name)
+        assert found["channels"] == [channel, channel + 1]
+        if name == "input":
+            assert output == pytest.approx(source[channel, found["row"], found["column"]], abs=1e-6)
+
+
 def test_every_layer_is_explained() -> None:
-    explained = {type(layer) for layer in (WEIGHTED | POOLS | ELEMENTWISE).values()} | {nn.Softmax}
+    explained = {type(layer) for layer in (WEIGHTED | POOLS | ELEMENTWISE).values()}
+    explained |= {nn.Softmax, nn.Residual, nn.Concat}
     assert explained == LAYERS.keys()
     own = {kind for kind in Layer.types.values() if kind.__module__.startswith("gpucnn.")}
     assert own == explained

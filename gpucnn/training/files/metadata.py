@@ -10,11 +10,12 @@ import json
 import math
 import reprlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.errors import SettingError
-from gpucnn.nn.layers.structure import check_name
+from gpucnn.nn.layers.structure import MOST_LEVELS, check_name
 
 Schema = Callable[[str, Any], None]
 """Raises ValueError, with the path of the value, if a value is not what it should be."""
@@ -152,17 +153,31 @@ def _layer_name(path: str, value: Any) -> None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _argument(path: str, value: Any) -> None:
-    """Validate an argument of a layer: what a window or a weight can be, in memory as well."""
+def _argument(path: str, value: Any, level: int = 0) -> None:
+    """Validate an argument of a layer that is inside ``level`` others.
+
+    It is what a window or a weight can be, in memory as well, or layers: one, or several by name.
+    """
     if isinstance(value, list):
-        sequence(_argument, 0, 64)(path, value)
+        if value and all(isinstance(entry, dict) and "name" in entry for entry in value):
+            sequence(partial(_inner_layer, level=level, named=True), 1, 10_000)(path, value)
+        else:
+            sequence(partial(_argument, level=level), 0, 64)(path, value)
     elif isinstance(value, dict):
-        raise _fault(path, value, "a number, text or a list")
+        _inner_layer(path, value, level)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         # Sizes of weights are those of the arrays in the file.
         most = _MAX_INTEGER if path.endswith(("_features", "_channels", "groups")) else _MAX_SIDE
         if not -most <= value <= most:
             raise _fault(path, value, f"a number from -{most} to {most}")
+
+
+def _inner_layer(path: str, value: Any, level: int, named: bool = False) -> None:
+    """Validate a layer inside a layer that is inside ``level`` others."""
+    if level >= MOST_LEVELS:
+        raise ValueError(f"{path} is inside more than {MOST_LEVELS} layers")
+    entries: dict[str, Schema] = {"type": text()} | ({"name": _layer_name} if named else {})
+    record(entries, others=partial(_argument, level=level + 1))(path, value)
 
 
 def _normalization(path: str, value: Any) -> None:

@@ -84,6 +84,8 @@ const EXPLANATIONS = {
   LPPool2d: "Each window becomes its norm: smaller maps.",
   Dropout: "Changes numbers only during training.",
   Dropout2d: "Changes numbers only during training.",
+  Residual: "The sum of two paths from the same maps: the longer one learns what to change.",
+  Concat: "The maps of several paths from the same maps, one after the other.",
   Flatten: "All maps in one row of numbers.",
   Linear: "Each number is a weighted sum of all numbers before it.",
 };
