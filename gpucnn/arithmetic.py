@@ -208,17 +208,33 @@ class ReceptiveField:
     def union(cls, start: ReceptiveField, paths: Sequence[ReceptiveField]) -> ReceptiveField:
         """Return the pixels that any of ``paths`` depends on, which all begin with ``start``.
 
-        Where paths of different strides meet, stride and centre are averages.
+        Where paths have different strides, or transposed convolutions, stride and centre are
+        averages.
         """
-        stages = (*start.stages, Paths(tuple(path.stages[len(start.stages) :] for path in paths)))
+        tails = [path.stages[len(start.stages) :] for path in paths]
         stride = sum(path.stride for path in paths) / len(paths)
-        centres = []
-        for output in range(_period(stages)):
-            first, end = cls(stages).pixels(output)
-            if first < end:
-                centres.append((first + end) / 2 - output * stride)
-        centre = sum(centres) / len(centres) if centres else start.centre
-        return cls(stages, stride, centre)
+        centre = sum(path.centre for path in paths) / len(paths)
+        if all(_period(tail) == 1 for tail in tails):
+            boxes = [_box(tail, (0, 0)) for tail in tails]
+            ends = min(first for first, _ in boxes), max(last for _, last in boxes)
+            centre = start.centre + sum(ends) / 2 * start.stride
+        return cls((*start.stages, Paths(tuple(tails))), stride, centre)
+
+
+def _box(stages: tuple[Stage | Paths, ...], outputs: tuple[int, int]) -> tuple[int, int]:
+    """Return the first and the last input of outputs from the first to the last.
+
+    No stage may be transposed.
+    """
+    first, last = outputs
+    for stage in reversed(stages):
+        if isinstance(stage, Paths):
+            boxes = [_box(path, (first, last)) for path in stage.paths]
+            first, last = min(box[0] for box in boxes), max(box[1] for box in boxes)
+        else:
+            first = first * stage.stride - stage.pad_before
+            last = last * stage.stride - stage.pad_before + stage.dilation * (stage.kernel - 1)
+    return first, last
 
 
 def _period(stages: tuple[Stage | Paths, ...]) -> int:

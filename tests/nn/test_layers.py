@@ -42,6 +42,24 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
     "flatten": (layers.Flatten(), (2, 3, 4)),
     "dropout": (layers.Dropout(0.3), (2, 3, 4)),
     "dropout2d": (layers.Dropout2d(0.3), (5, 3, 4)),
+    "residual": (
+        layers.Residual(
+            {"conv": layers.Conv2d(2, 3, 3, stride=2, padding=1), "tanh": layers.Tanh()},
+            layers.Conv2d(2, 3, 1, stride=2),
+        ),
+        (2, 5, 6),
+    ),
+    "residual, identity": (layers.Residual([layers.Tanh(), layers.Conv2d(2, 2, 1)]), (2, 3, 4)),
+    "concat": (
+        layers.Concat(
+            [
+                layers.Conv2d(2, 3, 3, padding=1),
+                None,
+                [layers.Conv2d(2, 4, 1), layers.Residual(layers.Tanh())],
+            ]
+        ),
+        (2, 3, 4),
+    ),
 }
 
 

@@ -9,7 +9,16 @@ import pytest
 
 from gpucnn import models
 from gpucnn.backends import get_backend
-from gpucnn.nn.layers import AvgPool2d, Conv2d, ConvTranspose2d, Flatten, Layer, Linear
+from gpucnn.nn.layers import (
+    AvgPool2d,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    Layer,
+    Linear,
+    Residual,
+)
 from gpucnn.nn.sequential import Sequential
 
 
@@ -56,6 +65,12 @@ STACKS: dict[str, list[Layer]] = {
     "two convs": [Conv2d(1, 1, (3, 2), stride=(1, 2)), Conv2d(1, 1, (2, 3), dilation=(3, 1))],
     "pool": [Conv2d(1, 1, 3, padding=1), AvgPool2d((2, 3), stride=(2, 1), padding=(1, 0))],
     "transposed": [ConvTranspose2d(1, 1, (4, 3), stride=(2, 1), padding=1, dilation=(1, 2))],
+    "residual": [Conv2d(1, 1, 2), Residual(Conv2d(1, 1, 5, padding=2)), Conv2d(1, 1, 2, stride=2)],
+    "nested": [
+        Conv2d(1, 1, 3, stride=2),
+        Concat([Residual(Conv2d(1, 1, (1, 4), padding="same")), Conv2d(1, 1, 3, padding=1)]),
+        Conv2d(2, 1, 2, dilation=3),
+    ],
     "both": [Conv2d(1, 1, (2, 3), stride=(4, 2)), ConvTranspose2d(1, 1, (6, 3), stride=(2, 1))],
 }
 

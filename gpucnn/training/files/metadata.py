@@ -164,6 +164,8 @@ def _argument(path: str, value: Any, level: int = 0) -> None:
         else:
             sequence(partial(_argument, level=level), 0, 64)(path, value)
     elif isinstance(value, dict):
+        if "type" not in value:
+            raise _fault(path, value, "a number, text, a list or a layer")
         _inner_layer(path, value, level)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         # Sizes of weights are those of the arrays in the file.

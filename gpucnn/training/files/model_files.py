@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gpucnn.backends import Backend, get_backend
@@ -14,6 +14,7 @@ from gpucnn.data.preparation import MNIST_FINGERPRINT
 from gpucnn.errors import CheckpointError, SettingError, ShapeError
 from gpucnn.nn.description import describe_network
 from gpucnn.nn.layers import Layer
+from gpucnn.nn.layers.base import Shape
 from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
@@ -154,9 +155,9 @@ def _layers(saved: Checkpoint) -> dict[str, Layer]:
     config = saved.metadata["model"]
     try:
         layers = layers_from_config(config)
-        shapes = output_shapes(layers, tuple(config["input_shape"]))
+        output_shapes(layers, tuple(config["input_shape"]))
     except (SettingError, ShapeError) as error:
-        custom = any(row["type"] not in Layer.types for row in config["layers"])
+        custom = any(kind not in Layer.types for kind in _types(config["layers"]))
         hint = (
             "; import the module that defines custom layers first "
             "(command line: --model FILE.py:FUNCTION)"
@@ -164,12 +165,31 @@ def _layers(saved: Checkpoint) -> dict[str, Layer]:
         raise CheckpointError(
             f"the checkpoint's model cannot be built: {error}{hint if custom else ''}"
         ) from None
-    for name, shape in zip(
-        ["input", *layers], [tuple(config["input_shape"]), *shapes], strict=True
-    ):
+    for name, shape in _shapes(layers, tuple(config["input_shape"])):
         if math.prod(shape) > _MAX_VALUES:
             raise CheckpointError(
                 f"the checkpoint's model cannot be used: {name!r} is {format_sides(shape)}, more "
                 f"than {_MAX_VALUES:,} values for one image"
             )
     return layers
+
+
+def _shapes(layers: Mapping[str, Layer], shape: Shape, prefix: str = "") -> Iterator[Any]:
+    """Yield (name, shape) of the input and of the outputs of all layers, also inside others."""
+    yield f"{prefix}input", shape
+    for name, layer in layers.items():
+        for path in layer.paths:
+            yield from _shapes(path, shape, f"{prefix}{name}.")
+        shape = layer.output_shape(shape)
+        yield f"{prefix}{name}", shape
+
+
+def _types(description: Any) -> Iterator[str]:
+    """Yield the types of the layers in a description, also of those inside others."""
+    if isinstance(description, dict):
+        if isinstance(description.get("type"), str):
+            yield description["type"]
+        description = list(description.values())
+    if isinstance(description, list):
+        for value in description:
+            yield from _types(value)

@@ -144,7 +144,7 @@ def network_in(path: str | os.PathLike[str]) -> Checkpoint | None:
 def other_outputs(model: Sequential, state: Mapping[str, Any]) -> str | None:
     """Return the name of the last layer with weights if ``state`` has another number of outputs."""
     names = [name for name, layer in model.layers.items() if layer.parameters]
-    if not names:
+    if not names or model.layers[names[-1]].paths:  # several layers inside it may be the last
         return None
     last = names[-1]
     own = {f"{last}.{key}": p.shape for key, p in model.layers[last].parameters.items()}
