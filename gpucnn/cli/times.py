@@ -34,8 +34,8 @@ def time_command(arguments: argparse.Namespace) -> int:
         f"this machine: {times.multiply_adds_per_second / 1e9:,.1f} G multiply-adds/s,"
         f" {times.bytes_per_second / 1e9:,.1f} GB/s; times in µs"
     )
-    forward = sum(each.forward.seconds for each in times.layers)
-    multiply_adds = sum(each.forward.multiply_adds for each in times.layers)
+    forward = sum(each.forward.seconds for each in times.outermost)
+    multiply_adds = sum(each.forward.multiply_adds for each in times.outermost)
     backward = times.seconds - forward
     totals = ("total", f"{multiply_adds:,}", _micro(forward), "", _micro(backward), "")
     rows = [[printable(cell) for cell in _row(each)] for each in times.layers]
@@ -62,7 +62,7 @@ def _device(times: LayerTimes) -> str:
 
 def _row(layer: LayerTime) -> tuple[str, ...]:
     return (
-        layer.name,
+        "  " * layer.level + layer.label,
         f"{layer.forward.multiply_adds:,}",
         *_cells(layer.forward),
         *_cells(layer.backward),

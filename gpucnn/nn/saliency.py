@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.errors import SettingError
-from gpucnn.nn.layers import Dropout, Dropout2d, TrainingPass
+from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.preprocessing import check_images
 from gpucnn.nn.sequential import Sequential, check_own_forward
 
@@ -143,18 +143,11 @@ def _chosen(model: Sequential, classes: Classes, count: int) -> NDArray[np.int64
 def _input_grad(model: Sequential, x: Array, chosen: NDArray[np.int64] | None) -> Array:
     """Return the gradient of the chosen outputs by the model's input ``x``, of its shape."""
     be = model.backend
-    saved = []
-    for index, layer in enumerate(model.layers.values()):
-        if type(layer) not in (Dropout, Dropout2d):
-            x, kept = layer.forward(be, x, TrainingPass(seed=0, path=(index,)))
-            saved.append((layer, kept))
+    outputs, saved = model.chain.forward(be, x, TrainingPass(seed=0, evaluation=True))
     if chosen is None:
-        chosen = be.to_numpy(x).argmax(1)
-    grad = be.one_hot(be.asarray(chosen), int(x.shape[1]))
-    while saved:
-        layer, kept = saved.pop()
-        grad = layer.backward(be, grad, kept)
-    return grad
+        chosen = be.to_numpy(outputs).argmax(1)
+    grad = be.one_hot(be.asarray(chosen), int(outputs.shape[1]))
+    return model.chain.backward(be, grad, saved)
 
 
 def _positions(side: int, size: int, stride: int) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import median, quantiles
@@ -22,10 +22,11 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer, is_builtin
 from gpucnn.errors import SettingError
 from gpucnn.machine import processor
+from gpucnn.nn.chain import Chain
 from gpucnn.nn.layers import Flatten, Layer, TrainingPass
 from gpucnn.nn.layers.custom import can_be_captured
+from gpucnn.nn.layers.structure import Place, places
 from gpucnn.nn.sequential import Sequential, check_own_forward
-from gpucnn.nn.summary import SummaryRow
 
 ROUNDS = 11
 """Samples of each time. Every round measures everything once, so that other work on the machine
@@ -69,7 +70,11 @@ class PassTime:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Forward and backward of one layer; shapes leave out the batch."""
+    """Forward and backward of one layer; shapes leave out the batch.
+
+    ``level`` is the number of layers around it, and ``label`` its name there. The times of a layer
+    with layers inside are those of all of these, fused where the backend has one operation.
+    """
 
     name: str
     type: str
@@ -77,6 +82,8 @@ class LayerTime:
     parameters: int
     forward: PassTime
     backward: PassTime
+    level: int = 0
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class LayerTimes:
             backend has one operation for several.
         captured: whether all layers were replayed from CUDA graphs, so that no time has the host's
             launches in it.
-        layers: the layers in their order.
+        layers: the layers in their order; those inside a layer follow it.
     """
 
     backend: str
@@ -110,14 +117,19 @@ class LayerTimes:
     layers: tuple[LayerTime, ...]
 
     @property
+    def outermost(self) -> list[LayerTime]:
+        """The layers that are in no other."""
+        return [each for each in self.layers if not each.level]
+
+    @property
     def seconds(self) -> float:
         """Sum of the layers' times, forward and backward."""
-        return sum(each.forward.seconds + each.backward.seconds for each in self.layers)
+        return sum(each.forward.seconds + each.backward.seconds for each in self.outermost)
 
     @property
     def spread(self) -> float:
         """Spread of the passes, each weighted by its time: above about 0.2, the machine is busy."""
-        passes = [one for each in self.layers for one in (each.forward, each.backward)]
+        passes = [one for each in self.outermost for one in (each.forward, each.backward)]
         return sum(one.spread * one.seconds for one in passes) / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
@@ -159,6 +171,21 @@ class _Work:
         return (high - low) / self.seconds
 
 
+class _Rest(_Work):
+    """What work takes besides a part of it: ``part`` is timed as well."""
+
+    def __init__(
+        self, be: Backend, function: Callable[[], object], record: bool, part: _Work
+    ) -> None:
+        super().__init__(be, function, record)
+        self._part = part
+
+    @property
+    def seconds(self) -> float:
+        """The difference of the medians."""
+        return max(median(self.samples) - self._part.seconds, 1e-9)
+
+
 def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -> LayerTimes:
     """Measure forward and backward of each layer of a model, on the model's backend.
 
@@ -193,14 +220,17 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
         for _ in range(rounds):
             for work in everything:
                 work.sample()
-    rows = model.summary().rows
+    itemsize, found = be.dtype.itemsize, places(model.layers, model.input_shape)
     layers = [
         LayerTime(
-            *(row.name, row.type, row.output_shape, row.parameters),
-            forward=rates.compare(forward, *_cost(model, rows, index, batch_size)),
-            backward=rates.compare(backward, *_cost(model, rows, index, batch_size, backward=True)),
+            *(place.name, type(place.layer).__name__, place.output_shape),
+            sum(parameter.size for parameter in place.layer.parameters.values()),
+            forward=rates.compare(forward, *_cost(place, batch_size, itemsize)),
+            backward=rates.compare(backward, *_cost(place, batch_size, itemsize, backward=True)),
+            level=place.level,
+            label=place.label,
         )
-        for index, (row, (forward, backward)) in enumerate(zip(rows, passes, strict=True))
+        for place, (forward, backward) in zip(found, passes, strict=True)
     ]
     return LayerTimes(
         backend=be.name,
@@ -249,7 +279,10 @@ class _Rates:
 
 
 def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work]], _Work]:
-    """Return forward and backward of each layer, and both of the network."""
+    """Return forward and backward of each layer, in the order of places, and both of the network.
+
+    Layers inside others get gradients of another size than in training, which cost the same.
+    """
     be, layers = model.backend, list(model.layers.values())
     x = _images(model, batch_size)
     inputs, kept, training = [x], [], TrainingPass(0, be.asarray(np.array([1])))
@@ -259,15 +292,41 @@ def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work
         kept.append(saved)
     shape = tuple(inputs[-1].shape)
     last = grad = be.asarray(np.random.default_rng(2).standard_normal(shape) / batch_size)
-    passes = []
+    passes: list[list[tuple[_Work, _Work]]] = []
     for index, layer in reversed(list(enumerate(layers))):
-        record = _can_be_replayed(layer)
-        forward = partial(layer.forward, be, inputs[index], training.inside(index))
-        backward = partial(layer.backward, be, grad, kept[index], index > 0)
-        passes.append((_Work(be, forward, record), _Work(be, backward, record)))
-        grad = backward()
+        found = _layer_passes(be, layer, inputs[index], grad, training.inside(index), index > 0)
+        passes.append(found)
+        grad = layer.backward(be, grad, kept.pop(), index > 0)
     record = all(map(_can_be_replayed, layers))
-    return passes[::-1], _Work(be, partial(_both, model, x, last, training), record)
+    both = _Work(be, partial(_both, model.chain, be, x, last, training, False), record)
+    return [each for found in reversed(passes) for each in found], both
+
+
+def _layer_passes(
+    be: Backend, layer: Layer, x: Array, grad: Array, training: TrainingPass, input_grad: bool
+) -> list[tuple[_Work, _Work]]:
+    """Return forward and backward of a layer, given its input and a gradient of its output.
+
+    Those of the layers inside it follow.
+    """
+    record = _can_be_replayed(layer)
+    forward = _Work(be, partial(layer.forward, be, x, training), record)
+    if not layer.paths:
+        saved = layer.forward(be, x, training)[1]
+        backward = partial(layer.backward, be, grad, saved, input_grad)
+        return [(forward, _Work(be, backward, record))]
+    # What such a layer saves serves one backward.
+    both = partial(_both, layer, be, x, grad, training, input_grad)
+    found: list[tuple[_Work, _Work]] = [(forward, _Rest(be, both, record, forward))]
+    for index, path in enumerate(layer.paths):
+        source = x
+        for number, inner in enumerate(path.values()):
+            inside = training.inside(index).inside(number)
+            output = inner.forward(be, source, inside)[0]
+            grads = be.add(output, output)
+            found += _layer_passes(be, inner, source, grads, inside, input_grad or number > 0)
+            source = output
+    return found
 
 
 def _images(model: Sequential, batch_size: int) -> Array:
@@ -282,31 +341,37 @@ def _images(model: Sequential, batch_size: int) -> Array:
     )
 
 
-def _both(model: Sequential, x: Array, grad: Array, training: TrainingPass) -> None:
-    """Compute forward and backward as ``model`` does; its own passes are not counted."""
-    be = model.backend
-    _, saved = model.chain.forward(be, x, training)
-    model.chain.backward(be, grad, saved, input_grad=False)
+def _both(
+    layers: Layer | Chain,
+    be: Backend,
+    x: Array,
+    grad: Array,
+    training: TrainingPass,
+    input_grad: bool,
+) -> None:
+    """Compute forward and backward; a model's own passes are not counted."""
+    _, saved = layers.forward(be, x, training)
+    layers.backward(be, grad, saved, input_grad)
 
 
 def _can_be_replayed(layer: Layer) -> bool:
-    """Return whether a layer needs nothing from the host."""
-    return is_builtin(layer) or can_be_captured(layer)
+    """Return whether a layer needs nothing from the host, nor any inside it."""
+    own = is_builtin(layer) or can_be_captured(layer)
+    return own and all(map(_can_be_replayed, layer.children.values()))
 
 
-def _cost(
-    model: Sequential, rows: Sequence[SummaryRow], index: int, samples: int, backward: bool = False
-) -> tuple[int, int]:
-    """Return multiply-adds and bytes of a pass of layer ``index`` for ``samples`` images.
+def _cost(place: Place, samples: int, itemsize: int, backward: bool = False) -> tuple[int, int]:
+    """Return multiply-adds and bytes of a pass of a layer for ``samples`` images.
 
     Backward, the gradients of weights and of the input take as many multiply-adds each as forward.
     The first layer has no gradient of the input. Flatten moves nothing.
     """
-    row, before = rows[index], rows[index - 1].output_shape if index else model.input_shape
-    source, output = (samples * math.prod(shape) for shape in (before, row.output_shape))
-    elements, times = source + output + row.parameters, 1
+    shapes = place.input_shape, place.output_shape
+    source, output = (samples * math.prod(shape) for shape in shapes)
+    parameters = sum(parameter.size for parameter in place.layer.parameters.values())
+    elements, times, is_first = source + output + parameters, 1, place.source is None
     if backward:
-        elements += row.parameters + (source if index else 0)
-        times = 2 if index else 1
-    size = 0 if row.type == Flatten.__name__ else elements * model.backend.dtype.itemsize
-    return times * samples * row.multiply_adds, size
+        elements += parameters + (0 if is_first else source)
+        times = 1 if is_first else 2
+    size = 0 if isinstance(place.layer, Flatten) else elements * itemsize
+    return times * samples * place.layer.multiply_adds(place.input_shape), size

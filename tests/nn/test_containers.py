@@ -226,7 +226,7 @@ def test_files_that_cannot_be_are_refused(
 ) -> None:
     gpucnn.save_model(network(), tmp_path / "model.npz")
     saved = load(tmp_path / "model.npz")
-    saved.metadata["model"]["layers"][1] = {"name": "block", **block}
+    saved.metadata["model"]["layers"][1:] = [{"name": "block", **block}]
     save(tmp_path / "other.npz", Checkpoint(saved.metadata, saved.arrays))
     with pytest.raises(CheckpointError, match=message) as error:
         gpucnn.load_model(tmp_path / "other.npz", "numpy")

@@ -52,7 +52,7 @@ def _layers(model: Sequential, times: LayerTimes | None) -> Table:
         headings += ["forward", "backward"]
         for row, layer in zip(rows, times.layers, strict=True):
             row += _microseconds(times, [layer])
-        totals += _microseconds(times, times.layers)
+        totals += _microseconds(times, times.outermost)
     return Table(caption, headings, rows, totals, left=2)
 
 
