@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         nn,
         optim,
         plots,
+        rbm,
         rng,
         training,
     )
@@ -75,6 +76,7 @@ __all__ = [
     "optim",
     "plots",
     "predict_file",
+    "rbm",
     "rng",
     "save_model",
     "training",

@@ -34,6 +34,8 @@ class Stream(IntEnum):
     DROPOUT = 2
     HOLD_OUT = 3
     SPLIT = 4
+    GIBBS = 8
+    FLIP = 9
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -24,7 +24,7 @@ def percent(fraction: float) -> str:
 
 def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
     """Return what is trained on what and where; ``note`` is the reason for the backend."""
-    workers = event.settings["workers"]
+    workers = event.settings.get("workers", 1)
     parts = [
         f"{title}: {event.parameters:,} parameters",
         f"{event.train_images:,} images",
@@ -99,20 +99,19 @@ class Progress:
 
         A line that is as wide as the terminal may wrap; a shortened one fills it up to there.
         """
-        loss, accuracy = event.metrics()
+        figures = self.figures(*event.metrics())
         done = event.step / self.steps
         left = seconds * (self.steps - event.step) / (event.step - self.first_step)
         parts = {
             "epoch": f"epoch {event.epoch}/{self.epochs} ",
             "bar": f"[{'#' * int(_BAR * done):-<{_BAR}}] ",
             "percent": f"{done:4.0%}  ",
-            "loss": f"loss {loss:.4f}  ",
-            "accuracy": f"accuracy {percent(accuracy)}  ",
+            **figures,
             "left": f"{_duration(left)} left",
         }
         if sum(map(len, parts.values())) < columns:
             return "".join(parts.values())
-        for name in ("accuracy", "loss", "bar", "epoch"):
+        for name in (*reversed(figures), "bar", "epoch"):
             excess = sum(map(len, parts.values())) - columns + 1
             short = _BAR - excess
             if name == "bar" and 4 <= short < _BAR:
@@ -120,6 +119,10 @@ class Progress:
             elif excess > 0:
                 parts[name] = ""
         return "".join(parts.values())[: columns - 1].ljust(columns - 1)
+
+    def figures(self, loss: float, accuracy: float) -> dict[str, str]:
+        """Return what is shown of a step's metrics, the most important first."""
+        return {"loss": f"loss {loss:.4f}  ", "accuracy": f"accuracy {percent(accuracy)}  "}
 
     def _draw(self, line: str) -> None:
         self.stream.write("\r" + line.ljust(self.drawn_length))
@@ -140,6 +143,11 @@ class Progress:
 
 def make_progress(shown: bool | None) -> Progress | None:
     """Return the progress display for ``fit(progress=shown)``, None for no display."""
+    return choose_progress(shown, Progress)
+
+
+def choose_progress(shown: bool | None, kind: type[Progress]) -> Progress | None:
+    """Return a display of a ``kind`` for ``progress=shown``, None for no display."""
     stream = sys.stdout
     if stream is None or shown is False:  # None: a process without standard output
         return None
@@ -147,7 +155,7 @@ def make_progress(shown: bool | None) -> Progress | None:
     terminal, notebook = is_terminal is not None and is_terminal(), _is_notebook(stream)
     if shown is None and not (terminal or notebook):
         return None
-    return Progress(stream, redraw=notebook or (terminal and os.environ.get("TERM") != "dumb"))
+    return kind(stream, redraw=notebook or (terminal and os.environ.get("TERM") != "dumb"))
 
 
 def _is_notebook(stream: TextIO) -> bool:

@@ -91,6 +91,9 @@ OTHERS: dict[str, Callable[..., Any]] = {
     ),
     "read_channels": lambda input, start, channels: input.narrow(1, start, channels),
     "flatten": lambda input: input.reshape(len(input), -1),
+    "stack_rows": lambda first, second, first_factor, second_factor: torch.cat(
+        [first * first_factor, second * second_factor]
+    ),
     "rnn": rnn,
     "gru": gru,
     "rows": lambda input: input.transpose(1, 2).flatten(2),

@@ -126,6 +126,22 @@ ELEMENTWISE = (
     ),
 )  # fmt: skip
 
+BOLTZMANN = (
+    fault(
+        "units are drawn with the next unit's bias", "sample_units.cu",
+        "unit = unit + 1 == units ? 0 : unit + 1;", "unit = unit + 1 > units ? 0 : unit + 1;",
+        "sample_units",
+    ),
+    fault(
+        "all units of a thread have the same random number", "sample_units.cu",
+        "uniform(words.at[i])", "uniform(words.at[0])", "sample_units",
+    ),
+    fault(
+        "the first rows have the factor of the others", "stack_rows.cu",
+        "first_factor * first[i]", "second_factor * first[i]", "stack_rows",
+    ),
+)  # fmt: skip
+
 POOLING = (
     fault(
         "the maximum starts at 0", "max_pool2d.cu",
@@ -492,5 +508,5 @@ TRAINING = (
 )  # fmt: skip
 
 KERNEL_FAULTS = (
-    *ELEMENTWISE, *POOLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES, *TRAINING,
+    *ELEMENTWISE, *BOLTZMANN, *POOLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES, *TRAINING,
 )  # fmt: skip

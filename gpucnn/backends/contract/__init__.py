@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.arrays import PRECISIONS
+from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.custom import Custom
 from gpucnn.backends.contract.fused import (
@@ -43,6 +44,7 @@ class Backend(
     Convolution,
     Pooling,
     Activations,
+    Boltzmann,
     Normalization,
     Random,
     Linear,

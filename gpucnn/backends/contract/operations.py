@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from gpucnn.backends.contract.activations import Activations
+from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
@@ -24,7 +25,8 @@ from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Activations, Normalization, Random, Linear, Joining, Recurrent, Losses,
+    Convolution, Pooling, Activations, Boltzmann, Normalization, Random, Linear, Joining, Recurrent,
+    Losses,
     Training,
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ Computations launch this project's kernels only, and do not wait for the device.
 
 from gpucnn.backends.contract import Backend
 from gpucnn.backends.cuda.activations import CudaActivations
+from gpucnn.backends.cuda.boltzmann import CudaBoltzmann
 from gpucnn.backends.cuda.convolution import CudaConvolution
 from gpucnn.backends.cuda.custom import CudaCustom
 from gpucnn.backends.cuda.fused import CudaFusion
@@ -27,6 +28,7 @@ class CudaBackend(
     CudaConvolution,
     CudaPooling,
     CudaActivations,
+    CudaBoltzmann,
     CudaNormalization,
     CudaRandom,
     CudaRecurrent,

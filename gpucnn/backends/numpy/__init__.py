@@ -7,6 +7,7 @@ strides are accepted; those in this memory order are used without a copy.
 
 from gpucnn.backends.contract import Backend
 from gpucnn.backends.numpy.activations import NumpyActivations
+from gpucnn.backends.numpy.boltzmann import NumpyBoltzmann
 from gpucnn.backends.numpy.convolution import NumpyConvolution
 from gpucnn.backends.numpy.fused import NumpyFusion
 from gpucnn.backends.numpy.joining import NumpyJoining
@@ -25,6 +26,7 @@ class NumpyBackend(
     NumpyConvolution,
     NumpyPooling,
     NumpyActivations,
+    NumpyBoltzmann,
     NumpyNormalization,
     NumpyRandom,
     NumpyLinear,

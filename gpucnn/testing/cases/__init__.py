@@ -6,6 +6,7 @@ find it, and take the arguments of its backward from the contract's signature.
 
 from gpucnn.testing.case import Case
 from gpucnn.testing.cases.activations import ACTIVATIONS
+from gpucnn.testing.cases.boltzmann import BOLTZMANN
 from gpucnn.testing.cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from gpucnn.testing.cases.joining import JOINING
 from gpucnn.testing.cases.lenet5 import LENET5_STEPS
@@ -20,6 +21,7 @@ from gpucnn.testing.cases.training import TRAINING
 __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 
 CASES: list[Case] = [
+    *BOLTZMANN,
     *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *NORMALIZATIONS, *RANDOM,
     *LINEAR, *JOINING, *RECURRENT, *LOSSES, *TRAINING,
 ]  # fmt: skip

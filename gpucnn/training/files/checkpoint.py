@@ -76,6 +76,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     """
     file = locate(path)
     saved = read(file)
+    if is_rbm(saved):
+        raise CheckpointError(
+            f"{file} holds a restricted Boltzmann machine, not a network: train one that begins "
+            f"with its weights (gpucnn train --model mlp --init {path}), or read it with "
+            "gpucnn.rbm.load_rbm"
+        )
     if isinstance(settings := saved.metadata.get("settings"), dict):
         for name, value in _LATER_SETTINGS.items():
             settings.setdefault(name, value)
@@ -90,6 +96,11 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     if saved.metadata["classes"]:
         saved.metadata["classes"] = [normalize_name(name) for name in saved.metadata["classes"]]
     return saved
+
+
+def is_rbm(saved: Checkpoint) -> bool:
+    """Return whether a file holds a restricted Boltzmann machine (``gpucnn.rbm``)."""
+    return "rbm" in saved.metadata and "model" not in saved.metadata
 
 
 def _check_weights(file: Path, saved: Checkpoint) -> None:
