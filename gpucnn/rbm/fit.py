@@ -1,0 +1,139 @@
+"""Training a restricted Boltzmann machine: ``fit`` to the end, ``events`` step by step."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from typing import Unpack
+
+from gpucnn.backends import Backend
+from gpucnn.config import check_integer
+from gpucnn.data import Data
+from gpucnn.rbm.events import EpochEnded, History
+from gpucnn.rbm.files import load
+from gpucnn.rbm.model import RBM
+from gpucnn.rbm.progress import make_progress
+from gpucnn.rbm.run import Run
+from gpucnn.rbm.settings import Overrides, Settings, override
+from gpucnn.training.event_types import RunStarted, Stopped
+from gpucnn.training.files.checkpoint import Checkpoint
+from gpucnn.training.fit import Callback, Events
+
+PathLike = str | os.PathLike[str]
+
+
+def fit(
+    rbm: RBM,
+    data: Data,
+    *,
+    settings: Settings | None = None,
+    backend: str | Backend | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: PathLike | Checkpoint | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    progress: bool | None = None,
+    on_event: Callback | Iterable[Callback] = (),
+    **overrides: Unpack[Overrides],
+) -> History:
+    """Train a restricted Boltzmann machine; it is changed in place.
+
+    Args:
+        rbm: the machine.
+        data: training and test images, uint8 (N, C, H, W) of its input shape; labels are not used.
+        settings: number of epochs, batch size, optimizer and so on; ``rbm.Settings()`` if None.
+        backend: a name or a ``Backend`` to move the machine to first; None trains it where it is.
+        checkpoint: a file to write at the start, after every epoch, and when the run is stopped.
+        checkpoint_every: write it every so many steps as well.
+        resume: a checkpoint, or the folder of a run, to continue from. The result has the same bits
+            as a run that was never stopped; persistent chains are in the checkpoint. Machine, data
+            and settings must be those of the run; ``epochs`` may be another number if no learning
+            rate so far would have been another.
+        should_stop: called after every ``StepEnded``; if it returns True, the run writes its
+            checkpoint and ends.
+        progress: True shows the progress on standard output, False does not, None does on a
+            terminal and in a notebook.
+        on_event: a callable, or several, to call with every event: those of ``gpucnn.training``,
+            but ``rbm.EpochEnded``.
+        **overrides: fields of ``rbm.Settings`` (``epochs``, ``batch_size``, ``optimizer``,
+            ``schedule``, ``gibbs_steps``, ``persistent``, ``seed``) with other values.
+
+    Returns:
+        A ``History``: ``history["test_error"]`` is a list with a value for each epoch, and printed
+        it is a table.
+
+    Raises:
+        SettingError: a setting is unknown or outside its range.
+        ShapeError: the machine does not take the images.
+        CheckpointError: ``resume`` cannot be read, or is a checkpoint of another run.
+        DivergedError: a gradient or weight became NaN or infinite. The machine keeps the weights
+            from before a step with such a gradient, and the last checkpoint stays.
+
+    Example:
+        >>> import gpucnn
+        >>> data = gpucnn.data.mnist().limit(200)
+        >>> machine = gpucnn.rbm.RBM((1, 28, 28), hidden=16, seed=0)
+        >>> history = gpucnn.rbm.fit(machine, data, epochs=2, batch_size=20)
+        >>> history["train_error"][1] < history["train_error"][0]
+        True
+    """
+    callbacks = [on_event] if callable(on_event) else list(on_event)
+    run = events(
+        rbm,
+        data,
+        settings=settings,
+        backend=backend,
+        checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        should_stop=should_stop,
+        **overrides,
+    )
+    epochs: list[EpochEnded] = []
+    with closing(run), ExitStack() as stack:
+        display = make_progress(progress)
+        if display is not None:
+            callbacks.insert(0, stack.enter_context(display))
+        for event in run:
+            if isinstance(event, RunStarted):
+                started = event
+            elif isinstance(event, EpochEnded):
+                epochs.append(event)
+            elif isinstance(event, Stopped):
+                stopped = event
+            for callback in callbacks:
+                callback(event)
+    return History(epochs, started, stopped)
+
+
+def events(
+    rbm: RBM,
+    data: Data,
+    *,
+    settings: Settings | None = None,
+    backend: str | Backend | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    resume: PathLike | Checkpoint | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    **overrides: Unpack[Overrides],
+) -> Events:
+    """Train a machine as ``rbm.fit`` does, step by step: an iterator of events.
+
+    The arguments and errors are those of ``rbm.fit``; otherwise it is like
+    ``gpucnn.training.events``.
+    """
+    chosen = override(settings, overrides)
+    # A copy: the state of the optimizer belongs to this run.
+    chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
+    if checkpoint_every is not None:
+        checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
+    if backend is not None:
+        rbm.to(backend)
+    run = Run(rbm, data, chosen, checkpoint, checkpoint_every, should_stop)
+    if resume is not None:
+        run.restore(resume if isinstance(resume, Checkpoint) else load(resume))
+    return Events(run.events())
