@@ -7,6 +7,7 @@ ONNX files differ in them. For the same reason an operator is used only if all o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from gpucnn.backends.contract.window import Pair, Window
 from gpucnn.errors import SettingError
 from gpucnn.exchange.onnx_graph import Graph
 from gpucnn.nn.layers import (
+    ELU,
+    GELU,
     AvgPool2d,
     Concat,
     Conv2d,
@@ -32,7 +35,9 @@ from gpucnn.nn.layers import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     SumPool2d,
     Tanh,
 )
@@ -286,6 +291,55 @@ def _leaky_relu(
     return graph.add("LeakyRelu", value, name=name, alpha=float(layer.negative_slope))
 
 
+def _elu(graph: Graph, name: str, layer: ELU, value: str, shape: Shape, weights: Weights) -> str:
+    return graph.add("Elu", value, name=name, alpha=float(layer.alpha))
+
+
+def _gelu(graph: Graph, name: str, layer: GELU, value: str, shape: Shape, weights: Weights) -> str:
+    """Add x (1 + erf(x / sqrt(2))) / 2, or the approximation: this opset has no Gelu."""
+    if layer.approximate == "tanh":
+        square = graph.add("Mul", value, value, name=f"{name}/square")
+        cubic = _times(graph, f"{name}/cubic", square, 0.044715 * math.sqrt(2 / math.pi))
+        slope = _plus(graph, f"{name}/slope", cubic, math.sqrt(2 / math.pi))
+        inner = graph.add("Mul", value, slope, name=f"{name}/inner")
+        gate = graph.add("Tanh", inner, name=f"{name}/gate")
+    else:
+        inner = _times(graph, f"{name}/inner", value, math.sqrt(0.5))
+        gate = graph.add("Erf", inner, name=f"{name}/gate")
+    half = _times(graph, f"{name}/half", value, 0.5)
+    factor = _plus(graph, f"{name}/factor", gate, 1.0)
+    return graph.add("Mul", half, factor, name=name)
+
+
+def _silu(graph: Graph, name: str, layer: SiLU, value: str, shape: Shape, weights: Weights) -> str:
+    gate = graph.add("Sigmoid", value, name=f"{name}/gate")
+    return graph.add("Mul", value, gate, name=name)
+
+
+def _softplus(
+    graph: Graph, name: str, layer: Softplus, value: str, shape: Shape, weights: Weights
+) -> str:
+    if layer.beta == 1 and layer.threshold >= 20:  # where x > 20 the results differ by 2e-9
+        return graph.add("Softplus", value, name=name)
+    product = _times(graph, f"{name}/product", value, layer.beta)
+    smooth = graph.add("Softplus", product, name=f"{name}/smooth")
+    smooth = _times(graph, f"{name}/quotient", smooth, 1 / layer.beta)
+    threshold = graph.constant(f"{name}.threshold", np.array(layer.threshold, np.float32))
+    beyond = graph.add("Greater", product, threshold, name=f"{name}/beyond")
+    return graph.add("Where", beyond, value, smooth, name=name)
+
+
+def _times(graph: Graph, name: str, value: str, factor: float) -> str:
+    constant = graph.constant(f"{name}.factor", np.array(factor, np.float32))
+    return graph.add("Mul", value, constant, name=name)
+
+
+def _plus(graph: Graph, name: str, value: str, term: float) -> str:
+    return graph.add(
+        "Add", value, graph.constant(f"{name}.term", np.array(term, np.float32)), name=name
+    )
+
+
 def _dropout(
     graph: Graph, name: str, layer: Layer, value: str, shape: Shape, weights: Weights
 ) -> str:
@@ -300,15 +354,19 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     ConvTranspose2d: _conv_transpose,
     Dropout: _dropout,
     Dropout2d: _dropout,
+    ELU: _elu,
     Flatten: _operator("Flatten", axis=1),
+    GELU: _gelu,
     LPPool2d: _lp_pool,
     LeakyReLU: _leaky_relu,
     Linear: _linear,
     MaxPool2d: _max_pool,
     ReLU: _operator("Relu"),
     Residual: _residual,
+    SiLU: _silu,
     Sigmoid: _operator("Sigmoid"),
     Softmax: _operator("Softmax", axis=1),
+    Softplus: _softplus,
     SumPool2d: _sum_pool,
     Tanh: _operator("Tanh"),
 }

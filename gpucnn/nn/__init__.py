@@ -5,6 +5,8 @@ Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for featu
 
 from gpucnn.nn.filters import apply_filter, filter_matrix
 from gpucnn.nn.layers import (
+    ELU,
+    GELU,
     AvgPool2d,
     Buffer,
     Concat,
@@ -22,7 +24,9 @@ from gpucnn.nn.layers import (
     ReLU,
     Residual,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
     SumPool2d,
     Tanh,
     TrainingPass,
@@ -41,6 +45,8 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.nn.units import receptive_field
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -65,8 +71,10 @@ __all__ = [
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "SumPool2d",
     "Tanh",
     "TrainingPass",

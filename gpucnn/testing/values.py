@@ -50,6 +50,15 @@ def below_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     return -1 - positive(rng, *shape)
 
 
+def below(highest: float, depth: float) -> Values:
+    """Return numbers from ``highest - depth`` to ``highest``."""
+
+    def values(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+        return rng.uniform(highest - depth, highest, shape).astype(np.float32)
+
+    return values
+
+
 def few_levels(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
     """Return -1, 0 and 1 only, so that windows have ties."""
     return rng.integers(-1, 2, shape).astype(np.float32)

@@ -154,6 +154,28 @@ def _leaky_relu(unit: Unit) -> Arithmetic:
     return _element(unit, f"x if x > 0, else {unit.layer.negative_slope:g} x", unit.index)
 
 
+def _elu(unit: Unit) -> Arithmetic:
+    assert isinstance(unit.layer, nn.ELU)
+    return _element(unit, f"x if x > 0, else {unit.layer.alpha:g} (exp(x) - 1)", unit.index)
+
+
+def _gelu(unit: Unit) -> Arithmetic:
+    assert isinstance(unit.layer, nn.GELU)
+    gate = "erf(x / sqrt(2))"
+    if unit.layer.approximate == "tanh":
+        gate = "tanh(sqrt(2 / pi) (x + 0.044715 x^3))"
+    return _element(unit, f"x (1 + {gate}) / 2", unit.index)
+
+
+def _softplus(unit: Unit) -> Arithmetic:
+    layer = unit.layer
+    assert isinstance(layer, nn.Softplus)
+    product = "x" if layer.beta == 1 else f"{layer.beta:g} x"
+    quotient = "" if layer.beta == 1 else f" / {layer.beta:g}"
+    formula = f"x if {product} > {layer.threshold:g}, else log(1 + exp({product})){quotient}"
+    return _element(unit, formula, unit.index)
+
+
 def _each(formula: str) -> Callable[[Unit], Arithmetic]:
     """Return the arithmetic of a layer that computes element by element."""
     return lambda unit: _element(unit, formula, unit.index)
@@ -184,6 +206,10 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.Concat: _concat,
     nn.ReLU: _each("max(x, 0)"),
     nn.LeakyReLU: _leaky_relu,
+    nn.ELU: _elu,
+    nn.GELU: _gelu,
+    nn.SiLU: _each("x / (1 + exp(-x))"),
+    nn.Softplus: _softplus,
     nn.Sigmoid: _each("1 / (1 + exp(-x))"),
     nn.Tanh: _each("tanh(x)"),
     nn.Dropout: _each("x: dropout is off outside training"),

@@ -64,6 +64,35 @@ ELEMENTWISE = (
         "input[i] > 0 ? grad[i]", "input[i] > 1e9 ? grad[i]", "leaky_relu",
     ),
     fault(
+        "elu cancels near 0", "elu.cu", "alpha * expm1(x)", "alpha * (exp(x) - 1)", "elu",
+    ),
+    fault(
+        "elu's gradient lacks alpha", "elu.cu", "grad[i] * (alpha * exp(x))", "grad[i] * exp(x)",
+        "elu",
+    ),
+    fault(
+        "gelu's approximation lacks the cube", "gelu.cu",
+        "real below = approximate ? sigmoid(TWICE_SCALE * x * (1 + CUBE * x * x))",
+        "real below = approximate ? sigmoid(TWICE_SCALE * x)", "gelu",
+    ),
+    fault(
+        "gelu's gradient multiplies zero by infinity", "gelu.cu", "CUBE * term * x * x",
+        "CUBE * (x * x) * term", "gelu",
+    ),
+    fault(
+        "gelu's gradient lacks the density", "gelu.cu", "/ 2 + x * (DENSITY * exp(-x * x / 2))",
+        "/ 2", "gelu",
+    ),
+    fault("silu's gradient lacks a factor", "silu.cu", "x * (1 - s)", "x", "silu"),
+    fault(
+        "softplus loses small results", "softplus.cu", "log1p(exp(-fabs(z)))",
+        "log(1 + exp(-fabs(z)))", "softplus",
+    ),
+    fault(
+        "softplus ignores beta in the threshold", "softplus.cu", "z > threshold ? x",
+        "x > threshold ? x", "softplus",
+    ),
+    fault(
         "sigmoid overflows for large negative inputs", "common.cuh",
         "    const real small = exp(-fabs(x));\n    return (x >= 0 ? 1 : small) / (1 + small);",
         "    const real large = exp(x);\n    return large / (1 + large);", "sigmoid",

@@ -58,6 +58,11 @@ POOLS = {
 ELEMENTWISE = {
     "relu": nn.ReLU(),
     "leaky relu": nn.LeakyReLU(0.3),
+    "elu": nn.ELU(0.7),
+    "gelu": nn.GELU(),
+    "gelu, approximate": nn.GELU("tanh"),
+    "silu": nn.SiLU(),
+    "softplus": nn.Softplus(3.0, 1.5),
     "sigmoid": nn.Sigmoid(),
     "tanh": nn.Tanh(),
     "dropout": nn.Dropout(0.4),
@@ -137,6 +142,13 @@ def test_elementwise_layers_have_one_input(name: str) -> None:
     functions = {
         "relu": lambda x: max(x, 0),
         "leaky relu": lambda x: x if x > 0 else 0.3 * x,
+        "elu": lambda x: x if x > 0 else 0.7 * math.expm1(x),
+        "gelu": lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
+        "gelu, approximate": lambda x: (
+            x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+        ),
+        "silu": lambda x: x / (1 + math.exp(-x)),
+        "softplus": lambda x: x if 3 * x > 1.5 else math.log(1 + math.exp(3 * x)) / 3,
         "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
         "tanh": math.tanh,
     }

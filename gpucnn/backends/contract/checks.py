@@ -23,6 +23,7 @@ Array: TypeAlias = Any
 
 Shape = tuple[int | None, ...]
 Reduction = Literal["mean", "sum", "none"]
+Approximation = Literal["none", "tanh"]
 ParameterGrads = tuple[Array, Array | None]
 
 
@@ -193,6 +194,13 @@ def checked_divisor(override: int | None) -> int | None:
     if not isinstance(override, SupportsIndex) or operator.index(override) == 0:
         raise SettingError(f"divisor_override must be an integer other than 0, got {override!r}")
     return operator.index(override)
+
+
+def checked_approximation(approximate: Approximation) -> Approximation:
+    """Return ``approximate`` of GELU, which must be "none" or "tanh"."""
+    if approximate not in ("none", "tanh"):
+        raise SettingError(f'approximate must be "none" or "tanh", got {approximate!r}')
+    return approximate
 
 
 def checked_norm(norm_type: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.checks import Array
@@ -13,29 +14,11 @@ from gpucnn.backends.cuda.grids import WIDE
 class CudaActivations(CudaArrays, Activations):
     """Activations and softmax."""
 
-    def _relu(self, input: Array) -> Array:
-        return self._map("relu_forward", input)
+    def _activation(self, op: str, input: Array, *options: Any) -> Array:
+        return self._map(f"{op}_forward", input, scalars=_scalars(options))
 
-    def _relu_backward(self, grad: Array, output: Array) -> Array:
-        return self._map("relu_backward", grad, output)
-
-    def _leaky_relu(self, input: Array, negative_slope: float) -> Array:
-        return self._map("leaky_relu_forward", input, scalars=(negative_slope,))
-
-    def _leaky_relu_backward(self, grad: Array, input: Array, negative_slope: float) -> Array:
-        return self._map("leaky_relu_backward", grad, input, scalars=(negative_slope,))
-
-    def _sigmoid(self, input: Array) -> Array:
-        return self._map("sigmoid_forward", input)
-
-    def _sigmoid_backward(self, grad: Array, output: Array) -> Array:
-        return self._map("sigmoid_backward", grad, output)
-
-    def _tanh(self, input: Array) -> Array:
-        return self._map("tanh_forward", input)
-
-    def _tanh_backward(self, grad: Array, output: Array) -> Array:
-        return self._map("tanh_backward", grad, output)
+    def _activation_backward(self, op: str, grad: Array, saved: Array, *options: Any) -> Array:
+        return self._map(f"{op}_backward", grad, saved, scalars=_scalars(options))
 
     def _softmax(self, input: Array, dim: int) -> Array:
         return self._map_rows("softmax_forward", dim, input)
@@ -57,3 +40,8 @@ class CudaActivations(CudaArrays, Activations):
         else:
             self._kernels.launch(f"{kernel}_wide", rows, *inputs, output, size, inner)
         return output
+
+
+def _scalars(options: tuple[Any, ...]) -> tuple[float, ...]:
+    """Return the options of an activation as kernels take them: ``approximate`` as 0 or 1."""
+    return tuple(int(value == "tanh") if isinstance(value, str) else value for value in options)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.window import Window
-from gpucnn.backends.numpy.activations import relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import relu_of
 from gpucnn.backends.numpy.im2col import (
     as_map,
     correlate,

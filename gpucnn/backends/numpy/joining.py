@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.joining import Joining
-from gpucnn.backends.numpy.activations import relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import relu_of
 
 
 class NumpyJoining(NumpyArrays, Joining):

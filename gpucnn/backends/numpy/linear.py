@@ -6,8 +6,8 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.linear import Linear
-from gpucnn.backends.numpy.activations import relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import relu_of
 from gpucnn.backends.numpy.windows import batch_first, batch_last
 
 

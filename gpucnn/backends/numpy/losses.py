@@ -6,8 +6,8 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array, Reduction
 from gpucnn.backends.contract.losses import LabelOptions, Losses
-from gpucnn.backends.numpy.activations import sigmoid_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import sigmoid_of
 
 
 class NumpyLosses(NumpyArrays, Losses):

@@ -7,8 +7,8 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.window import Window
-from gpucnn.backends.numpy.activations import masked
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import masked
 from gpucnn.backends.numpy.windows import (
     add_to_windows,
     batch_first,

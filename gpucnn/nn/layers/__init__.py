@@ -4,7 +4,17 @@ Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for featu
 arguments and defaults are PyTorch's.
 """
 
-from gpucnn.nn.layers.activations import LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from gpucnn.nn.layers.activations import (
+    ELU,
+    GELU,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from gpucnn.nn.layers.base import Layer, TrainingPass
 from gpucnn.nn.layers.containers import Concat, Residual
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
@@ -14,6 +24,8 @@ from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
 from gpucnn.nn.layers.state import Buffer, Parameter
 
 __all__ = [
+    "ELU",
+    "GELU",
     "AvgPool2d",
     "Buffer",
     "Concat",
@@ -30,8 +42,10 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Residual",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "SumPool2d",
     "Tanh",
     "TrainingPass",

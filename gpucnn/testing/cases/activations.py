@@ -12,6 +12,7 @@ from gpucnn.testing.values import (
     AROUND_BLOCKS,
     Shape,
     Values,
+    below,
     few_levels,
     infinities,
     levels,
@@ -42,7 +43,7 @@ def pointwise(
     return Case(op, name, make, options, terms, differentiable)
 
 
-ELEMENTWISE = ("relu", "leaky_relu", "sigmoid", "tanh")
+ELEMENTWISE = ("relu", "leaky_relu", "elu", "gelu", "sigmoid", "silu", "softplus", "tanh")
 ACTIVATIONS = [
     *(pointwise(op, f"{size} elements", (size,)) for op in ELEMENTWISE for size in AROUND_BLOCKS),
     *(pointwise(op, "feature map", (2, 3, 5, 4)) for op in ELEMENTWISE),
@@ -51,15 +52,34 @@ ACTIVATIONS = [
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
     *(pointwise(op, "-1, 0 and 1", (4, 9), few_levels, False) for op in ELEMENTWISE),
     *(pointwise(op, "huge numbers", (4, 9), times(3e37), False) for op in ELEMENTWISE),
-    *(pointwise(op, "1 element", (1,)) for op in ELEMENTWISE),
+    *(pointwise(op, "1 element", (1,), positive) for op in ELEMENTWISE),
     pointwise("leaky_relu", "negative_slope 0.25", (3, 9), negative_slope=0.25),
+    pointwise("elu", "alpha 0.25", (3, 9), alpha=0.25),
+    pointwise("gelu", "approximate tanh", (7, 9), approximate="tanh"),
+    pointwise(
+        "gelu", "approximate tanh, huge numbers", (4, 9), times(3e37), False, approximate="tanh"
+    ),
+    pointwise("gelu", "approximate tanh, infinities", (30,), infinities, False, approximate="tanh"),
+    pointwise("softplus", "beta 3, threshold 1.5", (5, 9), beta=3.0, threshold=1.5),
+    pointwise("softplus", "beta 0.5", (3, 9), beta=0.5),
+    pointwise("softplus", "around the threshold", (9, 9), times(20), False),
+    *(
+        pointwise(op, "next to zero", (5, 9), times(1e-5), False)
+        for op in ("elu", "gelu", "silu", "softplus")
+    ),
+    *(
+        pointwise(op, "far below zero", (5, 9), below(-15, 15), False)
+        for op in ("elu", "silu", "softplus")
+    ),
+    pointwise("gelu", "far from zero", (9, 9), times(9), False),
+    pointwise("elu", "subnormal numbers", (4, 9), with_subnormals, False),
     pointwise("sigmoid", "near zero", (3, 9), times(-20, positive)),
     pointwise("sigmoid", "saturated", (3, 9), times(500), differentiable=False),
     pointwise("tanh", "saturated", (3, 9), times(500), differentiable=False),
     pointwise("tanh", "near zero", (3, 9), times(1e-4)),
     *(
         pointwise(op, "subnormal numbers", (4, 9), with_subnormals)
-        for op in ("sigmoid", "tanh", "softmax")
+        for op in ("gelu", "sigmoid", "silu", "softplus", "tanh", "softmax")
     ),
     pointwise("softmax", "subnormal probabilities", (3, 5), times(40), differentiable=False),
     pointwise("softmax", "10 classes", (5, 10), normal),

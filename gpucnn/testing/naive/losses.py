@@ -161,12 +161,12 @@ def binary_cross_entropy_with_logits(
     weights = np.broadcast_to(1.0 if pos_weight is None else pos_weight, input.shape)
     for index in np.ndindex(*input.shape):
         x, t, p = float(input[index]), float(target[index]), float(weights[index])
-        # -p t log s(x) - (1 - t) log s(-x), with -log s(x) = log(1 + exp(-x)) = softplus(-x)
-        losses[index] = p * t * softplus(-x) + (1 - t) * softplus(x)
+        # -p t log s(x) - (1 - t) log s(-x), with -log s(x) = log(1 + exp(-x))
+        losses[index] = p * t * log_one_plus_exp(-x) + (1 - t) * log_one_plus_exp(x)
     return reduced(losses, reduction)
 
 
-def softplus(x: float) -> float:
+def log_one_plus_exp(x: float) -> float:
     """Return log(1 + exp(x))."""
     return max(x, 0) + math.log1p(math.exp(-abs(x)))
 
