@@ -165,6 +165,8 @@ CASES: dict[str, Case] = {
     "relu 6x28x28": _map("relu", CONV1),
     "sigmoid 6x28x28": _map("sigmoid", CONV1),
     "tanh 6x28x28": _map("tanh", CONV1),
+    "gelu 6x28x28": _map("gelu", CONV1),
+    "silu 6x28x28": _map("silu", CONV1),
     "max_pool2d 6x28x28": _map("max_pool2d", CONV1, kernel_size=2),
     "max_pool2d 16x10x10": _map("max_pool2d", CONV2, kernel_size=2),
     "avg_pool2d 6x28x28": _map("avg_pool2d", CONV1, kernel_size=2),

@@ -10,8 +10,8 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array, ParameterGrads
 from gpucnn.backends.contract.recurrent import Recurrent
-from gpucnn.backends.numpy.activations import masked
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import masked
 from gpucnn.backends.numpy.linear import sum_features, sum_products
 from gpucnn.backends.numpy.windows import batch_first, batch_last
 
