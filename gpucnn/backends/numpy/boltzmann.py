@@ -6,7 +6,7 @@ import numpy as np
 
 from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.numpy.activations import sigmoid_of
+from gpucnn.backends.numpy.elementwise import sigmoid_of
 from gpucnn.backends.numpy.random import NumpyRandom
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.normalization import Groups, Normalization, Normalized, Running
-from gpucnn.backends.numpy.activations import masked, relu_of
 from gpucnn.backends.numpy.arrays import NumpyArrays
+from gpucnn.backends.numpy.elementwise import masked, relu_of
 from gpucnn.backends.numpy.windows import batch_first, batch_last
 
 TILE_BYTES = 1 << 17
