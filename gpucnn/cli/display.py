@@ -53,6 +53,16 @@ class PlainDisplay:
 
     def print_results(self, stopped: Stopped, folder: str) -> None:
         """Print the table of results."""
+        rows = self.result_rows(stopped)
+        rows.append(("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}"))
+        if self.seconds:
+            rate = self.images / self.seconds
+            rows.append(("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s"))
+        rows.append(("saved to", folder))
+        print_table(self.console, rows, left=2)
+
+    def result_rows(self, stopped: Stopped) -> list[tuple[str, str]]:
+        """Return the first rows of the table of results: the figures of the model."""
         rows = []
         if stopped.test_accuracy is not None and stopped.test_loss is not None:
             rows.append(("test accuracy", percent(stopped.test_accuracy)))
@@ -60,12 +70,7 @@ class PlainDisplay:
             rows.append(("test loss", f"{stopped.test_loss:.4f}"))
         if stopped.best_epoch is not None:
             rows.append(("best epoch", f"{stopped.best_epoch}, by validation accuracy"))
-        rows.append(("epochs", f"{stopped.epoch} of {self.epochs}, {stopped.reason}"))
-        if self.seconds:
-            rate = self.images / self.seconds
-            rows.append(("training", f"{self.seconds:.1f} s, {rate:,.0f} images/s"))
-        rows.append(("saved to", folder))
-        print_table(self.console, rows, left=2)
+        return rows
 
 
 class LiveDisplay(PlainDisplay):
@@ -111,20 +116,29 @@ class LiveDisplay(PlainDisplay):
             if now - self.drawn < REFRESH_SECONDS:
                 return
             self.drawn = now
-            loss, accuracy = event.metrics()
             self.progress.update(
                 self.task,
                 completed=event.step,
                 description=f"epoch {event.epoch}/{self.epochs}",
-                figures=f"loss {loss:.4f}  accuracy {percent(accuracy)}",
+                figures=self.figures(*event.metrics()),
                 speed=f"{event.images_per_second:,.0f} images/s",
             )
             self.progress.refresh()
 
+    def figures(self, loss: float, accuracy: float) -> str:
+        """Return what is shown of a step's metrics."""
+        return f"loss {loss:.4f}  accuracy {percent(accuracy)}"
 
-def make_display(console: PlainConsole, title: str, note: str = "") -> PlainDisplay:
+
+def make_display(
+    console: PlainConsole,
+    title: str,
+    note: str = "",
+    plain: type[PlainDisplay] = PlainDisplay,
+    live: type[LiveDisplay] = LiveDisplay,
+) -> PlainDisplay:
     """Return the display for the console. The first line has ``title`` and ``note``."""
-    kind = LiveDisplay if is_fancy(console) else PlainDisplay
+    kind = live if is_fancy(console) else plain
     return kind(console, title, note)
 
 

@@ -132,7 +132,7 @@ def run_row(path: Path, within: Path) -> Row | None:
         row |= {"steps": last.step, "seconds": sum(epoch.seconds for epoch in record.epochs)}
     if stopped is not None:
         row |= {"steps": stopped.step, "best_epoch": stopped.best_epoch}
-        if stopped.test_accuracy is not None:
+        if stopped.test_loss is not None:
             row |= {"test_accuracy": stopped.test_accuracy, "test_loss": stopped.test_loss}
     return {name: _plain(value) for name, value in (row | _settings(record)).items()}
 
@@ -148,7 +148,9 @@ def _settings(record: RunRecord) -> Row:
     """Return the settings as columns, and the options that are not settings."""
     known = {field.name for field in fields(Settings)}
     own = {name: value for name, value in record.settings.items() if name in known}
-    others = ("recipe", "limit", "resize", "init")
+    others = (
+        "recipe", "limit", "resize", "init", "hidden", "cd_k", "persistent", "binarize",
+    )  # fmt: skip
     given = {name: record.options[name] for name in others if name in record.options}
     with suppress(RecursionError):  # a forged file, nested too deeply
         return {**flatten(own), **given}

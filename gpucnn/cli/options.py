@@ -38,6 +38,16 @@ _MAY_DIFFER = (
 Versions before 0.3 had no "transpose": runs with EMNIST are resumed with the value "no".
 """
 
+RBM = "rbm"
+"""The value of --model with which a restricted Boltzmann machine is trained."""
+
+_OF_RBM = ("hidden", "cd_k", "persistent", "binarize")
+_ALSO_OF_RBM = (
+    "backend", "batch_size", "checkpoint_every", "data", "epochs", "limit", "lr", "model",
+    "momentum", "optimizer", "precision", "report", "resize", "schedule", "seed", "transpose",
+    "weight_decay",
+)  # fmt: skip
+
 _MAX_SIZE = 1 << 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -74,6 +84,24 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
     if not checkpoint.exists():
         print(f"{folder} has no checkpoint yet: starting at step 0", file=sys.stderr)
     return folder, options
+
+
+def check_model_options(options: Values) -> None:
+    """Raise SettingError for an option that the kind of model does not have."""
+    model = options.get("model", "lenet5")
+    if model == RBM:
+        for name in options:
+            if name not in (*_OF_RBM, *_ALSO_OF_RBM):
+                raise SettingError(f"{_option(name)} is not an option of --model rbm: omit it")
+        return
+    for name in _OF_RBM:
+        if name in options and not (name == "hidden" and model == "mlp"):
+            models = "rbm and mlp" if name == "hidden" else "rbm"
+            raise SettingError(f"{_option(name)} is for --model {models}, not for {model}: omit it")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def _resumed_folder(resume: str | bool, out: str | None) -> Path:

@@ -8,7 +8,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ from gpucnn.files import lock, open_to_append, write_atomically
 from gpucnn.training.event_types import EpochEnded, Event, StepEnded
 from gpucnn.training.records.folder import CONFIG_NAME, LOG_NAME
 from gpucnn.training.records.log import read_log
-from gpucnn.training.records.metrics import METRICS_NAME, MetricsFile
-from gpucnn.training.settings import Settings
+from gpucnn.training.records.metrics import COLUMNS, METRICS_NAME, MetricsFile
 from gpucnn.version import __version__
 
 Values = dict[str, Any]
@@ -100,11 +99,9 @@ def _lock(descriptor: int, folder: Path) -> None:
     raise SettingError(f"another process is training in {folder}")
 
 
-def write_config(folder: Path, options: Values, settings: Settings) -> None:
+def write_config(folder: Path, options: Values, settings: Values) -> None:
     """Write config.json: the options that were given and the settings that result."""
-    text = json.dumps(
-        {"gpucnn": __version__, "options": options, "settings": settings.as_dict()}, indent=2
-    )
+    text = json.dumps({"gpucnn": __version__, "options": options, "settings": settings}, indent=2)
     write_atomically(folder / CONFIG_NAME, (text + "\n").encode())
 
 
@@ -118,15 +115,17 @@ class Log:
     """log.jsonl: all events except steps, as one JSON object per line; and metrics.csv.
 
     ``completed`` is the number of epochs in the checkpoint of a resumed run, None for a new run.
-    Lines of later epochs, and incomplete lines, are removed.
+    Lines of later epochs, and incomplete lines, are removed. ``columns`` are those of metrics.csv.
     """
 
-    def __init__(self, folder: Path, completed: int | None) -> None:
+    def __init__(
+        self, folder: Path, completed: int | None, columns: Sequence[str] = COLUMNS
+    ) -> None:
         path = folder / LOG_NAME
         kept = [] if completed is None else list(_lines_up_to(path, completed))
         write_atomically(path, "".join(line for _, line in kept).encode())
         epochs = (event for event, _ in kept if event["event"] == EpochEnded.name)
-        self.metrics = MetricsFile(folder / METRICS_NAME, epochs)
+        self.metrics = MetricsFile(folder / METRICS_NAME, epochs, columns)
         self.file = open_to_append(path)
 
     def __enter__(self) -> Log:
@@ -141,7 +140,7 @@ class Log:
         if not isinstance(event, StepEnded):
             self.file.write(json.dumps(plain_json(event.as_dict()), allow_nan=False) + "\n")
             self.file.flush()
-        if isinstance(event, EpochEnded):
+        if event.name == EpochEnded.name:
             self.metrics.write(event)
 
 

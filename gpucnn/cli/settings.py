@@ -24,9 +24,9 @@ def make_settings(options: Values) -> Settings:
     names = {field.name for field in fields(Settings)}.difference(objects)
     changes: Values = {name: options[name] for name in names if name in options}
     if "schedule" in options:
-        changes["schedule"] = _named("schedule", options["schedule"], SCHEDULES)
+        changes["schedule"] = named("schedule", options["schedule"], SCHEDULES)
     if "loss" in options:
-        changes["loss"] = _named("loss", options["loss"], LOSSES)()
+        changes["loss"] = named("loss", options["loss"], LOSSES)()
     for option in ("label_smoothing", "class_weights"):
         if option in options and not isinstance(
             changes.get("loss", settings.loss), CrossEntropyLoss
@@ -38,14 +38,15 @@ def make_settings(options: Values) -> Settings:
     if "label_smoothing" in options:
         loss = changes.get("loss", settings.loss)
         changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
-    changes["optimizer"] = _make_optimizer(settings.optimizer, options)
+    changes["optimizer"] = make_optimizer(settings.optimizer, options)
     return replace(settings, **changes)
 
 
-def _make_optimizer(default: Optimizer, options: Values) -> Optimizer:
+def make_optimizer(default: Optimizer, options: Values) -> Optimizer:
+    """Return the optimizer that the options name, ``default`` with their values without a name."""
     optimizer = default
     if "optimizer" in options:
-        kind = _named("optimizer", options["optimizer"], OPTIMIZERS)
+        kind = named("optimizer", options["optimizer"], OPTIMIZERS)
         usual = (default, default_optimizer())  # "sgd" has the momentum of the default recipe
         optimizer = next((known for known in usual if type(known) is kind), kind())
     changes = {
@@ -58,7 +59,8 @@ def _make_optimizer(default: Optimizer, options: Values) -> Optimizer:
     return replace(optimizer, **changes)  # type: ignore[type-var]
 
 
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
+def named(kind: str, name: str, known: dict[str, Any]) -> Any:
+    """Return what is called ``name``; SettingError, with the nearest name, if nothing is."""
     if name not in known:
         raise unknown(kind, name, known)
     return known[name]

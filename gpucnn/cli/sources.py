@@ -137,13 +137,14 @@ def first_model(
     checkpoint of a resumed run, whose weights replace those of the model.
     """
     spec, init = options.get("model"), options.get("init")
+    shape = shape_for(data) | ({"hidden": options["hidden"]} if "hidden" in options else {})
     if init is None or (saved and spec):
-        return build_model(spec or "lenet5", shape_for(data), seed)
+        return build_model(spec or "lenet5", shape, seed)
     if saved:
         return load_model(saved, "numpy")
     network = None if spec else network_in(init)
     if network is None:
-        model = build_model(spec or "lenet5", shape_for(data), seed)
+        model = build_model(spec or "lenet5", shape, seed)
     else:
         model = _model_for_classes(network, len(data.classes), seed)
     fresh = load_weights(model, init, new_classes=True)

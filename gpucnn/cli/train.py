@@ -12,7 +12,7 @@ from gpucnn.backends import Backend
 from gpucnn.cli.board import RUN_FOLDER, make_board
 from gpucnn.cli.console import make_console
 from gpucnn.cli.display import make_display
-from gpucnn.cli.options import NOT_SAVED, folder_and_options
+from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options, folder_and_options
 from gpucnn.cli.running import follow, note_epochs, read_run_data
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
 from gpucnn.cli.settings import make_settings, with_class_weights
@@ -55,6 +55,13 @@ def _given(arguments: argparse.Namespace) -> Values:
 def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     folder, options = folder_and_options(arguments, _given(arguments))
     resumed = folder if arguments.resume is not None else None
+    check_model_options(options)
+    check = getattr(arguments, "check", False)
+    if options.get("model") == RBM:
+        from gpucnn.cli.rbm import train_rbm
+
+        train_rbm(folder, resumed is not None, options, check, stop)
+        return
     settings = make_settings(options)
     if options.get("report"):
         from gpucnn.cli.report import report_on_training, require_libraries
@@ -64,12 +71,12 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     settings = with_class_weights(settings, options, data)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
-    mode, mode_note = emulator_mode(backend, getattr(arguments, "check", False))
+    mode, mode_note = emulator_mode(backend, check)
     name = model_name(options)
     with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
         checkpoint = folder / FILE_NAME
         saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
-        model = first_model(options, data, settings.seed, saved)
+        model = _first_model(options, data, settings.seed, saved)
         board = make_board(options, folder, model, data, resumed is not None)
         if "workers" not in options:
             settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
@@ -90,7 +97,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
         with mode, closing(run):
             if saved:
                 note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
-            write_config(folder, options, settings)
+            write_config(folder, options, settings.as_dict())
             log = Log(folder, saved.metadata["epoch"] if saved else None)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
@@ -98,6 +105,16 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
                 ended = follow(run, display, folder, again, stop, log, writer)
         if ended and options.get("report"):
             report_on_training(folder, model, data, settings.loss)
+
+
+def _first_model(options: Values, data: Data, seed: int, saved: Checkpoint | None) -> Sequential:
+    """Return the model of a run; ``saved`` is the checkpoint of a resumed one."""
+    if "init" in options and saved is None:
+        from gpucnn.cli.rbm import machine_in, pretrained_model
+
+        if (machine := machine_in(options)) is not None:
+            return pretrained_model(machine, options, data, seed)
+    return first_model(options, data, seed, saved)
 
 
 def _workers(

@@ -117,6 +117,14 @@ def load_rbm(path: str | os.PathLike[str] | Checkpoint, backend: str | Backend =
     return rbm
 
 
+def find(path: str | os.PathLike[str]) -> Checkpoint | None:
+    """Return the file of a machine or a run; None if it holds something else or cannot be read."""
+    try:
+        return load(path)
+    except CheckpointError:
+        return None
+
+
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read the file of a machine or a run; CheckpointError if it holds something else."""
     file = locate(path)

@@ -20,7 +20,12 @@ class RBMProgress(Progress):
 
     def figures(self, first: float, second: float) -> dict[str, str]:
         """Return the reconstruction error, if it is known."""
-        return {} if math.isnan(first) else {"loss": f"error {first:.4f}  "}
+        return {"loss": f"{text}  "} if (text := error_text(first)) else {}
+
+
+def error_text(error: float) -> str:
+    """Return the reconstruction error of steps, "" if it is not known."""
+    return "" if math.isnan(error) else f"error {error:.4f}"
 
 
 def make_progress(shown: bool | None) -> Progress | None:

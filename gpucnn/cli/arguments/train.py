@@ -19,6 +19,10 @@ examples:
   gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
   gpucnn train --init runs/seed1 --data mine/ --lr 0.01
                                                 fine-tune its weights on other data
+  gpucnn train --model rbm --hidden 256 --out runs/rbm
+                                                a restricted Boltzmann machine, without labels
+  gpucnn train --model mlp --init runs/rbm --limit 1000
+                                                a network that begins with its weights
 """
 
 
@@ -32,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data_and_model_options(option)
     step_options(option)
     _course_options(option)
+    _rbm_options(option)
     _run_options(option)
     parser.add_argument(
         "--resume",
@@ -126,6 +131,22 @@ def _course_options(option: Callable[..., None]) -> None:
         "keep the weights of the epoch with the best validation accuracy",
         action="store_true",
     )
+
+
+def _rbm_options(option: Callable[..., None]) -> None:
+    option(
+        "--hidden",
+        "number of hidden units, for --model rbm and mlp (default: 128)",
+        type=int,
+        metavar="N",
+    )
+    option("--cd-k", "Gibbs steps of --model rbm in each step (default: 1)", type=int, metavar="K")
+    option(
+        "--persistent",
+        "with --model rbm: chains that continue from step to step, instead of from the images",
+        action="store_true",
+    )
+    option("--binarize", "with --model rbm: round pixels to 0 or 1", action="store_true")
 
 
 def _run_options(option: Callable[..., None]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn.files import open_to_append, write_atomically
-from gpucnn.training.event_types import EpochEnded
+from gpucnn.training.event_types import EpochEnded, Event
 
 METRICS_NAME = "metrics.csv"
 
@@ -26,13 +26,20 @@ class MetricsFile:
 
     Args:
         path: the file; what it held is replaced.
-        epochs: the epochs that are in it from the start, those of a resumed run: ``EpochEnded`` as
-            plain data.
+        epochs: the epochs that are in it from the start, those of a resumed run: events as plain
+            data.
+        columns: the figures of an epoch that are written.
     """
 
-    def __init__(self, path: Path, epochs: Iterable[Mapping[str, Any]] = ()) -> None:
-        rows = {epoch["epoch"]: _cells(epoch) for epoch in epochs}
-        text = csv_lines([COLUMNS, *(rows[epoch] for epoch in sorted(rows))])
+    def __init__(
+        self,
+        path: Path,
+        epochs: Iterable[Mapping[str, Any]] = (),
+        columns: Sequence[str] = COLUMNS,
+    ) -> None:
+        self._columns = columns
+        rows = {epoch["epoch"]: self._cells(epoch) for epoch in epochs}
+        text = csv_lines([columns, *(rows[epoch] for epoch in sorted(rows))])
         write_atomically(path, text.encode())
         self._file = open_to_append(path)
 
@@ -40,10 +47,14 @@ class MetricsFile:
         """Close the file."""
         self._file.close()
 
-    def write(self, event: EpochEnded) -> None:
+    def write(self, event: Event) -> None:
         """Append the row of an epoch and flush the file."""
-        self._file.write(csv_lines([_cells(event.as_dict())]))
+        self._file.write(csv_lines([self._cells(event.as_dict())]))
         self._file.flush()
+
+    def _cells(self, epoch: Mapping[str, Any]) -> list[Any]:
+        values = [epoch.get(name) for name in self._columns]
+        return [v if isinstance(v, int | float) and math.isfinite(v) else "" for v in values]
 
 
 def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
@@ -51,8 +62,3 @@ def csv_lines(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def _cells(epoch: Mapping[str, Any]) -> list[Any]:
-    values = [epoch.get(name) for name in COLUMNS]
-    return [v if isinstance(v, int | float) and math.isfinite(v) else "" for v in values]
