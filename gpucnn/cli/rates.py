@@ -12,8 +12,9 @@ from gpucnn.cli.console import PlainConsole, make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.options import NOT_SAVED
 from gpucnn.cli.output import printable
+from gpucnn.cli.running import read_run_data
 from gpucnn.cli.settings import make_settings, with_class_weights
-from gpucnn.cli.sources import first_model, make_backend, model_name, read_data
+from gpucnn.cli.sources import first_model, make_backend, model_name
 from gpucnn.config import import_extra
 from gpucnn.errors import SettingError
 from gpucnn.files import write_atomically
@@ -30,12 +31,7 @@ def find_lr_command(arguments: argparse.Namespace) -> int:
     png = None if arguments.png is None else _png(arguments.png)
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_SAVED}
     settings = make_settings(options)
-    data = read_data(
-        options.get("data", "mnist"), options.get("resize"), settings.seed,
-        options.get("transpose"),
-    )  # fmt: skip
-    if "limit" in options:
-        data = data.limit(options["limit"])
+    data = read_run_data(options, settings.seed, None)
     settings = with_class_weights(settings, options, data)
     precision = options.get("precision", "ieee")
     backend, _ = make_backend(options.get("backend", "auto"), precision=precision)

@@ -149,6 +149,13 @@ def override(settings: Settings | None, overrides: Overrides) -> Settings:
 RECIPES: dict[str, Callable[[], Settings]] = {
     "default": Settings,
     "adam": lambda: Settings(optimizer=Adam(lr=3e-3)),
+    # The fewest epochs with which LeNet-5 reads 99 % of MNIST on two cores. Smoothed labels keep a
+    # learning rate twice the default one from overfitting.
+    "quick": lambda: Settings(
+        epochs=2,
+        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        loss=CrossEntropyLoss(label_smoothing=0.1),
+    ),
     # A seventh of the steps, for devices on which a large batch costs as much as a small one.
     "fast": lambda: Settings(
         epochs=6,

@@ -25,7 +25,7 @@ from gpucnn.data import Data, Split
 from gpucnn.data.images.inputs import as_digit
 from gpucnn.machine import openblas
 from gpucnn.models import MODELS
-from gpucnn.nn.losses import LOSSES
+from gpucnn.nn.losses import LOSSES, CrossEntropyLoss
 from gpucnn.optim import OPTIMIZERS, SCHEDULES
 from gpucnn.training.settings import RECIPES
 
@@ -204,6 +204,19 @@ def test_fast_recipe_is_the_one_that_was_chosen(folder: Path) -> None:
     assert settings["optimizer"]["type"] == "Adam"
     assert (settings["optimizer"]["lr"], settings["optimizer"]["betas"]) == (0.01, [0.7, 0.9])
     assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.3}
+
+
+def test_quick_recipe_is_the_one_that_was_chosen(folder: Path) -> None:
+    words = ["train", "--data", "small.npz", "--model", "mlp", "--out", "r", "--recipe", "quick"]
+    assert run([*words, "--label-smoothing", "0.2"]) == 0
+    settings = events("r")[0]["settings"]
+    assert (settings["epochs"], settings["batch_size"], settings["ema"]) == (2, 64, 0.0)
+    assert settings["optimizer"] == {
+        "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True
+    }  # fmt: skip
+    assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.2}
+    assert settings["loss"]["label_smoothing"] == 0.2
+    assert RECIPES["quick"]().loss == CrossEntropyLoss(label_smoothing=0.1)
 
 
 def test_resume_of_a_finished_run_and_what_may_not_change(
