@@ -8,6 +8,7 @@ from typing import SupportsIndex
 
 from gpucnn.errors import ShapeError
 from gpucnn.nn.layers import (
+    GRU,
     AvgPool2d,
     Conv2d,
     Dropout,
@@ -16,6 +17,7 @@ from gpucnn.nn.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    Rows,
     Tanh,
 )
 from gpucnn.nn.sequential import Sequential
@@ -105,10 +107,27 @@ def small_cnn(channels: int = 3, size: Size = 64, classes: int = 10, seed: int =
     return Sequential(layers, (channels, height, width), seed=seed)
 
 
+def row_rnn(
+    channels: int = 1, size: Size = 28, classes: int = 10, hidden: int = 128, seed: int = 0
+) -> Sequential:
+    """A recurrent network that reads an image row by row: gated recurrent units, then a layer.
+
+    The last of ``hidden`` units' states decides.
+    """
+    height, width = _pair(size)
+    layers: dict[str, Layer] = {
+        "rows": Rows(),
+        "gru": GRU(channels * width, hidden),
+        "fc": Linear(hidden, classes),
+    }
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
 MODELS: dict[str, Callable[..., Sequential]] = {
     "lenet5": lenet5,
     "lenet5_1998": lenet5_1998,
     "mlp": mlp,
+    "row_rnn": row_rnn,
     "small_cnn": small_cnn,
 }
 """Models by their names on the command line."""

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from gpucnn.backends.contract.window import Pair, Window
 from gpucnn.errors import SettingError
 from gpucnn.exchange.onnx_graph import Graph
+from gpucnn.exchange.onnx_recurrent import recurrent, rows
 from gpucnn.nn.layers import (
     ELU,
     GELU,
+    GRU,
+    RNN,
     AvgPool2d,
     Concat,
     Conv2d,
@@ -34,6 +37,7 @@ from gpucnn.nn.layers import (
     MaxPool2d,
     ReLU,
     Residual,
+    Rows,
     Sigmoid,
     SiLU,
     Softmax,
@@ -355,6 +359,9 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     Dropout: _dropout,
     Dropout2d: _dropout,
     ELU: _elu,
+    GRU: recurrent,
+    RNN: recurrent,
+    Rows: rows,
     Flatten: _operator("Flatten", axis=1),
     GELU: _gelu,
     LPPool2d: _lp_pool,

@@ -1,12 +1,15 @@
 """What a network is made of: ``Sequential``, layers and losses, with PyTorch's names and meaning.
 
-Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features.
+Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features, (T, F) for
+sequences of T steps.
 """
 
 from gpucnn.nn.filters import apply_filter, filter_matrix
 from gpucnn.nn.layers import (
     ELU,
     GELU,
+    GRU,
+    RNN,
     AvgPool2d,
     Buffer,
     Concat,
@@ -23,6 +26,7 @@ from gpucnn.nn.layers import (
     Parameter,
     ReLU,
     Residual,
+    Rows,
     Sigmoid,
     SiLU,
     Softmax,
@@ -47,6 +51,8 @@ from gpucnn.nn.units import receptive_field
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "RNN",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -70,6 +76,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Residual",
+    "Rows",
     "Sequential",
     "SiLU",
     "Sigmoid",

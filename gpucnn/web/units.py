@@ -33,7 +33,7 @@ from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.layers import Layer
 from gpucnn.nn.layers.base import Shape
 from gpucnn.nn.layers.structure import places
-from gpucnn.web import windows
+from gpucnn.web import recurrent, windows
 from gpucnn.web.arithmetic import Arithmetic, Unit, number
 
 
@@ -127,6 +127,12 @@ def _flatten(unit: Unit) -> Arithmetic:
     return _element(unit, "the same value", source)
 
 
+def _rows(unit: Unit) -> Arithmetic:
+    row, element = unit.index
+    channel, column = divmod(element, unit.input.shape[2])
+    return _element(unit, "the same value", (channel, row, column))
+
+
 def _softmax(unit: Unit) -> Arithmetic:
     inputs = np.moveaxis(unit.input, 0, -1)[unit.index[1:]]
     return Arithmetic("other", "exp(x) / the sum of exp(x) of all channels", inputs)
@@ -200,6 +206,9 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.SumPool2d: windows.sum_pool2d,
     nn.LPPool2d: windows.lp_pool2d,
     nn.Linear: _linear,
+    nn.RNN: recurrent.rnn,
+    nn.GRU: recurrent.gru,
+    nn.Rows: _rows,
     nn.Flatten: _flatten,
     nn.Softmax: _softmax,
     nn.Residual: _residual,

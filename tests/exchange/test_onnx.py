@@ -92,6 +92,11 @@ LAYERS: list[tuple[nn.Layer, tuple[int, ...]]] = [
     (nn.Flatten(), (2, 3, 4)),
     (nn.Linear(4, 3), (2, 3, 4)),
     (nn.Linear(4, 3, bias=False), (2, 3, 4)),
+    (nn.Rows(), (2, 3, 4)),
+    (nn.RNN(4, 3), (5, 4)),
+    (nn.RNN(4, 3, 2, nonlinearity="relu", bias=False, return_sequences=True), (5, 4)),
+    (nn.GRU(4, 3, return_sequences=True), (5, 4)),
+    (nn.GRU(4, 3, 2, bias=False), (5, 4)),
 ]
 
 
@@ -114,7 +119,10 @@ def difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
 
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: repr(value))
 def test_a_layer_computes_the_same(layer: nn.Layer, shape: tuple[int, ...]) -> None:
-    model = nn.Sequential({"it": layer}, shape, seed=1)
+    layers: dict[str, nn.Layer] = {"it": layer}
+    if len(shape) == 2:
+        layers, shape = {"rows": nn.Rows(), **layers}, (1, *shape)
+    model = nn.Sequential(layers, shape, seed=1)
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
     (found,) = session(model, raw=True).run(["scores"], {"input": x})
     assert difference(found, model(x)) <= TOLERANCE

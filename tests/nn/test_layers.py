@@ -45,6 +45,11 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
     "tanh": (layers.Tanh(), (2, 3, 4)),
     "softmax": (layers.Softmax(), (5, 1, 2)),
     "flatten": (layers.Flatten(), (2, 3, 4)),
+    "rows": (layers.Rows(), (2, 3, 4)),
+    "rnn": (layers.RNN(8, 3, 2), (2, 3, 4)),
+    "rnn, all states": (layers.RNN(8, 3, bias=False, return_sequences=True), (2, 3, 4)),
+    "gru": (layers.GRU(8, 3, bias=False), (2, 3, 4)),
+    "gru, all states": (layers.GRU(8, 3, 2, return_sequences=True), (2, 3, 4)),
     "dropout": (layers.Dropout(0.3), (2, 3, 4)),
     "dropout2d": (layers.Dropout2d(0.3), (5, 3, 4)),
     "residual": (
@@ -76,6 +81,8 @@ def test_every_layer_is_in_the_table() -> None:
 def in_a_model(layer: Layer, shape: tuple[int, int, int]) -> Sequential:
     if isinstance(layer, layers.Linear) and shape[-1] != layer.in_features:
         stack: dict[str, Layer] = {"flatten": layers.Flatten(), "layer": layer}
+    elif isinstance(layer, layers.RNN | layers.GRU):
+        stack = {"rows": layers.Rows(), "layer": layer}
     else:
         stack = {"layer": layer}
     return Sequential(stack, shape, backend=get_backend("numpy", "float64"))
@@ -153,6 +160,10 @@ def test_a_layer_of_a_user_may_have_the_name_of_gpucnns_own() -> None:
         (lambda: layers.Softplus(0), "beta must be greater than 0"),
         (lambda: layers.Softplus(threshold=float("nan")), "threshold must be a finite number"),
         (lambda: layers.Linear(4, 0), "out_features must be an integer"),
+        (lambda: layers.GRU(4, 0), "GRU: hidden_size must be an integer"),
+        (lambda: layers.RNN(4, 2, 0), "RNN: num_layers must be an integer"),
+        (lambda: layers.RNN(4, 2, nonlinearity="sigmoid"), '"tanh" or "relu", got \'sigmoid\''),
+        (lambda: layers.RNN(4, 2, 1, "relu", bias="no"), "RNN: bias must be True or False"),
         (lambda: layers.Dropout(1.0), "p must be a finite number"),
         (lambda: layers.Dropout(float("nan")), "p must be a finite number"),
     ],

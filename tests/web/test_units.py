@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -190,9 +191,50 @@ def test_a_unit_of_joined_branches_is_one_of_its_branch() -> None:
             assert output == pytest.approx(source[channel, found["row"], found["column"]], abs=1e-6)
 
 
+RECURRENT: dict[str, nn.RNN | nn.GRU] = {
+    "rnn": nn.RNN(10, 3, nonlinearity="relu"),
+    "rnn, all states": nn.RNN(10, 4, 2, return_sequences=True),
+    "gru": nn.GRU(10, 3, 2),
+    "gru, all states": nn.GRU(10, 2, bias=False, return_sequences=True),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_products_of_input_and_state_give_the_output_of_recurrent_layers(name: str) -> None:
+    layer = RECURRENT[name]
+    model = scaled(nn.Sequential({"rows": nn.Rows(), "it": layer}, SHAPE, seed=5))
+    outputs = model.feature_maps(PIXELS[None])["it"][0]
+    for index in np.ndindex(*outputs.shape):
+        found = explain(model, PIXELS, "it", (*index, 0, 0)[:3])
+        products = array(found, "inputs") * array(found, "weights")
+        total = products.sum() + (found["bias"] or 0)
+        if isinstance(layer, nn.RNN):
+            expected = math.tanh(total) if layer.nonlinearity == "tanh" else max(total, 0)
+            assert found["formula"].startswith(f"{layer.nonlinearity}(the sum of ")
+            assert expected == pytest.approx(outputs[index], abs=1e-5)
+            continue
+        _, terms, _ = re.split(" = |, ", found["formula"], maxsplit=2)
+        kept, new, update, before = map(float, re.split(r" \* | \+ ", terms))
+        state = array(found, "inputs")[-layer.hidden_size :]
+        assert update == pytest.approx(1 / (1 + math.exp(-total)), abs=1e-3)
+        assert before == pytest.approx(state[index[-1]], abs=1e-3)
+        assert kept * new + update * before == pytest.approx(outputs[index], abs=5e-3)
+
+
+def test_rows_have_the_values_of_the_image() -> None:
+    for found, source, output in units_of(nn.Rows()):
+        (value,), (channel, _), (top, left, _, _) = (
+            array(found, "inputs"), found["channels"], found["window"],
+        )  # fmt: skip
+        assert value == pytest.approx(output, abs=1e-6)
+        assert source[channel, top, left] == pytest.approx(output, abs=1e-6)
+
+
 def test_every_layer_is_explained() -> None:
-    explained = {type(layer) for layer in (WEIGHTED | POOLS | ELEMENTWISE).values()}
-    explained |= {nn.Softmax, nn.Residual, nn.Concat}
+    tested = WEIGHTED | POOLS | ELEMENTWISE | RECURRENT
+    explained = {type(layer) for layer in tested.values()} | {
+        nn.Softmax, nn.Rows, nn.Residual, nn.Concat,
+    }  # fmt: skip
     assert explained == LAYERS.keys()
     own = {kind for kind in Layer.types.values() if kind.__module__.startswith("gpucnn.")}
     assert own == explained

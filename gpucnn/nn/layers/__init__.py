@@ -1,7 +1,7 @@
 """Layers: each computes its output shape and calls the backend's operations.
 
-Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features. Names,
-arguments and defaults are PyTorch's.
+Shapes of layers leave out the batch: (C, H, W) for feature maps, (F,) for features, (T, F) for
+sequences of T steps. Names, arguments and defaults are PyTorch's.
 """
 
 from gpucnn.nn.layers.activations import (
@@ -21,11 +21,14 @@ from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.dropout import Dropout, Dropout2d
 from gpucnn.nn.layers.linear import Flatten, Linear
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
+from gpucnn.nn.layers.recurrent import GRU, RNN, Rows
 from gpucnn.nn.layers.state import Buffer, Parameter
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "RNN",
     "AvgPool2d",
     "Buffer",
     "Concat",
@@ -42,6 +45,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Residual",
+    "Rows",
     "SiLU",
     "Sigmoid",
     "Softmax",
