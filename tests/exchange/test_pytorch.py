@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from available import backend_or_skip
 from numpy.typing import NDArray
 
 import gpucnn
@@ -26,12 +27,35 @@ library = pytest.importorskip("safetensors.torch")
 MEAN, STD = 0.1307, 0.3081
 
 
+class Rows(torch.nn.Module):
+    """What ``nn.Rows`` computes."""
+
+    def forward(self, x: Any) -> Any:
+        return x.transpose(1, 2).flatten(2)
+
+
+def recurrent(kind: str, return_sequences: bool, **options: Any) -> Any:
+    """Return PyTorch's layer, with the output of gpucnn's."""
+
+    class Recurrent(getattr(torch.nn, kind)):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            states, _ = super().forward(x)
+            return states if return_sequences else states[:, -1]
+
+    return Recurrent(batch_first=True, **options)
+
+
 def as_torch(model: nn.Sequential) -> Any:
     """Return the same network of PyTorch's modules, with weights of its own."""
     network = torch.nn.Sequential()
     for name, layer in model.layers.items():
         options = {key: value for key, value in describe(layer).items() if key != "init"}
-        network.add_module(name, getattr(torch.nn, options.pop("type"))(**options))
+        kind = options.pop("type")
+        if isinstance(layer, nn.RNN | nn.GRU):
+            module = recurrent(kind, **options)
+        else:
+            module = Rows() if isinstance(layer, nn.Rows) else getattr(torch.nn, kind)(**options)
+        network.add_module(name, module)
     return network.eval()
 
 
@@ -133,6 +157,42 @@ def test_layers_with_weights_have_pytorchs_layout(
     network.load_state_dict(library.load_file(path))
     x = np.random.default_rng(0).normal(size=(2, 4, 6, 5)).astype(dtype)
     np.testing.assert_allclose(scores(network, x), model(backend.asarray(x)), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend_name", ["numpy", "emulated"])
+@pytest.mark.parametrize(
+    ("layer", "dtype"),
+    [
+        (nn.RNN(10, 6), "float64"),
+        (nn.RNN(10, 5, 3, nonlinearity="relu", bias=False, return_sequences=True), "float64"),
+        (nn.GRU(10, 6, 2), "float64"),
+        (nn.GRU(10, 6, bias=False, return_sequences=True), "float64"),
+        (nn.RNN(10, 6, 2), "float32"),
+        (nn.GRU(10, 6, 2), "float32"),
+    ],
+    ids=repr,
+)
+def test_recurrent_layers_have_pytorchs_outputs_and_gradients(
+    layer: nn.Layer, dtype: str, backend_name: str
+) -> None:
+    backend = backend_or_skip(backend_name, dtype)
+    model = nn.Sequential({"rows": nn.Rows(), "it": layer}, (2, 7, 5), seed=2, backend=backend)
+    state = {name: torch.from_numpy(values).double() for name, values in model.state_dict().items()}
+    network = as_torch(model).double()
+    network.load_state_dict(state)
+    x = np.random.default_rng(0).normal(size=(3, 2, 7, 5)).astype(np.float32)
+    inputs = torch.from_numpy(x).double().requires_grad_()
+    wanted = network(inputs)
+    wanted.sin().sum().backward()
+    outputs, saved = model.forward(backend.asarray(x, dtype), training=True)
+    grad = backend.asarray(np.cos(backend.to_numpy(outputs)), dtype)
+    input_grad = model.backward(grad, saved, input_grad=True)
+    pairs = [(outputs, wanted), (input_grad, inputs.grad)]
+    pairs += [(p.grad, network.get_parameter(name).grad) for name, p in model.named_parameters()]
+    for found, expected in pairs:
+        reference = expected.detach().numpy()
+        bound = (1e-9 if dtype == "float64" else 1e-4) * abs(reference).max()
+        assert abs(backend.to_numpy(found) - reference).max() <= bound
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

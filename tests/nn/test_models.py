@@ -12,7 +12,7 @@ from gpucnn.errors import ShapeError
 from gpucnn.nn.layers import Dropout
 from gpucnn.nn.sequential import Sequential
 
-SMALLEST = {"lenet5": 12, "lenet5_1998": 12, "mlp": 1, "small_cnn": 8}
+SMALLEST = {"lenet5": 12, "lenet5_1998": 12, "mlp": 1, "row_rnn": 1, "small_cnn": 8}
 
 
 def test_lenet5_has_the_parameters_of_lenet5() -> None:
@@ -44,6 +44,23 @@ def test_lenet5_of_1998_starts_like_the_original() -> None:
 def test_small_cnn_drops_half_of_its_features() -> None:
     (dropout,) = (x for x in models.small_cnn().layers.values() if isinstance(x, Dropout))
     assert dropout.p == 0.5
+
+
+def test_row_rnn_has_pytorchs_parameters() -> None:
+    """All are uniform within 1 / sqrt(hidden units), the biases too."""
+    model = models.row_rnn(channels=3, size=(20, 36), hidden=64)
+    parameters = dict(model.named_parameters())
+    assert {name: p.shape for name, p in parameters.items()} == {
+        "gru.weight_ih_l0": (192, 108),
+        "gru.weight_hh_l0": (192, 64),
+        "gru.bias_ih_l0": (192,),
+        "gru.bias_hh_l0": (192,),
+        "fc.weight": (10, 64),
+        "fc.bias": (10,),
+    }
+    for name, parameter in parameters.items():
+        assert np.abs(parameter.data).max() <= 1 / 8, name
+        assert parameter.size < 100 or np.abs(parameter.data).max() > 0.95 / 8, name
 
 
 @pytest.mark.parametrize("name", models.MODELS)

@@ -66,6 +66,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "lenet5, layers": {
         "model": lambda: models.lenet5(classes=4, seed=3), "data": digits, "fuses": False
     },
+    "row_rnn": {
+        "model": lambda: models.row_rnn(size=8, classes=4, hidden=6, seed=3), "clip_grad_norm": 1.0
+    },
     "small_cnn": {"model": lambda: models.small_cnn(size=8, classes=4, channels=1, seed=3)},
 }  # fmt: skip
 

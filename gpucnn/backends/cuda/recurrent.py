@@ -25,7 +25,7 @@ class CudaRecurrent(CudaLinear, Recurrent):
         input_grad, before = self.empty(grad.shape), self.empty(grad.shape)
         arrays = (grad, output, weight, input_grad, before)
         self._recur("rnn_backward", *arrays, *grad.shape, nonlinearity == "relu")
-        self._sum_products(input_grad, before, out)
+        self._write_state_gradients(input_grad, before, out)
         return input_grad
 
     def _gru(
@@ -46,14 +46,14 @@ class CudaRecurrent(CudaLinear, Recurrent):
         before, through = self.empty(grad.shape), self.empty((batch, hidden))
         arrays = (grad, output, gates, weight, input_grad, product_grad, before, through)
         self._recur("gru_backward", *arrays, *grad.shape)
-        self._sum_products(product_grad, before, out)
+        self._write_state_gradients(product_grad, before, out)
         return input_grad
 
     def _recur(self, kernel: str, first: Array, *arguments: object) -> None:
         """Launch a kernel that takes the samples of ``first`` through all steps."""
         self._kernels.launch(kernel, -(-first.shape[0] // SAMPLES), first, *arguments)
 
-    def _sum_products(self, grad: Array, before: Array, out: ParameterGrads) -> None:
+    def _write_state_gradients(self, grad: Array, before: Array, out: ParameterGrads) -> None:
         """Write the gradients of weight and bias from those of the products with states."""
         batch, steps, hidden = before.shape
         self._linear_backward_weight(grad, before, out, (batch * steps, hidden, grad.shape[2]))
