@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.arrays import PRECISIONS
+from gpucnn.backends.contract.augmentation import Augmentation, Augmenting
 from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.custom import Custom
@@ -37,7 +38,15 @@ from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.training import Training
 
-__all__ = ["PRECISIONS", "Backend", "FusedGradients", "FusedLayers", "LayerSpec", "StepArrays"]
+__all__ = [
+    "PRECISIONS",
+    "Augmentation",
+    "Backend",
+    "FusedGradients",
+    "FusedLayers",
+    "LayerSpec",
+    "StepArrays",
+]
 
 
 class Backend(
@@ -51,6 +60,7 @@ class Backend(
     Joining,
     Recurrent,
     Losses,
+    Augmenting,
     Training,
     Fusion,
     Custom,

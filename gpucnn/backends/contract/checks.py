@@ -16,6 +16,7 @@ from gpucnn.backends.contract.window import (
     conv_transpose_window,
     conv_window,
 )
+from gpucnn.config import check_integer
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 
 Array: TypeAlias = Any
@@ -97,6 +98,14 @@ class Checks:
     def _check_pair(self, op: str, name: str, array: Array, other_name: str, other: Array) -> None:
         self._check(op, name, array)
         self._check(op, other_name, other, tuple(array.shape))
+
+    def _check_key(self, op: str, key: int, step: Array) -> int:
+        """Return the key of random numbers, of 64 bits, after checking it and ``step``."""
+        self._check(op, "step", step, (1,), np.int64)
+        key = check_integer(f"{op}: key", key, 0)
+        if key >> 64:
+            raise SettingError(f"{op}: key must be an integer of 64 bits, got {key}")
+        return key
 
     def _check_step(
         self, op: str, param: Array, failed_step: Array | None, **states: Array

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from gpucnn.backends.contract.activations import Activations
+from gpucnn.backends.contract.augmentation import Augmenting
 from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.convolution import Convolution
 from gpucnn.backends.contract.joining import Joining
@@ -26,7 +27,7 @@ from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
     Convolution, Pooling, Activations, Boltzmann, Normalization, Random, Linear, Joining, Recurrent,
-    Losses,
+    Losses, Augmenting,
     Training,
 )  # fmt: skip
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 
-import numpy as np
-
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array
-from gpucnn.config import check_integer, check_number
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.config import check_number
+from gpucnn.errors import ShapeError
 
-_WORDS = 2**32  # numbers that a word of Philox may be
+
+def threshold(probability: float) -> int:
+    """Return the number of words of Philox, of 2**32, that stand for an event."""
+    return round(probability * 2**32)
 
 
 class Random(Arrays):
@@ -84,14 +85,7 @@ class Random(Arrays):
     @abstractmethod
     def _bernoulli(self, probabilities: Array, key: int, step: Array) -> Array: ...
 
-    def _check_key(self, op: str, key: int, step: Array) -> int:
-        self._check(op, "step", step, (1,), np.int64)
-        key = check_integer(f"{op}: key", key, 0)
-        if key >> 64:
-            raise SettingError(f"{op}: key must be an integer of 64 bits, got {key}")
-        return key
-
     def _check_dropout(self, op: str, p: float, key: int, step: Array) -> tuple[int, float, int]:
         """Return the least word of an element that is kept, its factor, and the key."""
         p = float(check_number(f"{op}: p", p, 0.0, 1.0))
-        return round(p * _WORDS), 1 / (1 - p), self._check_key(op, key, step)
+        return threshold(p), 1 / (1 - p), self._check_key(op, key, step)

@@ -8,6 +8,7 @@ Computations launch this project's kernels only, and do not wait for the device.
 
 from gpucnn.backends.contract import Backend
 from gpucnn.backends.cuda.activations import CudaActivations
+from gpucnn.backends.cuda.augmentation import CudaAugmenting
 from gpucnn.backends.cuda.boltzmann import CudaBoltzmann
 from gpucnn.backends.cuda.convolution import CudaConvolution
 from gpucnn.backends.cuda.custom import CudaCustom
@@ -35,6 +36,7 @@ class CudaBackend(
     CudaLinear,
     CudaJoining,
     CudaLosses,
+    CudaAugmenting,
     CudaTraining,
     CudaFusion,
     CudaCustom,

@@ -7,6 +7,7 @@ strides are accepted; those in this memory order are used without a copy.
 
 from gpucnn.backends.contract import Backend
 from gpucnn.backends.numpy.activations import NumpyActivations
+from gpucnn.backends.numpy.augmentation import NumpyAugmenting
 from gpucnn.backends.numpy.boltzmann import NumpyBoltzmann
 from gpucnn.backends.numpy.convolution import NumpyConvolution
 from gpucnn.backends.numpy.fused import NumpyFusion
@@ -33,6 +34,7 @@ class NumpyBackend(
     NumpyJoining,
     NumpyRecurrent,
     NumpyLosses,
+    NumpyAugmenting,
     NumpyTraining,
     NumpyFusion,
     Backend,

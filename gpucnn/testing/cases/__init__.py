@@ -6,6 +6,7 @@ find it, and take the arguments of its backward from the contract's signature.
 
 from gpucnn.testing.case import Case
 from gpucnn.testing.cases.activations import ACTIVATIONS
+from gpucnn.testing.cases.augmentation import AUGMENTATIONS
 from gpucnn.testing.cases.boltzmann import BOLTZMANN
 from gpucnn.testing.cases.convolution import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from gpucnn.testing.cases.joining import JOINING
@@ -23,7 +24,7 @@ __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTI
 CASES: list[Case] = [
     *BOLTZMANN,
     *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *NORMALIZATIONS, *RANDOM,
-    *LINEAR, *JOINING, *RECURRENT, *LOSSES, *TRAINING,
+    *LINEAR, *JOINING, *RECURRENT, *LOSSES, *AUGMENTATIONS, *TRAINING,
 ]  # fmt: skip
 """The cases of the contract's operations."""
 

@@ -7,6 +7,7 @@ indices and labels. Operations that work in place change their arguments.
 """
 
 from gpucnn.testing.naive.activations import *  # noqa: F403
+from gpucnn.testing.naive.augmentation import *  # noqa: F403
 from gpucnn.testing.naive.boltzmann import *  # noqa: F403
 from gpucnn.testing.naive.convolution import *  # noqa: F403
 from gpucnn.testing.naive.joining import *  # noqa: F403
