@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         training,
     )
     from gpucnn.backends import Backend, get_backend
+    from gpucnn.backends.contract.augmentation import Augmentation
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
     from gpucnn.nn import Sequential
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from gpucnn.training.settings import Settings
 
 __all__ = [
+    "Augmentation",
     "Backend",
     "Data",
     "Evaluation",
@@ -83,6 +85,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Augmentation": "backends.contract.augmentation",
     "Backend": "backends",
     "Data": "data",
     "Evaluation": "training.results.figures",

@@ -34,6 +34,7 @@ class Stream(IntEnum):
     DROPOUT = 2
     HOLD_OUT = 3
     SPLIT = 4
+    AUGMENTATION = 5
     GIBBS = 8
     FLIP = 9
 

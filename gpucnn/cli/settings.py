@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+from gpucnn.backends.contract.augmentation import DIGITS, Augmentation
 from gpucnn.cli.runs import Values
 from gpucnn.data import Data
 from gpucnn.errors import SettingError, unknown
@@ -20,11 +21,13 @@ def make_settings(options: Values) -> Settings:
     if recipe not in RECIPES:
         raise unknown("recipe", recipe, RECIPES)
     settings = RECIPES[recipe]()
-    objects = ("optimizer", "schedule", "loss")
+    objects = ("optimizer", "schedule", "loss", "augment")
     names = {field.name for field in fields(Settings)}.difference(objects)
     changes: Values = {name: options[name] for name in names if name in options}
     if "schedule" in options:
         changes["schedule"] = named("schedule", options["schedule"], SCHEDULES)
+    if "augment" in options:
+        changes["augment"] = parse_augmentation(options["augment"])
     if "loss" in options:
         changes["loss"] = named("loss", options["loss"], LOSSES)()
     for option in ("label_smoothing", "class_weights"):
@@ -40,6 +43,33 @@ def make_settings(options: Values) -> Settings:
         changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
     changes["optimizer"] = make_optimizer(settings.optimizer, options)
     return replace(settings, **changes)
+
+
+def parse_augmentation(text: str) -> Augmentation | None:
+    """Return what ``--augment`` means; sizes after "default" replace some of its own.
+
+    >>> str(parse_augmentation("shift=2,rotate=10"))
+    'shift=2,rotate=10'
+    """
+    if text == "none":
+        return None
+    names = [field.name for field in fields(Augmentation)]
+    first, *rest = text.split(",")
+    base, parts = (DIGITS, rest) if first == "default" else (Augmentation(), [first, *rest])
+    sizes: dict[str, float] = {}
+    for part in parts:
+        name, separator, number = part.partition("=")
+        if separator and name not in names:
+            raise unknown("augmentation", name, names)
+        try:
+            value = float(number)
+        except ValueError:
+            raise SettingError(
+                "--augment takes default, none, or changes with their sizes, such as "
+                f"shift=2,rotate=10; got {part!r}"
+            ) from None
+        sizes[name] = int(value) if value.is_integer() else value
+    return replace(base, **sizes)  # type: ignore[arg-type]
 
 
 def make_optimizer(default: Optimizer, options: Values) -> Optimizer:

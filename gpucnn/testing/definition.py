@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend
+from gpucnn.backends.contract.augmentation import Augmenting
 from gpucnn.backends.contract.operations import IN_PLACE, Operation, operations
 from gpucnn.backends.contract.training import Training
 from gpucnn.testing import naive
@@ -101,7 +102,7 @@ def contract_definition(name: str) -> Definition:
         None if op.backward is None else _function(op.backward),
         is_loss=op.is_loss,
         is_product=name in PRODUCTS,
-        is_plumbing=hasattr(Training, name),
+        is_plumbing=hasattr(Training, name) or hasattr(Augmenting, name),
     )
 
 

@@ -66,7 +66,9 @@ class Run:
         self.workers: Workers | None = None
         if settings.workers > 1:
             batch = self.train.batch_size
-            self.workers = Workers(model, settings.loss, settings.seed, settings.workers, batch)
+            self.workers = Workers(
+                model, settings.loss, settings.seed, settings.workers, batch, settings.augment
+            )
         settings.optimizer.reset(model.backend, model.flat_size)
         self.average = WeightAverage(model) if settings.ema else None
         self.steps = Steps(self.train, settings, self.workers, self.average)

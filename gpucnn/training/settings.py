@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
+from gpucnn.backends.contract import Augmentation
 from gpucnn.config import check_flag, check_integer, check_number, describe
 from gpucnn.errors import SettingError, unknown
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
@@ -40,8 +41,8 @@ class Settings:
             ``lr`` is the peak learning rate.
         schedule: what the learning rate is multiplied by in the course of the run.
         loss: what is minimised.
-        seed: decides the order of the images, the dropout masks and the validation images; an
-            integer of at least 0. The initial weights are the model's.
+        seed: decides the order of the images, the dropout masks, how images are changed, and
+            the validation images; an integer of at least 0. The initial weights are the model's.
         validation: number of training images to hold out. Only they decide on ``early_stopping``
             and ``keep_best``. A data set with validation images of its own uses those instead.
         early_stopping: end the run after this number of epochs without a better validation
@@ -53,6 +54,9 @@ class Settings:
         ema: decay of an exponential moving average of the weights, for example 0.999; 0 for none.
             Evaluations, ``keep_best``, checkpoints and the model after the run then use the
             averages. The decay is at most (1 + step) / (10 + step).
+        augment: random changes of the training images, for example
+            ``Augmentation(shift=2, rotate=10)``; None for none. Each image is changed in another
+            way in each step. Validation and test images are never changed.
         workers: number of processes that share each batch, this one included; more than 1 needs
             the NumPy backend. Another number gives other roundings, the same number the same bits.
 
@@ -71,6 +75,7 @@ class Settings:
     keep_best: bool = False
     clip_grad_norm: float | None = None
     ema: float = 0.0
+    augment: Augmentation | None = None
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -88,6 +93,11 @@ class Settings:
                 object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
         object.__setattr__(self, "keep_best", check_flag("keep_best", self.keep_best))
         object.__setattr__(self, "ema", float(check_number("ema", self.ema, 0.0, 1.0)))
+        if not isinstance(self.augment, Augmentation | None):
+            raise SettingError(
+                "augment must be an Augmentation, for example Augmentation(shift=2, rotate=10), or "
+                f"None; got {self.augment!r}"
+            )
         if self.clip_grad_norm is not None:
             limit = float(check_number("clip_grad_norm", self.clip_grad_norm, 0.0))
             if not limit:
@@ -99,6 +109,7 @@ class Settings:
         plain = dict(vars(self))
         for name in ("optimizer", "schedule", "loss"):
             plain[name] = describe(plain[name])
+        plain["augment"] = None if self.augment is None else describe(self.augment)
         return plain
 
 
@@ -134,6 +145,7 @@ class Overrides(TypedDict, total=False):
     keep_best: bool
     clip_grad_norm: float | None
     ema: float
+    augment: Augmentation | None
     workers: int
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpucnn.backends import Backend
-from gpucnn.backends.contract import FusedGradients, StepArrays
+from gpucnn.backends.contract import Augmentation, FusedGradients, StepArrays
 from gpucnn.backends.contract.checks import Array
 from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.losses import CrossEntropyLoss, Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
 from gpucnn.optim.optimizers import Trainable
+from gpucnn.rng import Stream, philox_key
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import ImageBatches
 
@@ -75,18 +76,44 @@ def _set_grads(
     return scores
 
 
+def training_images(
+    be: Backend,
+    images: Array,
+    indices: Array,
+    scale: Array,
+    shift: Array,
+    augment: Augmentation | None,
+    seed: int,
+    step: Array,
+    first: int = 0,
+) -> Array:
+    """Return the images of a step as ``gather_images`` does, changed by ``augment``.
+
+    ``first`` is the position of the first of them in the batch, of which they may be a part.
+    """
+    if augment is None:
+        return be.gather_images(images, indices, scale, shift)
+    key = philox_key(seed, Stream.AUGMENTATION)
+    return be.augment_images(images, indices, scale, shift, augment, key, step, first)
+
+
 @dataclass(frozen=True)
 class LayerGradients:
-    """The gradients of a step, layer by layer; ``seed`` decides what random layers draw."""
+    """The gradients of a step, layer by layer.
+
+    ``seed`` decides what random layers draw, and how ``augment`` changes the images.
+    """
 
     model: Sequential
     loss: Loss
     seed: int
+    augment: Augmentation | None = None
 
     def set_grads(self, arrays: StepArrays) -> None:
         """As ``FusedGradients.set_grads``."""
         be, model, loss = self.model.backend, self.model, self.loss
-        x = be.gather_images(arrays.images, arrays.indices, arrays.scale, arrays.shift)
+        source = arrays.images, arrays.indices, arrays.scale, arrays.shift
+        x = training_images(be, *source, self.augment, self.seed, arrays.step)
         training = TrainingPass(self.seed, arrays.step)
         scores = _set_grads(model, x, arrays.targets, loss, 1.0, training)
         value = loss.add_metrics(be, arrays.totals, scores, arrays.targets)

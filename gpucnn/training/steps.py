@@ -188,7 +188,8 @@ class Steps(StepRunner):
     ) -> None:
         loss, optimizer = settings.loss, settings.optimizer
         self.model, self.batches, self.loss = batches.model, batches, loss
-        self.seed, self.workers, be = settings.seed, workers, self.model.backend
+        self.seed, self.augment, self.workers = settings.seed, settings.augment, workers
+        be = self.model.backend
         loss.prepare(be)
         eager = why_eager(self.model, loss, optimizer) if be.records else None
         captured = be.records and eager is None
@@ -214,12 +215,13 @@ class Steps(StepRunner):
         model = self.model
         if self.workers is not None:
             return self.workers
-        if self.captured:  # launched one by one, the operations are those of the layers
+        # Launched one by one, the operations are those of the layers.
+        if self.captured and self.augment is None:
             be, shape = model.backend, model.input_shape
             fused = fuse_gradients(model.layers, self.loss, be, shape, size)
             if fused is not None:
                 return fused
-        return LayerGradients(model, self.loss, self.seed)
+        return LayerGradients(model, self.loss, self.seed, self.augment)
 
 
 def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:

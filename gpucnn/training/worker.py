@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from gpucnn.backends.contract import Augmentation
 from gpucnn.errors import GpucnnError, WorkerError
 from gpucnn.nn.imports import import_file
 from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.shared import SharedArrays, receive, send
-from gpucnn.training.step import loss_and_grads
+from gpucnn.training.step import loss_and_grads, training_images
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,23 @@ class Job:
     files: list[str]
     """Python files that define their classes"""
     seed: int
+    augment: Augmentation | None
 
 
 class Part:
     """The part of every batch that process ``rank`` computes; rank 0 is the first process."""
 
     def __init__(
-        self, model: Sequential, loss: Loss, seed: int, rank: int, shared: SharedArrays
+        self,
+        model: Sequential,
+        loss: Loss,
+        seed: int,
+        augment: Augmentation | None,
+        rank: int,
+        shared: SharedArrays,
     ) -> None:
-        self.model, self.loss, self.seed, self.rank = model, loss, seed, rank
-        self.shared = shared
+        self.model, self.loss, self.seed, self.augment = model, loss, seed, augment
+        self.rank, self.shared = rank, shared
         self.order = np.arange(len(shared.labels))
         self.scale, self.shift = model.scaling()
         values = model.flat_parameters
@@ -64,7 +72,8 @@ class Part:
         totals = np.zeros(2)
         with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
             indices, target = self.order[start:end], shared.labels[start:end]
-            x = be.gather_images(shared.images, indices, self.scale, self.shift)
+            source = shared.images, indices, self.scale, self.shift
+            x = training_images(be, *source, self.augment, self.seed, training.step, start)
             loss_and_grads(
                 self.model, x, target, self.loss, totals=totals, share=share, training=training
             )
@@ -91,7 +100,7 @@ def _make_part(job: Job, rank: int, shared: SharedArrays) -> Part:
     for file in job.files:
         import_file(Path(file))
     model, loss = pickle.loads(job.pickled)
-    return Part(model, loss, job.seed, rank, shared)
+    return Part(model, loss, job.seed, job.augment, rank, shared)
 
 
 def _caught(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from gpucnn.backends import Backend
-from gpucnn.backends.contract import StepArrays
+from gpucnn.backends.contract import Augmentation, StepArrays
 from gpucnn.errors import SettingError, WorkerError
 from gpucnn.machine import processor
 from gpucnn.nn.imports import files_of
@@ -60,13 +60,20 @@ class Workers:
         seed: decides dropout's masks, with the number of the step and of the process.
         count: number of processes, the current one included.
         max_batch: images in the largest batch.
+        augment: random changes of the images.
 
     Raises:
         SettingError: the backend, the batch or the model cannot be used with workers.
     """
 
     def __init__(
-        self, model: Sequential, loss: Loss, seed: int, count: int, max_batch: int
+        self,
+        model: Sequential,
+        loss: Loss,
+        seed: int,
+        count: int,
+        max_batch: int,
+        augment: Augmentation | None = None,
     ) -> None:
         if not model.backend.thread_parallel:
             raise SettingError(
@@ -81,9 +88,9 @@ class Workers:
             pickled = pickle.dumps((model, loss))
         except Exception as error:
             raise SettingError(f"the model cannot be sent to a worker: {error}") from error
-        self.model, self.loss, self.seed = model, loss, seed
+        self.model, self.loss, self.seed, self.augment = model, loss, seed, augment
         self.count, self.max_batch = count, max_batch
-        self.job = Job(pickled, files_of(pickled), seed)
+        self.job = Job(pickled, files_of(pickled), seed, augment)
         self.processes: list[BaseProcess] = []
         self.connections: list[Connection] = []
         self.owner = os.getpid()
@@ -93,7 +100,7 @@ class Workers:
         """Start the processes and wait until all are ready; WorkerError if one is not."""
         atexit.register(self.close)  # runs before the interpreter would wait for the processes
         self.shared = SharedArrays(self.model, self.count, self.max_batch)
-        self.part = Part(self.model, self.loss, self.seed, 0, self.shared)
+        self.part = Part(self.model, self.loss, self.seed, self.augment, 0, self.shared)
         self.restore_signals = _keep_child_status()
         try:
             self._start_processes()

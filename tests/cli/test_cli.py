@@ -643,6 +643,18 @@ def test_class_weights_the_average_and_clipping(
     assert (row["ema"], row["clip_grad_norm"]) == (0.9, 2.0)
 
 
+def test_augment(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a setting of the run, which a resumed run keeps and another cannot have."""
+    train("--out", "r", "--augment", "default,rotate=20,elastic=0", "--epochs", "1")
+    settings = json.loads(Path("r/config.json").read_text())["settings"]
+    augment = gpucnn.Augmentation(shift=1, rotate=20, scale=0.1, shear=5)
+    assert settings["augment"] == {"type": "Augmentation", **vars(augment)}
+    assert run(["train", "--resume", "r"]) == 0
+    capsys.readouterr()
+    assert run(["train", "--resume", "r", "--augment", "none"]) == 2
+    assert "--augment must be as in the run that is resumed" in capsys.readouterr().err
+
+
 def test_label_smoothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is part of the loss that a run and ``evaluate`` report, and of a resumed run."""
     train("--out", "r", "--label-smoothing", "0.25")
@@ -844,6 +856,17 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --class-weights 1,2", "--class-weights has 2 numbers, but the data has 4 classes"),
         ("train --class-weights balance", 'must be "balanced" or a number for each class, such'),
         ("train --class-weights 1,1,1,-1", "weight must be finite numbers >= 0"),
+        ("train --augment rotate=10,shfit=2", "unknown augmentation 'shfit': did you mean 'shift'"),
+        (
+            "train --augment shift",
+            "--augment takes default, none, or changes with their sizes, such",
+        ),
+        (
+            "train --augment shift=x",
+            "--augment takes default, none, or changes with their sizes, such",
+        ),
+        ("train --augment shift=1.5", "augmentation: shift must be an integer >= 0, got 1.5"),
+        ("train --augment default,flip=2", "augmentation: flip must be at most 1, got 2"),
         ("train --ema 1", "ema must be a finite number >= 0 and < 1, got 1.0"),
         ("train --clip-grad-norm 0", "clip_grad_norm must be above 0"),
         ("train --keep-best", "set validation"),

@@ -123,6 +123,18 @@ ELEMENTWISE = (
         "dropout2d writes the first 32 pixels of a channel", "dropout.cu", "i < area; i += 32",
         "i < area && i < 32; i += 32", "dropout2d",
     ),
+    fault(
+        "images are rotated clockwise", "augment.cu", "s = sin(angle) / z", "s = -sin(angle) / z",
+        "augment_images",
+    ),
+    fault(
+        "the parts of a batch have the images of its beginning", "augment.cu", "16 * (first + n)",
+        "16 * n", "augment_images",
+    ),
+    fault(
+        "pixels outside an image are read", "augment.cu", "row >= 0 && row < height && ", "",
+        "augment_images",
+    ),
     fault("Philox has nine rounds", "philox.cuh", "round < 10", "round < 9", "uniform"),
     fault(
         "Philox ignores the high word of the step", "philox.cuh", "(uint32)(step >> 32)", "0",

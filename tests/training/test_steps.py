@@ -75,6 +75,20 @@ def test_captured_steps_give_the_bits_of_eager_ones(
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_captured_steps_change_images_as_eager_ones(device: Backend, tmp_path: Path) -> None:
+    """Each step in another way; a resumed run as a straight one."""
+    files = [tmp_path / f"{name}.npz" for name in ("captured", "eager", "resumed", "plain")]
+    options: dict[str, Any] = {"augment": gpucnn.Augmentation(shift=1, rotate=20, erase=0.5)}
+    list(start(device, checkpoint=files[0], **options))
+    list(start(eager(device), checkpoint=files[1], **options))
+    asked, more = iter((False, True)), {**options, "checkpoint": files[2], "checkpoint_every": 5}
+    list(start(device, should_stop=lambda: next(asked), **more))
+    list(start(device, small_model(seed=5), resume=files[2], **more))
+    assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
+    list(start(device, checkpoint=files[3]))
+    assert files[3].read_bytes() != files[0].read_bytes()
+
+
 def test_a_launch_is_one_event(device: Backend) -> None:
     events = [event for event in start(device) if isinstance(event, StepEnded)]
     assert [event.step for event in events] == [8, 9, 17, 18]

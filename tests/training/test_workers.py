@@ -82,6 +82,21 @@ def test_the_same_number_gives_the_same_bits_after_every_resume(tmp_path: Path) 
         start(1, resume=path)
 
 
+def test_any_number_of_workers_has_the_same_changed_images(tmp_path: Path) -> None:
+    """And a resumed run, with two as with one."""
+    augment, figures = gpucnn.Augmentation(shift=1, rotate=20, elastic=1, flip=0.5), []
+    for count in (1, 2):
+        model, path = small_model(p=0.0), tmp_path / f"{count}.npz"
+        options: dict[str, Any] = {"checkpoint": path, "augment": augment}
+        list(start(count, model=model, **options))
+        figures.append(model.flat_parameters.copy())
+        straight, asked = path.read_bytes(), iter([False] * 6 + [True])
+        list(start(count, model=small_model(p=0.0), should_stop=lambda a=asked: next(a), **options))
+        list(start(count, model=small_model(seed=9, p=0.0), resume=path, **options))
+        assert path.read_bytes() == straight
+    np.testing.assert_allclose(*figures, rtol=1e-4, atol=1e-6)
+
+
 def test_every_process_has_its_own_dropout_masks() -> None:
     model, masks = gpucnn.Sequential([Dropout(0.25)], (1, 6, 8)), []
     for rank, step in ((0, 3), (0, 3), (1, 3), (2, 3), (1, 1), (3, 1)):

@@ -183,7 +183,7 @@ def _split(at: Array, size: int) -> tuple[NDArray[np.int64], Array]:
     return before.astype(np.int64), at
 
 
-def _mix(corners: Drawn, first: int, part: Array) -> Array:
+def _mix(corners: NDArray[np.uint8], first: int, part: Array) -> Array:
     """Return the values between corners ``first`` and ``first`` + 1."""
     one = corners[..., first].astype(part.dtype)
     other = corners[..., first + 1].astype(part.dtype)
@@ -207,4 +207,5 @@ def rectangles(words: Drawn, probability: float, height: int, width: int) -> NDA
         starts, at = below(drawn[start], size - sides + 1), np.arange(size)[:, None]
         inside.append((at >= starts) & (at < starts + sides))
     rows, columns = inside
-    return (rows & erases)[:, None] & columns
+    erased: NDArray[np.bool_] = (rows & erases)[:, None] & columns
+    return erased

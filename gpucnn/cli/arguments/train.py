@@ -12,6 +12,7 @@ examples:
   gpucnn train --seed 1 --out runs/seed1
   gpucnn train --validation 5000 --early-stopping 3 --keep-best --epochs 30
   gpucnn train --optimizer adam --lr 0.003 --schedule one-cycle
+  gpucnn train --augment default,rotate=15      change training images at random
   gpucnn train --model mynet.py:build           build() returns a gpucnn.Sequential
   gpucnn train --backend emulated --check --data mine/ --limit 64 --epochs 1
                                                 look for faults of the kernels, without a GPU
@@ -118,6 +119,13 @@ def _course_options(option: Callable[..., None]) -> None:
         "instead of them",
         type=float,
         metavar="X",
+    )
+    option(
+        "--augment",
+        "random changes of the training images, such as shift=2,rotate=10: shift and elastic in "
+        "pixels, rotate and shear in degrees, scale as a part of the size, and the probabilities "
+        "erase, flip and flip_vertical; default: changes for digits; none",
+        metavar="LIST",
     )
     option("--validation", "hold out N training images for validation", type=int, metavar="N")
     option(

@@ -226,6 +226,7 @@ _RUN = record(
                 "keep_best": flag,
                 "clip_grad_norm": optional(number(0, 1e300)),
                 "ema": number(0, 1),
+                "augment": optional(_DESCRIPTION),
                 "workers": integer(1, 256),
                 "optimizer": _DESCRIPTION,
                 "schedule": _DESCRIPTION,
