@@ -37,8 +37,7 @@ if TYPE_CHECKING:
         rng,
         training,
     )
-    from gpucnn.backends import Backend, get_backend
-    from gpucnn.backends.contract.augmentation import Augmentation
+    from gpucnn.backends import Augmentation, Backend, get_backend
     from gpucnn.data import Data, Split
     from gpucnn.errors import GpucnnError
     from gpucnn.nn import Sequential
@@ -85,7 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Augmentation": "backends.contract.augmentation",
+    "Augmentation": "backends",
     "Backend": "backends",
     "Data": "data",
     "Evaluation": "training.results.figures",

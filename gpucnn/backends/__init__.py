@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from numpy.typing import DTypeLike
 
-from gpucnn.backends.contract import PRECISIONS, Backend
+from gpucnn.backends.contract import PRECISIONS, Augmentation, Backend
 from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import BackendError, SettingError, unknown
 
 __all__ = [
     "BACKENDS",
     "PRECISIONS",
+    "Augmentation",
     "Backend",
     "choose_backend",
     "device_error",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
-from gpucnn.backends.contract.augmentation import DIGITS, Augmentation
+from gpucnn.backends import Augmentation
 from gpucnn.cli.runs import Values
 from gpucnn.data import Data
 from gpucnn.errors import SettingError, unknown
@@ -55,7 +55,9 @@ def parse_augmentation(text: str) -> Augmentation | None:
         return None
     names = [field.name for field in fields(Augmentation)]
     first, *rest = text.split(",")
-    base, parts = (DIGITS, rest) if first == "default" else (Augmentation(), [first, *rest])
+    base, parts = Augmentation.for_digits(), rest
+    if first != "default":
+        base, parts = Augmentation(), [first, *rest]
     sizes: dict[str, float] = {}
     for part in parts:
         name, separator, number = part.partition("=")

@@ -80,6 +80,11 @@ class Augmentation:
                 raise SettingError(f"augmentation: {name} must be at most {most:g}, got {value:g}")
             object.__setattr__(self, name, value)
 
+    @classmethod
+    def for_digits(cls) -> Augmentation:
+        """Return changes that leave every digit what it is, for images of about 28x28 pixels."""
+        return cls(shift=1, rotate=10.0, scale=0.1, shear=5.0, elastic=1.0)
+
     def __str__(self) -> str:
         """Return the changes as ``gpucnn train --augment`` takes them.
 
@@ -88,10 +93,6 @@ class Augmentation:
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return ",".join(f"{name}={value:g}" for name, value in values.items() if value)
-
-
-DIGITS = Augmentation(shift=1, rotate=10.0, scale=0.1, shear=5.0, elastic=1.0)
-"""Changes that leave every digit what it is, for images of about 28x28 pixels."""
 
 
 class Augmenting(Arrays):
