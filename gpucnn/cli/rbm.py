@@ -81,7 +81,14 @@ def train_rbm(
             display = make_display(
                 make_console(), title, note or mode_note, plain=_PlainDisplay, live=_LiveDisplay
             )
-            follow(run, display, folder, resume_command(folder), stop, log, None)
+            ended = follow(run, display, folder, resume_command(folder), stop, log, None)
+        if ended and options.get("report"):
+            from gpucnn.cli.machine_report import write_report
+            from gpucnn.cli.report import PAGE_NAME
+
+            title = folder.resolve().name
+            metadata = load(checkpoint).metadata
+            write_report(machine, metadata, data, folder, title, folder / PAGE_NAME)
 
 
 class _Figures(PlainDisplay):

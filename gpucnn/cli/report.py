@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpucnn.cli.console import make_console
+from gpucnn.cli.machine_report import machine_in, report_machine
 from gpucnn.cli.output import printable
 from gpucnn.cli.subjects import SubjectReader, subject_of_training
 from gpucnn.config import import_extra
@@ -25,6 +26,10 @@ def report_command(arguments: argparse.Namespace) -> int:
     require_libraries("gpucnn report")
     out = _out(arguments)
     titles = distinct_titles([Path(name) for name in arguments.runs])
+    machine = machine_in(arguments.runs)
+    if machine is not None:
+        report_machine(arguments, machine, titles[0], out)
+        return 0
     reader = SubjectReader(arguments)
     subjects = [
         reader.subject(name, title) for name, title in zip(arguments.runs, titles, strict=True)

@@ -20,6 +20,7 @@ from gpucnn.config import import_extra
 if TYPE_CHECKING:
     from gpucnn.plots.inputs import receptive_field, saliency
     from gpucnn.plots.layers import feature_maps
+    from gpucnn.plots.machines import rbm_filters, reconstructions, samples
     from gpucnn.plots.page.making import report
     from gpucnn.plots.rates import learning_rates
     from gpucnn.plots.results import (
@@ -45,10 +46,13 @@ __all__ = [
     "filters",
     "learning_rates",
     "misread",
+    "rbm_filters",
     "receptive_field",
+    "reconstructions",
     "reliability",
     "report",
     "saliency",
+    "samples",
     "save_all",
     "to_svg",
 ]
@@ -64,10 +68,13 @@ _HOMES = {
     "filters": "weights",
     "learning_rates": "rates",
     "misread": "results",
+    "rbm_filters": "machines",
     "receptive_field": "inputs",
+    "reconstructions": "machines",
     "reliability": "results",
     "report": "page.making",
     "saliency": "inputs",
+    "samples": "machines",
     "save_all": "svg",
     "to_svg": "svg",
 }

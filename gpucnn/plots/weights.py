@@ -50,9 +50,7 @@ def filters(model: Sequential, layer: str | None = None) -> Plot:
     title = f"Filters of {clean(name)}"
     with style():
         if inputs == 1 or colour:
-            draw = _as_colour_filters if colour else signed_colours
-            planes = draw(weights if colour else weights[:, 0], scale)
-            return _filter_grid(title, parts, planes, None if colour else scale)
+            return weight_images(title, parts, weights, scale)
         return _filter_rows(title, parts, weights, scale, found.groups)
 
 
@@ -89,6 +87,13 @@ def _as_colour_filters(weights: NDArray[Any], scale: float) -> NDArray[np.uint8]
     """Return filters (N, 3, H, W) as colours (N, H, W, 3): 0 is grey, ``scale`` is full."""
     colours = np.rint(np.clip(127.5 * (1 + np.nan_to_num(weights) / (scale or 1)), 0, 255))
     return np.asarray(colours.transpose(0, 2, 3, 1), np.uint8)
+
+
+def weight_images(title: str, parts: list[str], weights: NDArray[Any], scale: float) -> Plot:
+    """Draw weights (N, 1 or 3, H, W) in rows, those of three channels as colours."""
+    if weights.shape[1] == 3:
+        return _filter_grid(title, parts, _as_colour_filters(weights, scale), None)
+    return _filter_grid(title, parts, signed_colours(weights[:, 0], scale), scale)
 
 
 def _filter_grid(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from gpucnn.backends import Backend, get_backend
 from gpucnn.errors import CheckpointError, SettingError, ShapeError
 from gpucnn.nn.parameters import check_state
+from gpucnn.rbm.events import COLUMNS, EpochEnded
 from gpucnn.rbm.model import RBM
 from gpucnn.training.files.checkpoint import Checkpoint, is_rbm, locate, read, save
 from gpucnn.training.files.metadata import (
@@ -22,6 +25,8 @@ from gpucnn.training.files.metadata import (
     sequence,
     text,
 )
+from gpucnn.training.records.folder import LOG_NAME
+from gpucnn.training.records.log import read_log
 from gpucnn.version import __version__
 
 _MOST = 1 << 28
@@ -115,6 +120,29 @@ def load_rbm(path: str | os.PathLike[str] | Checkpoint, backend: str | Backend =
     check_state(rbm.layers, parameters)
     rbm.load_state_dict(parameters)
     return rbm
+
+
+def read_epochs(folder: Path) -> list[EpochEnded]:
+    """Return the epochs in the log of a run; what is not valid is left out.
+
+    Figures that were NaN or infinite, and that a log has null for, are NaN.
+    """
+    schema = record({name: optional(number()) for name in COLUMNS})
+    counts = record({name: integer(0) for name in ("step", "epoch")})
+    found: dict[int, EpochEnded] = {}
+    for values, _ in read_log(folder / LOG_NAME):
+        known = {name: values.get(name) for name in COLUMNS}
+        try:
+            schema("", known)
+            counts("", known)
+        except ValueError:
+            continue
+        if values["event"] == EpochEnded.name:
+            figures: dict[str, Any] = {
+                name: math.nan if value is None else value for name, value in known.items()
+            }
+            found[figures["epoch"]] = EpochEnded(**figures)
+    return [found[epoch] for epoch in sorted(found)]
 
 
 def find(path: str | os.PathLike[str]) -> Checkpoint | None:

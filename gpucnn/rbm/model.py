@@ -205,13 +205,16 @@ class RBM(FlatParameters):
                 rows.append(be.to_numpy(self.visible_probabilities(hidden)))
         return np.concatenate(rows).reshape(-1, *self.input_shape)
 
-    def sample(self, count: int = 64, steps: int = 1000, seed: int = 0) -> NDArray[Any]:
-        """Draw images by Gibbs sampling from random hidden units.
+    def sample(
+        self, count: int = 64, steps: int = 1000, seed: int = 0, *, images: Any = None
+    ) -> NDArray[Any]:
+        """Draw images by Gibbs sampling.
 
         Args:
             count: the number of chains, at least 1.
             steps: how often all visible and hidden units are drawn, at least 1.
             seed: what they are drawn from.
+            images: uint8 (count, C, H, W) that the chains start from; random hidden units if None.
 
         Returns:
             The probabilities of the pixels in the last step, (count, C, H, W) from 0 to 1.
@@ -220,8 +223,13 @@ class RBM(FlatParameters):
         steps = check_integer("steps", steps, 1)
         be = self.backend
         keys = [philox_key(seed, Stream.GIBBS, 0, half) for half in range(3)]
-        half = be.asarray(np.full((count, self.hidden), 0.5))
-        hidden = be.bernoulli(half, keys[2], be.asarray(np.array([0])))
+        if images is None:
+            likely = be.asarray(np.full((count, self.hidden), 0.5))
+        elif len(images) != count:
+            raise SettingError(f"expected {count} images to start from, got {len(images)}")
+        else:
+            likely = self.hidden_probabilities(next(self.batches(images, count))[1])
+        hidden = be.bernoulli(likely, keys[2], be.asarray(np.array([0])))
         with be.limit_threads():
             for number in range(1, steps + 1):
                 step = be.asarray(np.array([number]))

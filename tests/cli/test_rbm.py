@@ -131,3 +131,23 @@ def test_a_machine_of_another_run_is_not_resumed(capsys: Capture) -> None:
     assert train("--hidden", "6", "--out", "r") == 0
     message = refused(capsys, "train", "--resume", "r", "--hidden", "7")
     assert "--hidden must be as in the run that is resumed: 6, got 7" in message
+
+
+def test_a_report_shows_filters_reconstructions_and_samples(capsys: Capture) -> None:
+    pytest.importorskip("jinja2")
+    assert train("--hidden", "6", "--out", "r", "--report") == 0
+    page = Path("r/report.html").read_text()
+    assert "report with 3 figures" in capsys.readouterr().out
+    for text in ("64 visible and 6 hidden units", "gibbs_steps", "Reconstructions", "Samples"):
+        assert text in page
+    Path("small.npz").unlink()
+    assert run(["report", "r", "--out", "again.html", "--png", "figures"]) == 0
+    shown = capsys.readouterr()
+    assert "note: r: there are no test images: " in shown.err
+    assert "report with 2 figures" in shown.out
+    assert sorted(path.name for path in Path("figures").iterdir()) == ["filters.png", "samples.png"]
+    Path("r").rename("other")
+    assert train("--hidden", "6", "--out", "r") == 2
+    save_npz("small.npz", small_data(40))
+    assert train("--hidden", "6", "--out", "r") == 0
+    assert "not compared with other runs: give it alone" in refused(capsys, "report", "r", "other")

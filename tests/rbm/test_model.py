@@ -161,5 +161,7 @@ def test_wrong_arguments_are_refused() -> None:
         rbm.RBM(hidden=0)
     with pytest.raises(DataError, match=r"images must have shape \(N, 1, 2, 2\)"):
         tiny().transform(np.zeros((1, 3, 2, 2), np.uint8))
+    with pytest.raises(SettingError, match="expected 3 images to start from, got 2"):
+        tiny().sample(3, images=np.zeros((2, 1, 2, 2), np.uint8))
     with pytest.raises(SettingError, match="steps must be an integer >= 1, got 0"):
         tiny().sample(steps=0)
