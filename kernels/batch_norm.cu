@@ -26,13 +26,15 @@ struct Statistics {
 
     // Running statistics that would become NaN or infinite stay as they are: after a step that
     // failed, those of a checkpoint are still finite.
-    __device__ void write(int c, const Moments& found) const {
-        mean[c] = found.mean;
+    //
+    // The mean is relative to `shift`, the channel's first element.
+    __device__ void write(int c, const Moments& found, real shift) const {
+        mean[c] = shift + found.mean;
         invstd[c] = 1 / sqrt(found.squares / found.count + eps);
         if (!running_mean) return;
         const real share = cumulative ? (real)1 / (real)(batches[0] + 1) : momentum;
         const real variance = found.squares / (found.count - 1);
-        const real new_mean = (1 - share) * running_mean[c] + share * found.mean;
+        const real new_mean = (1 - share) * running_mean[c] + share * mean[c];
         const real new_var = (1 - share) * running_var[c] + share * variance;
         if (!is_finite(new_mean) || !is_finite(new_var)) return;
         running_mean[c] = new_mean;
@@ -45,6 +47,7 @@ __device__ inline void write_statistics(const real* input, real* partials, const
                                         const Statistics& statistics) {
     constexpr int LOADS = 4;  // in flight at once
     Walk<COUNT, WIDTH> walk(maps);
+    const real shift = walk.inside() ? input[(int64)walk.channel * maps.inner] : 0;
     Moments found = {0, 0, 0};
     while (walk.inside()) {
         real values[LOADS * COUNT];
@@ -54,7 +57,7 @@ __device__ inline void write_statistics(const real* input, real* partials, const
             if (!walk.inside()) break;
             const Vector<COUNT> vector = load<COUNT>(input + walk.index());
 #pragma unroll
-            for (int i = 0; i < COUNT; ++i) values[l * COUNT + i] = vector.at[i];
+            for (int i = 0; i < COUNT; ++i) values[l * COUNT + i] = vector.at[i] - shift;
             size += COUNT;
             walk.advance();
         }
@@ -68,7 +71,7 @@ __device__ inline void write_statistics(const real* input, real* partials, const
         own[1] = found.mean;
         own[2] = found.squares;
     } else {
-        statistics.write(walk.channel, found);
+        statistics.write(walk.channel, found, shift);
     }
 }
 
@@ -104,20 +107,22 @@ batch_norm_statistics_columns(const real* __restrict__ input, real* __restrict__
 
 // The same from the partial statistics. A thread owns a channel.
 extern "C" __global__ void __launch_bounds__(256)
-batch_norm_finish(const real* __restrict__ partials, real* __restrict__ mean,
-                  real* __restrict__ invstd, real* __restrict__ NULLABLE running_mean,
+batch_norm_finish(const real* __restrict__ input, const real* __restrict__ partials,
+                  real* __restrict__ mean, real* __restrict__ invstd,
+                  real* __restrict__ NULLABLE running_mean,
                   real* __restrict__ NULLABLE running_var,
-                  const int64* __restrict__ NULLABLE batches, int parts, int channels, real eps,
-                  real momentum, int cumulative) {
+                  const int64* __restrict__ NULLABLE batches, Maps maps, real eps, real momentum,
+                  int cumulative, int parts) {
     const int64 c = thread_index();
-    if (c >= channels) return;
+    if (c >= maps.channels) return;
     Moments found = {0, 0, 0};
     for (int part = 0; part < parts; ++part) {
-        const real* own = partials + 3 * ((int64)part * channels + c);
+        const real* own = partials + 3 * ((int64)part * maps.channels + c);
         found.merge(Moments{own[0], own[1], own[2]});
     }
-    Statistics{mean, invstd, running_mean, running_var, batches, eps, momentum, cumulative}.write(
-        (int)c, found);
+    const Statistics statistics = {mean, invstd,   running_mean, running_var, batches,
+                                   eps,  momentum, cumulative};
+    statistics.write((int)c, found, input[c * maps.inner]);
 }
 
 // --- y ---------------------------------------------------------------------------------------------

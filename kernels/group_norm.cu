@@ -48,6 +48,7 @@ __device__ inline void normalize_row(const real* input, const real* weight, cons
     constexpr int LOADS = 8;  // in flight at once
     const Row<OWNERS> row(count, rows.size());
     const int64 start = row.number * rows.size();
+    const real shift = row.end ? input[start] : 0;
     Moments found = {0, 0, 0};
     for (int i = row.first; i < row.end; i += LOADS * OWNERS) {
         real values[LOADS];
@@ -55,21 +56,21 @@ __device__ inline void normalize_row(const real* input, const real* weight, cons
 #pragma unroll
         for (int l = 0; l < LOADS; ++l) {
             if (i + l * OWNERS >= row.end) break;
-            values[l] = input[start + i + l * OWNERS];
+            values[l] = input[start + i + l * OWNERS] - shift;
             size += 1;
         }
         found.add(values, size);
     }
     found = row.merge(found);
     if (row.first >= row.end) return;
-    const real scale = 1 / sqrt(found.squares / found.count + eps);
+    const real scale = 1 / sqrt(found.squares / found.count + eps), centre = shift + found.mean;
     if (row.first == 0) {
-        mean[row.number] = found.mean;
+        mean[row.number] = centre;
         invstd[row.number] = scale;
     }
     for (int i = row.first; i < row.end; i += OWNERS) {
         const int c = rows.channel(row.number, i);
-        const real z = (input[start + i] - found.mean) * scale;
+        const real z = (input[start + i] - centre) * scale;
         output[start + i] = finish(weight ? z * weight[c] : z, bias, c, 0);
     }
 }

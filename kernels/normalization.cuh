@@ -3,7 +3,8 @@
 // Variances are not differences of mean squares, which cancel where the mean is far from zero: a
 // thread takes the mean and the squared deviations of a few elements in registers, and adds them to
 // those before by the formula of Chan, Golub and LeVeque (1983). The sums of threads are merged in
-// a fixed tree, and those of blocks in order.
+// a fixed tree, and those of blocks in order. The first element is subtracted from all others
+// before, so that means are not rounded to the digits of one far from zero.
 
 constexpr int THREADS = 256;
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends.contract.window import Pair, Window
 from gpucnn.errors import SettingError
+from gpucnn.exchange import onnx_normalization
 from gpucnn.exchange.onnx_graph import Graph
 from gpucnn.exchange.onnx_recurrent import recurrent, rows
 from gpucnn.nn.layers import (
@@ -24,13 +25,17 @@ from gpucnn.nn.layers import (
     GRU,
     RNN,
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Concat,
     Conv2d,
     ConvTranspose2d,
     Dropout,
     Dropout2d,
     Flatten,
+    GroupNorm,
     Layer,
+    LayerNorm,
     LeakyReLU,
     Linear,
     LPPool2d,
@@ -62,7 +67,7 @@ def add_layer(
         layer: a layer of gpucnn; SettingError for any other.
         value: the name of its input.
         shape: the shape of the input, without the batch.
-        weights: all parameters of the network, by their names.
+        weights: all parameters and buffers of the network, by their names.
     """
     convert = _CONVERTERS.get(type(layer))
     if convert is None:
@@ -353,6 +358,8 @@ def _dropout(
 
 _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     AvgPool2d: _avg_pool,
+    BatchNorm1d: onnx_normalization.batch_norm,
+    BatchNorm2d: onnx_normalization.batch_norm,
     Concat: _concat,
     Conv2d: _conv,
     ConvTranspose2d: _conv_transpose,
@@ -364,7 +371,9 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     Rows: rows,
     Flatten: _operator("Flatten", axis=1),
     GELU: _gelu,
+    GroupNorm: onnx_normalization.group_norm,
     LPPool2d: _lp_pool,
+    LayerNorm: onnx_normalization.layer_norm,
     LeakyReLU: _leaky_relu,
     Linear: _linear,
     MaxPool2d: _max_pool,

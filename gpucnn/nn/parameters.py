@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -69,6 +70,16 @@ class FlatParameters:
     def named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         """Yield (name, parameter or buffer), in the order of PyTorch's ``state_dict``."""
         return _named_state(self.layers)
+
+    @contextmanager
+    def keeping_buffers(self) -> Iterator[None]:
+        """Give buffers the values again that they had before the ``with``."""
+        before = {name: self.backend.to_numpy(b.data) for name, b in self.named_buffers()}
+        try:
+            yield
+        finally:
+            for name, buffer in self.named_buffers():
+                buffer.data[...] = self.backend.asarray(before[name])
 
     def initialize(self, seed: int) -> None:
         """Draw all weights from ``seed``, the same on every backend; set buffers to their start."""

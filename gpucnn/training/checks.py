@@ -6,6 +6,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import remarks
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.layers import Sigmoid, Softmax
+from gpucnn.nn.layers.base import output_shapes
 from gpucnn.nn.losses import BCELoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.settings import Settings
@@ -34,11 +35,36 @@ def check_fit(model: Sequential, data: Data, settings: Settings) -> None:
             "early_stopping and keep_best need validation images: set validation to the number of "
             "training images to hold out, for example validation=5000"
         )
+    _check_batches(model, data, settings)
     last = list(model.layers.values())[-1]
     if isinstance(settings.loss, BCELoss) and not isinstance(last, Sigmoid | Softmax):
         raise SettingError(
             "BCELoss needs probabilities: end the model in Sigmoid(), or use BCEWithLogitsLoss()"
         )
+
+
+def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
+    """Raise SettingError if a batch, or a worker's part of it, is too small for a layer."""
+    images = len(data.train) - (0 if data.validation else settings.validation)
+
+    def least(batch_size: int) -> int:
+        size = min(batch_size, images)
+        return max(1, min(size, images % size or size) // settings.workers)
+
+    shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
+    for (name, layer), shape in zip(model.layers.items(), shapes, strict=False):
+        needed, found = layer.least_batch(shape), least(settings.batch_size)
+        if found < needed:
+            other = next(
+                (size for size in range(settings.batch_size, images) if least(size) >= needed),
+                images,
+            )
+            part = " for each worker" if settings.workers > 1 else ""
+            raise SettingError(
+                f"layer {name!r} ({type(layer).__name__}) needs {needed} images in a batch, but "
+                f"the smallest of {images:,} images has {found}{part}: set batch_size "
+                f"(--batch-size) to {other}, for example"
+            )
 
 
 def notes(data: Data, settings: Settings) -> tuple[str, ...]:

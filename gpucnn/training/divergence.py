@@ -20,7 +20,7 @@ def raise_if_failed(failed_step: int, batches: Batches, loss: Loss) -> None:
     if not failed_step:
         return
     epoch, index = divmod(failed_step - 1, len(batches))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), batches.model.keeping_buffers():
         found = _first_nonfinite(batches, index, loss)
     raise DivergedError(
         f"epoch {epoch + 1}, step {failed_step}: {found} contains NaN or infinity; "

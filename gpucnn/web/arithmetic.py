@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of a layer: the layer, its parameters, its input (C, H, W) or (F,), and an index."""
+    """A unit of a layer: the layer, its state, its input (C, H, W) or (F,), and an index."""
 
     layer: Layer
     weights: dict[str, Values]

@@ -63,8 +63,8 @@ def explain(
     }
     values = {name: output.astype(np.float64) for name, output in outputs.items()}
     weights = {
-        name: model.backend.to_numpy(parameter.data).astype(np.float64)
-        for name, parameter in place.layer.parameters.items()
+        name: model.backend.to_numpy(part.data).astype(np.float64)
+        for name, part in place.layer.state.items()
     }
     parts = tuple((name or "input", values[name]) for name in place.parts)
     found = arithmetic(Unit(place.layer, weights, values[place.source], index, parts))
@@ -182,6 +182,40 @@ def _softplus(unit: Unit) -> Arithmetic:
     return _element(unit, formula, unit.index)
 
 
+def _batch_norm(unit: Unit) -> Arithmetic:
+    layer, weights = unit.layer, unit.weights
+    assert isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)
+    if not layer.track_running_stats:
+        return Arithmetic("other", "(x - mean) / sqrt(variance + eps) of the batch")
+    mean, variance = (weights[name][unit.channel] for name in ("running_mean", "running_var"))
+    formula = f"(x - {mean:g}) / sqrt({variance:g} + {layer.eps:g})"
+    if layer.affine:
+        weight, bias = (weights[name][unit.channel] for name in ("weight", "bias"))
+        formula += f" * {weight:g} + {bias:g}"
+    return _element(unit, formula, unit.index)
+
+
+def _group_norm(unit: Unit) -> Arithmetic:
+    layer = unit.layer
+    assert isinstance(layer, nn.GroupNorm)
+    each = layer.num_channels // layer.num_groups
+    first = unit.channel // each * each
+    return _normalized_unit(unit.input[first : first + each], "group of channels", layer.affine)
+
+
+def _layer_norm(unit: Unit) -> Arithmetic:
+    layer = unit.layer
+    assert isinstance(layer, nn.LayerNorm)
+    before = unit.index[: unit.input.ndim - len(layer.sizes)]
+    return _normalized_unit(unit.input[before], "layer", layer.elementwise_affine)
+
+
+def _normalized_unit(inputs: NDArray[np.float64], what: str, affine: bool) -> Arithmetic:
+    """Return the arithmetic of a unit that is normalised by all ``inputs``."""
+    formula = "(x - mean) / sqrt(variance + eps)" + (" * weight + bias" if affine else "")
+    return Arithmetic("other", f"{formula}, of the {inputs.size} values of its {what}", inputs)
+
+
 def _each(formula: str) -> Callable[[Unit], Arithmetic]:
     """Return the arithmetic of a layer that computes element by element."""
     return lambda unit: _element(unit, formula, unit.index)
@@ -210,6 +244,10 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.GRU: recurrent.gru,
     nn.Rows: _rows,
     nn.Flatten: _flatten,
+    nn.BatchNorm1d: _batch_norm,
+    nn.BatchNorm2d: _batch_norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
     nn.Softmax: _softmax,
     nn.Residual: _residual,
     nn.Concat: _concat,

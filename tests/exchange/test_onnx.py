@@ -89,6 +89,13 @@ LAYERS: list[tuple[nn.Layer, tuple[int, ...]]] = [
     (nn.Concat([None, [nn.Residual([nn.ReLU()]), nn.MaxPool2d(1)], nn.Conv2d(2, 1, 1)]), (2, 4, 3)),
     (nn.Dropout(0.7), (2, 3, 4)),
     (nn.Dropout2d(0.7), (2, 3, 4)),
+    (nn.BatchNorm2d(2), (2, 3, 4)),
+    (nn.BatchNorm2d(2, eps=0.1, affine=False), (2, 3, 4)),
+    (nn.BatchNorm1d(5), (5,)),
+    (nn.GroupNorm(2, 4), (4, 3, 2)),
+    (nn.GroupNorm(1, 2, affine=False), (2, 3, 2)),
+    (nn.LayerNorm((2, 3, 4)), (2, 3, 4)),
+    (nn.LayerNorm(4, bias=False), (2, 3, 4)),
     (nn.Flatten(), (2, 3, 4)),
     (nn.Linear(4, 3), (2, 3, 4)),
     (nn.Linear(4, 3, bias=False), (2, 3, 4)),
@@ -117,15 +124,34 @@ def difference(found: NDArray[Any], wanted: NDArray[Any]) -> float:
     return float(abs(found - wanted).max()) / scale
 
 
+def in_a_model(layer: nn.Layer, shape: tuple[int, ...]) -> nn.Sequential:
+    """Statistics are random; a layer of features follows a Flatten, one of sequences a Rows."""
+    layers: dict[str, nn.Layer] = {"it": layer}
+    if len(shape) == 1:
+        layers, shape = {"flatten": nn.Flatten(), **layers}, (*shape, 1, 1)
+    elif len(shape) == 2:
+        layers, shape = {"rows": nn.Rows(), **layers}, (1, *shape)
+    model, rng = nn.Sequential(layers, shape, seed=1), np.random.default_rng(1)
+    if layer.state.keys() - {"weight", "bias"} or "Norm" in type(layer).__name__:
+        model.load_state_dict(
+            {name: rng.uniform(0.5, 2, array.shape) for name, array in model.state_dict().items()}
+        )
+    return model
+
+
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda value: repr(value))
 def test_a_layer_computes_the_same(layer: nn.Layer, shape: tuple[int, ...]) -> None:
-    layers: dict[str, nn.Layer] = {"it": layer}
-    if len(shape) == 2:
-        layers, shape = {"rows": nn.Rows(), **layers}, (1, *shape)
-    model = nn.Sequential(layers, shape, seed=1)
+    model = in_a_model(layer, shape)
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    x = x.reshape(3, *model.input_shape)
     (found,) = session(model, raw=True).run(["scores"], {"input": x})
     assert difference(found, model(x)) <= TOLERANCE
+
+
+def test_batch_statistics_cannot_be_exported() -> None:
+    model = nn.Sequential({"bn": nn.BatchNorm2d(1, track_running_stats=False)}, (1, 2, 2))
+    with pytest.raises(SettingError, match=r"layer 'bn' .* has no running statistics"):
+        onnx_model(model, raw=True)
 
 
 def test_every_layer_is_in_the_table() -> None:

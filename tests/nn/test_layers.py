@@ -70,6 +70,12 @@ LAYERS: dict[str, tuple[Layer, tuple[int, int, int]]] = {
         ),
         (2, 3, 4),
     ),
+    "batch norm 2d": (layers.BatchNorm2d(3), (3, 2, 4)),
+    "batch norm 1d": (layers.BatchNorm1d(6), (3, 2, 1)),
+    "batch norm, no statistics": (layers.BatchNorm2d(2, track_running_stats=False), (2, 2, 3)),
+    "group norm": (layers.GroupNorm(2, 4), (4, 2, 3)),
+    "layer norm": (layers.LayerNorm((2, 3, 4)), (2, 3, 4)),
+    "layer norm of rows": (layers.LayerNorm(4, bias=False), (2, 3, 4)),
 }
 
 
@@ -79,7 +85,8 @@ def test_every_layer_is_in_the_table() -> None:
 
 
 def in_a_model(layer: Layer, shape: tuple[int, int, int]) -> Sequential:
-    if isinstance(layer, layers.Linear) and shape[-1] != layer.in_features:
+    features = isinstance(layer, layers.Linear) and shape[-1] != layer.in_features
+    if features or isinstance(layer, layers.BatchNorm1d):
         stack: dict[str, Layer] = {"flatten": layers.Flatten(), "layer": layer}
     elif isinstance(layer, layers.RNN | layers.GRU):
         stack = {"rows": layers.Rows(), "layer": layer}
@@ -127,7 +134,9 @@ def test_shapes_of_layers_are_those_of_their_outputs(name: str) -> None:
     assert model(np.ones((3, *shape))).shape == (3, *model.output_shape)
 
 
-@pytest.mark.parametrize("name", [name for name in LAYERS if not LAYERS[name][0].random])
+@pytest.mark.parametrize(
+    "name", [n for n in LAYERS if not (LAYERS[n][0].random or LAYERS[n][0].buffers)]
+)
 def test_training_and_inference_give_the_same(name: str) -> None:
     layer, shape = LAYERS[name]
     model = in_a_model(layer, shape)
@@ -164,6 +173,11 @@ def test_a_layer_of_a_user_may_have_the_name_of_gpucnns_own() -> None:
         (lambda: layers.RNN(4, 2, 0), "RNN: num_layers must be an integer"),
         (lambda: layers.RNN(4, 2, nonlinearity="sigmoid"), '"tanh" or "relu", got \'sigmoid\''),
         (lambda: layers.RNN(4, 2, 1, "relu", bias="no"), "RNN: bias must be True or False"),
+        (lambda: layers.BatchNorm2d(0), "num_features must be an integer"),
+        (lambda: layers.BatchNorm1d(3, momentum=1.5), "momentum must be at most 1, got 1.5"),
+        (lambda: layers.BatchNorm2d(3, eps=-1), "eps must be a finite number >= 0"),
+        (lambda: layers.GroupNorm(2, 3), "num_groups 2 must divide num_channels 3"),
+        (lambda: layers.LayerNorm(()), "must have at least one size"),
         (lambda: layers.Dropout(1.0), "p must be a finite number"),
         (lambda: layers.Dropout(float("nan")), "p must be a finite number"),
     ],

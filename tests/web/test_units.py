@@ -230,11 +230,44 @@ def test_rows_have_the_values_of_the_image() -> None:
         assert source[channel, top, left] == pytest.approx(output, abs=1e-6)
 
 
+NORMALIZED = {
+    "batch norm": nn.BatchNorm2d(2, affine=False),
+    "group norm": nn.GroupNorm(2, 2),
+    "layer norm": nn.LayerNorm((2, 6, 5)),
+    "layer norm of rows": nn.LayerNorm(5),
+}
+
+
+@pytest.mark.parametrize("name", NORMALIZED)
+def test_normalised_units_have_the_values_that_they_are_normalised_by(name: str) -> None:
+    """Weights are 1 and biases 0. Running statistics are numbers in the formula."""
+    for found, source, output in units_of(NORMALIZED[name]):
+        inputs, x = array(found, "inputs"), source[found["channel"], found["row"], found["column"]]
+        if name == "batch norm":
+            assert found["formula"] == "(x - 0) / sqrt(1 + 1e-05)"
+            assert (found["kind"], inputs.size) == ("elementwise", 1)
+            assert inputs[0] / math.sqrt(1 + 1e-5) == pytest.approx(output, abs=1e-6)
+        else:
+            expected = (x - inputs.mean()) / math.sqrt(inputs.var() + 1e-5)
+            assert expected == pytest.approx(output, abs=1e-5)
+            assert f"of the {inputs.size} values" in found["formula"]
+            assert found["kind"] == "other"
+
+
+def test_batch_norm_shows_its_weight_and_bias() -> None:
+    layers = {"flatten": nn.Flatten(), "bn": nn.BatchNorm1d(60)}
+    model = scaled(nn.Sequential(layers, SHAPE))
+    state = model.state_dict()
+    state |= {"bn.running_mean": np.full(60, 0.25), "bn.bias": np.full(60, -2.0)}
+    model.load_state_dict(state)
+    found = explain(model, PIXELS, "bn", (3, 0, 0))
+    assert found["formula"] == "(x - 0.25) / sqrt(1 + 1e-05) * 1 + -2"
+
+
 def test_every_layer_is_explained() -> None:
-    tested = WEIGHTED | POOLS | ELEMENTWISE | RECURRENT
-    explained = {type(layer) for layer in tested.values()} | {
-        nn.Softmax, nn.Rows, nn.Residual, nn.Concat,
-    }  # fmt: skip
+    explained = {type(layer) for layer in (WEIGHTED | POOLS | ELEMENTWISE | NORMALIZED).values()}
+    explained |= {type(layer) for layer in RECURRENT.values()}
+    explained |= {nn.Softmax, nn.BatchNorm1d, nn.Residual, nn.Concat, nn.Rows}
     assert explained == LAYERS.keys()
     own = {kind for kind in Layer.types.values() if kind.__module__.startswith("gpucnn.")}
     assert own == explained

@@ -51,9 +51,8 @@ class CudaNormalization(CudaArrays, Normalization):
             input, partials, *arrays, sizes.struct(), *options,
         )  # fmt: skip
         if partials is not None:
-            self._kernels.launch_each(
-                "batch_norm_finish", channels, partials, *arrays, parts, channels, *options
-            )
+            given = (input, partials, *arrays, sizes.struct(), *options, parts)
+            self._kernels.launch_each("batch_norm_finish", channels, *given)
         output = self.empty(input.shape)
         self._kernels.launch(
             sizes.kernel("batch_norm_forward"),

@@ -20,6 +20,7 @@ from gpucnn.nn.layers.containers import Concat, Residual
 from gpucnn.nn.layers.convolution import Conv2d, ConvTranspose2d
 from gpucnn.nn.layers.dropout import Dropout, Dropout2d
 from gpucnn.nn.layers.linear import Flatten, Linear
+from gpucnn.nn.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
 from gpucnn.nn.layers.recurrent import GRU, RNN, Rows
 from gpucnn.nn.layers.state import Buffer, Parameter
@@ -30,6 +31,8 @@ __all__ = [
     "GRU",
     "RNN",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Buffer",
     "Concat",
     "Conv2d",
@@ -37,8 +40,10 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Flatten",
+    "GroupNorm",
     "LPPool2d",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "Linear",
     "MaxPool2d",

@@ -146,6 +146,10 @@ class Layer:
         """Return the shape of the output for an input of ``shape``; ShapeError if it has none."""
         return shape
 
+    def least_batch(self, shape: Shape) -> int:
+        """Return the number of samples that training needs at least, for an input of ``shape``."""
+        return 1
+
     def multiply_adds(self, shape: Shape) -> int:
         """Return the multiply-adds of one sample's forward pass, for an input of ``shape``.
 
