@@ -6,7 +6,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import remarks
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.layers import Sigmoid, Softmax
-from gpucnn.nn.layers.base import output_shapes
+from gpucnn.nn.layers.structure import places
 from gpucnn.nn.losses import BCELoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.settings import Settings
@@ -51,9 +51,9 @@ def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
         size = min(batch_size, images)
         return max(1, min(size, images % size or size) // settings.workers)
 
-    shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
-    for (name, layer), shape in zip(model.layers.items(), shapes, strict=False):
-        needed, found = layer.least_batch(shape), least(settings.batch_size)
+    found = least(settings.batch_size)
+    for place in places(model.layers, model.input_shape):
+        needed = place.layer.least_batch(place.input_shape)
         if found < needed:
             other = next(
                 (size for size in range(settings.batch_size, images) if least(size) >= needed),
@@ -61,9 +61,9 @@ def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
             )
             part = " for each worker" if settings.workers > 1 else ""
             raise SettingError(
-                f"layer {name!r} ({type(layer).__name__}) needs {needed} images in a batch, but "
-                f"the smallest of {images:,} images has {found}{part}: set batch_size "
-                f"(--batch-size) to {other}, for example"
+                f"layer {place.name!r} ({type(place.layer).__name__}) needs {needed} images in a "
+                f"batch, but the last of {images:,} images has {found}{part}: set batch_size "
+                f"(--batch-size) to another number, for example {other}"
             )
 
 
