@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gpucnn.cli.main import run
 from gpucnn.config import describe
 from gpucnn.data import Data
 from gpucnn.exchange import export_safetensors
+from gpucnn.training.step import loss_and_grads
 
 torch = pytest.importorskip("torch")
 library = pytest.importorskip("safetensors.torch")
@@ -47,16 +49,48 @@ def recurrent(kind: str, return_sequences: bool, **options: Any) -> Any:
 
 def as_torch(model: nn.Sequential) -> Any:
     """Return the same network of PyTorch's modules, with weights of its own."""
+    return in_a_row(model.layers).eval()
+
+
+def in_a_row(layers: Mapping[str, nn.Layer]) -> Any:
     network = torch.nn.Sequential()
-    for name, layer in model.layers.items():
-        options = {key: value for key, value in describe(layer).items() if key != "init"}
-        kind = options.pop("type")
-        if isinstance(layer, nn.RNN | nn.GRU):
-            module = recurrent(kind, **options)
-        else:
-            module = Rows() if isinstance(layer, nn.Rows) else getattr(torch.nn, kind)(**options)
-        network.add_module(name, module)
-    return network.eval()
+    for name, layer in layers.items():
+        network.add_module(name, module(layer))
+    return network
+
+
+def module(layer: Any) -> Any:
+    if layer is None:
+        return torch.nn.Identity()
+    if isinstance(layer, dict):
+        return in_a_row(layer)
+    if isinstance(layer, nn.Residual):
+        return Residual(module(layer.body), module(layer.shortcut))
+    if isinstance(layer, nn.Concat):
+        return Concat(torch.nn.ModuleList(map(module, layer.branches)))
+    options = {key: value for key, value in describe(layer).items() if key != "init"}
+    kind = options.pop("type")
+    if isinstance(layer, nn.RNN | nn.GRU):
+        return recurrent(kind, **options)
+    return Rows() if isinstance(layer, nn.Rows) else getattr(torch.nn, kind)(**options)
+
+
+class Residual(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, body: Any, shortcut: Any) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: Any) -> Any:
+        return self.body(x) + self.shortcut(x)
+
+
+class Concat(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self, branches: Any) -> None:
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, x: Any) -> Any:
+        return torch.cat([branch(x) for branch in self.branches], 1)
 
 
 def scores(network: Any, x: NDArray[Any]) -> NDArray[Any]:
@@ -133,6 +167,49 @@ def test_pytorch_loads_the_weights_of_every_model(tmp_path: Path, name: str) -> 
     network.load_state_dict(library.load_file(path))
     x = np.random.default_rng(0).normal(size=(4, 3, 16, 20)).astype(np.float32)
     np.testing.assert_allclose(scores(network, x), model(x), atol=1e-5)
+
+
+def inception() -> nn.Sequential:
+    branches = [
+        nn.Conv2d(3, 2, 1),
+        [nn.Conv2d(3, 2, 1), nn.ReLU(), nn.Conv2d(2, 4, 3, padding=1)],
+        {"pool": nn.MaxPool2d(3, stride=1, padding=1), "conv": nn.Conv2d(3, 2, 1)},
+        None,
+    ]
+    layers = {"conv": nn.Conv2d(1, 3, 3), "mix": nn.Concat(branches), "relu": nn.ReLU()}
+    layers |= {"flatten": nn.Flatten(), "fc": nn.Linear(11 * 36, 5)}
+    return nn.Sequential(layers, (1, 8, 8), seed=1)
+
+
+def test_gradients_and_steps_of_layers_inside_layers_are_pytorchs(tmp_path: Path) -> None:
+    for model in (inception(),):
+        model.to(gpucnn.get_backend("numpy", "float64"))
+        export_safetensors(model, tmp_path / "w.safetensors")
+        network = as_torch(model).double().train()
+        network.load_state_dict(library.load_file(tmp_path / "w.safetensors"))
+        assert list(network.state_dict()) == list(model.state_dict())
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+        own = gpucnn.optim.SGD(lr=0.1, momentum=0.9)
+        own.reset(model.backend, model.flat_size)
+        rng = np.random.default_rng(0)
+        for step in (1, 2):
+            x = rng.standard_normal((6, *model.input_shape))
+            target = rng.integers(0, model.output_shape[0], 6)
+            value, grads = loss_and_grads(model, x, target)
+            optimizer.zero_grad()
+            found = network(torch.from_numpy(x))
+            loss = torch.nn.functional.cross_entropy(found, torch.from_numpy(target))
+            loss.backward()
+            np.testing.assert_allclose(value, loss.item(), rtol=1e-9)
+            for name, parameter in network.named_parameters():
+                wanted = parameter.grad.numpy()
+                np.testing.assert_allclose(model.split(grads)[name], wanted, rtol=1e-9, atol=1e-11)
+            optimizer.step()
+            own.step(model.backend, model.flat_parameters, grads, np.array(own.rates(step, own.lr)))
+        for name, values in network.state_dict().items():
+            np.testing.assert_allclose(
+                model.state_dict()[name], values.numpy(), rtol=1e-9, atol=1e-11
+            )
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,12 @@ COLUMN_BYTES = 1 << 22
 MIN_ROW_COLUMNS = 512
 """Columns that a row of output positions needs for a matrix product of its own."""
 
-MIN_GRADIENT_CHANNELS = 32
-"""Channels per group from which an input gradient is computed as a convolution."""
+MIN_GRADIENT_CHANNELS, MIN_EQUAL_CHANNELS = 32, 8
+"""Channels per group from which an input gradient is computed as a convolution.
+
+The second number is for layers of one group with no more outputs than inputs: the columns of their
+output gradient are no more than those of the input.
+"""
 
 
 def columns_of(x: Array, window: Window, groups: int) -> Iterator[tuple[slice, Array]]:
@@ -149,7 +153,9 @@ def correlate_input_grad(grads: Array, matrix: Array, window: Window, samples: i
     """Return the plane (C, H, W, N) that the transpose of ``correlate`` computes."""
     groups, outputs, length = matrix.shape
     channels, flipped = groups * length // window.kernel_elements, _flipped(window)
-    if flipped and channels >= MIN_GRADIENT_CHANNELS * groups:
+    widens = outputs > channels or groups > 1
+    least = MIN_GRADIENT_CHANNELS if widens else MIN_EQUAL_CHANNELS
+    if flipped and channels >= least * groups:
         kernel = matrix.reshape(groups, outputs, window.kernel[0], -1, window.kernel[1])
         kernel = kernel[:, :, ::-1, :, ::-1].transpose(0, 3, 2, 1, 4)
         maps = grads.reshape(groups * outputs, *window.output, samples)

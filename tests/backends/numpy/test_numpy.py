@@ -37,6 +37,7 @@ def test_convolution_buffers(monkeypatch: pytest.MonkeyPatch, case: Case) -> Non
         monkeypatch.setattr(im2col, "COLUMN_BYTES", column_bytes)
         monkeypatch.setattr(im2col, "MIN_ROW_COLUMNS", row_columns)
         monkeypatch.setattr(im2col, "MIN_GRADIENT_CHANNELS", channels)
+        monkeypatch.setattr(im2col, "MIN_EQUAL_CHANNELS", channels)
         assert_results(
             backend,
             case,
