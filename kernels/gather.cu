@@ -2,8 +2,9 @@
 // shift, and the labels of the same images.
 //
 // Shapes: images (items, channels, area) of bytes, indices (count), scale and shift (channels),
-// output (count, channels, area); labels (items). A thread owns one element of the batch. For an
-// index out of range nothing is read: the pixels are NaN and the label is -1.
+// output (count, channels, area); labels (items), or numbers to predict (items, columns). A thread
+// owns one element of the batch. For an index out of range nothing is read: pixels and numbers are
+// NaN and the label is -1.
 
 extern "C" __global__ void __launch_bounds__(256)
 gather_images(const uint8* __restrict__ images, const int64* __restrict__ indices,
@@ -27,4 +28,13 @@ gather_labels(const int64* __restrict__ labels, const int64* __restrict__ indice
     if (i >= count) return;
     const int64 item = indices[i];
     output[i] = item >= 0 && item < items ? labels[item] : -1;
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+gather_numbers(const real* __restrict__ labels, const int64* __restrict__ indices,
+               real* __restrict__ output, int64 items, int columns, int count) {
+    const int64 i = thread_index();
+    if (i >= (int64)count * columns) return;
+    const int64 item = indices[i / columns];
+    output[i] = item >= 0 && item < items ? labels[item * columns + i % columns] : not_a_number();
 }

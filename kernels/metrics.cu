@@ -27,3 +27,30 @@ add_metrics(double* __restrict__ totals, const real* __restrict__ loss,
         totals[1] += correct;
     }
 }
+
+// Running totals of an epoch of regression: totals[0] += rows * loss, then the sums of (x - t)^2 of
+// each column, then those of |x - t|, in double.
+//
+// Shapes: totals (1 + 2 columns) of double, loss (1), outputs and target (rows, columns). The loss
+// is the mean over the rows. One block: a thread adds every 256th row in order, then block_sum.
+
+extern "C" __global__ void __launch_bounds__(256)
+add_errors(double* __restrict__ totals, const real* __restrict__ loss,
+           const real* __restrict__ outputs, const real* __restrict__ target, int rows,
+           int columns) {
+    for (int k = 0; k < columns; ++k) {
+        double squares = 0, sizes = 0;
+        for (int64 n = threadIdx.x; n < rows; n += blockDim.x) {
+            const double error = (double)outputs[n * columns + k] - target[n * columns + k];
+            squares += error * error;
+            sizes += fabs(error);
+        }
+        squares = block_sum(squares);
+        sizes = block_sum(sizes);
+        if (threadIdx.x == 0) {
+            totals[1 + k] += squares;
+            totals[1 + columns + k] += sizes;
+        }
+    }
+    if (threadIdx.x == 0) totals[0] += (double)loss[0] * rows;
+}

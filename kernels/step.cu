@@ -4,8 +4,30 @@
 // counters increase: counter[1] is the number of the step, from 1 on.
 //
 // Shapes: counter (2), order (images), labels (items), table (steps, width), indices and target
-// (count), rates (width). One block. Beyond the order and the table nothing is read: indices and
-// labels are -1 and rates NaN, which a run detects.
+// (count), rates (width). Labels that are numbers to predict are (items, columns), and target
+// (count, columns). One block. Beyond the order and the table nothing is read: indices and labels
+// are -1, or numbers NaN, and rates NaN, which a run detects.
+
+// Writes the index of image i of batch `batch`, -1 beyond the order, and returns it.
+__device__ inline int64 pick(const int64* order, int64* indices, int64 images, int64 batch,
+                             int batch_size, int i) {
+    const int64 at = batch * batch_size + i;
+    const int64 item = at >= 0 && at < images ? order[at] : -1;
+    indices[i] = item;
+    return item;
+}
+
+__device__ inline void pick_rates(const real* table, real* rates, int64 batch, int64 steps,
+                                  int width) {
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+        rates[i] = batch >= 0 && batch < steps ? table[batch * width + i] : not_a_number();
+    }
+}
+
+__device__ inline void count_step(int64* counter) {
+    __syncthreads();  // every thread has read the counter
+    if (threadIdx.x < 2) counter[threadIdx.x] += 1;
+}
 
 extern "C" __global__ void __launch_bounds__(256)
 begin_step(int64* __restrict__ counter, const int64* __restrict__ order,
@@ -14,14 +36,27 @@ begin_step(int64* __restrict__ counter, const int64* __restrict__ order,
            int64 images, int64 items, int64 steps, int width, int count, int batch_size) {
     const int64 batch = counter[0];
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
-        const int64 at = batch * batch_size + i;
-        const int64 item = at >= 0 && at < images ? order[at] : -1;
-        indices[i] = item;
+        const int64 item = pick(order, indices, images, batch, batch_size, i);
         target[i] = item >= 0 && item < items ? labels[item] : -1;
     }
-    for (int i = threadIdx.x; i < width; i += blockDim.x) {
-        rates[i] = batch >= 0 && batch < steps ? table[batch * width + i] : not_a_number();
+    pick_rates(table, rates, batch, steps, width);
+    count_step(counter);
+}
+
+extern "C" __global__ void __launch_bounds__(256)
+begin_step_numbers(int64* __restrict__ counter, const int64* __restrict__ order,
+                   const real* __restrict__ labels, const real* __restrict__ table,
+                   int64* __restrict__ indices, real* __restrict__ target,
+                   real* __restrict__ rates, int64 images, int64 items, int columns, int64 steps,
+                   int width, int count, int batch_size) {
+    const int64 batch = counter[0];
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+        const int64 item = pick(order, indices, images, batch, batch_size, i);
+        const bool valid = item >= 0 && item < items;
+        for (int k = 0; k < columns; ++k) {
+            target[(int64)i * columns + k] = valid ? labels[item * columns + k] : not_a_number();
+        }
     }
-    __syncthreads();  // every thread has read the counter
-    if (threadIdx.x < 2) counter[threadIdx.x] += 1;
+    pick_rates(table, rates, batch, steps, width);
+    count_step(counter);
 }

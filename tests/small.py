@@ -27,7 +27,20 @@ def small_data(count: int = 70, channels: int = 1, seed: int = 0) -> Data:
     return Data(train, test, classes=("a", "b", "c", "d"), name="blobs")
 
 
-def small_model(seed: int = 0, channels: int = 1, p: float = 0.25) -> Sequential:
+def number_data(count: int = 70, targets: int = 2, seed: int = 0) -> Data:
+    """Images of 8 by 8 pixels with sums of some of them to predict, in units that differ."""
+
+    def split(count: int, seed: int) -> Split:
+        rng = np.random.default_rng(seed)
+        images = rng.integers(0, 256, (count, 1, 8, 8), dtype=np.uint8)
+        sums = np.stack([images[:, 0, k].sum(1) for k in range(targets)], 1) / 255
+        noise = rng.normal(0, 0.05, sums.shape)
+        return Split(images, (sums + noise) * 10.0 ** np.arange(targets) - 3)
+
+    return Data(split(count, seed), split(40, 99), classes=(), name="numbers")
+
+
+def small_model(seed: int = 0, channels: int = 1, p: float = 0.25, outputs: int = 4) -> Sequential:
     """A model with every kind of state: convolution, pooling, dropout, linear layers."""
     layers: dict[str, Layer] = {
         "conv": Conv2d(channels, 3, 3, padding=1),
@@ -35,7 +48,7 @@ def small_model(seed: int = 0, channels: int = 1, p: float = 0.25) -> Sequential
         "pool": MaxPool2d(2),
         "flatten": Flatten(),
         "dropout": Dropout(p),
-        "fc": Linear(48, 4),
+        "fc": Linear(48, outputs),
     }
     return Sequential(layers, (channels, 8, 8), seed=seed)
 

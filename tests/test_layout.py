@@ -17,7 +17,8 @@ import gpucnn
 PACKAGE = Path(gpucnn.__file__).parent
 
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
-DATA_GROUND = GROUND | {"data.files", "data.dataset", "data.digests", "data.sides"}
+DATA_CHECKS = {"data.files", "data.checks"}
+DATA_GROUND = GROUND | DATA_CHECKS | {"data.dataset", "data.digests", "data.sides"}
 DATA = DATA_GROUND | {"data", "data.formats", "data.images"}
 BACKENDS = GROUND | {"backends", "backends.contract", "backends.cuda"}
 # A room may import those that stand above it in this table, as far as they are listed.
@@ -40,7 +41,8 @@ MAY_IMPORT = {
     "machine.gpus": {"errors", "emulator"},
     "data.files": GROUND,
     "data.sides": GROUND,
-    "data.dataset": GROUND | {"data.files"},
+    "data.checks": GROUND,
+    "data.dataset": GROUND | DATA_CHECKS,
     "data.digests": GROUND | {"data.dataset"},
     "data.arrays": DATA_GROUND,
     "data.formats": DATA_GROUND | {"data.arrays"},

@@ -236,6 +236,14 @@ def _add_metrics(
     totals[1] += (scores.argmax(1) == target).sum()
 
 
+def _add_errors(
+    totals: torch.Tensor, loss: torch.Tensor, outputs: torch.Tensor, target: torch.Tensor
+) -> None:
+    errors = outputs.double() - target
+    totals[0] += loss * len(target)
+    totals[1:] += torch.cat([(errors * errors).sum(0), errors.abs().sum(0)])
+
+
 def _check_finite(
     failed_step: torch.Tensor, loss: torch.Tensor, grads: torch.Tensor, step: torch.Tensor
 ) -> None:
@@ -257,6 +265,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     ),
     "gather_labels": lambda labels, indices: labels[indices],
     "add_metrics": _add_metrics,
+    "add_errors": _add_errors,
     "check_finite": _check_finite,
 }
 """Operations that torch.nn.functional has under another name or not at all."""

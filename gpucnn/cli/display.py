@@ -17,7 +17,8 @@ from rich.progress import (
 
 from gpucnn.cli.console import PlainConsole, is_fancy, print_table
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
-from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, percent, start_lines
+from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, start_lines
+from gpucnn.training.task import CLASSES, percent
 
 READING_SECONDS, READING_LINE_SECONDS = 0.5, 10.0
 """The progress of reading is shown after this time, and then, without a terminal, this often."""
@@ -31,6 +32,7 @@ class PlainDisplay:
         self.title = title
         self.note = note
         self.epochs = 0
+        self.learned = CLASSES
         self.seconds = 0.0
         self.images = 0.0
 
@@ -43,7 +45,7 @@ class PlainDisplay:
     def show(self, event: Event) -> None:
         """Print the line of an event, if it has one."""
         if isinstance(event, RunStarted):
-            self.epochs = int(event.settings["epochs"])
+            self.epochs, self.learned = int(event.settings["epochs"]), event.task
             for line in start_lines(event, self.title, self.note):
                 self.console.print(line)
         elif isinstance(event, EpochEnded):
@@ -64,12 +66,15 @@ class PlainDisplay:
     def result_rows(self, stopped: Stopped) -> list[tuple[str, str]]:
         """Return the first rows of the table of results: the figures of the model."""
         rows = []
-        if stopped.test_accuracy is not None and stopped.test_loss is not None:
-            rows.append(("test accuracy", percent(stopped.test_accuracy)))
-            rows.append(("test error", percent(1 - stopped.test_accuracy)))
+        if stopped.test_loss is not None:
+            for figure in self.learned.figures:
+                value = getattr(stopped, f"test_{figure.name}")
+                rows.append((f"test {figure.title}", figure.show(value)))
+            if stopped.test_accuracy is not None:
+                rows.append(("test error", percent(1 - stopped.test_accuracy)))
             rows.append(("test loss", f"{stopped.test_loss:.4f}"))
         if stopped.best_epoch is not None:
-            rows.append(("best epoch", f"{stopped.best_epoch}, by validation accuracy"))
+            rows.append(("best epoch", f"{stopped.best_epoch}, by {self.learned.chosen_by}"))
         return rows
 
 
@@ -125,9 +130,9 @@ class LiveDisplay(PlainDisplay):
             )
             self.progress.refresh()
 
-    def figures(self, loss: float, accuracy: float) -> str:
+    def figures(self, loss: float, main: float) -> str:
         """Return what is shown of a step's metrics."""
-        return f"loss {loss:.4f}  accuracy {percent(accuracy)}"
+        return f"loss {loss:.4f}  {self.learned.main.title} {self.learned.main.show(main)}"
 
 
 def make_display(

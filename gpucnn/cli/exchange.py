@@ -58,5 +58,5 @@ def _write(model: Sequential, target: Path, kind: str, arguments: argparse.Names
     result = ", ".join(map(str, model.output_shape))
     if arguments.raw:
         return f"ONNX, input float32 (N, {sides}) to scores (N, {result})"
-    values = "probabilities" if model.has_probabilities else "scores"
+    values = exchange.result_name(model)
     return f"ONNX, images uint8 (N, {sides}) to {values} (N, {result})"

@@ -14,7 +14,9 @@ from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import check_fit, unseen_test_images
 from gpucnn.cli.sources import (
     build_model,
+    how_labelled,
     how_read,
+    label_options,
     loss_for,
     parse_shape,
     read_data,
@@ -28,13 +30,17 @@ from gpucnn.nn import Sequential
 from gpucnn.nn.summary import Summary
 from gpucnn.training.files.checkpoint import load
 from gpucnn.training.files.model_files import is_mnist
-from gpucnn.training.progress import percent
 from gpucnn.training.results.evaluation import evaluate
 from gpucnn.training.results.figures import HEADINGS, USELESS, Evaluation
+from gpucnn.training.results.regression import TARGET_HEADINGS
+from gpucnn.training.task import percent
 
 
 def evaluate_command(arguments: argparse.Namespace) -> int:
-    """Print the loss and accuracy of a saved network on the test images, and of each class."""
+    """Print the loss and accuracy of a saved network on the test images, and of each class.
+
+    Of a network for regression, the errors and R².
+    """
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
     trained_on = saved.metadata.get("data")
@@ -42,7 +48,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
         name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
         raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
     seed, transpose = how_read(saved, arguments.transpose)
-    data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose)
+    labels = how_labelled(model, arguments)
+    data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose, labels)
     check_fit(model, data)
     test = unseen_test_images(saved, data, arguments.skip_trained)
     scale_pixels(model, arguments.checkpoint)
@@ -50,17 +57,22 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     if not math.isfinite(result.loss):
         raise DivergedError(f"{arguments.checkpoint}: {USELESS}")
     if arguments.json:
-        figures = {"checkpoint": arguments.checkpoint, "data": data.name, **_plain(result)}
+        plain = _plain(result) if isinstance(result, Evaluation) else result.plain()
+        figures = {"checkpoint": arguments.checkpoint, "data": data.name, **plain}
         print(json.dumps(plain_json(figures)))
         return 0
-    console = make_console()
-    console.print(
-        f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
-        f"images of {printable(data.name)}), loss {result.loss:.4f}"
-    )
+    console, name = make_console(), printable(data.name)
+    if isinstance(result, Evaluation):
+        console.print(
+            f"test accuracy {percent(result.accuracy)} ({result.correct:,} of {result.count:,} "
+            f"images of {name}), loss {result.loss:.4f}"
+        )
+    else:
+        console.print(f"test {result.line().replace('images', f'images of {name}')}")
     if arguments.per_class:
         rows = [[printable(cell) for cell in row] for row in result.rows()]
-        print_table(console, rows, HEADINGS)
+        headings = HEADINGS if isinstance(result, Evaluation) else TARGET_HEADINGS
+        print_table(console, rows, headings)
     return 0
 
 
@@ -115,7 +127,8 @@ def shape_options(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data:
         if arguments.input or arguments.classes is not None:
             raise SettingError("--data has a shape: remove it, or --input and --classes")
-        return shape_for(read_data(arguments.data, arguments.resize))
+        labels = label_options(arguments.regression, arguments.targets)
+        return shape_for(read_data(arguments.data, arguments.resize, labels=labels))
     shape = parse_shape(arguments.input) if arguments.input else {}
     if arguments.classes is not None:
         if arguments.classes < 1:

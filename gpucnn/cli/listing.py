@@ -21,10 +21,10 @@ from gpucnn.cli.sources import model_name
 from gpucnn.errors import SettingError, unknown
 from gpucnn.files import is_locked
 from gpucnn.training.files.checkpoint import FILE_NAME
-from gpucnn.training.progress import percent
 from gpucnn.training.records.folder import RunRecord, read_record
 from gpucnn.training.records.metrics import csv_lines
 from gpucnn.training.settings import Settings, flatten
+from gpucnn.training.task import FIGURES, NUMBERS, PARTS, percent
 
 Row = dict[str, Any]
 
@@ -52,11 +52,6 @@ COLUMNS = (
 """The columns of --csv before those of the settings."""
 
 _OF_START = ("data", "parameters", "train_images", "backend", "precision")
-_OF_EPOCH = tuple(
-    f"{part}_{figure}"
-    for part in ("test", "train", "validation")
-    for figure in ("accuracy", "loss")
-)
 
 _DEPTH = 4
 _MOST_LOG = 1 << 22  # bytes of a log: about 10,000 epochs
@@ -128,12 +123,13 @@ def run_row(path: Path, within: Path) -> Row | None:
     if started is not None:
         row |= {name: getattr(started, name) for name in _OF_START}
     if last is not None:
-        row |= {name: getattr(last, name) for name in _OF_EPOCH}
+        names = [f"{part}_{name}" for part in PARTS for name in last.task.names]
+        row |= {name: getattr(last, name) for name in names}
         row |= {"steps": last.step, "seconds": sum(epoch.seconds for epoch in record.epochs)}
     if stopped is not None:
         row |= {"steps": stopped.step, "best_epoch": stopped.best_epoch}
-        if stopped.test_loss is not None:
-            row |= {"test_accuracy": stopped.test_accuracy, "test_loss": stopped.test_loss}
+        found = {f"test_{name}": getattr(stopped, f"test_{name}") for name in FIGURES}
+        row |= {name: value for name, value in found.items() if value is not None}
     return {name: _plain(value) for name, value in (row | _settings(record)).items()}
 
 
@@ -149,8 +145,9 @@ def _settings(record: RunRecord) -> Row:
     known = {field.name for field in fields(Settings)}
     own = {name: value for name, value in record.settings.items() if name in known}
     others = (
-        "recipe", "limit", "resize", "init", "hidden", "cd_k", "persistent", "binarize",
-    )  # fmt: skip
+        *("recipe", "limit", "resize", "init", "targets"),
+        *("hidden", "cd_k", "persistent", "binarize"),
+    )
     given = {name: record.options[name] for name in others if name in record.options}
     with suppress(RecursionError):  # a forged file, nested too deeply
         return {**flatten(own), **given}
@@ -194,8 +191,9 @@ def _key(value: Any) -> tuple[bool, Any]:
 
 def _print(rows: list[Row]) -> None:
     cells = []
+    numbers = any("test_mae" in row for row in rows)
     for row in rows:
-        accuracy, loss = row.get("test_accuracy"), row.get("test_loss")
+        loss = row.get("test_loss")
         done = "" if "epochs_done" not in row else f"{row['epochs_done']}/{row.get('epochs', '?')}"
         cells.append(
             [
@@ -203,12 +201,21 @@ def _print(rows: list[Row]) -> None:
                 row["state"],
                 _described(row),
                 done,
-                "" if accuracy is None else percent(accuracy),
+                _result(row),
                 "" if loss is None else f"{loss:.4f}",
             ]
         )
-    headings = ("run", "state", "training", "epochs", "accuracy", "loss")
+    headings = ("run", "state", "training", "epochs", "result" if numbers else "accuracy", "loss")
     print_table(make_console(), cells, headings, left=3)
+
+
+def _result(row: Row) -> str:
+    """Return the accuracy of a run on the test images, or the error of a regression."""
+    if (accuracy := row.get("test_accuracy")) is not None:
+        return percent(accuracy)
+    main = NUMBERS.main
+    error = row.get(f"test_{main.name}")
+    return "" if error is None else f"{main.title} {main.show(error)}"
 
 
 def _described(row: Row) -> str:

@@ -13,12 +13,14 @@ from gpucnn.data.digests import MAX_KEPT, digests
 from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, ShapeError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.batches import check_labels
 from gpucnn.training.files.checkpoint import Checkpoint
 from gpucnn.training.files.weight_files import seen_by
 
 
 def check_fit(model: Sequential, data: Data) -> None:
     """Raise DataError or ShapeError unless a data set has the classes and image size of a model."""
+    check_labels(model, data.test)
     if model.classes is not None and data.classes != model.classes:
         raise DataError(
             f"the classes of {data.name} are {', '.join(data.classes)}; those of the network are "
@@ -51,10 +53,10 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
         return data.test
     known = np.isin(digests(data.test), seen)
     if known.any() and not skip:
+        effect = "error would be too low" if data.is_regression else "accuracy would be too high"
         raise DataError(
-            f"{_found(known, data)} (the first is test image {known.argmax()}), so its accuracy "
-            "would be too high: give other test data with --data, or leave them out with "
-            "--skip-trained"
+            f"{_found(known, data)} (the first is test image {known.argmax()}), so its {effect}: "
+            "give other test data with --data, or leave them out with --skip-trained"
         )
     test, note = without_trained(seen, data)
     if note:

@@ -22,7 +22,6 @@ from gpucnn.data.images.opening import NotAnImage
 from gpucnn.data.images.preparing import Prepared, prepare_image
 from gpucnn.errors import DataError, DivergedError
 from gpucnn.nn import Sequential
-from gpucnn.training.progress import percent
 from gpucnn.training.results.prediction import Prediction, classify
 
 # Images that are classified and printed together.
@@ -39,7 +38,7 @@ class _Image:
 
 
 def predict_command(arguments: argparse.Namespace) -> int:
-    """Print the three most probable classes of each image.
+    """Print the three most probable classes of each image, or the predicted numbers.
 
     Returns:
         The exit status: 2 if a file cannot be read, else 1 if an image shows no single digit,
@@ -138,10 +137,12 @@ def _as_json(image: _Image, prediction: Prediction | None) -> dict[str, Any]:
     if prediction is None:
         unread = {"status": "unreadable", "reason": image.error}
         return {"image": image.path, **unread, **best, "top": []}
+    found = {"status": prediction.status, "reason": prediction.reason or None}
+    if prediction.numbers is not None:
+        return {"image": image.path, **found, "numbers": dict(prediction.numbers)}
     top = [{"class": name, "probability": value} for name, value in prediction.top()]
     if prediction.name is not None:
         best = top[0]
-    found = {"status": prediction.status, "reason": prediction.reason or None}
     return {"image": image.path, **found, **best, "top": top}
 
 
@@ -150,10 +151,11 @@ def _print(image: _Image, prediction: Prediction | None, show: bool) -> None:
     if prediction is None or prepared is None:
         print(printable(f"gpucnn: {image.error}"), file=sys.stderr)
         return
-    text = ", ".join(f"{name} {percent(value)}" for name, value in prediction.top())
+    text = prediction.text()
     if _status(image):
         what = "no digit" if prepared.status == "none" else "several digits"
-        text = f"{what} ({prepared.reason}{'; nearest class: ' * bool(text)}{text})"
+        nearest = "" if prediction.numbers is not None else "nearest class: "
+        text = f"{what} ({prepared.reason}{f'; {nearest}' * bool(text)}{text})"
     console.print(printable(f"{image.path}: {text}"))
     pixels = prepared.pixels
     if show and prepared.status != "image":

@@ -15,7 +15,7 @@ from gpucnn.cli.display import PlainDisplay
 from gpucnn.cli.output import silence_stdout
 from gpucnn.cli.runs import Log, Values, resume_command
 from gpucnn.cli.signals import Interrupted, StopRequest
-from gpucnn.cli.sources import read_data
+from gpucnn.cli.sources import label_options, read_data
 from gpucnn.data import Data
 from gpucnn.errors import DataError
 from gpucnn.training.event_types import (
@@ -33,7 +33,8 @@ def read_run_data(options: Values, seed: int, resumed: Path | None) -> Data:
     """Return the data of a run; ``resumed`` is its folder if it is resumed."""
     name = options.get("data", "mnist")
     try:
-        data = read_data(name, options.get("resize"), seed, options.get("transpose"))
+        labels = label_options(options.get("regression"), options.get("targets"))
+        data = read_data(name, options.get("resize"), seed, options.get("transpose"), labels)
     except DataError as error:
         if resumed is None or Path(name).exists():
             raise

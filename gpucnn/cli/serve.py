@@ -86,7 +86,7 @@ def _accuracy(saved: Checkpoint) -> float | None:
     """Return the accuracy on the test images, of the epoch whose weights were kept."""
     best, last = saved.metadata.get("best"), saved.metadata.get("last")
     figures = best["test"] if best else last
-    return figures["test_accuracy"] if figures else None
+    return figures.get("test_accuracy") if figures else None
 
 
 def _print_defect(debug: bool, error: BaseException) -> None:

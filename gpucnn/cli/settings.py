@@ -103,6 +103,8 @@ def with_class_weights(settings: Settings, options: Values, data: Data) -> Setti
     text = options.get("class_weights")
     if text is None:
         return settings
+    if data.is_regression:
+        raise SettingError("--class-weights are for classes, but the labels are numbers: omit it")
     if text == "balanced":
         weights = data.class_weights()
     else:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from gpucnn.backends import Backend, choose_backend, get_backend, has_nvidia_dri
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.data import Data
-from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.data.dataset import PREPARATIONS, default_targets
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file
@@ -32,7 +33,31 @@ TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
 
 
-def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | None = None) -> Data:
+@dataclass(frozen=True)
+class LabelOptions:
+    """What --regression and --targets say about the labels of a data set."""
+
+    regression: bool | None = None
+    targets: tuple[str, ...] | None = None
+
+
+def label_options(regression: bool | None, targets: str | None) -> LabelOptions:
+    """Return what --regression and --targets mean; SettingError unless --targets are names."""
+    if targets is None:
+        return LabelOptions(regression or None)
+    names = tuple(name.strip() for name in targets.split(","))
+    if "" in names or len(set(names)) < len(names):
+        raise SettingError(f"--targets must be different names, such as x,y, got {targets!r}")
+    return LabelOptions(True, names)
+
+
+def read_data(
+    name: str,
+    resize: str | None,
+    seed: int = 0,
+    transpose: str | None = None,
+    labels: LabelOptions = LabelOptions(),
+) -> Data:
     """Return the data set ``name``, "mnist" or a path; its notes go to standard error."""
     size = None if resize is None else parse_size(resize)
     if transpose not in TRANSPOSE:
@@ -45,6 +70,8 @@ def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | Non
                 resize=size,
                 seed=seed,
                 transpose=TRANSPOSE[transpose],
+                regression=labels.regression,
+                targets=labels.targets,
                 on_progress=progress,
             )
         for note in data.notes:
@@ -52,6 +79,8 @@ def read_data(name: str, resize: str | None, seed: int = 0, transpose: str | Non
         return data
     if size is not None:
         raise SettingError("--resize is for folders of images, not for mnist")
+    if labels.regression:
+        raise SettingError("--regression and --targets are for --data PATH, an .npz or .csv file")
     if TRANSPOSE[transpose]:
         raise SettingError("--transpose yes is for your own data, not for mnist")
     return gpucnn.data.mnist()
@@ -78,7 +107,7 @@ def parse_shape(text: str) -> dict[str, Any]:
 
 def shape_for(data: Data) -> dict[str, Any]:
     """Return the arguments of a model function that match the shape of ``data``."""
-    return {"channels": data.channels, "size": data.size, "classes": len(data.classes)}
+    return {"channels": data.channels, "size": data.size, "classes": data.outputs}
 
 
 def build_model(spec: str, shape: Mapping[str, Any], seed: int = 0) -> Sequential:
@@ -146,9 +175,10 @@ def first_model(
     if network is None:
         model = build_model(spec or "lenet5", shape, seed)
     else:
-        model = _model_for_classes(network, len(data.classes), seed)
+        model = _model_for_classes(network, data.outputs, seed)
     fresh = load_weights(model, init, new_classes=True)
-    note = f"; layer {fresh} is newly initialised for {len(data.classes)} classes" if fresh else ""
+    what = f"{data.outputs} {'targets' if data.is_regression else 'classes'}"
+    note = f"; layer {fresh} is newly initialised for {what}" if fresh else ""
     print(f"weights from {init}{note}", file=sys.stderr)
     return model
 
@@ -216,8 +246,8 @@ def read_model(
         channels, *size = saved.metadata["model"]["input_shape"]
         classes, weights = saved.metadata["classes"], list(saved.group("parameters").values())
         shape = {"channels": channels, "size": tuple(size)}
-        if classes is not None:
-            shape["classes"] = len(classes)
+        if classes is not None or "targets" in saved.metadata:
+            shape["classes"] = len(classes or saved.metadata["targets"]["names"])
         elif weights and weights[-1].ndim:  # never trained: one for each output
             shape["classes"] = len(weights[-1])
         model = build_model(source, shape)
@@ -285,6 +315,18 @@ def how_read(saved: Checkpoint, transpose: str | None) -> tuple[int, str | None]
     if transpose is None and trained_on and "preparation" not in trained_on:
         transpose = "no"  # versions before 0.3 read EMNIST's files as they are stored
     return settings["seed"] if settings else 0, transpose
+
+
+def how_labelled(model: Sequential, arguments: argparse.Namespace) -> LabelOptions:
+    """Return what the labels of data for a saved network are, unless the command says it.
+
+    A network for regression takes numbers, from the columns that it was trained to predict.
+    """
+    given = label_options(arguments.regression, arguments.targets)
+    if given.regression or model.targets is None:
+        return given
+    names = model.targets.names
+    return LabelOptions(True, None if names == default_targets(len(names)) else names)
 
 
 def loss_for(saved: Checkpoint, model: Sequential) -> Loss:

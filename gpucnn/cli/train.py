@@ -24,8 +24,10 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
-from gpucnn.training.settings import Settings
+from gpucnn.training.history import columns
+from gpucnn.training.settings import Settings, settle
 from gpucnn.training.state import EpochsError
+from gpucnn.training.task import task_of
 from gpucnn.training.workers import default_workers
 
 
@@ -68,7 +70,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
 
         require_libraries("--report")
     data = read_run_data(options, settings.seed, resumed)
-    settings = with_class_weights(settings, options, data)
+    settings = with_class_weights(settle(settings, data.is_regression), options, data)
     precision = options.get("precision", "ieee")
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
     mode, mode_note = emulator_mode(backend, check)
@@ -98,7 +100,8 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             if saved:
                 note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
             write_config(folder, options, settings.as_dict())
-            log = Log(folder, saved.metadata["epoch"] if saved else None)
+            shown = columns(task_of(data.is_regression))
+            log = Log(folder, saved.metadata["epoch"] if saved else None, shown)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""))
             with board as writer:

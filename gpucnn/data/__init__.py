@@ -40,6 +40,8 @@ def load(
     resize: tuple[int, int] | None = None,
     seed: int = 0,
     transpose: bool | None = None,
+    regression: bool | None = None,
+    targets: Sequence[str] | None = None,
     on_progress: Callable[[str, int, int], object] | None = None,
 ) -> Data:
     """Read a data set from a file or a folder.
@@ -65,6 +67,10 @@ def load(
         transpose: whether to exchange rows and columns of the images. None: if they are digits
             that are stored transposed, or the name is EMNIST's, whose classes are then named by
             their characters. False: images, labels and class names are read as they are stored.
+        regression: whether the labels of an ``.npz`` file or a table are numbers to predict. None:
+            those of an ``.npz`` file are if they are floats with fractions.
+        targets: the columns of a table that are numbers to predict, by their headings; of an
+            ``.npz`` file, names for them.
         on_progress: called about ten times a second while image files are read, with "examined" or
             "read", the number of files that were, and their total.
 
@@ -83,9 +89,11 @@ def load(
     <Data 'shapes': 4 training and 4 test images of shape (1, 28, 28), 3 classes ('0', '1', '2')>
     """
     # The readers are imported when they are needed, so that importing gpucnn stays cheap.
+    from gpucnn.data.arrays.targets import labelling
     from gpucnn.data.choice import read
 
-    return _finished(read(Path(path), resize, seed, on_progress), transpose)
+    chosen = labelling(regression, targets)
+    return _finished(read(Path(path), resize, seed, on_progress, chosen), transpose)
 
 
 def from_arrays(
@@ -99,13 +107,16 @@ def from_arrays(
     classes: Sequence[str] | None = None,
     name: str = "arrays",
     transpose: bool | None = None,
+    regression: bool | None = None,
+    targets: Sequence[str] | None = None,
 ) -> Data:
     """Build a data set from arrays, in the forms that an ``.npz`` file may have, too.
 
     Args:
         x_train: images (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3, or (N, H*W) of
             square grey images; numbers from 0 to 255, 0 to 1 or -1 to 1.
-        y_train: labels (N,) or (N, 1), class numbers or names, or one-hot rows (N, classes).
+        y_train: labels (N,) or (N, 1), class numbers or names, or one-hot rows (N, classes); or
+            numbers to predict, (N,) or (N, K).
         x_test: test images; None holds a fifth of the training images out, chosen by content.
         y_test: their labels.
         x_val: validation images, if there are any.
@@ -113,6 +124,9 @@ def from_arrays(
         classes: the names of the classes in the order of their numbers.
         name: the name of the data set.
         transpose: as for ``load``.
+        regression: whether the labels are numbers to predict; None: if they are floats with
+            fractions.
+        targets: names of the numbers to predict, K strings.
 
     Raises:
         DataError: arrays that cannot be understood for certain; the message gives the line that
@@ -125,9 +139,12 @@ def from_arrays(
     >>> images = numpy.linspace(0, 255, 2 * 16).reshape(2, 4, 4).astype("uint8")
     >>> gpucnn.data.from_arrays(images, [0, 1], images, [0, 1], classes=["cat", "dog"])
     <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 2 classes ('cat', 'dog')>
+    >>> gpucnn.data.from_arrays(images, [0.5, 12], images, [0.5, 12], targets=["angle"])
+    <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 1 targets ('angle',)>
     """
     from gpucnn.data.arrays.build import as_array, build
     from gpucnn.data.arrays.source import Source
+    from gpucnn.data.arrays.targets import labelling
 
     pairs = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
     arrays, roles = {}, {}
@@ -139,7 +156,10 @@ def from_arrays(
             for letter, kind, values in zip("xy", ("images", "labels"), pair, strict=True):
                 roles[part, kind] = f"{letter}_{part}"
                 arrays[f"{letter}_{part}"] = as_array(f"{letter}_{part}", values)
-    return _finished(build(Source(), name, arrays, roles, classes), transpose)
+    chosen = labelling(regression, targets)
+    if classes is not None and chosen.regression:
+        raise SettingError("numbers to predict have no classes: remove classes, or regression")
+    return _finished(build(Source(), name, arrays, roles, classes, chosen), transpose)
 
 
 def _finished(data: Data, transpose: bool | None) -> Data:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
@@ -24,21 +25,26 @@ _PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def read(
-    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: OnProgress | None
+    path: Path,
+    resize: tuple[int, int] | None,
+    seed: int,
+    on_progress: OnProgress | None,
+    chosen: Labelling = AUTO,
 ) -> Data:
     """Read the data set at ``path``; see ``gpucnn.data.load``."""
     kind = _kind(path)
     if kind == "folder":
-        return _read_folder(path, resize, seed, on_progress)
+        return _read_folder(path, resize, seed, on_progress, chosen)
     if kind == "file":
         _refuse_resize(path, resize)
-        return _read_file(path)
+        return _read_file(path, chosen)
     prefixes: set[str] = set()
     if _kind(path.parent) == "folder":
         for folder in _idx_folders(path.parent):
             found = {key.prefix for key in idx.idx_files(folder)}
             if path.name in found:
                 _refuse_resize(path, resize)
+                chosen.refuse("IDX files")
                 return idx.read_idx_folder(folder, path.name)
             prefixes |= found
     raise _does_not_exist(path, prefixes)
@@ -57,7 +63,11 @@ def _kind(path: Path) -> str:
 
 
 def _read_folder(
-    path: Path, resize: tuple[int, int] | None, seed: int, on_progress: OnProgress | None
+    path: Path,
+    resize: tuple[int, int] | None,
+    seed: int,
+    on_progress: OnProgress | None,
+    chosen: Labelling,
 ) -> Data:
     """Read the data set in a folder."""
     from gpucnn.data.folders.reader import read_folder
@@ -72,15 +82,17 @@ def _read_folder(
         raise DataError(f"{path} holds several data sets ({names}): give one as {folders[0]}")
     if folders:
         _refuse_resize(path, resize)
+        chosen.refuse("IDX files")
         return idx.read_idx_folder(folders[0])
-    if table := tables.find_table(path):
+    if table := tables.find_table(path, chosen):
         _refuse_resize(path, resize)
-        return tables.read_table(table)
+        return tables.read_table(table, chosen)
     files = list_folder(path)
     archives = [file for file in files if file.suffix.lower() == ".npz" and os.path.isfile(file)]
     if len(archives) == 1 and not any(map(os.path.isdir, files)):
         _refuse_resize(path, resize)
-        return _read_file(archives[0])
+        return _read_file(archives[0], chosen)
+    chosen.refuse("folders of images")
     return read_folder(path, resize=resize, seed=seed, on_progress=on_progress)
 
 
@@ -97,14 +109,14 @@ def _idx_folders(path: Path) -> list[Path]:
     return inside[:1] if inside[0] in found else found
 
 
-def _read_file(path: Path) -> Data:
+def _read_file(path: Path, chosen: Labelling) -> Data:
     """Read the data set in a single file."""
     if path.suffix.lower() == ".npz":
         from gpucnn.data.formats.npz import read_npz
 
-        return read_npz(path)
+        return read_npz(path, chosen)
     if path.suffix.lower() in tables.SUFFIXES:
-        return tables.read_table(path)
+        return tables.read_table(path, chosen)
     if idx.is_idx_name(path.name):
         raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
     hint = ". Unpack it first" if path.suffix.lower() in _PACKED else ""

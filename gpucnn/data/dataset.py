@@ -1,9 +1,11 @@
-"""The data set that every reader returns: two checked splits of uint8 images with their labels."""
+"""The data set that every reader returns: two checked splits of uint8 images with their labels.
+
+Labels are classes or, for regression, numbers to predict.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import reprlib
 import unicodedata
 from collections.abc import Sequence
@@ -13,6 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.data.checks import (
+    check_array,
+    check_labels,
+    check_targets,
+    mean_std,
+    read_only,
+    target_statistics,
+)
 from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, SettingError, unknown
 from gpucnn.rng import Stream, generator
@@ -28,8 +38,6 @@ PREPARATIONS = ("digit", "plain")
 _MAX_CLASSES = 1 << 16
 # With at most this many classes any may be empty; with more, half must have training images.
 _FEW_CLASSES = 10
-# Pixels counted at a time: bincount takes 8 bytes for each while it works.
-_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,34 +46,60 @@ class Split:
 
     Args:
         images: uint8 of shape (N, C, H, W), values 0 to 255; kept C-contiguous.
-        labels: int64 of shape (N,), the class index of each image.
+        labels: int64 of shape (N,), the class index of each image; or, for regression, floats of
+            shape (N,) or (N, K), the numbers to predict, kept as float64.
 
     Raises:
-        DataError: wrong dtype or number of axes, an axis of length 0, or N that differ.
+        DataError: wrong dtype or number of axes, an axis of length 0, N that differ, or a number
+            to predict that is NaN or infinite.
     """
 
     images: Bytes
-    labels: Labels
+    labels: Array
 
     def __post_init__(self) -> None:
-        _check_array("images", self.images, np.uint8, "(N, C, H, W)", 4)
-        _check_array("labels", self.labels, np.int64, "(N,)", 1)
+        check_array("images", self.images, np.uint8, "(N, C, H, W)", 4)
+        if isinstance(self.labels, np.ndarray) and self.labels.dtype.kind == "f":
+            object.__setattr__(self, "labels", check_targets(self.labels))
+        else:
+            check_array("labels", self.labels, np.int64, "(N,)", 1)
         if len(self.images) != len(self.labels):
             raise DataError(
                 f"{len(self.images)} images but {len(self.labels)} labels: expected one label"
                 " for each image"
             )
-        object.__setattr__(self, "images", _read_only(self.images))
-        object.__setattr__(self, "labels", _read_only(self.labels))
+        object.__setattr__(self, "images", read_only(self.images))
+        object.__setattr__(self, "labels", read_only(self.labels))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __repr__(self) -> str:
+        numbers = f"targets {self.labels.min():g} to {self.labels.max():g}"
+        labels = f"labels {self.labels.min()} to {self.labels.max()}"
         return (
             f"<{type(self).__name__}: {len(self)} images of shape {self.images.shape[1:]},"
-            f" labels {self.labels.min()} to {self.labels.max()}>"
+            f" {numbers if self.is_regression else labels}>"
         )
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the labels are numbers to predict, not classes."""
+        return self.labels.dtype.kind == "f"
+
+    @property
+    def targets(self) -> npt.NDArray[np.float64]:
+        """The numbers to predict, (N, K); DataError if the labels are classes."""
+        if not self.is_regression:
+            raise DataError("the labels are classes, not numbers to predict")
+        return self.labels.reshape(len(self), -1)
+
+    def target_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return (mean, std) of the numbers to predict, K floats in both.
+
+        A constant target gets std 1.0, so that it can be divided by.
+        """
+        return target_statistics(self.targets)
 
     def limit(self, n: int) -> Split:
         """Return the first ``n`` items as views; SettingError unless 1 <= n <= len(self)."""
@@ -74,20 +108,21 @@ class Split:
         return Split(self.images[:n], self.labels[:n])
 
     def fingerprint(self) -> str:
-        """Return the SHA-256, in hexadecimal, of the labels (as <i8), then of the images."""
-        digest = hashlib.sha256(self.labels.astype("<i8", copy=False).data)
+        """Return the SHA-256, in hexadecimal, of the labels (as <i8 or <f8), then the images."""
+        kind = "<f8" if self.is_regression else "<i8"
+        digest = hashlib.sha256(self.labels.astype(kind, copy=False).data)
         digest.update(self.images.data)
         return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Data:
-    """A data set: a training and a test split with the same image shape and classes.
+    """A data set: a training and a test split with the same image shape, and classes or targets.
 
     Args:
         train: the training images and labels.
         test: the test images and labels.
-        classes: the name of each class; a label is an index into it.
+        classes: the name of each class; a label is an index into it. Empty for regression.
         name: the name of the data set.
         builtin: whether it is the data set that comes with the package.
         validation: images, not among the training images, that decide on early stopping and the
@@ -97,11 +132,15 @@ class Data:
         preparation: how ``gpucnn predict`` prepares images for a network that is trained on it:
             "digit" (strokes located, scaled and centred as in MNIST) or "plain" (only resized).
             None: ``gpucnn.data.preparation.recognise`` finds out from the training images.
+        targets: for regression, the name of each number to predict, K strings; by default "target",
+            or "target 1" and so on. Empty for classes.
 
-    Class names are kept in Unicode's composed form (NFC), so that names that look equal are equal.
+    Names are kept in Unicode's composed form (NFC), so that names that look equal are equal.
 
     Raises:
-        DataError: image shapes that differ, no classes, or a label outside the classes.
+        DataError: image shapes that differ, no classes, or a label outside the classes; for
+            regression, classes, or another number of targets than of names or than of training
+            targets.
         SettingError: another preparation.
     """
 
@@ -113,15 +152,20 @@ class Data:
     validation: Split | None = None
     notes: tuple[str, ...] = ()
     preparation: str | None = None
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.classes:
+        if not (self.classes or self.is_regression):
             raise DataError(f"{self.name} has no classes: a data set needs at least one")
         if self.preparation not in (None, *PREPARATIONS):
             raise unknown("preparation", str(self.preparation), PREPARATIONS)
         object.__setattr__(self, "classes", tuple(normalize_name(name) for name in self.classes))
+        if self.is_regression and not self.targets:
+            count = self.train.targets.shape[1]
+            object.__setattr__(self, "targets", default_targets(count))
+        object.__setattr__(self, "targets", tuple(normalize_name(name) for name in self.targets))
         shape = self.train.images.shape[1:]
-        _check_labels("training", self.train.labels, len(self.classes))
+        self._check_labels("training", self.train)
         for name, split in (("test", self.test), ("validation", self.validation)):
             if split is None:
                 continue
@@ -131,16 +175,56 @@ class Data:
                     f" {format_sides(split.images.shape[1:])} (channels x height x width):"
                     " they must be equal"
                 )
-            _check_labels(name, split.labels, len(self.classes))
+            self._check_labels(name, split)
+
+    def _check_labels(self, name: str, split: Split) -> None:
+        """Raise DataError unless the labels of a split are those that the data set has."""
+        if split.is_regression != self.is_regression:
+            kinds = ("classes", "numbers to predict")
+            raise DataError(
+                f"training labels are {kinds[self.is_regression]}, {name} labels"
+                f" {kinds[split.is_regression]}: they must be alike"
+            )
+        if not self.is_regression:
+            if self.targets:
+                raise DataError("targets are names of numbers to predict, but labels are classes")
+            check_labels(name, split.labels, len(self.classes))
+            return
+        if self.classes:
+            raise DataError(
+                f"the labels are numbers to predict ({split.labels.dtype}), but there are"
+                f" {len(self.classes)} classes: expected int64 labels, or no classes"
+            )
+        if len(set(self.targets)) < len(self.targets) or "" in self.targets:
+            raise DataError(f"targets must be different names, got {', '.join(self.targets)}")
+        if split.targets.shape[1] != len(self.targets):
+            raise DataError(
+                f"{name} labels have {split.targets.shape[1]} numbers for each image, expected"
+                f" {len(self.targets)}: {', '.join(self.targets)}"
+            )
 
     def __repr__(self) -> str:
         short = reprlib.Repr()
         short.maxtuple = 4
         return (
             f"<{type(self).__name__} {short.repr(self.name)}: {len(self.train)} training and"
-            f" {len(self.test)} test images of shape {self.input_shape},"
-            f" {len(self.classes)} classes {short.repr(self.classes)}>"
+            f" {len(self.test)} test images of shape {self.input_shape}, "
+            + (
+                f"{len(self.targets)} targets {short.repr(self.targets)}>"
+                if self.is_regression
+                else f"{len(self.classes)} classes {short.repr(self.classes)}>"
+            )
         )
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the labels are numbers to predict, not classes."""
+        return self.train.is_regression
+
+    @property
+    def outputs(self) -> int:
+        """The least number of outputs of a network: one for each class or target."""
+        return len(self.classes) or len(self.targets)
 
     @property
     def channels(self) -> int:
@@ -203,7 +287,7 @@ class Data:
         They are computed from exact integer sums. A constant channel gets std 1.0, so that it
         can be divided by.
         """
-        pairs = [_mean_std(self.train.images[:, channel]) for channel in range(self.channels)]
+        pairs = [mean_std(self.train.images[:, channel]) for channel in range(self.channels)]
         return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
 
     def class_weights(self) -> tuple[float, ...]:
@@ -217,12 +301,14 @@ class Data:
         >>> [round(weight, 2) for weight in loss.weight[:3]]
         [0.77, 0.71, 1.67]
         """
+        if self.is_regression:
+            raise DataError("the labels are numbers to predict, so there are no class weights")
         counts = np.bincount(self.train.labels, minlength=len(self.classes))
         share = len(self.train) / int(np.count_nonzero(counts))
         return tuple(share / int(count) if count else 1.0 for count in counts)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256, in hexadecimal, of the training labels (as <i8), then images."""
+        """Return the SHA-256, in hexadecimal, of the training labels, then images: see Split."""
         return self.train.fingerprint()
 
 
@@ -232,6 +318,11 @@ def normalize_name(name: str) -> str:
     macOS stores "é" in file names as two characters, other systems as one.
     """
     return unicodedata.normalize("NFC", name)
+
+
+def default_targets(count: int) -> tuple[str, ...]:
+    """Return names for so many numbers to predict: "target", or "target 1" and so on."""
+    return ("target",) if count == 1 else tuple(f"target {k}" for k in range(1, count + 1))
 
 
 def assemble(
@@ -265,53 +356,9 @@ def assemble(
             )
     try:
         # Before the cast to int64: a uint64 label may not fit.
-        _check_labels("training", train[1], count)
-        _check_labels("test", test[1], count)
+        check_labels("training", train[1], count)
+        check_labels("test", test[1], count)
         splits = [Split(images, labels.astype(np.int64)) for images, labels in (train, test)]
         return Data(splits[0], splits[1], tuple(str(label) for label in range(count)), name)
     except DataError as error:
         raise DataError(f"{source}: {error}") from None
-
-
-def _check_array(name: str, array: object, dtype: type, axes: str, ndim: int) -> None:
-    """Raise DataError unless ``array`` is a NumPy array of this dtype, with ``ndim`` full axes."""
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{name} must be a NumPy array, got {type(array).__name__}")
-    if array.dtype != dtype:
-        raise DataError(f"{name} are {array.dtype}, expected {np.dtype(dtype)}")
-    if array.ndim != ndim or 0 in array.shape:
-        raise DataError(
-            f"{name} have shape {array.shape}, expected {axes} with no axis of length 0"
-        )
-
-
-def _check_labels(split: str, labels: npt.NDArray[Any], classes: int) -> None:
-    """Raise DataError naming the first label outside range(classes)."""
-    wrong = (labels < 0) | (labels >= classes)
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise DataError(
-            f"{split} label {index} is {labels[index]}, expected 0 to {classes - 1}"
-            f" ({classes} classes)"
-        )
-
-
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return a C-contiguous view (a copy if necessary) that cannot be written through."""
-    view = np.ascontiguousarray(array).view()
-    view.flags.writeable = False
-    return view
-
-
-def _mean_std(planes: Bytes) -> tuple[float, float]:
-    """Return mean and std of one channel (N, H, W), divided by 255."""
-    counts = np.zeros(256, dtype=np.int64)
-    step = max(1, _CHUNK // planes[0].size)
-    for start in range(0, len(planes), step):
-        counts += np.bincount(planes[start : start + step].ravel(), minlength=256)
-    # Python's integers do not overflow; n * squares may exceed 64 bits.
-    n, levels = planes.size, [int(count) for count in counts]
-    total = sum(level * count for level, count in enumerate(levels))
-    squares = sum(level * level * count for level, count in enumerate(levels))
-    spread = n * squares - total * total
-    return total / (255 * n), (math.sqrt(spread) / (255 * n) if spread else 1.0)

@@ -47,7 +47,19 @@ def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
 def remarks(data: Data) -> tuple[str, ...]:
     """Return what should be known before a network is trained on the data, one line each."""
     shared = [] if data.builtin else _shared(data)  # none of its test images is a training image
+    if data.is_regression:
+        return (*_constant_targets(data), *shared)
     return (*_one_class(data), *_empty_classes(data), *shared)
+
+
+def _constant_targets(data: Data) -> tuple[str, ...]:
+    """Return a line for each target that is the same for all training images."""
+    low, high = data.train.targets.min(0), data.train.targets.max(0)
+    return tuple(
+        f"{name!r} is {low[k]:g} for every training image: there is nothing to learn"
+        for k, name in enumerate(data.targets)
+        if low[k] == high[k]
+    )
 
 
 def _empty_classes(data: Data) -> tuple[str, ...]:
@@ -77,13 +89,14 @@ def _shared(data: Data) -> list[str]:
     splits = {"training": data.train, "validation": data.validation, "test": data.test}
     found = {name: digests(split) for name, split in splits.items() if split is not None}
     notes = []
+    effect = "error will be too low" if data.is_regression else "accuracy will be too high"
     for one, other in (("training", "test"), ("validation", "test"), ("training", "validation")):
         if one in found and other in found:
             both = np.isin(found[other], found[one])
             if both.any():
                 notes.append(
                     f"{both.sum()} of {len(both)} {other} images are also {one} images (the first"
-                    f" is {other} image {both.argmax()}): the {other} accuracy will be too high;"
+                    f" is {other} image {both.argmax()}): the {other} {effect};"
                     f" remove them from one of the two"
                 )
     return notes

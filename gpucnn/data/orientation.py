@@ -41,7 +41,7 @@ def upright(data: Data, transpose: bool | None) -> Data:
     """
     if transpose is False:
         return data
-    named = bool(_EMNIST.search(data.name)) and data.size == _SIZE
+    named = bool(_EMNIST.search(data.name)) and data.size == _SIZE and not data.is_regression
     reason = ""
     if transpose is None:
         found = lies_transposed(data)

@@ -41,8 +41,11 @@ def recognise(data: Data) -> str:
     """Return how images have to be prepared for a network trained on ``data``.
 
     Returns:
-        "digit" if the training images are handwritten digits prepared as MNIST's, else "plain".
+        "digit" if the training images are handwritten digits prepared as MNIST's, else "plain":
+        also for regression, as moving and scaling the strokes may change what is to be predicted.
     """
+    if data.is_regression:
+        return "plain"
     images, digits = _sample(data)
     if data.input_shape != (1, _SIDE, _SIDE) or not _is_dark_around(images):
         return "plain"
@@ -72,8 +75,11 @@ def _sample(data: Data) -> tuple[Bytes, Labels]:
     """Return some training images (n, H, W) and the digit each is labelled with, or -1."""
     count = len(data.train)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))
+    images = data.train.images[chosen, 0]
+    if data.is_regression:
+        return images, np.full(len(chosen), -1)
     names = [int(name) if name in tuple("0123456789") else -1 for name in data.classes]
-    return data.train.images[chosen, 0], np.array(names)[data.train.labels[chosen]]
+    return images, np.array(names)[data.train.labels[chosen]]
 
 
 def _is_dark_around(images: Bytes) -> bool:

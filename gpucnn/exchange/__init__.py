@@ -10,8 +10,8 @@
 ``safetensors`` is needed and missing, SettingError names what to install.
 """
 
-from gpucnn.exchange.onnx_model import export_onnx
+from gpucnn.exchange.onnx_model import export_onnx, result_name
 from gpucnn.exchange.safetensors_file import export_safetensors
 from gpucnn.exchange.weights import export_npz
 
-__all__ = ["export_npz", "export_onnx", "export_safetensors"]
+__all__ = ["export_npz", "export_onnx", "export_safetensors", "result_name"]

@@ -17,6 +17,7 @@ from gpucnn.files import write_atomically
 from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.preprocessing import scale_and_shift
 from gpucnn.nn.sequential import Sequential, custom_class
+from gpucnn.nn.targets import Targets
 from gpucnn.version import __version__
 
 OPSET = 13
@@ -37,10 +38,11 @@ def export_onnx(model: Sequential, path: str | os.PathLike[str], *, raw: bool = 
     """Write a network as an ONNX file, for ONNX Runtime and whatever else runs such files.
 
     The graph takes ``images``, uint8 (N, C, H, W) as ``predict`` does, normalises them itself and
-    returns ``probabilities`` (N, classes), of a network without probabilities ``scores``. N is any
-    number. Computations are in float32, also those of a float64 network. Dropout, which changes
-    nothing but training, is left out. The classes and the normalisation are in the metadata of the
-    model, as JSON under "classes" and "normalization".
+    returns ``probabilities`` (N, classes), of a network without probabilities ``scores``, and of
+    one for regression ``predictions`` (N, K) in the units of the targets. N is any number.
+    Computations are in float32, also those of a float64 network. Dropout, which changes nothing but
+    training, is left out. The metadata of the model have, as JSON, the classes under "classes", the
+    normalisation under "normalization", and of a regression the targets under "targets".
 
     Args:
         model: a network of gpucnn's own layers.
@@ -76,7 +78,7 @@ def onnx_model(model: Sequential, *, raw: bool = False) -> Any:
         )
     weights = _float32(model)
     source = "input" if raw else "images"
-    result = "probabilities" if not raw and model.has_probabilities else "scores"
+    result = "scores" if raw else result_name(model)
     graph = Graph(source, result)
     value = source if raw else _add_normalization(graph, model, source)
     shapes = [model.input_shape, *output_shapes(model.layers, model.input_shape)]
@@ -85,8 +87,24 @@ def onnx_model(model: Sequential, *, raw: bool = False) -> Any:
     if not raw and model.has_probabilities and not model.ends_in_probabilities():
         attributes = {"axis": 1} if model.output == "softmax" else {}
         value = graph.add(model.output.capitalize(), value, name=result, **attributes)
+    if not raw and model.targets is not None:
+        value = _add_units(graph, model.targets, value)
     graph.rename(value, result)
     return _checked(model, graph, source, result)
+
+
+def result_name(model: Sequential) -> str:
+    """Return what the outputs of a complete graph are called."""
+    if model.targets is not None:
+        return "predictions"
+    return "probabilities" if model.has_probabilities else "scores"
+
+
+def _add_units(graph: Graph, targets: Targets, value: str) -> str:
+    """Add what turns standardised outputs into the units of the targets."""
+    std, mean = (np.array(values, np.float32) for values in (targets.std, targets.mean))
+    scaled = graph.add("Mul", value, graph.constant("std", std), name="deviations")
+    return graph.add("Add", scaled, graph.constant("mean", mean), name="predictions")
 
 
 def _float32(model: Sequential) -> dict[str, NDArray[np.float32]]:
@@ -145,6 +163,9 @@ def _metadata(model: Sequential) -> dict[str, str]:
         classes = json.dumps(model.classes, ensure_ascii=False)
         # Lone surrogates, as in names of folders that are not UTF-8, become JSON's own escapes.
         metadata["classes"] = classes.encode(errors="backslashreplace").decode()
+    if model.targets is not None:
+        targets = json.dumps(model.targets.describe(), ensure_ascii=False)
+        metadata["targets"] = targets.encode(errors="backslashreplace").decode()
     if model.normalization is not None:
         mean, std = model.normalization
         metadata["normalization"] = json.dumps({"mean": mean, "std": std})

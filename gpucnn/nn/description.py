@@ -28,6 +28,8 @@ def describe_network(model: Sequential) -> dict[str, Any]:
         "classes": classes and list(map(str, classes)),
         "output": model.output,
     }
+    if model.targets is not None:
+        description["targets"] = model.targets.describe()
     if model.preparation is not None:
         description["preparation"] = model.preparation
     return description

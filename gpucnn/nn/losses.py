@@ -1,7 +1,7 @@
 """Losses: the mean over a batch of the distance between scores and targets, and its gradient.
 
-Scores are (N, C). Targets are classes, int64 (N,), or numbers of the scores' shape. Losses other
-than cross-entropy turn classes into one-hot rows.
+Scores are (N, C). Targets are classes, int64 (N,), or numbers of the scores' shape (regression).
+Losses other than cross-entropy turn classes into one-hot rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array, Reduction
-from gpucnn.config import build, check_integer, check_number
+from gpucnn.config import build, check_integer, check_number, is_builtin
 from gpucnn.errors import SettingError
 
 Output = Literal["softmax", "sigmoid", "none"]
@@ -30,6 +30,8 @@ class Loss:
     op: ClassVar[str]
     output: ClassVar[Output] = "none"
     """What turns scores that were trained with this loss into probabilities."""
+    for_numbers: ClassVar[bool] = False
+    """Whether the loss serves regression, with any numbers as targets."""
 
     def forward(
         self, be: Backend, scores: Array, target: Array, reduction: Reduction = "mean"
@@ -46,9 +48,14 @@ class Loss:
     def add_metrics(self, be: Backend, totals: Array, scores: Array, target: Array) -> Array:
         """Add the batch to ``totals``, float64 (2,): the sum of losses, and correct samples.
 
-        Return the loss that was added, an array of shape (): the mean, which stands for each
-        sample, or for a ``weighted`` loss the sum.
+        If the targets are numbers (N, K), ``totals`` are (1 + 2 K,), as in ``add_errors``. Return
+        the loss that was added, an array of shape (): the mean, which stands for each sample, or
+        for a ``weighted`` loss the sum.
         """
+        if target.ndim == 2:
+            value = self.forward(be, scores, target)
+            be.add_errors(totals, value, scores, target)
+            return value
         if not self.weighted:
             value = self.forward(be, scores, target)
             be.add_metrics(totals, value, scores, target)
@@ -67,9 +74,9 @@ class Loss:
         """The class whose samples do not count; no label is negative."""
         return -100
 
-    def weigh(self, labels: NDArray[np.int64]) -> float:
+    def weigh(self, labels: NDArray[Any]) -> float:
         """Return the divisor of the mean loss of these samples: their number or their weights."""
-        return float(labels.size)
+        return float(len(labels))
 
     def check_outputs(self, outputs: int) -> None:
         """Raise SettingError unless the loss fits a model of so many outputs."""
@@ -147,7 +154,7 @@ class CrossEntropyLoss(Loss):
         """As in ``Loss``."""
         return self.ignore_index
 
-    def weigh(self, labels: NDArray[np.int64]) -> float:
+    def weigh(self, labels: NDArray[Any]) -> float:
         """As in ``Loss``: the sum of the weights of the labels that are not ignored."""
         counted = labels[labels != self.ignore_index]
         if self.weight is None:
@@ -175,6 +182,7 @@ class MSELoss(Loss):
     """(score - target)², the mean over all elements."""
 
     op = "mse_loss"
+    for_numbers = True
 
 
 @dataclass(frozen=True)
@@ -182,6 +190,7 @@ class HalfSquaredError(Loss):
     """½ (score - target)², the mean over all elements."""
 
     op = "half_squared_error"
+    for_numbers = True
 
 
 @dataclass(frozen=True)
@@ -245,6 +254,20 @@ LOSSES: dict[str, type[Loss]] = {
 """Losses by their names on the command line."""
 
 _KINDS = {kind.__name__: kind for kind in LOSSES.values()}
+
+
+def default_loss(regression: bool) -> Loss:
+    """Return the loss that is used where none is given: for classes, or for numbers."""
+    return MSELoss() if regression else CrossEntropyLoss()
+
+
+def check_loss(loss: Loss, regression: bool) -> None:
+    """Raise SettingError if one of our losses is for classes and the labels are numbers."""
+    if regression and is_builtin(loss) and not loss.for_numbers:
+        raise SettingError(
+            f"{type(loss).__name__} is a loss of classes, but the labels are numbers to predict: "
+            "use nn.MSELoss() (command line: --loss mse)"
+        )
 
 
 def from_description(description: Mapping[str, Any]) -> Loss:

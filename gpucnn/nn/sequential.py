@@ -20,6 +20,7 @@ from gpucnn.nn.losses import Output
 from gpucnn.nn.parameters import FlatParameters
 from gpucnn.nn.preprocessing import Normalization, batch_shape, check_images, scale_and_shift
 from gpucnn.nn.summary import Summary, summarize
+from gpucnn.nn.targets import Targets
 
 
 class Sequential(FlatParameters):
@@ -56,6 +57,9 @@ class Sequential(FlatParameters):
 
     classes: tuple[str, ...] | None = None
     """Names of the classes; ``fit`` sets them."""
+
+    targets: Targets | None = None
+    """What the outputs mean if they are numbers (regression), else None; ``fit`` sets it."""
 
     preparation: str | None = None
     """How image files become inputs like the training images: "digit", as MNIST's, or "plain", only
@@ -148,6 +152,9 @@ class Sequential(FlatParameters):
     def predict(self, images: Any, batch_size: int = 64) -> NDArray[Any]:
         """Return the class probabilities of each image, a NumPy array (N, classes).
 
+        A network for regression, one with ``targets``, returns the predicted numbers in their own
+        units, float64 (N, K).
+
         ``images`` are uint8, (N, C, H, W), or (N, H, W) for models of one channel, as in the data
         that the model was trained on; others raise DataError. A model trained by a squared error
         has no probabilities: its scores are returned.
@@ -156,12 +163,19 @@ class Sequential(FlatParameters):
         with be.limit_threads():
             for _, x in self.batches(images, batch_size):
                 rows.append(be.to_numpy(self.probabilities(self(x))))
-        return np.concatenate(rows)
+        outputs = np.concatenate(rows)
+        return outputs if self.targets is None else self.targets.restore(outputs)
 
     @property
     def has_probabilities(self) -> bool:
         """Whether ``predict`` returns probabilities; False after training by a squared error."""
         return self.output != "none" or self.ends_in_probabilities()
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the classes or targets; outputs without a name have their number."""
+        names = self.targets.names if self.targets else self.classes or ()
+        return (*names, *map(str, range(len(names), self.output_shape[0])))
 
     def probabilities(self, outputs: Array) -> Array:
         """Return what ``predict`` makes of the last layer's outputs, as the backend's array."""

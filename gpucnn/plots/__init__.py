@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gpucnn.plots.machines import rbm_filters, reconstructions, samples
     from gpucnn.plots.page.making import report
     from gpucnn.plots.rates import learning_rates
+    from gpucnn.plots.regression import predictions, worst
     from gpucnn.plots.results import (
         Calibration,
         calibration,
@@ -46,6 +47,7 @@ __all__ = [
     "filters",
     "learning_rates",
     "misread",
+    "predictions",
     "rbm_filters",
     "receptive_field",
     "reconstructions",
@@ -55,6 +57,7 @@ __all__ = [
     "samples",
     "save_all",
     "to_svg",
+    "worst",
 ]
 
 _HOMES = {
@@ -68,6 +71,7 @@ _HOMES = {
     "filters": "weights",
     "learning_rates": "rates",
     "misread": "results",
+    "predictions": "regression",
     "rbm_filters": "machines",
     "receptive_field": "inputs",
     "reconstructions": "machines",
@@ -77,6 +81,7 @@ _HOMES = {
     "samples": "machines",
     "save_all": "svg",
     "to_svg": "svg",
+    "worst": "regression",
 }
 
 

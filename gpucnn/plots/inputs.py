@@ -26,7 +26,6 @@ from gpucnn.plots.style import (
     short,
     style,
 )
-from gpucnn.training.results.figures import class_names
 
 _PANEL = (WIDTH - MARGIN) / 3 - MARGIN
 """Inches of one of three images next to each other."""
@@ -196,7 +195,7 @@ def saliency(
     gradients = gradient_saliency(model, pixels, classes)
     falls = occlusion_saliency(model, pixels, classes, size=size, stride=stride)
     chosen = probabilities.argmax(1) if classes is None else np.broadcast_to(classes, len(pixels))
-    names = class_names(model.classes, probabilities.shape[1])
+    names = model.output_names
     tall = _PANEL * float(np.clip(pixels.shape[2] / pixels.shape[3], 0.3, 1.6))
     step = _HEADING + tall + MARGIN
     note = "gradient: how much a pixel changes the score; covering: red lowers, blue raises it"

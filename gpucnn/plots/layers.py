@@ -25,7 +25,6 @@ from gpucnn.plots.style import (
     sides,
     style,
 )
-from gpucnn.training.results.figures import class_names
 
 _LABEL = 1.45
 """Inches of the names of the layers."""
@@ -214,7 +213,7 @@ _MOST_CLASSES = 10
 
 def _class_row(model: Sequential, probabilities: NDArray[Any], width: float) -> _Row:
     """Return the row of the classes: up to 10 in their order, of more the most probable."""
-    names = class_names(model.classes, probabilities.shape[1])
+    names = model.output_names
     count = min(len(names), _MOST_CLASSES)
     step = min(width / count, 0.56)
     letters = max(2, int(step / 0.07))

@@ -12,17 +12,14 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from gpucnn.config import check_integer
-from gpucnn.data import Split
-from gpucnn.errors import DataError, SettingError
-from gpucnn.plots.canvas import HEAD, MARGIN, Canvas, as_colours, show
+from gpucnn.errors import DataError
+from gpucnn.plots.canvas import show
+from gpucnn.plots.grids import LETTERS, SHORT, checked_count, image_grid, pixels_of
 from gpucnn.plots.style import (
-    BAD,
     GRID,
     INK,
-    MUTED,
     PAPER,
     SERIES,
-    SMALL,
     WHITE,
     WIDTH,
     Plot,
@@ -245,15 +242,9 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
         DataError: the images are not those of the evaluation, or not uint8.
         SettingError: ``count`` is not an integer from 1 to 240.
     """
-    if (count := check_integer("count", count, 1)) > _MOST_MISREAD:
-        raise SettingError(f"count is {count}, expected at most {_MOST_MISREAD} images")
-    pixels = np.asarray(images.images if isinstance(images, Split) else images)
+    count = checked_count(count)
     labels, predictions = evaluation.labels, evaluation.predictions
-    if pixels.ndim not in (3, 4) or len(pixels) != len(labels):
-        raise DataError(
-            f"misread needs the {len(labels)} images of the evaluation, got an array of shape "
-            f"{pixels.shape}"
-        )
+    pixels = pixels_of(images, len(labels), "misread")
     rows = np.arange(len(labels))
     sureness = evaluation.probabilities[rows, predictions]
     wrong = np.flatnonzero(predictions != labels)
@@ -266,47 +257,25 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
         return _grid_of_images(evaluation, pixels, order, note)
 
 
-_MOST_MISREAD = 240
-"""Images that fit into a file of Matplotlib, of at most 65,535 pixels a side."""
-
-_SHORT = 4
-"""Letters of a name that fit under an image of six in a row; with longer ones, it is four."""
-
-
 def _grid_of_images(
     evaluation: Evaluation, pixels: NDArray[Any], order: NDArray[Any], note: str
 ) -> Plot:
     """Draw the images with the indices ``order``, with what they were taken for."""
     shown = {*evaluation.labels[order], *evaluation.predictions[order]} - {-1}
-    short = all(len(evaluation.classes[label]) <= _SHORT for label in shown)
-    columns, letters = (6, _SHORT) if short else (4, 12)
-    width = (WIDTH - MARGIN) / columns - MARGIN
-    height = width * float(np.clip(pixels.shape[-2] / pixels.shape[-1], 0.3, 2.5))
-    step = height + 0.48
-    canvas = Canvas(
-        HEAD + max(-(-len(order) // columns) * step - 0.04, 0.4), "Misread images", note
-    )
-    if not len(order):
-        canvas.text(MARGIN, HEAD + 0.1, "every image was classified correctly", size=10)
-    for place, index in enumerate(order):
-        x = MARGIN + place % columns * (width + MARGIN)
-        y = HEAD + place // columns * step
-        canvas.fit(as_colours(pixels[index]), x, y, width, height)
-        true, predicted = evaluation.labels[index], evaluation.predictions[index]
-        for line, (label, colour) in enumerate(((predicted, BAD), (true, MUTED))):
-            text = "NaN"
-            if label >= 0:
-                name = clean(evaluation.classes[label], letters)
-                text = f"{name}: {_probability(evaluation.probabilities[index, label])}"
-            canvas.text(
-                x,
-                y + height + 0.12 + 0.15 * line,
-                f"{'true' if line else 'as'} {text}",
-                size=SMALL,
-                colour=colour,
-                weight="normal" if line else "bold",
-            )
-    return canvas.figure
+    columns = 6 if all(len(evaluation.classes[label]) <= SHORT for label in shown) else 4
+
+    def caption(index: int, label: int) -> str:
+        if label < 0:
+            return "NaN"
+        name = clean(evaluation.classes[label], LETTERS[columns])
+        return f"{name}: {_probability(evaluation.probabilities[index, label])}"
+
+    def captions(index: int) -> tuple[str, str]:
+        found, true = evaluation.predictions[index], evaluation.labels[index]
+        return f"as {caption(index, found)}", f"true {caption(index, true)}"
+
+    empty = "every image was classified correctly"
+    return image_grid(pixels, order, captions, columns, "Misread images", note, empty)
 
 
 def _probability(value: float) -> str:

@@ -18,8 +18,8 @@ from gpucnn.errors import DataError, SettingError
 from gpucnn.files import PathLike
 from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, style
 from gpucnn.training.event_types import EpochEnded, RunStarted
-from gpucnn.training.progress import percent
 from gpucnn.training.records.folder import LOG_NAME, RunRecord, read_record
+from gpucnn.training.task import CLASSES, NUMBERS, Task
 
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
 _DASHES: dict[str, Any] = {"train": (0, (1, 1.2)), "validation": (0, (4, 1.5)), "test": "-"}
@@ -49,14 +49,20 @@ class _Run:
     epochs: NDArray[np.int64]
     columns: dict[str, NDArray[np.float64]]
     resumed: float | None
+    task: Task
 
     @property
     def best(self) -> tuple[str, int] | None:
-        """The split that decides and the index of its epoch of the best accuracy, the first."""
+        """The split that decides and the index of its best epoch, the first.
+
+        It has the highest accuracy, of a regression the lowest loss.
+        """
         for split in ("validation", "test"):
-            accuracy = self.columns[f"{split}_accuracy"]
-            if np.isfinite(accuracy).any():
-                return split, int(np.nanargmax(np.where(np.isfinite(accuracy), accuracy, np.nan)))
+            is_loss = self.task is NUMBERS
+            values = self.columns[f"{split}_loss" if is_loss else f"{split}_accuracy"]
+            if np.isfinite(values).any():
+                known = np.where(np.isfinite(values), -values if is_loss else values, np.nan)
+                return split, int(np.nanargmax(known))
         return None
 
 
@@ -65,17 +71,19 @@ def curves(*runs: RunLike | PathLike, names: Sequence[str] | None = None) -> Plo
 
     A ring marks the epoch with the best validation accuracy, or without validation images, with
     the best test accuracy. A loss of NaN or infinity interrupts its line; a cross on the upper edge
-    marks its epoch.
+    marks its epoch. Of a regression, the mean absolute error is drawn in place of the accuracy, and
+    the ring marks the lowest loss.
 
     Args:
         runs: what ``fit`` returned, or folders of ``gpucnn train``.
         names: a name for each run; by default those of the folders, and "run 1", ...
 
     Returns:
-        A figure with two pairs of axes: losses, and accuracies in percent.
+        A figure with two pairs of axes: losses, and accuracies in percent or errors.
 
     Raises:
-        SettingError: no run, a run that is neither, or a number of names other than of runs.
+        SettingError: no run, a run that is neither, a number of names other than of runs, or runs
+            on classes and on numbers together.
         DataError: a folder has no log, or a run no epoch.
 
     Example:
@@ -90,14 +98,18 @@ def curves(*runs: RunLike | PathLike, names: Sequence[str] | None = None) -> Plo
     if names is not None and len(names) != len(runs):
         raise SettingError(f"curves got {len(names)} names for {len(runs)} runs")
     read = [_read(run, index) for index, run in enumerate(runs, 1)]
+    if len({run.task.chosen_by for run in read}) > 1:
+        raise SettingError("curves draws runs on classes or runs on numbers, not both together")
+    measures = ("loss", read[0].task.main.name)
     labels = [clean(name, 28) for name in names or [run.name for run in read]]
     with style():
         figure = Plot(figsize=(WIDTH, 3.3), layout="constrained")
         both = figure.subplots(1, 2, sharex=True)
-        for axes, measure in zip(both, ("loss", "accuracy"), strict=True):
+        for axes, measure in zip(both, measures, strict=True):
             for index, run in enumerate(read):
                 _draw(axes, run, measure, index if len(read) > 1 else None)
-            _finish(axes, measure)
+            title = "Loss" if measure == "loss" else read[0].task.main.title
+            _finish(axes, measure, title[0].upper() + title[1:])
         rows = _legend(figure, read, labels)
         figure.set_figheight(3.1 + 0.2 * rows)
         return figure.lay_out()
@@ -123,12 +135,13 @@ def _read(run: RunLike | PathLike, number: int) -> _Run:
             [_number(getattr(epoch, f"{split}_{measure}")) for epoch in record.epochs]
         )
         for split in _SPLITS
-        for measure in ("loss", "accuracy")
+        for measure in record.epochs[0].task.names
     }
     started, resumed = record.started, None
     if started is not None and started.step and started.steps_per_epoch:
         resumed = started.step / started.steps_per_epoch
-    return _Run(name, np.array([epoch.epoch for epoch in record.epochs]), columns, resumed)
+    numbers = np.array([epoch.epoch for epoch in record.epochs])
+    return _Run(name, numbers, columns, resumed, record.epochs[0].task)
 
 
 def _number(value: float | None) -> float:
@@ -141,7 +154,7 @@ def _draw(axes: Axes, run: _Run, measure: str, index: int | None) -> None:
     for number, split in enumerate(_SPLITS):
         values = factor * run.columns[f"{split}_{measure}"]
         finite = np.isfinite(values)
-        if not finite.any() and (split == "validation" or measure == "accuracy"):
+        if not finite.any() and (split == "validation" or measure != "loss"):
             continue
         colour = SERIES[(number if index is None else index) % len(SERIES)]
         marker = _MARKERS[(number if index is None else index) % len(_MARKERS)]
@@ -166,8 +179,8 @@ def _draw(axes: Axes, run: _Run, measure: str, index: int | None) -> None:
         axes.axvline(run.resumed + 0.5, color=MUTED, linewidth=1, linestyle=":", label="resumed")
 
 
-def _finish(axes: Axes, measure: str) -> None:
-    axes.set_title(measure.capitalize())
+def _finish(axes: Axes, measure: str, title: str) -> None:
+    axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     drawn = [np.asarray(line.get_ydata(), float) for line in axes.lines if _is_curve(line)]
@@ -233,5 +246,7 @@ def _best_text(runs: Sequence[_Run]) -> str:
     if len(runs) > 1 or best is None:
         return "best epoch"
     split, index = best
-    accuracy = runs[0].columns[f"{split}_accuracy"][index]
-    return f"best epoch: {runs[0].epochs[index]} ({percent(accuracy)})"
+    main = runs[0].task.main
+    value = runs[0].columns[f"{split}_{main.name}"][index]
+    shown = main.show(value) if runs[0].task is CLASSES else f"{main.title} {main.show(value)}"
+    return f"best epoch: {runs[0].epochs[index]} ({shown})"

@@ -175,9 +175,9 @@ def percent(fraction: float) -> str:
     return f"{min(max(100 * fraction, 0.1), 99.9):.1f} %"
 
 
-def short(value: float) -> str:
-    """Return a number with two digits."""
-    return f"{value:.2g}".replace("-", "\u2212")
+def short(value: float, digits: int = 2) -> str:
+    """Return a number with so many digits."""
+    return f"{value:.{digits}g}".replace("-", "\u2212")
 
 
 def sides(shape: tuple[int, ...]) -> str:

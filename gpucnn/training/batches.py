@@ -6,15 +6,19 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.data import Split
-from gpucnn.errors import OutOfMemoryError, SettingError, ShapeError
+from gpucnn.errors import DataError, OutOfMemoryError, SettingError, ShapeError
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
+from gpucnn.training.results.figures import Metrics
+from gpucnn.training.results.regression import RegressionMetrics, r_squared, sum_squares
+from gpucnn.training.task import task_of
 
 
 class ImageBatches:
@@ -25,10 +29,16 @@ class ImageBatches:
         split: uint8 images (M, C, H, W) and labels (M,).
         batch_size: images in a batch, at least 1; the last batch may be shorter.
         scaling: scale and shift of the pixels, each (C,), as for ``gather_images``.
+        targets: numbers to predict (M, K) in place of the labels.
     """
 
     def __init__(
-        self, be: Backend, split: Split, batch_size: int, scaling: tuple[Array, Array]
+        self,
+        be: Backend,
+        split: Split,
+        batch_size: int,
+        scaling: tuple[Array, Array],
+        targets: NDArray[np.float64] | None = None,
     ) -> None:
         self.count = len(split)
         self.batch_size = min(check_integer("batch_size", batch_size, 1), self.count)
@@ -39,7 +49,9 @@ class ImageBatches:
                 f"{error.found} for {self.count:,} images",
                 "use fewer or smaller ones (--limit, --resize)",
             ) from error
-        self.labels = be.asarray(split.labels)
+        if targets is None and split.is_regression:
+            targets = split.targets
+        self.labels = be.asarray(split.labels if targets is None else targets.astype(be.dtype))
         self.scale, self.shift = scaling
         self.order = be.asarray(np.arange(self.count))
         self._backend = be
@@ -52,6 +64,15 @@ class ImageBatches:
         """Put the images in another order: indices into the split, int64 (M,)."""
         self.order[...] = self._backend.asarray(order)
 
+    def label_array(self, size: int) -> Array:
+        """Return an array for the labels of ``size`` images, zeros."""
+        return self._backend.zeros((size, *self.labels.shape[1:]), self.labels.dtype)
+
+    def totals(self, *shape: int) -> Array:
+        """Return the totals of steps, float64 (2,), or (1 + 2 K,) of numbers (M, K); zeros."""
+        size = 2 if self.labels.ndim == 1 else 1 + 2 * self.labels.shape[1]
+        return self._backend.zeros((*shape, size), np.float64)
+
 
 class Batches(ImageBatches):
     """The images and labels of a split on the model's device, cut into batches.
@@ -60,11 +81,14 @@ class Batches(ImageBatches):
 
     Args:
         model: its backend receives the images, its ``normalization`` is applied to them.
-        split: uint8 images (M, C, H, W) of the model's input shape, and labels (M,).
+        split: uint8 images (M, C, H, W) of the model's input shape, and labels (M,). Numbers to
+            predict become the targets (N, K) of a batch, standardised if the model has ``targets``.
         batch_size: images in a batch, at least 1; the last batch may be shorter.
 
     Raises:
-        ShapeError: the images do not have the model's input shape.
+        ShapeError: the images do not have the model's input shape, or the numbers to predict not
+            its output shape.
+        DataError: the labels are classes and the model predicts numbers, or the reverse.
         SettingError: the model has no normalization, or ``batch_size`` is not a positive integer.
     """
 
@@ -78,14 +102,22 @@ class Batches(ImageBatches):
             raise ShapeError(
                 f"the images are {split.images.shape[1:]}, the model takes {model.input_shape}"
             )
-        self.model = model
-        super().__init__(be, split, batch_size, model.scaling())
+        check_labels(model, split)
+        self.model, self.task = model, task_of(split.is_regression)
+        targets = split.targets if split.is_regression else None
+        if targets is not None and model.targets is not None:
+            targets = model.targets.standardise(targets)
+        self.spread = None if targets is None else sum_squares(targets)
+        super().__init__(be, split, batch_size, model.scaling(), targets)
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         return (self.batch(index) for index in range(len(self)))
 
     def batch(self, index: int) -> tuple[Array, Array]:
-        """Return the normalised images (N, C, H, W) and the labels (N,) of batch ``index``."""
+        """Return the normalised images (N, C, H, W) and the labels of batch ``index``.
+
+        Labels are (N,), or numbers (N, K).
+        """
         be, start = self.model.backend, index * self.batch_size
         indices = self.order[start : start + self.batch_size]
         images = be.gather_images(self.images, indices, self.scale, self.shift)
@@ -100,6 +132,36 @@ class Batches(ImageBatches):
         """
         self.set_order(epoch_order(seed, epoch, self.count))
         return iter(self)
+
+    def metrics(self, totals: NDArray[np.float64], loss: Loss) -> Metrics | RegressionMetrics:
+        """Return the figures of all images, by their ``totals``."""
+        mean = divide(float(totals[0]), self.weigh(loss, self.count))
+        if self.spread is None:
+            return Metrics(mean, int(totals[1]), self.count)
+        squares, sizes = np.split(totals[1:], 2)
+        unit = self._unit()
+        return RegressionMetrics(
+            mean,
+            float((squares * unit**2).mean() / self.count),
+            float((sizes * unit).mean() / self.count),
+            float(r_squared(squares, self.spread).mean()),
+            self.count,
+        )
+
+    def metrics_so_far(
+        self, totals: NDArray[np.float64], loss: Loss, images: int
+    ) -> tuple[float, float]:
+        """Return mean loss and main figure (``task.main``) of the first images in their order."""
+        mean = divide(float(totals[0]), self.weigh(loss, images))
+        if self.spread is None:
+            return mean, float(totals[1]) / images
+        return mean, float((np.split(totals[1:], 2)[1] * self._unit()).mean() / images)
+
+    def _unit(self) -> NDArray[np.float64]:
+        """Return the size of 1 of each output in the units of its target, (K,)."""
+        assert self.spread is not None
+        targets = self.model.targets
+        return np.ones(len(self.spread)) if targets is None else np.array(targets.std)
 
     def weigh(self, loss: Loss, images: int) -> float:
         """Return the divisor of the mean loss of the first ``images`` images in their order."""
@@ -116,6 +178,27 @@ class Batches(ImageBatches):
             raise SettingError(
                 f"{loss} ignores all {self.count} {images}: choose another weight or ignore_index"
             )
+
+
+def check_labels(model: Sequential, split: Split) -> None:
+    """Raise DataError or ShapeError unless labels are of the kind that the model predicts."""
+    if not split.is_regression:
+        if model.targets is not None:
+            raise DataError(
+                "the labels are classes, but the model predicts numbers: "
+                f"{', '.join(model.targets.names)}; give data with numbers to predict"
+            )
+        return
+    if model.classes is not None:
+        raise DataError(
+            f"the labels are numbers to predict, but the model has {len(model.classes)} classes: "
+            "give data with classes"
+        )
+    if model.output_shape != (count := split.targets.shape[1],):
+        raise ShapeError(
+            f"the labels are {count} numbers for each image, the model's output is "
+            f"{model.output_shape}: end it in Linear(..., {count})"
+        )
 
 
 def divide(total: float, weight: float) -> float:

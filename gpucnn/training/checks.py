@@ -7,7 +7,7 @@ from gpucnn.data.digests import remarks
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.layers.structure import places
-from gpucnn.nn.losses import BCELoss
+from gpucnn.nn.losses import BCELoss, check_loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.settings import Settings
 
@@ -21,7 +21,9 @@ def check_fit(model: Sequential, data: Data, settings: Settings) -> None:
         )
     if data.input_shape != model.input_shape:
         raise ShapeError(f"the images are {data.input_shape}, the model takes {model.input_shape}")
-    if len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
+    if data.is_regression:
+        _check_regression(model, data, settings)
+    elif len(model.output_shape) != 1 or model.output_shape[0] < len(data.classes):
         raise ShapeError(
             f"the model's output is {model.output_shape}, the data has {len(data.classes)} classes"
         )
@@ -65,6 +67,23 @@ def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
                 f"batch, but the last of {images:,} images has {found}{part}: set batch_size "
                 f"(--batch-size) to another number, for example {other}"
             )
+
+
+def _check_regression(model: Sequential, data: Data, settings: Settings) -> None:
+    """Raise ShapeError or SettingError unless the model and the loss serve regression."""
+    check_loss(settings.loss, regression=True)
+    count = len(data.targets)
+    if model.output_shape != (count,):
+        raise ShapeError(
+            f"the model's output is {model.output_shape}, the data has {count} numbers to predict "
+            f"({', '.join(data.targets)}): end the model in Linear(..., {count})"
+        )
+    name, last = list(model.layers.items())[-1]
+    if isinstance(last, Sigmoid | Softmax):
+        raise SettingError(
+            f"layer {name!r} ({type(last).__name__}) limits the outputs to 0 to 1: remove it, so "
+            "that the model can predict any number"
+        )
 
 
 def notes(data: Data, settings: Settings) -> tuple[str, ...]:

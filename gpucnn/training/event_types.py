@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal
+
+from gpucnn.training.task import CLASSES, FIGURES, NUMBERS, PARTS, Task
 
 Reason = Literal["finished", "early stopping", "interrupted"]
 
@@ -21,10 +24,26 @@ class Event:
     step: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as plain data, one line of the log; callables are left out."""
+        """Return the event as plain data, one line of the log.
+
+        Callables are left out, and what a run on other labels has: classes or numbers.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {key: value for key, value in values.items() if not callable(value)}
+        for name in self.unused:
+            plain.pop(name, None)
         return {"event": self.name, **plain}
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """The fields that are only for other tasks."""
+        return frozenset()
+
+
+def unused_figures(task: Task) -> frozenset[str]:
+    """Return the names of the figures that runs of a task do not have, with those of splits."""
+    others = [name for name in FIGURES if name not in task.names]
+    return frozenset(f"{part}_{name}" for part in PARTS for name in others)
 
 
 @dataclass(frozen=True)
@@ -33,7 +52,8 @@ class RunStarted(Event):
 
     ``eager`` is the reason why a backend that could capture and replay whole steps launches their
     operations one by one, else None. ``notes`` are what should be known before training, such as
-    images that are in the training and in the test split; one line each.
+    images that are in the training and in the test split; one line each. For regression
+    ``classes`` is 0, and ``targets`` are the names of the numbers to predict.
     """
 
     name = "start"
@@ -51,6 +71,17 @@ class RunStarted(Event):
     eager: str | None
     notes: tuple[str, ...]
     settings: dict[str, Any]
+    targets: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """What is learned: classes or numbers."""
+        return NUMBERS if self.targets else CLASSES
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """As in ``Event``."""
+        return frozenset() if self.targets else frozenset({"targets"})
 
 
 @dataclass(frozen=True)
@@ -58,7 +89,8 @@ class StepEnded(Event):
     """The weights have been updated; ``images`` of the epoch have been seen.
 
     Where a device replays captured steps, an event stands for up to 32 of them. ``metrics()``
-    returns the epoch's mean loss and accuracy so far; it waits for the device.
+    returns the epoch's mean loss and accuracy so far, for regression loss and mean absolute error;
+    it waits for the device.
     """
 
     name = "step"
@@ -76,19 +108,46 @@ class EpochEnded(Event):
     Accuracies are fractions of 1. The training figures are means over the epoch, in which the
     weights changed. ``seconds`` and ``images_per_second`` are of the training part in this process,
     without evaluation.
+
+    For regression accuracies are None, and errors and R² (``training.task``) take their place, in
+    the units of the targets; the losses are of standardised targets.
     """
 
     name = "epoch"
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     test_loss: float
-    test_accuracy: float
+    test_accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
     lr: float
     seconds: float
     images_per_second: float
+    train_mse: float | None = None
+    train_mae: float | None = None
+    train_r2: float | None = None
+    test_mse: float | None = None
+    test_mae: float | None = None
+    test_r2: float | None = None
+    validation_mse: float | None = None
+    validation_mae: float | None = None
+    validation_r2: float | None = None
+
+    @property
+    def task(self) -> Task:
+        """What is learned: classes or numbers."""
+        return CLASSES if self.train_accuracy is not None else NUMBERS
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """As in ``Event``."""
+        return unused_figures(self.task)
+
+    def figure(self, part: str, name: str) -> float:
+        """Return a figure of "train", "validation" or "test"; NaN if there is none."""
+        value = getattr(self, f"{part}_{name}")
+        return math.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -114,3 +173,16 @@ class Stopped(Event):
     best_epoch: int | None
     test_loss: float | None
     test_accuracy: float | None
+    test_mse: float | None = None
+    test_mae: float | None = None
+    test_r2: float | None = None
+
+    @property
+    def task(self) -> Task:
+        """What was learned: classes or numbers; classes if there are no figures."""
+        return CLASSES if self.test_mae is None else NUMBERS
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """As in ``Event``."""
+        return unused_figures(self.task)

@@ -19,7 +19,7 @@ from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
-from gpucnn.training.settings import Overrides, Settings, override
+from gpucnn.training.settings import Overrides, Settings, override, settle
 
 Callback = Callable[[Event], object]
 
@@ -43,7 +43,8 @@ def fit(
     Args:
         model: the network. Its ``normalization``, ``classes`` and ``output`` are set from the data
             and the loss.
-        data: training and test images, uint8 (N, C, H, W) of the model's input shape, with labels.
+        data: training and test images, uint8 (N, C, H, W) of the model's input shape, with labels:
+            classes, or numbers to predict.
         settings: number of epochs, batch size, optimizer and so on; ``Settings()`` if None.
         backend: "numpy", "cuda", "emulated", "auto" or a ``Backend`` to move the model to first;
             None trains it where it is.
@@ -167,7 +168,7 @@ def events(
         3 epoch
         3 stop
     """
-    chosen = override(settings, overrides)
+    chosen = settle(override(settings, overrides), isinstance(data, Data) and data.is_regression)
     # A copy: the state of the optimizer belongs to this run.
     chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
     if checkpoint_every is not None:

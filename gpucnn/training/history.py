@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gpucnn.nn.tables import html_table, text_table
-from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, Stopped
-from gpucnn.training.progress import percent
+from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, Stopped, unused_figures
+from gpucnn.training.task import CLASSES, Task
 
 MAX_ROWS = 20
 """Rows of a table that fits on a screen; of longer runs the middle is left out."""
@@ -16,17 +16,21 @@ MAX_ROWS = 20
 
 _loss = "{:.4f}".format
 
-_TABLE: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "epoch": ("epoch", str),
-    "train_loss": ("train loss", _loss),
-    "train_accuracy": ("accuracy", percent),
-    "validation_loss": ("valid. loss", _loss),
-    "validation_accuracy": ("accuracy", percent),
-    "test_loss": ("test loss", _loss),
-    "test_accuracy": ("accuracy", percent),
-    "seconds": ("seconds", "{:.1f}".format),
-}
-"""The columns of the table, 80 characters in all: their headings and formats."""
+_PARTS = {"train": "train", "validation": "valid.", "test": "test"}
+
+Column = tuple[str, Callable[[Any], str]]
+
+
+def _table(task: Task) -> dict[str, Column]:
+    """Return the columns of the table, 80 characters in all: their headings and formats."""
+    table: dict[str, Column] = {"epoch": ("epoch", str)}
+    for part, title in _PARTS.items():
+        table[f"{part}_loss"] = (f"{title} loss", _loss)
+        if task is CLASSES or part == "test":
+            for figure in task.figures:
+                table[f"{part}_{figure.name}"] = (figure.title, figure.show)
+    table["seconds"] = ("seconds", "{:.1f}".format)
+    return table
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +55,7 @@ class History:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
-        return tuple(field.name for field in fields(EpochEnded))
+        return columns(self.started.task)
 
     @property
     def reason(self) -> Reason:
@@ -60,7 +64,8 @@ class History:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch with the best validation accuracy; None without validation images."""
+        """The epoch with the best validation accuracy, for regression with the lowest validation
+        loss; None without validation images."""
         return self.stopped.best_epoch
 
     @property
@@ -72,6 +77,21 @@ class History:
     def test_accuracy(self) -> float | None:
         """Test accuracy of the weights that the model has now, as a fraction of 1, or None."""
         return self.stopped.test_accuracy
+
+    @property
+    def test_mae(self) -> float | None:
+        """Mean absolute error on the test images of a regression, as ``test_loss``."""
+        return self.stopped.test_mae
+
+    @property
+    def test_mse(self) -> float | None:
+        """Mean squared error on the test images of a regression, as ``test_loss``."""
+        return self.stopped.test_mse
+
+    @property
+    def test_r2(self) -> float | None:
+        """Coefficient of determination on the test images of a regression, as ``test_loss``."""
+        return self.stopped.test_r2
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -99,9 +119,16 @@ class History:
         parts = [ended]
         if self.best_epoch is not None:
             parts.append(f"best epoch {self.best_epoch}")
-        if self.test_accuracy is not None:
-            parts.append(f"test accuracy {percent(self.test_accuracy)}")
+        for figure in self.started.task.figures:
+            if (value := getattr(self.stopped, f"test_{figure.name}")) is not None:
+                parts.append(f"test {figure.title} {figure.show(value)}")
         return "; ".join(parts)
+
+
+def columns(task: Task) -> tuple[str, ...]:
+    """Return the names of the columns of a history, those of ``EpochEnded`` for a task."""
+    unused = unused_figures(task)
+    return tuple(field.name for field in fields(EpochEnded) if field.name not in unused)
 
 
 def epoch_table(
@@ -113,7 +140,7 @@ def epoch_table(
     """
     table = {
         name: column
-        for name, column in _TABLE.items()
+        for name, column in _table(epochs[0].task if epochs else CLASSES).items()
         if validation or not name.startswith("validation")
     }
     shown: list[EpochEnded | None] = list(epochs)

@@ -10,16 +10,12 @@ import time
 from typing import TextIO
 
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
+from gpucnn.training.task import CLASSES
 
 REFRESH_SECONDS = 0.1
 """The line is redrawn at most this often: reading the figures waits for the device."""
 
 _BAR = 16
-
-
-def percent(fraction: float) -> str:
-    """Return 0.9924 as "99.24 %"."""
-    return f"{100 * fraction:.2f} %"
 
 
 def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
@@ -44,15 +40,19 @@ def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
 
 def epoch_line(event: EpochEnded, epochs: int) -> str:
     """Return the figures of an epoch, at most 80 characters."""
+    main = event.task.main
     parts = [
         f"epoch {event.epoch:>{len(str(epochs))}}/{epochs}",
         f"loss {event.train_loss:.4f}",
-        f"accuracy {percent(event.train_accuracy)}",
+        f"{main.title} {main.show(event.figure('train', main.name))}",
     ]
-    if event.validation_accuracy is not None:
-        parts.append(f"validation {percent(event.validation_accuracy)}")
-    parts += [f"test accuracy {percent(event.test_accuracy)}", f"{event.seconds:.1f} s"]
-    return "  ".join(parts)
+    if event.validation_loss is not None:
+        parts.append(f"validation {main.show(event.figure('validation', main.name))}")
+    parts.append(f"test {main.title} {main.show(event.figure('test', main.name))}")
+    if event.task is not CLASSES:
+        last = event.task.figures[-1]
+        parts.append(f"{last.title} {last.show(event.figure('test', last.name))}")
+    return "  ".join([*parts, f"{event.seconds:.1f} s"])
 
 
 class Progress:
@@ -65,6 +65,7 @@ class Progress:
     def __init__(self, stream: TextIO, redraw: bool) -> None:
         self.stream, self.redraw = stream, redraw
         self.epochs = self.steps = self.first_step = 0
+        self.main = CLASSES.main
         self.began, self.drawn = 0.0, -math.inf
         self.drawn_length = 0  # characters of the line that is redrawn
 
@@ -79,6 +80,7 @@ class Progress:
         if isinstance(event, RunStarted):
             self.epochs = int(event.settings["epochs"])
             self.steps, self.first_step = self.epochs * event.steps_per_epoch, event.step
+            self.main = event.task.main
             self.began = time.perf_counter()
             self.drawn = -math.inf  # so that the first step is shown at once
             for line in start_lines(event, f"training on {event.data}"):
@@ -120,9 +122,10 @@ class Progress:
                 parts[name] = ""
         return "".join(parts.values())[: columns - 1].ljust(columns - 1)
 
-    def figures(self, loss: float, accuracy: float) -> dict[str, str]:
+    def figures(self, loss: float, main: float) -> dict[str, str]:
         """Return what is shown of a step's metrics, the most important first."""
-        return {"loss": f"loss {loss:.4f}  ", "accuracy": f"accuracy {percent(accuracy)}  "}
+        shown = f"{self.main.title} {self.main.show(main)}  "
+        return {"loss": f"loss {loss:.4f}  ", self.main.name: shown}
 
     def _draw(self, line: str) -> None:
         self.stream.write("\r" + line.ljust(self.drawn_length))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gpucnn.data import Data
-from gpucnn.training.batches import Batches, divide
+from gpucnn.training.batches import Batches
 from gpucnn.training.checks import notes
 from gpucnn.training.divergence import raise_if_failed
 from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, StepEnded, Stopped
-from gpucnn.training.results.figures import Metrics
-from gpucnn.training.state import RunState
+from gpucnn.training.state import Result, RunState
 from gpucnn.training.steps import Steps
+from gpucnn.training.task import FIGURES, PARTS
 from gpucnn.version import __version__
 
 
@@ -42,7 +45,8 @@ class Reports:
 
     def end_training(self) -> None:
         """Keep the epoch's training figures when its steps are done; waits for the device."""
-        self.training = self._metrics()
+        self.wait()
+        self.training = self.train.metrics(self._totals(), self.steps.loss)
         self.seconds, self.speed = time.perf_counter() - self.began, self._images_per_second()
 
     def wait(self) -> None:
@@ -80,6 +84,7 @@ class Reports:
             eager=self.steps.eager,
             notes=self.notes,
             settings=self.state.settings.as_dict(),
+            targets=self.data.targets,
         )
 
     def step_ended(self) -> StepEnded:
@@ -93,21 +98,21 @@ class Reports:
             metrics=self._metrics,
         )
 
-    def epoch_ended(self, test: Metrics, validation: Metrics | None) -> EpochEnded:
+    def epoch_ended(self, test: Result, validation: Result | None) -> EpochEnded:
         """Return the event of the epoch that the state has counted last."""
-        train_loss, train_accuracy = self.training
+        figures: dict[str, float | None] = {
+            f"{part}_{name}": None for part in PARTS for name in FIGURES
+        }
+        for part, result in zip(PARTS, (self.training, validation, test), strict=True):
+            if result is not None:
+                figures |= {f"{part}_{name}": value for name, value in result.figures.items()}
         return EpochEnded(
             step=self._step(),
             epoch=self.state.epoch,
-            train_loss=train_loss,
-            train_accuracy=train_accuracy,
-            test_loss=test.loss,
-            test_accuracy=test.accuracy,
-            validation_loss=validation.loss if validation else None,
-            validation_accuracy=validation.accuracy if validation else None,
             lr=self.lrs[-1],
             seconds=self.seconds,
             images_per_second=self.speed,
+            **figures,  # type: ignore[arg-type]
         )
 
     def stopped(self, reason: Reason) -> Stopped:
@@ -118,8 +123,7 @@ class Reports:
             epoch=self.state.epoch,
             reason=reason,
             best_epoch=self.state.best["epoch"] if self.state.best else None,
-            test_loss=figures.get("test_loss"),
-            test_accuracy=figures.get("test_accuracy"),
+            **{f"test_{name}": figures.get(f"test_{name}") for name in FIGURES},
         )
 
     def _step(self) -> int:
@@ -134,9 +138,11 @@ class Reports:
         return (self._images() - self.images_before) / (time.perf_counter() - self.began)
 
     def _metrics(self) -> tuple[float, float]:
-        """Return the epoch's mean loss and accuracy so far; waits for the device."""
+        """Return the epoch's mean loss and main figure so far; waits for the device."""
         self.wait()
-        loss, correct = self.train.model.backend.to_numpy(self.steps.arrays.totals)
         seen = max(self._images(), 1)
-        weight = self.train.weigh(self.steps.loss, seen)
-        return divide(float(loss), weight), float(correct) / seen
+        return self.train.metrics_so_far(self._totals(), self.steps.loss, seen)
+
+    def _totals(self) -> NDArray[np.float64]:
+        totals: NDArray[np.float64] = self.train.model.backend.to_numpy(self.steps.arrays.totals)
+        return totals

@@ -14,6 +14,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
 from gpucnn.errors import BackendError, WorkerError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.nn.targets import Targets
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
 from gpucnn.training.checks import check_fit
@@ -49,7 +50,10 @@ class Run:
         rest, validation = data, data.validation
         if settings.validation and validation is None:
             rest, validation = data.hold_out(settings.validation, settings.seed)
-        model.normalization, model.classes = rest.statistics(), data.classes
+        model.normalization, model.classes = rest.statistics(), data.classes or None
+        model.targets = None
+        if data.is_regression:
+            model.targets = Targets(data.targets, *rest.train.target_statistics())
         model.output, model.preparation = settings.loss.output, data.preparation
         model.seen = seen_digests(data, model.seen)
 

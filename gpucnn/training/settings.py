@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 from gpucnn.backends.contract import Augmentation
 from gpucnn.config import check_flag, check_integer, check_number, describe
 from gpucnn.errors import SettingError, unknown
-from gpucnn.nn.losses import CrossEntropyLoss, Loss
+from gpucnn.nn.losses import CrossEntropyLoss, Loss, default_loss
 from gpucnn.optim import SGD, Adam, Optimizer
 from gpucnn.optim.schedules import CosineAnnealingLR, Schedule
 
@@ -17,6 +17,16 @@ from gpucnn.optim.schedules import CosineAnnealingLR, Schedule
 def default_optimizer() -> Optimizer:
     """Return the optimizer of the default recipe."""
     return SGD(lr=0.05, momentum=0.9)
+
+
+DEFAULT_LOSS = CrossEntropyLoss()
+"""The loss of settings that do not name one: for numbers to predict, ``settle`` replaces it."""
+
+
+def settle(settings: Settings, regression: bool) -> Settings:
+    """Return the settings with the loss for numbers, if none is given and the labels are such."""
+    given = settings.loss is not DEFAULT_LOSS or not regression
+    return settings if given else replace(settings, loss=default_loss(regression))
 
 
 _INTEGERS = {
@@ -40,13 +50,14 @@ class Settings:
         optimizer: how gradients change the weights, for example ``optim.Adam(lr=3e-3)``; its
             ``lr`` is the peak learning rate.
         schedule: what the learning rate is multiplied by in the course of the run.
-        loss: what is minimised.
+        loss: what is minimised; if it is not given and the labels are numbers to predict,
+            ``MSELoss()``.
         seed: decides the order of the images, the dropout masks, how images are changed, and
             the validation images; an integer of at least 0. The initial weights are the model's.
         validation: number of training images to hold out. Only they decide on ``early_stopping``
             and ``keep_best``. A data set with validation images of its own uses those instead.
         early_stopping: end the run after this number of epochs without a better validation
-            accuracy; None never does.
+            accuracy, for regression a lower validation loss; None never does.
         keep_best: whether the model ends with the weights of its best epoch on the validation
             images.
         clip_grad_norm: the largest L2 norm of all gradients together, above 0, to which longer ones
@@ -68,7 +79,7 @@ class Settings:
     batch_size: int = 64
     optimizer: Optimizer = field(default_factory=default_optimizer)
     schedule: Schedule = CosineAnnealingLR(warmup=0.2)
-    loss: Loss = CrossEntropyLoss()
+    loss: Loss = DEFAULT_LOSS
     seed: int = 0
     validation: int = 0
     early_stopping: int | None = None

@@ -64,18 +64,19 @@ class SharedArrays:
         parameters: (flat_size,), changed by the first process only.
         grads: (count, flat_size), a row for each process.
         images: uint8 (max_batch, C, H, W), the current batch.
-        labels: int64 (max_batch,), its classes.
+        labels: int64 (max_batch,), its classes; or numbers (max_batch, K).
         requests: int64 (count, 2), the messages sent to each process, and those received by it.
         replies: int64 (count, 2), the same for its replies.
     """
 
     def __init__(self, model: Sequential, count: int, max_batch: int) -> None:
-        dtype = model.backend.dtype
+        dtype, numbers = model.backend.dtype, model.targets
+        labels = (max_batch, len(numbers)) if numbers else (max_batch,)
         self._shared = {
             "parameters": _SharedArray.zeros((model.flat_size,), dtype),
             "grads": _SharedArray.zeros((count, model.flat_size), dtype),
             "images": _SharedArray.zeros((max_batch, *model.input_shape), np.uint8),
-            "labels": _SharedArray.zeros((max_batch,), np.int64),
+            "labels": _SharedArray.zeros(labels, dtype if numbers else np.int64),
             "requests": _SharedArray.zeros((count, 2), np.int64),
             "replies": _SharedArray.zeros((count, 2), np.int64),
         }

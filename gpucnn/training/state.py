@@ -18,9 +18,13 @@ from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.files.checkpoint import Checkpoint, differences
 from gpucnn.training.results.figures import Metrics
+from gpucnn.training.results.regression import RegressionMetrics
 from gpucnn.training.settings import Settings
 from gpucnn.training.steps import Planned
 from gpucnn.version import __version__
+
+Result = Metrics | RegressionMetrics
+"""The figures of a model on a split: of classes, or of numbers."""
 
 
 class RunState:
@@ -29,7 +33,7 @@ class RunState:
     Attributes:
         epoch: epochs completed.
         index: steps done in the current epoch.
-        last: test loss and accuracy after the last completed epoch.
+        last: test loss and figures after the last completed epoch.
         best: the epoch with the best validation figures so far, with its test figures.
         best_parameters: its weights, by their names, if ``keep_best`` is set.
     """
@@ -54,14 +58,14 @@ class RunState:
         """Return the number of steps since the beginning of the run."""
         return self.epoch * per_epoch + self.index
 
-    def end_epoch(self, test: Metrics, validation: Metrics | None) -> None:
+    def end_epoch(self, test: Result, validation: Result | None) -> None:
         """Count an epoch and remember its figures, and its weights if they are the best so far."""
         self.epoch, self.index = self.epoch + 1, 0
         self.totals[...] = 0
-        self.last = {"test_loss": test.loss, "test_accuracy": test.accuracy}
+        self.last = {f"test_{name}": value for name, value in test.figures.items()}
         if validation is None:
             return
-        figures = [validation.accuracy, -validation.loss]
+        figures = validation.rank
         if self.best is None or figures > self.best["figures"]:
             self.best = {"epoch": self.epoch, "figures": figures, "test": self.last}
             if self.settings.keep_best:
@@ -79,7 +83,7 @@ class RunState:
         return self.settings.keep_best and self.best is not None
 
     def test_figures(self, interrupted: bool) -> dict[str, float]:
-        """Return test loss and accuracy of the model's weights when the run stops.
+        """Return test loss and figures of the model's weights when the run stops.
 
         Empty within an epoch: the weights have changed since the last evaluation.
         """
@@ -104,6 +108,8 @@ class RunState:
         identity["data"]["preparation"] = self._preparation
         if (custom := custom_class(self.model)) is not None:
             identity["class"] = custom
+        if self.model.targets is not None:
+            identity["targets"] = self.model.targets.describe()
         return Checkpoint(
             {
                 **identity,
@@ -227,7 +233,7 @@ class RunState:
                 "builtin": self.data.builtin,
                 **self._fingerprints,
             },
-            "classes": self.data.classes,
+            "classes": self.data.classes or None,
             "settings": self.settings.as_dict(),
             "dtype": str(self.model.backend.dtype),
             "precision": self.model.backend.precision,

@@ -41,7 +41,8 @@ def loss_and_grads(
         target: classes, int64 (N,), or numbers of the shape of the model's output.
         loss: what to minimise; ``CrossEntropyLoss()`` if None.
         totals: float64 (2,); the sum of the losses and the number of correct classes are added to
-            it: N times the mean, or with class weights the sum that ``loss.weigh`` divides.
+            it: N times the mean, or with class weights the sum that ``loss.weigh`` divides. For
+            numbers (N, K) it is (1 + 2 K,): the sums of squared and of absolute errors follow.
         share: a factor of the gradients: the batch's share of a larger one.
         training: what dropout's masks are drawn from; by default the model's seed and the number
             of its passes so far.
@@ -135,20 +136,21 @@ class RunArrays:
     rates: Array
     """(R,): those of the current step; with a moving average of weights, its rate is the last"""
     totals: Array
-    """float64 (2,): the sum of losses and the number of correct classes in the epoch so far"""
+    """float64 (2,): the sum of losses and the number of correct classes in the epoch so far;
+    for regression (1 + 2 K,): see ``add_errors`` of the contract"""
     failed_step: Array
     """int64 (1,): the number of the first step whose loss or gradient was NaN or infinite, or 0"""
     grad_norm: Array
     """float64 (1,): the norm of the gradients before they were clipped"""
 
     @classmethod
-    def zeros(cls, be: Backend, batches: int, rates: int) -> RunArrays:
+    def zeros(cls, be: Backend, batches: ImageBatches, rates: int) -> RunArrays:
         """Return the arrays of a run that is about to begin."""
         return cls(
             counter=be.zeros((2,), np.int64),
-            rate_table=be.zeros((batches, rates)),
+            rate_table=be.zeros((len(batches), rates)),
             rates=be.zeros((rates,)),
-            totals=be.zeros((2,), np.float64),
+            totals=batches.totals(),
             failed_step=be.zeros((1,), np.int64),
             grad_norm=be.zeros((1,), np.float64),
         )
@@ -175,7 +177,7 @@ class TrainStep:
         self.optimizer_rates = run.rates if average is None else run.rates[:-1]
         self.average_rate = run.rates[-1:]
         be = self.model.backend
-        self.indices, self.targets = be.zeros((size,), np.int64), be.zeros((size,), np.int64)
+        self.indices, self.targets = be.zeros((size,), np.int64), batches.label_array(size)
 
     def __call__(self) -> None:
         """Do the step. After a step that failed, the weights stay as they are."""

@@ -114,7 +114,7 @@ class StepRunner:
         be, size = model.backend, batches.batch_size
         self.parameters = model.flat_parameters
         rates = len(optimizer.rates(1, optimizer.lr)) + (average is not None)
-        self.arrays = RunArrays.zeros(be, len(batches), rates)
+        self.arrays = RunArrays.zeros(be, batches, rates)
         self.full, last = divmod(batches.count, size)
         self.eager, self.captured = eager, be.records and eager is None
         self.per_launch = be.steps_per_launch(multiply_adds * size) if self.captured else 1

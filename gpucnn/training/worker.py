@@ -58,18 +58,18 @@ class Part:
         if rank == 0:
             shared.parameters[...] = values
 
-    def compute(self, start: int, end: int, count: int, step: int) -> tuple[float, float]:
+    def compute(self, start: int, end: int, count: int, step: int) -> list[float]:
         """Set the gradients of images ``start`` to ``end`` in a batch of ``count``.
 
-        ``step`` is the number of the step in the run, from 1. Returns the sum of the images' losses
-        and the number of correct classes.
+        ``step`` is the number of the step in the run, from 1. Returns the part's totals: the sum of
+        the images' losses, and the number of correct classes or the errors.
         """
         be, shared = self.model.backend, self.shared
         training = TrainingPass(self.seed, np.array([step]), self.rank)
         # A part counts by the weights of its images, if the loss has weights.
         weight = self.loss.weigh(shared.labels[:count])
         share = self.loss.weigh(shared.labels[start:end]) / weight if weight else 0.0
-        totals = np.zeros(2)
+        totals = np.zeros(1 + 2 * shared.labels.shape[1] if shared.labels.ndim == 2 else 2)
         with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
             indices, target = self.order[start:end], shared.labels[start:end]
             source = shared.images, indices, self.scale, self.shift
@@ -77,7 +77,7 @@ class Part:
             loss_and_grads(
                 self.model, x, target, self.loss, totals=totals, share=share, training=training
             )
-        return float(totals[0]), float(totals[1])
+        return list(map(float, totals))
 
 
 def work(connection: Connection, rank: int, shared: SharedArrays) -> None:

@@ -12,6 +12,7 @@ Requests and answers (JSON unless said otherwise):
          prepare: "digit" | "plain",    # how images become inputs, as for gpucnn predict
          averaged: number,              # of shifted copies whose mean the probabilities are
          has_probabilities: bool,       # false: "probabilities" are scores
+         is_regression: bool,           # true: it predicts numbers, and classes are their names
          normalization: {mean, std},    # of pixels from 0 to 1, one value for each channel
          parameters, multiply_adds, test_accuracy: number | null,
          layers: [{name, type, shape, parameters, multiply_adds,
@@ -26,6 +27,7 @@ Requests and answers (JSON unless said otherwise):
          input: null | {shape: [C, H, W], data},
          probabilities: [number, ...],  # of all classes; [] without an input
          label: null | index,           # of the most probable class; null unless "digit" or "image"
+         numbers: [number, ...],        # of a regression, the predicted numbers; else []
          layers: [{name, shape, shown: [C, H, W], step, low, high, data}],
          milliseconds}
 

@@ -30,6 +30,7 @@ def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
         "input": pixels if pixels is None else {"shape": pixels.shape, "data": _encode(pixels)},
         "probabilities": [],
         "label": None,
+        "numbers": [],
         "layers": [],
     }
     if pixels is not None:
@@ -41,8 +42,11 @@ def predict(served: Served, prepared: Prepared) -> dict[str, Any]:
             except DivergedError as error:
                 answer |= {"status": "failed", "message": str(error)}
             else:
-                assert found.probabilities is not None
-                answer |= {"probabilities": found.probabilities.tolist(), "label": found.label}
+                if found.numbers is not None:
+                    answer["numbers"] = list(found.numbers.values())
+                else:
+                    assert found.probabilities is not None
+                    answer |= {"probabilities": found.probabilities.tolist(), "label": found.label}
     return {**answer, "milliseconds": 1000 * (time.perf_counter() - start)}
 
 

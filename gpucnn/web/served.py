@@ -15,7 +15,6 @@ from gpucnn.config import is_builtin
 from gpucnn.data.images.inputs import SHIFTS
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.nn.summary import SummaryRow
-from gpucnn.training.results.figures import class_names
 from gpucnn.web.arithmetic import number
 from gpucnn.web.uploads import Way
 
@@ -69,13 +68,13 @@ class Served:
         summary = self.model.summary()
         assert self.model.normalization is not None
         mean, std = self.model.normalization
-        names = class_names(self.model.classes, self.model.output_shape[0])
         return {
             "id": self.id,
             "title": _text(self.title),
             "origin": _text(self.origin),
             "input_shape": list(self.model.input_shape),
-            "classes": [_text(name) for name in names],
+            "classes": [_text(name) for name in self.model.output_names],
+            "is_regression": self.model.targets is not None,
             "prepare": self.prepare,
             "averaged": self.averaged,
             "has_probabilities": self.model.has_probabilities,

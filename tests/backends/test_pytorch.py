@@ -172,7 +172,8 @@ def compare(actual: NDArray[Any], wanted: Any, case: Case, what: str) -> None:
     assert_close(actual, reference, terms=case.terms, what=what)
 
 
-STEPS = ("sgd_step", "adam_step", "ema_step", "clip_grad_norm", "begin_step", "add_metrics")
+STEPS = ("sgd_step", "adam_step", "ema_step", "clip_grad_norm", "begin_step")
+STEPS += ("add_metrics", "add_errors")
 FUNCTIONS = [case for case in CASES if case.op not in STEPS]
 
 
@@ -240,6 +241,18 @@ def test_metrics(case: Case, backend: Backend) -> None:
     chosen = (scores == greatest).int().argmax(1)
     right = (chosen == target) & ~scores.isnan().any(1)
     gained = torch.stack([given["loss"] * len(target), right.sum().double()])
+    compare(backend.to_numpy(arrays["totals"]), given["totals"] + gained, case, "totals")
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.op == "add_errors"], ids=str)
+def test_errors(case: Case, backend: Backend) -> None:
+    given, arrays = tensors(case), to_backend(backend, case.arrays())
+    backend.add_errors(**arrays)
+    errors = [
+        function(given["outputs"], given["target"], reduction="none").sum(0)
+        for function in (F.mse_loss, F.l1_loss)
+    ]
+    gained = torch.cat([(given["loss"] * len(given["target"])).reshape(1), *errors])
     compare(backend.to_numpy(arrays["totals"]), given["totals"] + gained, case, "totals")
 
 

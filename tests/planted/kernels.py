@@ -517,6 +517,22 @@ TRAINING = (
         "row[c] >= row[argmax]", "add_metrics",
     ),
     fault(
+        "the numbers of an image are those of its first target", "step.cu",
+        "labels[item * columns + k]", "labels[item * columns]", "begin_step",
+    ),
+    fault(
+        "numbers are gathered from another column", "gather.cu", "item * columns + i % columns",
+        "item * columns", "gather_labels",
+    ),
+    fault(
+        "absolute errors are added as they are", "metrics.cu", "sizes += fabs(error)",
+        "sizes += error", "add_errors",
+    ),
+    fault(
+        "errors are added to the first target's", "metrics.cu", "totals[1 + columns + k] += sizes",
+        "totals[1 + columns] += sizes", "add_errors",
+    ),
+    fault(
         "a class is one too high", "one_hot.cu", "i % classes == label",
         "i % classes == label - 1", "one_hot",
     ),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from available import backend_or_skip, standin_or_skip
-from small import blobs, small_data, small_model
+from small import blobs, number_data, small_data, small_model
 
 from gpucnn import get_backend, models, training
 from gpucnn.data import Data
@@ -59,6 +59,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "dropout": {"model": small_model},
     "custom layer": {"model": custom},
     "losses": {"loss": MSELoss()},
+    "numbers": {"model": lambda: small_model(p=0, outputs=2), "data": number_data},
     "weighted": {"loss": CrossEntropyLoss(weight=[1, 2, 0, 1], label_smoothing=0.1)},
     "average": {"optimizer": Adam(lr=0.01), "ema": 0.9, "clip_grad_norm": 0.5},
     "early stopping": {"epochs": 9, "validation": 10, "early_stopping": 1, "keep_best": True},

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
-from small import blobs, small_data, small_model
+from small import blobs, number_data, small_data, small_model
 
 import gpucnn
 from gpucnn import models, training
@@ -87,6 +87,17 @@ def test_captured_steps_change_images_as_eager_ones(device: Backend, tmp_path: P
     assert files[0].read_bytes() == files[1].read_bytes() == files[2].read_bytes()
     list(start(device, checkpoint=files[3]))
     assert files[3].read_bytes() != files[0].read_bytes()
+
+
+def test_captured_steps_on_numbers_give_the_bits_of_eager_ones(
+    device: Backend, tmp_path: Path
+) -> None:
+    files = [tmp_path / "captured.npz", tmp_path / "eager.npz"]
+    for file, backend in zip(files, (device, eager(device)), strict=True):
+        model, data = small_model(outputs=2), number_data(IMAGES)
+        options = {"epochs": 2, "batch_size": BATCH, "backend": backend, "checkpoint": file}
+        list(training.events(model, data, **options))
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_launch_is_one_event(device: Backend) -> None:

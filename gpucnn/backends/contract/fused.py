@@ -68,7 +68,7 @@ class StepArrays:
     indices: Array
     """int64 (N,): the batch is ``images[indices]``"""
     targets: Array
-    """int64 (N,): classes"""
+    """int64 (N,): classes; or numbers (N, K), in regression"""
     scale: Array
     """(C,): a pixel becomes pixel * scale + shift"""
     shift: Array
@@ -78,7 +78,8 @@ class StepArrays:
     grads: Array
     """(P,): the gradients of the mean loss are written here; padding stays zero"""
     totals: Array
-    """float64 (2,): the sum of losses and the number of correct classes, added to"""
+    """float64 (2,): the sum of losses and the number of correct classes, added to; in regression
+    (1 + 2 K,): see ``add_errors``"""
     failed_step: Array
     """int64 (1,): set to ``step`` if it is 0 and the loss or a gradient is NaN or infinite"""
     step: Array

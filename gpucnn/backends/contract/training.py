@@ -40,19 +40,20 @@ class Training(Arrays):
         ``counter``, int64 (2,), holds the number b of batches in this epoch so far, and the number
         of steps in this run so far; both are incremented. ``indices`` (n,) is set to
         order[b * batch_size:][:n], ``target`` (n,) to the ``labels`` (M,) of these images, and
-        ``rates`` (K,) to row b of ``table`` (steps, K). Integers are int64.
+        ``rates`` (R,) to row b of ``table`` (steps, R). Integers are int64. Labels that are numbers
+        to predict are floats (M, K), and ``target`` (n, K).
 
         A training step that reads these arrays can be replayed without the host. If b is outside
         ``order`` or ``table``, NumPy raises ShapeError. A device does not wait: it sets indices and
-        targets to -1 and rates to NaN, so that the loss becomes NaN.
+        targets to -1, or floats to NaN, and rates to NaN, so that the loss becomes NaN.
         """
         op = "begin_step"
         self._check(op, "counter", counter, (2,), np.int64)
         self._check(op, "order", order, (None,), np.int64)
-        self._check(op, "labels", labels, (None,), np.int64)
+        row = self._check_label_rows(op, labels)
         self._check(op, "table", table, (None, None))
         self._check(op, "indices", indices, (None,), np.int64)
-        self._check(op, "target", target, (indices.shape[0],), np.int64)
+        self._check(op, "target", target, (indices.shape[0], *row), None if row else np.int64)
         self._check(op, "rates", rates, (table.shape[1],))
         batch_size = check_integer(f"{op}: batch_size", batch_size, 1)
         self._begin_step(counter, order, labels, table, indices, target, rates, batch_size)
@@ -89,10 +90,21 @@ class Training(Arrays):
     ) -> Array: ...
 
     def gather_labels(self, labels: Array, indices: Array) -> Array:
-        """Return labels[indices], (N,); all three are int64."""
-        self._check("gather_labels", "labels", labels, (None,), np.int64)
+        """Return labels[indices], (N,); all three are int64.
+
+        Labels that are numbers to predict are floats (M, K), and the result (N, K).
+        """
+        self._check_label_rows("gather_labels", labels)
         self._check("gather_labels", "indices", indices, (None,), np.int64)
         return self._gather_labels(labels, indices)
+
+    def _check_label_rows(self, op: str, labels: Array) -> tuple[int, ...]:
+        """Check classes int64 (M,) or numbers (M, K); return the shape of a row, () or (K,)."""
+        if getattr(labels, "ndim", 1) == 2:
+            self._check(op, "labels", labels, (None, None))
+            return tuple(labels.shape[1:])
+        self._check(op, "labels", labels, (None,), np.int64)
+        return ()
 
     @abstractmethod
     def _gather_labels(self, labels: Array, indices: Array) -> Array: ...
@@ -133,6 +145,22 @@ class Training(Arrays):
         repeats: int,
         ignore_index: int,
     ) -> None: ...
+
+    def add_errors(self, totals: Array, loss: Array, outputs: Array, target: Array) -> None:
+        """Add N times ``loss`` and the errors of numbers to ``totals``, float64 (1 + 2 K,).
+
+        ``loss`` is the mean loss of the N rows of ``outputs`` and ``target``, both (N, K). The
+        loss is followed by the sums of (output - target)² of the K columns, then by those of
+        |output - target|, computed in float64.
+        """
+        self._check("add_errors", "outputs", outputs, (None, None))
+        self._check("add_errors", "target", target, tuple(outputs.shape))
+        self._check("add_errors", "totals", totals, (1 + 2 * outputs.shape[1],), np.float64)
+        self._check("add_errors", "loss", loss, ())
+        self._add_errors(totals, loss, outputs, target)
+
+    @abstractmethod
+    def _add_errors(self, totals: Array, loss: Array, outputs: Array, target: Array) -> None: ...
 
     def all_finite(self, array: Array) -> bool:
         """Return whether no element is NaN or infinite. Waits for the device."""

@@ -31,10 +31,11 @@ class CudaTraining(CudaArrays, Training):
         rates: Array,
         batch_size: int,
     ) -> None:
+        name, sizes = "begin_step", (order.size, *labels.shape, *table.shape)
         self._kernels.launch(
-            "begin_step",
+            name if labels.ndim == 1 else f"{name}_numbers",
             1, counter, order, labels, table, indices, target, rates,
-            order.size, labels.size, *table.shape, indices.size, batch_size,
+            *sizes, indices.size, batch_size,
         )  # fmt: skip
 
     def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
@@ -48,10 +49,14 @@ class CudaTraining(CudaArrays, Training):
         return output
 
     def _gather_labels(self, labels: Array, indices: Array) -> Array:
-        output = self.empty(indices.shape, np.int64)
-        self._kernels.launch_each(
-            "gather_labels", output.size, labels, indices, output, labels.size, output.size
-        )
+        if labels.ndim == 1:
+            output = self.empty(indices.shape, np.int64)
+            sizes: tuple[int, ...] = (labels.size, output.size)
+            self._kernels.launch_each("gather_labels", output.size, labels, indices, output, *sizes)
+            return output
+        output = self.empty((indices.size, labels.shape[1]))
+        sizes = (*labels.shape, indices.size)
+        self._kernels.launch_each("gather_numbers", output.size, labels, indices, output, *sizes)
         return output
 
     def _add_metrics(
@@ -65,6 +70,9 @@ class CudaTraining(CudaArrays, Training):
     ) -> None:
         sizes = (*scores.shape, repeats, ignore_index)
         self._kernels.launch("add_metrics", 1, totals, loss, scores, target, *sizes)
+
+    def _add_errors(self, totals: Array, loss: Array, outputs: Array, target: Array) -> None:
+        self._kernels.launch("add_errors", 1, totals, loss, outputs, target, *outputs.shape)
 
     def _all_finite(self, array: Array) -> bool:
         parts = count_parts(array.size)

@@ -39,8 +39,8 @@ class NumpyTraining(NumpyArrays, Training):
             )
         rates[...] = table[batch]
         indices[...] = batch_indices
-        self._check_within("begin_step", "indices", indices, labels.size, "labels")
-        np.take(labels, indices, out=target)
+        self._check_within("begin_step", "indices", indices, len(labels), "labels")
+        np.take(labels, indices, axis=0, out=target)
         counter += 1
 
     def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:
@@ -69,6 +69,13 @@ class NumpyTraining(NumpyArrays, Training):
         if ignore_index >= 0:
             correct &= target != ignore_index
         totals += float(loss) * repeats, np.count_nonzero(correct)
+
+    def _add_errors(self, totals: Array, loss: Array, outputs: Array, target: Array) -> None:
+        errors = np.subtract(outputs, target, dtype=np.float64)
+        count, columns = errors.shape
+        totals[0] += float(loss) * count
+        totals[1 : 1 + columns] += (errors * errors).sum(0)
+        totals[1 + columns :] += np.abs(errors).sum(0)
 
     def _all_finite(self, array: Array) -> bool:
         return bool(np.isfinite(array).all())

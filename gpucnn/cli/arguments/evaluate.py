@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpoint
+from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_checkpoint, add_labels
 
 EPILOG = """\
 --json prints, besides loss and accuracy, the figures of each class, the confusion matrix (rows:
 true classes, columns: predicted ones), and the true and the predicted class of each test image that
 was not left out, as numbers from 0, or -1 where the scores contain NaN. A fraction of no images,
-such as the precision of a class that is never predicted, is 0."""
+such as the precision of a class that is never predicted, is 0. Of a network for regression, it
+prints MSE, MAE and R2, also of each target, and the true and the predicted numbers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
+    add_labels(parser)
     parser.add_argument(
         "--skip-trained",
         action="store_true",
@@ -30,5 +32,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-class",
         action="store_true",
         help="also print precision, recall and F1 of each class, and what it is most often taken "
-        "for",
+        "for; for regression, the figures of each target",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_computation
+from gpucnn.cli.arguments.shared import RESIZE_HELP, TRANSPOSE_HELP, add_computation, add_labels
 
 EPILOG = """\
 The test images are those of the data that the run was trained on, if they are still where they
@@ -36,4 +36,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)
+    add_labels(parser)
     add_computation(parser)

@@ -11,6 +11,10 @@ RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
 TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
 TRANSPOSE_HELP += "recognises digits that are stored transposed, and EMNIST's files); no also "
 TRANSPOSE_HELP += "leaves EMNIST's labels as they are"
+REGRESSION_HELP = "the labels of the .npz or .csv file are numbers to predict, not classes "
+REGRESSION_HELP += "(default for an .npz file: if they are floats with fractions)"
+TARGETS_HELP = "the columns of a .csv file that are numbers to predict, by their headings; of an "
+TARGETS_HELP += ".npz file, names for its numbers"
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 
 
@@ -36,6 +40,12 @@ def add_computation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FILE.py:FUNCTION", help=SOURCE_HELP)
 
 
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add what the labels of the data are."""
+    parser.add_argument("--regression", action="store_true", help=REGRESSION_HELP)
+    parser.add_argument("--targets", metavar="COLUMN[,COLUMN]", help=TARGETS_HELP)
+
+
 def add_network(parser: argparse.ArgumentParser, network: str) -> None:
     """Add a network, with the help text ``network``, and the shape of its images."""
     parser.add_argument("network", nargs="?", default="lenet5", metavar="MODEL", help=network)
@@ -43,4 +53,5 @@ def add_network(parser: argparse.ArgumentParser, network: str) -> None:
     parser.add_argument("--input", metavar="CxHxW", help="shape of the images, such as 3x32x32")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes")
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
+    add_labels(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from gpucnn.cli.arguments.shared import BACKEND_HELP, PRECISION_HELP, RESIZE_HELP, TRANSPOSE_HELP
+from gpucnn.cli.arguments.shared import (
+    BACKEND_HELP,
+    PRECISION_HELP,
+    REGRESSION_HELP,
+    RESIZE_HELP,
+    TARGETS_HELP,
+    TRANSPOSE_HELP,
+)
 
 EPILOG = """\
 examples:
@@ -60,6 +67,8 @@ def data_and_model_options(option: Callable[..., None]) -> None:
     )
     option("--resize", RESIZE_HELP, metavar="HxW")
     option("--transpose", TRANSPOSE_HELP, metavar="HOW")
+    option("--regression", REGRESSION_HELP, action="store_true")
+    option("--targets", TARGETS_HELP, metavar="COLUMN[,COLUMN]")
     option("--limit", "use only the first N training images", type=int, metavar="N")
     option("--model", "network: {models}, or FILE.py:FUNCTION (default: lenet5)", metavar="NAME")
     option(
@@ -82,7 +91,7 @@ def step_options(option: Callable[..., None]) -> None:
     option("--optimizer", "optimizer: {optimizers}", metavar="NAME")
     option("--momentum", "momentum, for sgd", type=float, metavar="X")
     option("--weight-decay", "weight decay", type=float, metavar="X")
-    option("--loss", "loss function: {losses}", metavar="NAME")
+    option("--loss", "loss function: {losses} (default for numbers: mse)", metavar="NAME")
     option(
         "--label-smoothing",
         "part of each label, 0 to 1, that cross-entropy spreads over all classes (default: 0)",
@@ -130,13 +139,13 @@ def _course_options(option: Callable[..., None]) -> None:
     option("--validation", "hold out N training images for validation", type=int, metavar="N")
     option(
         "--early-stopping",
-        "stop after N epochs without a better validation accuracy",
+        "stop after N epochs without a better validation accuracy (for numbers: loss)",
         type=int,
         metavar="N",
     )
     option(
         "--keep-best",
-        "keep the weights of the epoch with the best validation accuracy",
+        "keep the weights of the epoch with the best validation accuracy (for numbers: loss)",
         action="store_true",
     )
 

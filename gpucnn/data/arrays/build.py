@@ -12,6 +12,7 @@ import numpy as np
 from gpucnn.data.arrays.labels import to_labels
 from gpucnn.data.arrays.pixels import to_images
 from gpucnn.data.arrays.source import Source
+from gpucnn.data.arrays.targets import AUTO, Labelling, are_targets, to_targets
 from gpucnn.data.dataset import Array, Data, Split, assemble, normalize_name
 from gpucnn.data.digests import digests
 from gpucnn.data.sides import draw_test
@@ -61,6 +62,7 @@ def build(
     arrays: Mapping[str, Array],
     roles: Roles,
     classes: Sequence[str] | None = None,
+    chosen: Labelling = AUTO,
 ) -> Data:
     """Build a data set of the arrays that have a role.
 
@@ -71,6 +73,7 @@ def build(
         roles: as ``find_roles`` returns them, images and labels of each part that is there.
             Without a test part, a fifth of the images, chosen by their content, is held out.
         classes: the names of the classes in the order of their numbers, if they are known.
+        chosen: what the user says about the labels.
 
     Raises:
         DataError: arrays that cannot be understood for certain, or that do not belong together.
@@ -81,6 +84,15 @@ def build(
         _check_lengths(source, (x, arrays[x]), (y, arrays[y]))
     images = to_images({key: arrays[key] for key in _of("images", parts, roles)}, source)
     labelled = {key: arrays[key] for key in _of("labels", parts, roles)}
+    if not classes and are_targets(labelled, chosen):
+        if chosen.regression is None:
+            source.remark("labels are floats with fractions, so they are numbers to predict")
+        targets = to_targets(labelled, source)
+        pairs = {
+            part or "train": (images[roles[part, "images"]], targets[roles[part, "labels"]])
+            for part in parts
+        }
+        return _of_numbers(source, name, pairs, chosen.targets or ())
     numbered = to_labels(labelled, source, classes)
     splits = {
         part or "train": (images[roles[part, "images"]], numbered.labels[roles[part, "labels"]])
@@ -97,6 +109,21 @@ def build(
             pixels, labels = splits["val"]
             source.remark(f"{roles['val', 'images']} is used for validation")
             data = replace(data, validation=Split(pixels, labels.astype(np.int64)))
+    except DataError as error:
+        raise source.error(str(error)) from None
+    return replace(data, notes=source.notes(name))
+
+
+def _of_numbers(
+    source: Source, name: str, splits: dict[str, tuple[Array, Array]], names: tuple[str, ...]
+) -> Data:
+    """Return a data set for regression; ``names`` are those of the targets, () for the default."""
+    if "test" not in splits:
+        splits |= _held_out(source, *splits["train"])
+    try:
+        made = {part: Split(*pair) for part, pair in splits.items()}
+        train, test, validation = made["train"], made["test"], made.get("val")
+        data = Data(train, test, (), name, validation=validation, targets=names)
     except DataError as error:
         raise source.error(str(error)) from None
     return replace(data, notes=source.notes(name))
@@ -141,7 +168,8 @@ def _held_out(source: Source, images: Array, labels: Array) -> dict[str, tuple[A
     """Return a training and a test part, drawn by the pixels of each image."""
     numbers = digests(Split(images, np.zeros(len(images), np.int64))).tolist()
     contents = [number.to_bytes(8, "big") for number in numbers]
-    held = np.array(draw_test(contents, labels.tolist(), seed=0))
+    classes = [0] * len(labels) if labels.dtype.kind == "f" else labels.tolist()
+    held = np.array(draw_test(contents, classes, seed=0))
     if not held.any():
         raise source.error(
             f"there are no test images, and {len(held)} images are too few to hold some out: add"

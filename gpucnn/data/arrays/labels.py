@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -80,7 +81,8 @@ def _from_one_hot(name: str, arrays: Mapping[str, Array], source: Source) -> Arr
     alike = [key for key, other in arrays.items() if other.shape[1:] == rows.shape[1:]]
     one, most = (source.converting(alike, code) for code in ("x[:, 0]", "x.argmax(1)"))
     raise source.error(
-        f"{name} has shape {rows.shape}, but its rows are not one-hot. If the first column holds"
+        f"{name} has shape {rows.shape}, but its rows are not one-hot; numbers to predict need"
+        " --regression (regression=True). If the first column holds"
         f" the labels, run: {one} -- if they are probabilities, run: {most}"
     )
 
@@ -95,7 +97,11 @@ def _integers(name: str, array: Array, source: Source) -> Array:
     whole = np.isfinite(array) & (array == np.rint(array)) & (np.abs(array) < 2**53)
     if not whole.all():
         index = int((~whole).argmax())
-        raise source.error(f"{name}[{index}] is {array[index]:.6g}, expected a class number")
+        hint = " (numbers to predict: add --regression, or regression=True)"
+        raise source.error(
+            f"{name}[{index}] is {array[index]:.6g}, expected a class number"
+            f"{hint if np.isfinite(array[index]) else ''}"
+        )
     return array.astype(np.int64)
 
 
@@ -110,7 +116,8 @@ def _from_names(
     if are_numbers and source.typed:  # in a table everything is text
         source.remark("labels are numbers stored as text")
     if not are_numbers:
-        source.remark(f"labels are the names of {len(known)} classes")
+        hint = " (if they are numbers to predict, add --regression)" if _are_floats(known) else ""
+        source.remark(f"labels are the names of {len(known)} classes{hint}")
     numbers = {normalize_name(name): number for number, name in enumerate(known)}
     labels = {}
     for name, (words, index) in texts.items():
@@ -120,7 +127,10 @@ def _from_names(
             if word not in numbers:
                 where = int((index == position).argmax())
                 among = "classes" if classes else f"labels of {first}"
-                raise source.error(f"{name}[{where}] is {word!r}, which is not among the {among}")
+                hint = ": numbers to predict need --regression" if _are_floats([word]) else ""
+                raise source.error(
+                    f"{name}[{where}] is {word!r}, which is not among the {among}{hint}"
+                )
         labels[name] = np.array([numbers[word] for word in words], np.int64)[index]
     return Numbered(labels, None, 1) if are_numbers else Numbered(labels, tuple(known), len(known))
 
@@ -129,6 +139,15 @@ def _is_number(text: str) -> bool:
     """Return whether text is a class number such as 3, or 3.0 as pandas writes integer floats."""
     digits = re.sub(r"\.0*$", "", text)
     return digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_DIGITS
+
+
+def _are_floats(words: Sequence[str]) -> bool:
+    """Return whether all words are numbers, at least one of them no class number."""
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        return False
+    return all(map(math.isfinite, numbers)) and not all(map(_is_number, words))
 
 
 def _texts(name: str, array: Array, source: Source) -> tuple[list[str], Array]:

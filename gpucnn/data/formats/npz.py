@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpucnn.data.arrays.build import Roles, build, find_roles
 from gpucnn.data.arrays.source import Source, listed, npz_source
+from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import open_file, unreadable
 from gpucnn.data.formats.archive import open_npz
@@ -20,7 +21,7 @@ _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _UNNAMED = re.compile(r"arr_\d+")
 
 
-def read_npz(path: Path | str) -> Data:
+def read_npz(path: Path | str, chosen: Labelling = AUTO) -> Data:
     """Read an .npz file as numpy.savez or numpy.savez_compressed writes it.
 
     The arrays are x_train, y_train, x_test and y_test, or have names of the same meaning, such as
@@ -31,7 +32,8 @@ def read_npz(path: Path | str) -> Data:
 
     Returns:
         Data named after the file; its classes are the names that the labels are, or "0" up to the
-        greatest training label.
+        greatest training label. Labels that are floats with fractions, or that ``chosen`` says are
+        numbers to predict, make a data set for regression.
 
     Raises:
         DataError: an unreadable or damaged file; a missing key; arrays that are not images or
@@ -50,7 +52,7 @@ def read_npz(path: Path | str) -> Data:
                 arrays = archive.read(roles.values())
     except OSError as error:
         raise unreadable(path, error) from None
-    return build(source, path.stem, arrays, roles)
+    return build(source, path.stem, arrays, roles, chosen=chosen)
 
 
 def _refuse_weights(path: Path, keys: list[str]) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from gpucnn.data.arrays.pixels import square_side
 from gpucnn.data.arrays.source import literal
+from gpucnn.data.arrays.targets import AUTO, Labelling, finite_number
 from gpucnn.data.dataset import Array
 from gpucnn.data.files import open_file, unreadable
 from gpucnn.errors import DataError
@@ -24,41 +25,51 @@ _MAX_LINE, _MAX_LABEL = 1 << 24, 256
 # A first line of no more numbers is a row, even if they are all different.
 _MOST_DIFFERENT = 16
 _LABELS = ("label", "labels", "class", "target", "y", "digit")
+_MOST_NAMED = 8  # columns that an error names
 _NUMBERS = ("", "id", "index", "imageid", "image_id", "unnamed: 0")
 
 
 class Table(NamedTuple):
-    """A table of images: labels (N,) of text; pixels (N, D), uint8 or float32."""
+    """A table of images: labels; pixels (N, D), uint8 or float32.
+
+    Labels are text (N,) or numbers to predict, float64 (N, K); ``targets`` are the K headings of
+    their columns, () if there is no header.
+    """
 
     labels: Array
     pixels: Array
     loading: str  # Python statements that read it, with PREFIX_ before the names of the arrays
+    targets: tuple[str, ...] = ()
 
 
 class _Layout(NamedTuple):
-    """Where things are in a table. ``label`` is a column, ``pixels`` are columns."""
+    """Where things are in a table. ``labels`` and ``pixels`` are columns.
+
+    There is one column of labels, or none, or with ``headings`` one for each number to predict.
+    """
 
     separator: str
     header: bool
     columns: int
-    label: int | None
+    labels: list[int]
     pixels: list[int]
+    headings: tuple[str, ...] = ()
 
 
-def has_images(path: Path) -> bool:
+def has_images(path: Path, chosen: Labelling = AUTO) -> bool:
     """Return whether the first line of a table has a column for each pixel of an image."""
     try:
         with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
-            return bool(_layout(path, file.readline(_MAX_LINE)))
+            return bool(_layout(path, file.readline(_MAX_LINE), chosen.targets))
     except (OSError, UnicodeDecodeError, DataError):
         return False
 
 
-def read_rows(path: Path) -> Table | None:
+def read_rows(path: Path, chosen: Labelling = AUTO) -> Table | None:
     """Read a table; None if it has no labels."""
     try:
         with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
-            return _parse(path, file)
+            return _parse(path, file, chosen)
     except OSError as error:
         raise unreadable(path, error) from None
     except UnicodeDecodeError:
@@ -67,24 +78,28 @@ def read_rows(path: Path) -> Table | None:
         raise DataError(f"{path} does not fit in memory") from None
 
 
-def _parse(path: Path, file: TextIO) -> Table | None:
+def _parse(path: Path, file: TextIO, chosen: Labelling) -> Table | None:
     rows = _rows(path, file)
     first = next(rows, None)
     if first is None:
         raise DataError(f"{path} is empty: expected a row for each image")
-    layout = _layout(path, first[1])
-    if layout.label is None:
+    layout = _layout(path, first[1], chosen.targets)
+    if not layout.labels:
         return None
-    labels: list[str] = []
+    labels: list[Any] = []
     blocks: list[Array] = []
     if not layout.header:
         rows = chain([first], rows)
     for block in _blocks(rows):
-        labels += [_label(path, number, line, layout) for number, line in block]
+        if chosen.regression:
+            labels += [_targets(path, number, line, layout) for number, line in block]
+        else:
+            labels += [_label(path, number, line, layout) for number, line in block]
         blocks.append(_numbers(path, block, layout))
     if not blocks:
         raise DataError(f"{path} has a header and no rows: expected a row for each image")
-    return Table(np.array(labels), np.concatenate(blocks), _loading(path, layout))
+    pixels = np.concatenate(blocks)
+    return Table(np.array(labels), pixels, _loading(path, layout), layout.headings)
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
@@ -111,16 +126,30 @@ def _blocks(rows: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
         yield block
 
 
-def _label(path: Path, number: int, line: str, layout: _Layout) -> str:
-    """Return the label of a line, whose number of columns is checked."""
+def _cells(path: Path, number: int, line: str, layout: _Layout) -> list[str]:
+    """Return the cells of a line up to the last of its labels; its columns are counted."""
     if (found := line.count(layout.separator) + 1) != layout.columns:
         raise DataError(
             f"{path}, line {number} has {found} columns, expected {layout.columns} as in the first"
             " line"
         )
-    assert layout.label is not None
     # No more of the line is split than necessary.
-    label = _unquoted(line.split(layout.separator, layout.label + 1)[layout.label])
+    return line.split(layout.separator, max(layout.labels) + 1)
+
+
+def _targets(path: Path, number: int, line: str, layout: _Layout) -> list[float]:
+    """Return the numbers to predict of a line."""
+    cells = _cells(path, number, line, layout)
+    names = layout.headings or [str(column + 1) for column in layout.labels]
+    return [
+        finite_number(_unquoted(cells[column]), f"{path}, line {number}, column {name}")
+        for column, name in zip(layout.labels, names, strict=True)
+    ]
+
+
+def _label(path: Path, number: int, line: str, layout: _Layout) -> str:
+    """Return the label of a line."""
+    label = _unquoted(_cells(path, number, line, layout)[layout.labels[0]])
     if len(label) > _MAX_LABEL:  # an array of text takes this for every row
         raise DataError(
             f"{path}, line {number} has a label of {len(label)} characters, expected at most"
@@ -155,11 +184,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _layout(path: Path, line: str) -> _Layout:
-    """Find the label and the pixels by the first line; DataError if a row is not an image."""
+def _layout(path: Path, line: str, targets: tuple[str, ...] | None = None) -> _Layout:
+    """Find the label and the pixels by the first line; DataError if a row is not an image.
+
+    ``targets`` are the headings of columns to take as labels, if the user gave some.
+    """
     separator = max(",;\t", key=line.count)
     cells = [_unquoted(cell) for cell in line.split(separator)]
     header = _is_header(cells)
+    if targets is not None:
+        return _target_layout(path, cells, header, separator, targets)
     columns, label = list(range(len(cells))), None
     if header:
         names = [cell.lower() for cell in cells]
@@ -175,7 +209,34 @@ def _layout(path: Path, line: str) -> _Layout:
             f"{path} has {len(cells)} columns, {len(pixels)} of them without the label: expected a"
             " column of labels and one for each pixel of square images, such as 1 + 28*28"
         )
-    return _Layout(separator, header, len(cells), label, pixels)
+    labels = [] if label is None else [label]
+    headings = tuple(cells[column] for column in labels) if header else ()
+    return _Layout(separator, header, len(cells), labels, pixels, headings)
+
+
+def _target_layout(
+    path: Path, cells: list[str], header: bool, separator: str, targets: tuple[str, ...]
+) -> _Layout:
+    """Return the layout of a table of which the user names the columns of numbers to predict."""
+    if not header:
+        raise DataError(f"{path} has no header, so no column is named {targets[0]!r}")
+    for name in targets:
+        if cells.count(name) != 1:
+            known = [cell for cell in cells if not re.search(r"\d", cell)][:_MOST_NAMED]
+            found = f"{cells.count(name)} columns" if name in cells else "no column"
+            hint = f": the names without a number are {', '.join(known)}" if known else ""
+            raise DataError(f"{path} has {found} named {name!r}{hint}")
+    labels = [cells.index(name) for name in targets]
+    rest = [k for k, cell in enumerate(cells) if k not in labels and cell.lower() not in _NUMBERS]
+    pixels = rest
+    if not _is_image(len(rest)):  # other labels are left out
+        pixels = [k for k in rest if re.search(r"\d", cells[k]) and cells[k].lower() not in _LABELS]
+    if not _is_image(len(pixels)):
+        raise DataError(
+            f"{path} has {len(cells)} columns, {len(rest)} of them without {', '.join(targets)}:"
+            " expected one for each pixel of square images, such as 28*28"
+        )
+    return _Layout(separator, header, len(cells), labels, pixels, targets)
 
 
 def _is_image(count: int) -> bool:
@@ -206,11 +267,14 @@ def _numbers(path: Path, block: list[tuple[int, str]], layout: _Layout) -> Array
 def _loading(path: Path, layout: _Layout) -> str:
     """Return the Python statements that read the table with NumPy; see ``Source``."""
     options = f"str, delimiter={literal(layout.separator)}, skiprows={int(layout.header)}"
-    first, last, label = layout.pixels[0], layout.pixels[-1], layout.label
-    pixels = f"n.delete(a, {label}, 1)[:, {first}:{last}]"
-    if label is None or not first < label < last:
+    first, last, labels = layout.pixels[0], layout.pixels[-1], layout.labels
+    pixels = f"n.delete(a, {labels[0]}, 1)[:, {first}:{last}]"
+    if not first < labels[0] < last:
         pixels = f"a[:, {first}:{last + 1}]"
+    chosen = f"a[:, {labels[0]}]"
+    if len(labels) > 1 or len(layout.pixels) not in (last - first, last - first + 1):
+        pixels, chosen = f"a[:, {layout.pixels}]", f"a[:, {labels}].astype(float)"
     return (
         f"a = n.loadtxt({literal(str(path))}, {options}, comments=None, quotechar=chr(34)); "
-        f"d.update(PREFIX_pixels={pixels}.astype(float), PREFIX_labels=a[:, {label}]); "
+        f"d.update(PREFIX_pixels={pixels}.astype(float), PREFIX_labels={chosen}); "
     )

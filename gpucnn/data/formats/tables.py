@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpucnn.data.arrays.build import Roles, build
 from gpucnn.data.arrays.source import Source
+from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Array, Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.rows import has_images, read_rows
@@ -23,12 +24,12 @@ SUFFIXES = (".csv", ".tsv")
 _VALIDATION = ("validation", "valid", "val")
 
 
-def find_table(folder: Path) -> Path | None:
+def find_table(folder: Path, chosen: Labelling = AUTO) -> Path | None:
     """Return the table of the training images in a folder, None if it holds no table of images.
 
     Each may lie in a folder of its own name, as in Kaggle's archives.
     """
-    found = [path for path in _tables(folder) if has_images(path)]
+    found = [path for path in _tables(folder) if has_images(path, chosen)]
     found = [path for path in found if "train" in path.stem.lower()] or found
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
@@ -48,8 +49,11 @@ def _tables(folder: Path) -> Iterator[Path]:
             )
 
 
-def read_table(path: Path | str) -> Data:
+def read_table(path: Path | str, chosen: Labelling = AUTO) -> Data:
     """Read the table of training images, and those of the test and validation images next to it.
+
+    The columns that ``chosen.targets`` names, or with ``chosen.regression`` that of the labels, are
+    numbers to predict.
 
     Returns:
         Data named after the file without "train", or after its folder.
@@ -61,16 +65,17 @@ def read_table(path: Path | str) -> Data:
     training = next(_siblings(path, "test", ("train",)), None)
     if training:
         raise DataError(f"{path} belongs to the training images in {training}: give that")
-    train = read_rows(path)
+    train = read_rows(path, chosen)
     if train is None:
         raise DataError(
             f"{path} has columns of pixels but none of labels, so it can neither train nor test a"
-            " network: give the table with a column named label, such as train.csv"
+            " network: give the table with a column named label, such as train.csv, or name the"
+            " columns of numbers to predict with --targets"
         )
     tables, remarks = {"": train}, []
     for part, words in (("test", ("test",)), ("val", _VALIDATION)):
         other = next(_siblings(path, "train", words), None)
-        table = read_rows(other) if other else None
+        table = read_rows(other, chosen) if other else None
         if table:
             tables[part] = table
         elif other:
@@ -86,7 +91,12 @@ def read_table(path: Path | str) -> Data:
         arrays |= {images: table.pixels, labels: table.labels}
         roles |= {(part, "images"): images, (part, "labels"): labels}
         loading += table.loading.replace("PREFIX_", prefix)
-    return build(Source(path, loading, typed=False, remarks=remarks), _name(path), arrays, roles)
+    if not chosen.regression:  # without it a table has classes, whatever the labels look like
+        chosen = Labelling(False)
+    elif train.targets:
+        chosen = chosen._replace(targets=train.targets)
+    source = Source(path, loading, typed=False, remarks=remarks)
+    return build(source, _name(path), arrays, roles, chosen=chosen)
 
 
 def _name(path: Path) -> str:

@@ -13,10 +13,10 @@ from gpucnn.nn.losses import LOSSES, Loss, from_description
 from gpucnn.nn.sequential import Sequential
 from gpucnn.plots.page.render import Page, render
 from gpucnn.plots.page.sections import compared, single
+from gpucnn.plots.page.settings import test_figures
 from gpucnn.plots.page.subject import Subject, with_times
 from gpucnn.plots.svg import save_all
 from gpucnn.training.history import History
-from gpucnn.training.progress import percent
 from gpucnn.training.results.evaluation import evaluate
 
 
@@ -119,12 +119,7 @@ def _single(subject: Subject) -> Page:
     evaluation, model = subject.evaluation, subject.model
     figures = []
     if evaluation is not None:
-        wrong = evaluation.count - evaluation.correct
-        figures += [
-            ("test accuracy", percent(evaluation.accuracy)),
-            ("misread", f"{wrong:,} of {evaluation.count:,}"),
-            ("test loss", f"{evaluation.loss:.4f}"),
-        ]
+        figures += test_figures(evaluation)
     if model is not None:
         figures.append(("parameters", f"{model.size:,}"))
     if subject.epochs:

@@ -13,6 +13,8 @@ from gpucnn.plots.layers import feature_maps
 from gpucnn.plots.page.document import Block, Figure, Section, Table, Text
 from gpucnn.plots.page.subject import Subject
 from gpucnn.plots.weights import filters
+from gpucnn.training.results.regression import RegressionEvaluation
+from gpucnn.training.task import NUMBERS
 from gpucnn.training.times import LayerTime, LayerTimes
 
 MAX_IMAGES = 3
@@ -77,6 +79,8 @@ def _chosen(subject: Subject) -> list[tuple[int, str]]:
     """Return test images to look at and what they are: correct ones, and the surest mistake."""
     evaluation = subject.evaluation
     assert evaluation is not None
+    if isinstance(evaluation, RegressionEvaluation):
+        return _chosen_numbers(evaluation)
     names, found = evaluation.classes, []
     correct = evaluation.predictions == evaluation.labels
     seen: set[int] = set()
@@ -94,6 +98,24 @@ def _chosen(subject: Subject) -> list[tuple[int, str]]:
         true, read = evaluation.labels[index], evaluation.predictions[index]
         found.append((index, f"test image {index}, a {names[true]} misread as {names[read]}"))
     return found
+
+
+def _chosen_numbers(evaluation: RegressionEvaluation) -> list[tuple[int, str]]:
+    """Return the test images with the smallest and the largest error of the first target."""
+    sizes = np.abs(evaluation.errors[:, 0])
+    finite = np.flatnonzero(np.isfinite(sizes))
+    if not len(finite):
+        return []
+    order = finite[np.argsort(sizes[finite], kind="stable")]
+    show = NUMBERS.main.show
+    return [
+        (
+            int(index),
+            f"test image {index}, {evaluation.targets[0]} {show(evaluation.labels[index, 0])}"
+            f" predicted as {show(evaluation.predictions[index, 0])}",
+        )
+        for index in dict.fromkeys((order[0], order[-1]))
+    ]
 
 
 def _feature_maps(subject: Subject, prefix: str) -> list[Block]:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpucnn.data import Split
 from gpucnn.plots.page.document import Block, Figure, Section, Table, Text
 from gpucnn.plots.page.network import network_sections
 from gpucnn.plots.page.settings import results_table, settings_table
 from gpucnn.plots.page.subject import Subject
+from gpucnn.plots.regression import predictions, worst
 from gpucnn.plots.results import confusion_matrix, misread, reliability
 from gpucnn.plots.runs import curves
 from gpucnn.training.history import epoch_table
-from gpucnn.training.progress import percent
 from gpucnn.training.results.figures import HEADINGS, Evaluation
+from gpucnn.training.results.regression import TARGET_HEADINGS, RegressionEvaluation
+from gpucnn.training.task import percent
 
 MAX_CLASSES = 100
 """Classes in the table of classes; of more, those with the lowest F1."""
@@ -67,16 +70,21 @@ def _training(subjects: Sequence[Subject]) -> list[Block]:
     if not shown:
         return []
     names = [subject.title for subject in shown]
-    last = shown[0].epochs[-1]
+    last, tasks = shown[0].epochs[-1], {s.epochs[-1].task.chosen_by for s in shown}
+    if len(tasks) > 1:
+        return [Text("Runs on classes and runs on numbers have no common curves.", note=True)]
+    main = last.task.main
+    title = f"Loss and {main.title}"
     if len(subjects) > 1:
-        alt = f"Loss and accuracy by epoch of {len(shown)} runs: {', '.join(names)}."
+        alt = f"{title} by epoch of {len(shown)} runs: {', '.join(names)}."
     else:
         alt = (
-            f"Loss and accuracy by epoch. After epoch {last.epoch} the training loss is"
-            f" {last.train_loss:.4f} and the test accuracy {percent(last.test_accuracy)}."
+            f"{title} by epoch. After epoch {last.epoch} the training loss is"
+            f" {last.train_loss:.4f} and the test {main.title}"
+            f" {main.show(last.figure('test', main.name))}."
         )
     caption = (
-        "Loss and accuracy after each epoch. Those of training are means over the epoch, in which"
+        f"{title} after each epoch. Those of training are means over the epoch, in which"
         " the weights changed."
     )
     blocks: list[Block] = [
@@ -93,14 +101,42 @@ def _training(subjects: Sequence[Subject]) -> list[Block]:
 def _details(subject: Subject, prefix: str) -> list[Section]:
     """Return the sections on what a network learned; ``prefix`` begins the figures' names."""
     sections = []
-    if subject.evaluation is not None and subject.test is not None:
-        sections.append(Section("Test images", _test_images(subject.evaluation, prefix)))
-        sections.append(Section("Misread images", _misread(subject, prefix)))
-        if subject.evaluation.has_probabilities:
-            sections.append(Section("Calibration", _calibration(subject.evaluation, prefix)))
+    evaluation, test = subject.evaluation, subject.test
+    if isinstance(evaluation, RegressionEvaluation) and test is not None:
+        sections.append(Section("Test images", _predicted(evaluation, prefix)))
+        sections.append(Section("Largest errors", _worst(evaluation, test, prefix)))
+    elif isinstance(evaluation, Evaluation) and test is not None:
+        sections.append(Section("Test images", _test_images(evaluation, prefix)))
+        sections.append(Section("Misread images", _misread(evaluation, test, prefix)))
+        if evaluation.has_probabilities:
+            sections.append(Section("Calibration", _calibration(evaluation, prefix)))
     if subject.model is not None:
         sections += network_sections(subject, prefix)
     return sections
+
+
+def _predicted(evaluation: RegressionEvaluation, prefix: str) -> list[Block]:
+    """Return what is known of the predicted numbers of the test images."""
+    caption = (
+        "Predicted against true numbers of the test images. On the dashed line both are equal."
+    )
+    alt = f"Predicted against true {', '.join(evaluation.targets)}. {evaluation.line()}."
+    table = "Errors of each target, and mean and standard deviation of the true numbers."
+    return [
+        Text(f"On the test images: {evaluation.line()}. The loss is of standardised targets."),
+        Figure(f"{prefix}predictions", predictions(evaluation), caption, alt),
+        Table(table, TARGET_HEADINGS, evaluation.rows()),
+    ]
+
+
+def _worst(evaluation: RegressionEvaluation, test: Split, prefix: str) -> list[Block]:
+    caption = (
+        "The test images with the largest errors, the largest first: the predicted number, and the"
+        " true one."
+    )
+    alt = "Test images with the largest errors, with the predicted and the true number."
+    figure = worst(evaluation, test.images, count=MISREAD)
+    return [Figure(f"{prefix}worst", figure, caption, alt)]
 
 
 def _test_images(evaluation: Evaluation, prefix: str) -> list[Block]:
@@ -137,10 +173,7 @@ def _most_confused(evaluation: Evaluation, count: int = 3) -> str:
     return ", ".join(found)
 
 
-def _misread(subject: Subject, prefix: str) -> list[Block]:
-    evaluation, test = subject.evaluation, subject.test
-    assert evaluation is not None
-    assert test is not None
+def _misread(evaluation: Evaluation, test: Split, prefix: str) -> list[Block]:
     wrong = evaluation.count - evaluation.correct
     if not wrong:
         return [Text("All test images were read correctly.")]

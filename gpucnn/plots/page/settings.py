@@ -15,7 +15,9 @@ from gpucnn.optim import OPTIMIZERS
 from gpucnn.optim.schedules import SCHEDULES
 from gpucnn.plots.page.document import Table, Text
 from gpucnn.plots.page.subject import Subject
-from gpucnn.training.progress import percent
+from gpucnn.training.results.figures import Evaluation
+from gpucnn.training.results.regression import RegressionEvaluation
+from gpucnn.training.task import NUMBERS, percent
 from gpucnn.version import __version__
 
 _ALWAYS = ("lr", "momentum")
@@ -32,6 +34,7 @@ _PLAIN = {
 
 _SHOWN = (
     *("model", "data", "validation", "lr", "momentum", "weight_decay", "label_smoothing"),
+    *("regression",),
     *("report", "tensorboard"),
 )
 """Options that are shown as parts of others, or that have no effect on the network."""
@@ -129,21 +132,40 @@ def call_text(description: Any, kinds: Any = ()) -> str:
     return f"{name}({', '.join(arguments)})"
 
 
-_RESULTS: dict[str, Callable[[Subject], str]] = {
-    "test accuracy": lambda s: percent(s.evaluation.accuracy) if s.evaluation else "-",
-    "misread": lambda s: (
-        f"{s.evaluation.count - s.evaluation.correct:,} of {s.evaluation.count:,}"
-        if s.evaluation
-        else "-"
-    ),
-    "test loss": lambda s: f"{s.evaluation.loss:.4f}" if s.evaluation else "-",
+def test_figures(evaluation: Evaluation | RegressionEvaluation) -> list[tuple[str, str]]:
+    """Return the names and values of the figures of an evaluation."""
+    if isinstance(evaluation, Evaluation):
+        wrong = evaluation.count - evaluation.correct
+        found = [
+            ("test accuracy", percent(evaluation.accuracy)),
+            ("misread", f"{wrong:,} of {evaluation.count:,}"),
+        ]
+    else:
+        values = evaluation.figures
+        found = [(f"test {f.title}", f.show(values[f.name])) for f in NUMBERS.figures]
+    return [*found, ("test loss", f"{evaluation.loss:.4f}")]
+
+
+_OTHERS: dict[str, Callable[[Subject], str]] = {
     "parameters": lambda s: f"{s.model.size:,}" if s.model else "-",
     "epochs": lambda s: f"{s.epochs[-1].epoch}" if s.epochs else "-",
     "training": lambda s: f"{s.seconds:,.1f} s" if s.epochs else "-",
 }
+_USUAL = ("test accuracy", "misread", "test loss")
+"""The figures of runs of which none was evaluated."""
 
 
 def results_table(subjects: Sequence[Subject]) -> Table:
     """Return a row of figures for each run."""
-    rows = [(s.title, s.data or "-", *(show(s) for show in _RESULTS.values())) for s in subjects]
-    return Table("Results of the runs.", ("run", "data", *_RESULTS), rows, left=2)
+    found = [dict(test_figures(s.evaluation)) if s.evaluation else {} for s in subjects]
+    names = list(dict.fromkeys(name for figures in found for name in figures if name != _USUAL[-1]))
+    names = [*names, _USUAL[-1]] if names else list(_USUAL)
+    rows = [
+        (
+            *(s.title, s.data or "-"),
+            *(figures.get(name, "-") for name in names),
+            *(show(s) for show in _OTHERS.values()),
+        )
+        for s, figures in zip(subjects, found, strict=True)
+    ]
+    return Table("Results of the runs.", ("run", "data", *names, *_OTHERS), rows, left=2)

@@ -13,6 +13,8 @@ from gpucnn.training.event_types import EpochEnded, RunStarted, Stopped
 from gpucnn.training.history import History
 from gpucnn.training.records.folder import RunRecord
 from gpucnn.training.results.figures import Evaluation
+from gpucnn.training.results.regression import RegressionEvaluation
+from gpucnn.training.task import CLASSES
 from gpucnn.training.times import LayerTimes, layer_times
 
 MAX_BATCH, MAX_MULTIPLY_ADDS = 64, 2e9
@@ -43,7 +45,7 @@ class Subject:
     title: str
     model: Sequential | None = None
     test: Split | None = None
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation | RegressionEvaluation | None = None
     run: History | RunRecord | None = None
     network: str = ""
     data: str = ""
@@ -94,7 +96,8 @@ class Subject:
             f" {self.stopped.epoch} of {total} epochs.",
         }
         best = self.stopped.best_epoch
-        chosen = f" Its best epoch by validation accuracy was {best}." if best is not None else ""
+        task = self.epochs[-1].task if self.epochs else CLASSES
+        chosen = f" Its best epoch by {task.chosen_by} was {best}." if best is not None else ""
         return ends[self.stopped.reason] + chosen
 
 

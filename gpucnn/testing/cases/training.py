@@ -32,18 +32,25 @@ def one_hot(name: str, size: int, classes: int) -> Case:
     return Case("one_hot", name, make, {"num_classes": classes})
 
 
-def begin(name: str, images: int, done: int, count: int, batch_size: int, width: int = 1) -> Case:
-    """Return a case of begin_step after ``done`` steps of the third epoch."""
+def begin(
+    name: str, images: int, done: int, count: int, batch_size: int, width: int = 1, columns: int = 0
+) -> Case:
+    """Return a case of begin_step after ``done`` steps of the third epoch.
+
+    Labels are classes or, with ``columns``, so many numbers for each image.
+    """
     steps = -(-images // batch_size)
 
     def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         return {
             "counter": np.array([done, 2 * steps + done]),
             "order": rng.permutation(images + 3)[:images],
-            "labels": rng.integers(0, 10, images + 3),
+            "labels": normal(rng, images + 3, columns)
+            if columns
+            else rng.integers(0, 10, images + 3),
             "table": normal(rng, steps, width),
             "indices": np.full(count, 7),
-            "target": np.full(count, 7),
+            "target": normal(rng, count, columns) if columns else np.full(count, 7),
             "rates": normal(rng, width),
         }
 
@@ -71,6 +78,29 @@ def labels(name: str, size: int, count: int) -> Case:
         return {"labels": rng.integers(0, 10, size), "indices": rng.integers(0, size, count)}
 
     return Case("gather_labels", name, make)
+
+
+def numbers(name: str, size: int, columns: int, count: int) -> Case:
+    """Return a case of gather_labels: ``count`` of ``size`` rows of numbers to predict."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {"labels": normal(rng, size, columns), "indices": rng.integers(0, size, count)}
+
+    return Case("gather_labels", name, make)
+
+
+def errors(name: str, shape: Shape, outputs: Values = normal) -> Case:
+    """Return a case of add_errors."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        return {
+            "totals": np.arange(1 + 2 * shape[1]) / 4,  # float64 on every backend
+            "loss": np.array(1.25, np.float32),
+            "outputs": outputs(rng, *shape),
+            "target": normal(rng, *shape),
+        }
+
+    return Case("add_errors", name, make)
 
 
 def metrics(
@@ -191,6 +221,8 @@ TRAINING = [
     begin("1 image", 1, 0, 1, 5),
     begin("more elements than a block", 700, 1, 300, 300, width=300),
     *(begin(f"{size} of a batch", 600, 0, size, size) for size in (255, 256, 257)),
+    begin("numbers, incomplete last batch", 20, 2, 4, 8, columns=3),
+    begin("numbers, more rows than a block", 600, 0, 257, 257, columns=1),
     images("4 of 9", (9, 2, 4, 3), 4),
     images("5 of 5", (5, 1, 3, 3), 5),
     images("1 of 3", (3, 3, 2, 2), 1),
@@ -199,6 +231,13 @@ TRAINING = [
     labels("more elements than a block", 300, 300),
     *(labels(f"{size} of 300", 300, size) for size in (255, 256, 257)),
     labels("1 of 5", 5, 1),
+    numbers("4 of 9 rows of numbers", 9, 3, 4),
+    numbers("257 of 300 numbers", 300, 1, 257),
+    errors("7 rows of 3 numbers", (7, 3)),
+    errors("1 number", (1, 1)),
+    errors("257 numbers", (257, 1)),
+    errors("NaN", (20, 2), with_nan),
+    errors("infinities", (20, 2), infinities),
     metrics("10 classes", (7, 10)),
     metrics("ties", (40, 3), few_levels),
     metrics("NaN", (20, 4), with_nan),

@@ -49,7 +49,7 @@ def gather_images(images: Array, indices: Array, scale: Array, shift: Array) -> 
 
 def gather_labels(labels: Array, indices: Array) -> Array:
     """Return the labels of the selected images."""
-    batch = np.zeros(len(indices), np.int64)
+    batch = np.zeros((len(indices), *labels.shape[1:]), labels.dtype)
     for n in range(len(indices)):
         batch[n] = labels[indices[n]]
     return batch
@@ -75,6 +75,16 @@ def add_metrics(
         correct += best == target[n]
     totals[0] += float(loss) * (scores.shape[0] if reduction == "mean" else 1)
     totals[1] += correct
+
+
+def add_errors(totals: Array, loss: Array, outputs: Array, target: Array) -> None:
+    """Add the loss, and the squared and absolute errors of each column, to the totals."""
+    rows, columns = outputs.shape
+    totals[0] += float(loss) * rows
+    for n, k in np.ndindex(rows, columns):
+        error = float(outputs[n, k]) - float(target[n, k])
+        totals[1 + k] += error * error
+        totals[1 + columns + k] += abs(error)
 
 
 def all_finite(array: Array) -> bool:

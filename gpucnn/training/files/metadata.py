@@ -144,6 +144,23 @@ def record(
     return check
 
 
+def _targets(path: str, value: Any) -> None:
+    """Validate what the outputs of a network for regression mean."""
+    numbers = sequence(_finite, 1, _MAX_SIDE)
+    record({"names": sequence(text(), 1, _MAX_SIDE), "mean": numbers, "std": numbers})(path, value)
+    if len({len(value[name]) for name in ("names", "mean", "std")}) > 1:
+        raise ValueError(f"{path} must have a mean and a standard deviation for each name")
+    for index, std in enumerate(value["std"]):
+        if std <= 0:
+            raise _fault(f"{path}.std[{index}]", std, "a number above 0")
+
+
+def _finite(path: str, value: Any) -> None:
+    number()(path, value)
+    if not math.isfinite(value):
+        raise _fault(path, value, "a finite number")
+
+
 def _layer_name(path: str, value: Any) -> None:
     """Validate the name of a layer, which must be one that ``Sequential`` takes."""
     text()(path, value)
@@ -190,7 +207,11 @@ def _normalization(path: str, value: Any) -> None:
 
 # --- the description ----------------------------------------------------------------------------
 
-_FIGURES = record({"test_loss": number(), "test_accuracy": number()})
+# Of runs on classes the accuracy, of runs on numbers the errors.
+_FIGURES = record(
+    {"test_loss": number()},
+    later=dict.fromkeys(("test_accuracy", "test_mse", "test_mae", "test_r2"), number()),
+)
 _DESCRIPTION = record({"type": text()})
 
 _LAYER = record({"name": _layer_name, "type": text()}, others=_argument)
@@ -206,8 +227,10 @@ _MODEL = record(
         "normalization": optional(_normalization),
         "classes": optional(sequence(text(), 1, 1 << 20)),
     },
-    # Runs had no output; most models have no class, and runs their preparation with the data.
+    # Runs had no output; most models have no class or targets, and runs their preparation with the
+    # data.
     later={
+        "targets": _targets,
         "output": text("softmax", "sigmoid", "none"),
         "class": text(),
         "preparation": text(*PREPARATIONS),
@@ -250,7 +273,7 @@ _RUN = record(
             record(
                 {
                     "epoch": integer(1),
-                    "figures": sequence(number(), 2, 2),
+                    "figures": sequence(number(), 1, 2),
                     "test": _FIGURES,
                 }
             )

@@ -19,6 +19,7 @@ from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.losses import from_description
 from gpucnn.nn.parameters import check_state
 from gpucnn.nn.sequential import Sequential, layers_from_config
+from gpucnn.nn.targets import Targets
 from gpucnn.training.files.checkpoint import Checkpoint, load, save
 from gpucnn.training.files.metadata import validate
 
@@ -113,6 +114,13 @@ def set_from(model: Sequential, saved: Checkpoint) -> Sequential:
             f"the checkpoint has {len(metadata['classes'])} classes, but its model's output is "
             f"{model.output_shape}"
         )
+    if "targets" in metadata:
+        model.targets = Targets.from_description(metadata["targets"])
+        if model.output_shape != (len(model.targets),):
+            raise CheckpointError(
+                f"the checkpoint has {len(model.targets)} targets, but its model's output is "
+                f"{model.output_shape}"
+            )
     model.load_state_dict(saved.group("parameters"))
     model.seen = saved.arrays.get("seen")
     if metadata["normalization"] is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpucnn.errors import SettingError
-from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
+from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped, unused_figures
 from gpucnn.training.files.metadata import (
     Schema,
     integer,
@@ -25,6 +25,7 @@ from gpucnn.training.files.metadata import (
     text,
 )
 from gpucnn.training.records.log import read_log
+from gpucnn.training.task import NUMBERS, PARTS, task_of
 
 CONFIG_NAME, LOG_NAME = "config.json", "log.jsonl"
 
@@ -109,6 +110,7 @@ def _read_config(path: Path) -> Values:
 _COUNT = integer(0)
 _FIGURE = optional(number())
 _ACCURACY = optional(number(0, 1))
+_ERRORS = [figure.name for figure in NUMBERS.figures]
 _SCHEMAS: Mapping[type[Event], Schema] = {
     RunStarted: record(
         {
@@ -120,6 +122,7 @@ _SCHEMAS: Mapping[type[Event], Schema] = {
             "eager": optional(text()),
             "notes": sequence(text(), 0, 1000),
             "settings": record({"epochs": integer(1)}),
+            "targets": sequence(text(), 0, 1 << 20),
         }
     ),
     EpochEnded: record(
@@ -128,6 +131,7 @@ _SCHEMAS: Mapping[type[Event], Schema] = {
             "epoch": integer(1),
             **dict.fromkeys(("train_loss", "test_loss", "validation_loss", "lr"), _FIGURE),
             **dict.fromkeys(("train_accuracy", "test_accuracy", "validation_accuracy"), _ACCURACY),
+            **dict.fromkeys((f"{part}_{name}" for part in PARTS for name in _ERRORS), _FIGURE),
             **dict.fromkeys(("seconds", "images_per_second"), _FIGURE),
         }
     ),
@@ -139,6 +143,7 @@ _SCHEMAS: Mapping[type[Event], Schema] = {
             "best_epoch": optional(integer(1)),
             "test_loss": _FIGURE,
             "test_accuracy": _ACCURACY,
+            **dict.fromkeys((f"test_{name}" for name in _ERRORS), _FIGURE),
         }
     ),
 }
@@ -151,6 +156,7 @@ _OLDER: Values = {
     "dtype": "float32",
     "precision": "ieee",
     "notes": [],
+    "targets": [],
 }
 """What logs of older versions may lack, besides what may be null."""
 
@@ -165,8 +171,10 @@ def _event(kind: type[E], values: Values) -> E | None:
         _SCHEMAS[kind]("", known)
     except ValueError:
         return None
+    task = task_of("train_mae" in values)  # of an epoch
     for name, value in known.items():
-        always = kind is EpochEnded and not name.startswith("validation")
+        unused = name in unused_figures(task)
+        always = kind is EpochEnded and not (unused or name.startswith("validation"))
         if isinstance(value, list):
             known[name] = tuple(value)
         elif (value is None and always) or (isinstance(value, float) and math.isinf(value)):

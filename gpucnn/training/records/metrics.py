@@ -6,17 +6,18 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from gpucnn.files import open_to_append, write_atomically
-from gpucnn.training.event_types import EpochEnded, Event
+from gpucnn.training.event_types import Event
+from gpucnn.training.history import columns
+from gpucnn.training.task import CLASSES
 
 METRICS_NAME = "metrics.csv"
 
-COLUMNS = tuple(field.name for field in fields(EpochEnded))
-"""The columns, those of ``History``."""
+COLUMNS = columns(CLASSES)
+"""The columns of a run on classes, those of its ``History``."""
 
 
 class MetricsFile:

@@ -48,7 +48,7 @@ class TensorBoard:
     - scalars: ``loss/...`` and ``accuracy/...`` for ``train``, ``test`` and ``validation`` after
       each epoch; ``steps/loss``, ``steps/accuracy``, ``steps/learning_rate`` and
       ``steps/images_per_second`` at up to 100 steps of an epoch, the first two of the images since
-      the last point
+      the last point; of a regression ``mae``, ``mse`` and ``r2`` in place of ``accuracy``
     - images: the filters of the first convolution, ``filters/NAME``, and the outputs of all layers
       that have channels, ``feature_maps/NAME``, at the start and after each epoch, or after 50
       epochs of a run with more
@@ -149,7 +149,9 @@ class TensorBoard:
         self._weighted = _is_weighted(event.settings["loss"])
         # Steps after it in older files are not part of the run.
         self._write_purge(event.step + 1 if event.step else 0)
-        metrics = dict.fromkeys(("accuracy/test", "loss/test"), 0.0)
+        self._task = event.task
+        names = [figure.name for figure in self._task.figures] + ["loss"]
+        metrics = dict.fromkeys((f"{name}/test" for name in names), 0.0)
         self._hparams = self._summary.hparams(self._hyperparameters(event), metrics)
         for summary in self._hparams[:2]:
             self._write(event.step, summary)
@@ -172,8 +174,8 @@ class TensorBoard:
         if self.model.backend.asynchronous and now - self._drawn < REFRESH_SECONDS:
             return
         self._next_step, self._drawn = event.step + self._interval, now
-        loss, accuracy = event.metrics()
-        sums = loss * event.images, accuracy * event.images
+        loss, main = event.metrics()
+        sums = loss * event.images, main * event.images
         if event.epoch == self._epoch:
             before, images = self._sums, self._images
         else:
@@ -183,10 +185,10 @@ class TensorBoard:
         if count and not self._weighted:  # else the images do not count alike
             loss = (sums[0] - before[0]) / count
         if count:
-            accuracy = (sums[1] - before[1]) / count
+            main = (sums[1] - before[1]) / count
         figures = {
             "loss": loss,
-            "accuracy": accuracy,
+            self._task.main.name: main,
             "learning_rate": event.lr,
             "images_per_second": event.images_per_second,
         }
@@ -197,7 +199,7 @@ class TensorBoard:
 
     def _record_epoch(self, event: EpochEnded) -> None:
         parts = ("train", "test", "validation")
-        for figure, part in itertools.product(("loss", "accuracy"), parts):
+        for figure, part in itertools.product(self._task.names, parts):
             value = getattr(event, f"{part}_{figure}")
             if value is not None:
                 self._scalar(event.step, f"{figure}/{part}", value)

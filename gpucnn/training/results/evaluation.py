@@ -15,10 +15,11 @@ from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
 from gpucnn.data import Split
 from gpucnn.machine.processor import cores
-from gpucnn.nn.losses import CrossEntropyLoss, Loss
+from gpucnn.nn.losses import Loss, check_loss, default_loss
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.batches import Batches, divide
-from gpucnn.training.results.figures import Evaluation, Metrics, class_names, confusions
+from gpucnn.training.batches import Batches
+from gpucnn.training.results.figures import Evaluation, Metrics, confusions
+from gpucnn.training.results.regression import RegressionEvaluation, RegressionMetrics
 
 BATCH_SIZE = 320
 """Images in a batch: with larger batches threads wait less often for each other."""
@@ -29,22 +30,24 @@ MAX_THREADS = 4
 
 def evaluate(
     model: Sequential, split: Split, *, loss: Loss | None = None, batch_size: int = BATCH_SIZE
-) -> Evaluation:
+) -> Evaluation | RegressionEvaluation:
     """Compute the loss and accuracy of a model on a split, with dropout off.
 
     Args:
         model: a network with ``normalization``, which ``fit`` and ``load_model`` set.
         split: uint8 images (M, C, H, W) of the model's input shape, and labels (M,).
-        loss: the loss to report; ``CrossEntropyLoss()`` if None.
+        loss: the loss to report; ``CrossEntropyLoss()`` if None, ``MSELoss()`` for regression.
         batch_size: images at a time. It changes speed and memory, and the loss by rounding only.
 
     Returns:
         An ``Evaluation``: loss and accuracy, the predicted class and probabilities of each image,
-        the confusion matrix, and precision, recall and F1 of each class.
+        the confusion matrix, and precision, recall and F1 of each class. If the labels are numbers
+        to predict, a ``RegressionEvaluation``: loss, errors, R² and the predicted numbers.
 
     Raises:
         ShapeError: the images do not have the model's input shape.
-        DataError: a label is outside the model's classes.
+        DataError: a label is outside the model's classes, or the labels are numbers to predict and
+            the model has classes, or the reverse.
         SettingError: the model has no normalization, ``batch_size`` is not a positive integer, or
             the loss has weights for another number of classes or ignores all images.
 
@@ -61,7 +64,10 @@ def evaluate(
         >>> result.confusion_matrix.sum(), result.probabilities.shape
         (np.int64(200), (200, 10))
     """
-    batches, loss = Batches(model, split, batch_size), loss or CrossEntropyLoss()
+    batches, loss = Batches(model, split, batch_size), loss or default_loss(split.is_regression)
+    check_loss(loss, split.is_regression)
+    if split.is_regression:
+        return _evaluate_numbers(batches, split, loss)
     be, outputs = model.backend, model.output_shape[0]
     loss.check_outputs(outputs)
     batches.check_weight(loss, "images")
@@ -74,6 +80,7 @@ def evaluate(
         probabilities[rows] = be.to_numpy(model.probabilities(scores))
 
     metrics = evaluate_batches(batches, loss, keep)
+    assert isinstance(metrics, Metrics)
     counted = (predictions >= 0) & (split.labels != loss.ignored)
     return Evaluation(
         *(metrics.loss, metrics.correct, metrics.count),
@@ -81,8 +88,27 @@ def evaluate(
         predictions=predictions,
         probabilities=probabilities,
         has_probabilities=model.has_probabilities,
-        classes=class_names(model.classes, outputs),
+        classes=model.output_names,
         confusion_matrix=confusions(split.labels[counted], predictions[counted], outputs),
+    )
+
+
+def _evaluate_numbers(batches: Batches, split: Split, loss: Loss) -> RegressionEvaluation:
+    """Return the evaluation of a model for regression."""
+    model = batches.model
+    outputs = np.empty(split.targets.shape, model.backend.dtype)
+
+    def keep(index: int, values: Array) -> None:
+        start = index * batches.batch_size
+        outputs[start : start + len(values)] = model.backend.to_numpy(values)
+
+    metrics = evaluate_batches(batches, loss, keep)
+    assert isinstance(metrics, RegressionMetrics)
+    return RegressionEvaluation(
+        **vars(metrics),
+        labels=split.targets,
+        predictions=model.targets.restore(outputs) if model.targets else outputs.astype(np.float64),
+        targets=model.output_names,
     )
 
 
@@ -93,7 +119,7 @@ def _predicted(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 def evaluate_batches(
     batches: Batches, loss: Loss, keep: Callable[[int, Array], None] | None = None
-) -> Metrics:
+) -> Metrics | RegressionMetrics:
     """Evaluate the batches' model on all of them, in several threads if the backend can.
 
     The result does not depend on the number of threads: batches are added in their order. ``keep``
@@ -102,7 +128,7 @@ def evaluate_batches(
     """
     model = batches.model
     be = model.backend
-    totals = be.zeros((len(batches), 2), np.float64)
+    totals = batches.totals(len(batches))
 
     def evaluate_batch(index: int) -> None:
         with be.limit_threads(), np.errstate(all="ignore"):  # the loss shows NaN and infinity
@@ -116,9 +142,7 @@ def evaluate_batches(
     thread_safe = all(is_builtin(part) for part in (*model.every_layer().values(), loss))
     threads = min(cores(), MAX_THREADS) if be.thread_parallel and thread_safe else 1
     _in_threads(evaluate_batch, len(batches), threads)
-    total_loss, correct = be.to_numpy(totals).sum(0)
-    mean = divide(float(total_loss), batches.weigh(loss, batches.count))
-    return Metrics(mean, int(correct), batches.count)
+    return batches.metrics(be.to_numpy(totals).sum(0), loss)
 
 
 def _in_threads(function: Callable[[int], None], count: int, threads: int) -> None:

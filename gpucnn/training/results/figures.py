@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.nn.tables import html_table, text_table
-from gpucnn.training.progress import percent
+from gpucnn.training.task import percent
 
 MAX_CLASSES = 20
 """Classes in a table that fits on a screen; of more classes, those with the lowest F1."""
@@ -39,6 +39,16 @@ class Metrics:
     def accuracy(self) -> float:
         """Fraction of the images that were classified correctly, 0 to 1."""
         return self.correct / self.count
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The figures by their names in events."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
+
+    @property
+    def rank(self) -> list[float]:
+        """What an epoch is chosen by: the greater the better, the first figure first."""
+        return [self.accuracy, -self.loss]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -163,12 +173,6 @@ def confusions(
     """Return how often each class was predicted as each: int64, rows true, columns predicted."""
     cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
     return cells.reshape(classes, classes).astype(np.int64)
-
-
-def class_names(names: Sequence[str] | None, outputs: int) -> tuple[str, ...]:
-    """Return a name for each output of a model: those of its classes, then numbers."""
-    names = names or ()
-    return (*names, *map(str, range(len(names), outputs)))
 
 
 def _fraction(part: NDArray[np.int64], total: NDArray[np.int64]) -> NDArray[np.float64]:

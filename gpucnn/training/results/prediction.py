@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,8 @@ from gpucnn.data.images.opening import ImageSource
 from gpucnn.data.images.preparing import Prepared, Status, prepare_image
 from gpucnn.errors import DivergedError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
-from gpucnn.training.progress import percent
-from gpucnn.training.results.figures import USELESS, class_names
+from gpucnn.training.results.figures import USELESS
+from gpucnn.training.task import NUMBERS, percent
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -30,6 +30,8 @@ class Prediction:
         probabilities: what ``model.predict`` returns for it, (K,); of a digit, the mean over the
             image and four copies shifted by a pixel. None without an input.
         classes: the names of the outputs, K strings; outputs without a name have their number.
+        numbers: of a network for regression, the predicted numbers by the names of the targets;
+            ``probabilities`` is then None, and ``classes`` are empty.
     """
 
     status: Status
@@ -37,6 +39,7 @@ class Prediction:
     input: NDArray[np.uint8] | None
     probabilities: NDArray[Any] | None
     classes: tuple[str, ...]
+    numbers: Mapping[str, float] | None = None
 
     @property
     def label(self) -> int | None:
@@ -57,7 +60,15 @@ class Prediction:
         order = np.argsort(-self.probabilities)[:count]
         return [(self.classes[k], float(self.probabilities[k])) for k in order]
 
+    def text(self) -> str:
+        """Return the predicted numbers, or the most probable classes, as text."""
+        if self.numbers is not None:
+            return ", ".join(f"{name} {NUMBERS.main.show(v)}" for name, v in self.numbers.items())
+        return ", ".join(f"{name} {percent(value)}" for name, value in self.top())
+
     def __repr__(self) -> str:
+        if self.numbers is not None:
+            return f"<{type(self).__name__} {self.text()}>"
         found = f"{self.status} ({self.reason})" if self.reason else repr(self.name)
         shown = "".join(f", {name} {percent(value)}" for name, value in self.top())
         return f"<{type(self).__name__} {found}{shown}>"
@@ -129,8 +140,14 @@ def classify(model: Sequential, images: Sequence[Prepared]) -> list[Prediction]:
             raise DivergedError(USELESS)
         means = outputs.reshape(-1, len(there), outputs.shape[1]).mean(0)
         rows = dict(zip(there, means, strict=True))
-    names = class_names(model.classes, model.output_shape[0])
+    names = model.output_names
+    if model.targets is None:
+        return [
+            Prediction(image.status, image.reason, image.pixels, rows.get(k), names)
+            for k, image in enumerate(images)
+        ]
+    numbers = {k: dict(zip(names, row.tolist(), strict=True)) for k, row in rows.items()}
     return [
-        Prediction(image.status, image.reason, image.pixels, rows.get(k), names)
+        Prediction(image.status, image.reason, image.pixels, None, (), numbers.get(k))
         for k, image in enumerate(images)
     ]

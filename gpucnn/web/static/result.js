@@ -1,4 +1,4 @@
-/** What one network answers: the input after preparation, and the probabilities. */
+/** What one network answers: the input after preparation, and probabilities or numbers. */
 
 import { decode } from "./bytes.js";
 import { make } from "./dom.js";
@@ -15,7 +15,12 @@ const MOST_BARS = 12;
  * @returns {{label: string, share: string, note: string, spoken: string}}
  */
 export function verdict(model, result) {
-  const { probabilities, label, status, message } = result;
+  const { probabilities, label, numbers, status, message } = result;
+  if (numbers.length && (status === "image" || status === "digit")) {
+    const [first] = numbers;
+    const name = model.classes[0];
+    return { label: short(first), share: name, note: "", spoken: `${name}, ${short(first)}` };
+  }
   if (label !== null) {
     const share = answerText(model, probabilities[label]);
     const name = model.classes[label];
@@ -46,7 +51,8 @@ export class Result {
   /** @param {object} model an entry of /api/models */
   constructor(model) {
     this.#model = model;
-    const what = model.has_probabilities === false ? "Scores" : "Probabilities";
+    const scores = model.is_regression ? "Predicted numbers" : "Scores";
+    const what = model.has_probabilities === false ? scores : "Probabilities";
     this.#bars = make("ol", { class: "bars", "aria-label": what });
     const how =
       model.prepare === "digit"
@@ -75,7 +81,18 @@ export class Result {
   show(result) {
     const input = result?.input ?? null;
     this.#paint(input);
-    this.#list(result?.probabilities ?? []);
+    if (this.#model.is_regression) this.#listNumbers(result?.numbers ?? []);
+    else this.#list(result?.probabilities ?? []);
+  }
+
+  /** List the predicted numbers in their order, without bars: they have no common unit. */
+  #listNumbers(numbers) {
+    const names = this.#model.classes;
+    if (!this.#bars.childElementCount) this.#bars.append(...names.map(() => makeBar()));
+    for (const [row, name] of names.entries()) {
+      const value = numbers[row];
+      fillBar(this.#bars.children[row], name, value === undefined ? "" : short(value), 0, false);
+    }
   }
 
   /**

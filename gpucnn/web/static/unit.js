@@ -207,7 +207,8 @@ function nameOf(answer, model) {
     return `${answer.layer}: map ${answer.channel + 1}, row ${answer.row + 1}, column ${answer.column + 1}`;
   }
   const isLast = layer === model.layers.at(-1);
-  const meaning = isLast ? `, the score of “${model.classes[answer.channel]}”` : "";
+  const what = model.is_regression ? "that of" : "the score of";
+  const meaning = isLast ? `, ${what} “${model.classes[answer.channel]}”` : "";
   return `${answer.layer}: number ${answer.channel + 1}${meaning}`;
 }
 

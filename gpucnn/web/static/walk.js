@@ -25,7 +25,7 @@ export class Walk {
     const explained = new Set();
     for (const layer of model.layers) {
       const isLast = layer === model.layers.at(-1);
-      const sentence = explanation(layer.type, isLast);
+      const sentence = explanation(layer.type, isLast, model.is_regression);
       this.#add(layer, isLast, explained.has(sentence) ? "" : sentence);
       explained.add(sentence);
     }

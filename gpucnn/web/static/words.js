@@ -102,11 +102,14 @@ const EXPLANATIONS = {
  *
  * @param {string} type
  * @param {boolean} isLast whether it is the last layer
+ * @param {boolean} isRegression whether the network predicts numbers
  * @returns {string}
  */
-export function explanation(type, isLast) {
+export function explanation(type, isLast, isRegression) {
   if (isLast && type === "Linear") {
-    return "One score for each class. Softmax turns the scores into probabilities.";
+    return isRegression
+      ? "One number for each target: how many standard deviations it lies above the mean."
+      : "One score for each class. Softmax turns the scores into probabilities.";
   }
   return EXPLANATIONS[type] ?? "";
 }

@@ -110,7 +110,8 @@ def test_every_kind_of_labels(tmp_path, dtype, shape):
         ),
         (
             {"y_train": NUMBERS + 0.5},
-            "FILE: y_train[0] is 0.5, expected a class number",
+            "FILE: y_train[0] is 0.5, expected a class number (numbers to predict: add"
+            " --regression, or regression=True)",
         ),
         (
             {"y_train": NUMBERS * 1j},

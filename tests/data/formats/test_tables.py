@@ -117,7 +117,8 @@ def test_a_table_without_labels(tmp_path):
     path = write(tmp_path / "pixels.csv", labels=None, header=KAGGLE[1:])
     assert refusal(path) == (
         "FILE has columns of pixels but none of labels, so it can neither train nor test a"
-        " network: give the table with a column named label, such as train.csv"
+        " network: give the table with a column named label, such as train.csv, or name the"
+        " columns of numbers to predict with --targets"
     )
 
 

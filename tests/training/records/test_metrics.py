@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gpucnn.training import EpochEnded, History
+from gpucnn.training import EpochEnded
+from gpucnn.training.history import columns
 from gpucnn.training.records.metrics import COLUMNS, MetricsFile
+from gpucnn.training.task import NUMBERS
 
 
 def epoch(number: int, **others: float | None) -> EpochEnded:
@@ -30,7 +32,16 @@ def test_the_columns_are_those_of_the_history(tmp_path: Path) -> None:
     metrics = MetricsFile(path)
     assert path.read_text() == ",".join(COLUMNS) + "\n"
     metrics.close()
-    assert History.columns.fget(None) == COLUMNS  # type: ignore[attr-defined]
+
+
+def test_a_run_on_numbers_has_columns_of_errors_instead_of_accuracies(tmp_path: Path) -> None:
+    errors = {f"{part}_{name}": 0.5 for part in ("train", "test") for name in ("mse", "mae", "r2")}
+    metrics = MetricsFile(tmp_path / "metrics.csv", columns=columns(NUMBERS))
+    metrics.write(epoch(1, train_accuracy=None, test_accuracy=None, **errors))
+    metrics.close()
+    (row,) = rows(tmp_path / "metrics.csv")
+    assert not [name for name in row if name.endswith("accuracy")]
+    assert (row["train_mse"], row["test_r2"], row["validation_mae"]) == ("0.5", "0.5", "")
 
 
 def test_numbers_have_all_digits_and_what_is_missing_is_empty(tmp_path: Path) -> None:
