@@ -19,6 +19,7 @@ from gpucnn.config import import_extra
 from gpucnn.errors import SettingError
 from gpucnn.files import write_atomically
 from gpucnn.training.rates import LearningRates, find_lr
+from gpucnn.training.settings import settle
 
 _HEIGHT, _MOST_COLUMNS = 12, 72
 """Lines and columns of the plot."""
@@ -32,7 +33,7 @@ def find_lr_command(arguments: argparse.Namespace) -> int:
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_SAVED}
     settings = make_settings(options)
     data = read_run_data(options, settings.seed, None)
-    settings = with_class_weights(settings, options, data)
+    settings = with_class_weights(settle(settings, data.is_regression), options, data)
     precision = options.get("precision", "ieee")
     backend, _ = make_backend(options.get("backend", "auto"), precision=precision)
     model = first_model(options, data, settings.seed)

@@ -9,6 +9,7 @@ from gpucnn.nn.layers import Sigmoid, Softmax
 from gpucnn.nn.layers.structure import places
 from gpucnn.nn.losses import BCELoss, check_loss
 from gpucnn.nn.sequential import Sequential
+from gpucnn.nn.targets import Targets
 from gpucnn.training.settings import Settings
 
 
@@ -84,6 +85,14 @@ def _check_regression(model: Sequential, data: Data, settings: Settings) -> None
             f"layer {name!r} ({type(last).__name__}) limits the outputs to 0 to 1: remove it, so "
             "that the model can predict any number"
         )
+
+
+def fit_to(model: Sequential, data: Data) -> None:
+    """Set what a model takes from its training images and labels before it is trained."""
+    model.normalization, model.classes = data.statistics(), data.classes or None
+    model.targets = None
+    if data.is_regression:
+        model.targets = Targets(data.targets, *data.train.target_statistics())
 
 
 def notes(data: Data, settings: Settings) -> tuple[str, ...]:

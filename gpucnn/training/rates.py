@@ -20,8 +20,8 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.nn.tables import text_table
 from gpucnn.rng import epoch_order
 from gpucnn.training.batches import Batches, divide
-from gpucnn.training.checks import check_fit
-from gpucnn.training.settings import Overrides, Settings, override
+from gpucnn.training.checks import check_fit, fit_to
+from gpucnn.training.settings import Overrides, Settings, override, settle
 from gpucnn.training.steps import EpochPlan, Steps
 
 SMOOTHING = 0.95
@@ -130,7 +130,7 @@ def find_lr(
         >>> 0.003 < found.suggestion < 0.3
         True
     """
-    chosen = override(settings, overrides)
+    chosen = settle(override(settings, overrides), isinstance(data, Data) and data.is_regression)
     chosen = replace(
         chosen, optimizer=copy.copy(chosen.optimizer), validation=0, early_stopping=None,
         keep_best=False, ema=0.0, workers=1,
@@ -147,7 +147,7 @@ def find_lr(
         model.to(backend)
     rates = np.geomspace(lowest, highest, steps)
     with _unchanged(model):
-        model.normalization = data.statistics()
+        fit_to(model, data)
         with (
             closing(_losses(model, data, chosen, rates)) as sweep,
             model.backend.limit_threads(),

@@ -14,10 +14,9 @@ from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
 from gpucnn.errors import BackendError, WorkerError
 from gpucnn.nn.sequential import Sequential
-from gpucnn.nn.targets import Targets
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
-from gpucnn.training.checks import check_fit
+from gpucnn.training.checks import check_fit, fit_to
 from gpucnn.training.divergence import raise_if_overflowed
 from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event
 from gpucnn.training.files.checkpoint import Checkpoint, save
@@ -50,10 +49,7 @@ class Run:
         rest, validation = data, data.validation
         if settings.validation and validation is None:
             rest, validation = data.hold_out(settings.validation, settings.seed)
-        model.normalization, model.classes = rest.statistics(), data.classes or None
-        model.targets = None
-        if data.is_regression:
-            model.targets = Targets(data.targets, *rest.train.target_statistics())
+        fit_to(model, rest)
         model.output, model.preparation = settings.loss.output, data.preparation
         model.seen = seen_digests(data, model.seen)
 

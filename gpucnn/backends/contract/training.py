@@ -100,7 +100,7 @@ class Training(Arrays):
 
     def _check_label_rows(self, op: str, labels: Array) -> tuple[int, ...]:
         """Check classes int64 (M,) or numbers (M, K); return the shape of a row, () or (K,)."""
-        if getattr(labels, "ndim", 1) == 2:
+        if getattr(labels, "ndim", 1) == 2 and labels.dtype != np.int64:
             self._check(op, "labels", labels, (None, None))
             return tuple(labels.shape[1:])
         self._check(op, "labels", labels, (None,), np.int64)
