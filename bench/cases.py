@@ -172,6 +172,8 @@ CASES: dict[str, Case] = {
     "avg_pool2d 6x28x28": _map("avg_pool2d", CONV1, kernel_size=2),
     "sum_pool2d 6x28x28": _map("sum_pool2d", CONV1, kernel_size=2),
     "lp_pool2d 6x28x28": _map("lp_pool2d", CONV1, kernel_size=2, norm_type=2),
+    "adaptive_avg_pool2d 64x7x7": _map("adaptive_avg_pool2d", (64, 64, 7, 7), output_size=1),
+    "upsample_nearest2d 16x10x10": _map("upsample_nearest2d", CONV2, output_size=(20, 20)),
     "flatten 16x5x5": _map("flatten", (64, 16, 5, 5)),
     "linear fc1 400->120": _linear(64, 400, 120),
     "linear fc2 120->84": _linear(64, 120, 84),

@@ -117,6 +117,31 @@ def conv_transpose_output_size(
     return output
 
 
+def adaptive_windows(size: int, outputs: int) -> list[tuple[int, int]]:
+    """Return where each window of an adaptive pooling begins, and one past its end.
+
+    Window p covers every pixel of the part from p / outputs to (p + 1) / outputs of the axis, as in
+    PyTorch: floor(p i / o) to ceil((p + 1) i / o).
+    """
+    _at_least("input size", size, 1)
+    _at_least("output size", outputs, 1)
+    return [_adaptive_window(size, outputs, p) for p in range(outputs)]
+
+
+def _adaptive_window(size: int, outputs: int, p: int) -> tuple[int, int]:
+    return p * size // outputs, -(-(p + 1) * size // outputs)
+
+
+def nearest_copies(size: int, outputs: int) -> list[tuple[int, int]]:
+    """Return the outputs, from the first to one past the last, that are copies of each pixel.
+
+    Output p of an upsampling to the nearest pixel is pixel floor(p i / o).
+    """
+    _at_least("input size", size, 1)
+    _at_least("output size", outputs, 1)
+    return [(-(-h * outputs // size), -(-(h + 1) * outputs // size)) for h in range(size)]
+
+
 @dataclass(frozen=True)
 class Stage:
     """A convolution, pooling or transposed convolution along one axis."""
@@ -126,6 +151,11 @@ class Stage:
     pad_before: int
     dilation: int
     transposed: bool
+
+    @property
+    def period(self) -> int:
+        """After how many outputs the sizes of their fields repeat."""
+        return self.stride if self.transposed else 1
 
     def inputs_of(self, outputs: set[int]) -> set[int]:
         """Return the indices of the inputs that contribute to any of ``outputs``."""
@@ -140,14 +170,43 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Resampling:
+    """An adaptive pooling, or an upsampling to the nearest pixel, along one axis."""
+
+    size: int
+    outputs: int
+    pools: bool
+
+    @property
+    def period(self) -> int:
+        """After how many outputs the sizes of their fields repeat."""
+        return self.outputs // math.gcd(self.size, self.outputs)
+
+    def inputs_of(self, outputs: set[int]) -> set[int]:
+        """Return the indices of the inputs that contribute to any of ``outputs``."""
+        if not self.pools:
+            return {p * self.size // self.outputs for p in outputs}
+        windows = (_adaptive_window(self.size, self.outputs, p) for p in outputs)
+        return {h for start, end in windows for h in range(start, end)}
+
+
+@dataclass(frozen=True)
 class Paths:
     """Several paths from the same input, whose outputs are added or put side by side."""
 
-    paths: tuple[tuple[Stage | Paths, ...], ...]
+    paths: tuple[Stages, ...]
+
+    @property
+    def period(self) -> int:
+        """After how many outputs the sizes of their fields repeat."""
+        return math.lcm(*map(_period, self.paths))
 
     def inputs_of(self, outputs: set[int]) -> set[int]:
         """Return the indices of the inputs that contribute to any of ``outputs``."""
         return set().union(*(_inputs_of(path, outputs) for path in self.paths))
+
+
+Stages = tuple[Stage | Resampling | Paths, ...]
 
 
 @dataclass(frozen=True)
@@ -158,11 +217,12 @@ class ReceptiveField:
     the centre of the first output's field, in coordinates where the first input pixel covers 0 to
     1. After a strided transposed convolution, fields of adjacent outputs differ in size and
     distance: both are averages, from which the field of an output may be off by up to half a
-    pixel of that layer's input, and by more if its kernel is dilated. ``pixels`` is exact. The
-    default value is the field of an input pixel itself.
+    pixel of that layer's input, and by more if its kernel is dilated. So they are after an adaptive
+    pooling or an upsampling whose sizes do not divide. ``pixels`` is exact. The default value is
+    the field of an input pixel itself.
     """
 
-    stages: tuple[Stage | Paths, ...] = ()
+    stages: Stages = ()
     stride: float = 1.0
     centre: float = 0.5
 
@@ -204,6 +264,24 @@ class ReceptiveField:
             centre=self.centre + (pad_before - reach / 2) / stride * self.stride,
         )
 
+    def after_adaptive_pooling(self, size: int, outputs: int) -> ReceptiveField:
+        """Return the receptive field after appending an adaptive pooling of ``size`` pixels."""
+        stage = Resampling(size, outputs, pools=True)
+        return self._resampled(stage, (size / outputs - 1) / 2)
+
+    def after_upsampling(self, size: int, outputs: int) -> ReceptiveField:
+        """Return the receptive field after appending an upsampling to the nearest pixel."""
+        stage = Resampling(size, outputs, pools=False)
+        # Rounding down to a pixel takes off multiples of 1 / period below 1, each as often.
+        return self._resampled(stage, -(stage.period - 1) / stage.period / 2)
+
+    def _resampled(self, stage: Resampling, offset: float) -> ReceptiveField:
+        return ReceptiveField(
+            stages=(*self.stages, stage),
+            stride=self.stride * stage.size / stage.outputs,
+            centre=self.centre + offset * self.stride,
+        )
+
     @classmethod
     def union(cls, start: ReceptiveField, paths: Sequence[ReceptiveField]) -> ReceptiveField:
         """Return the pixels that any of ``paths`` depends on, which all begin with ``start``.
@@ -221,40 +299,33 @@ class ReceptiveField:
         return cls((*start.stages, Paths(tuple(tails))), stride, centre)
 
 
-def _box(stages: tuple[Stage | Paths, ...], outputs: tuple[int, int]) -> tuple[int, int]:
+def _box(stages: Stages, outputs: tuple[int, int]) -> tuple[int, int]:
     """Return the first and the last input of outputs from the first to the last.
 
-    No stage may be transposed.
+    The period of every stage is 1.
     """
     first, last = outputs
     for stage in reversed(stages):
         if isinstance(stage, Paths):
             boxes = [_box(path, (first, last)) for path in stage.paths]
             first, last = min(box[0] for box in boxes), max(box[1] for box in boxes)
+        elif isinstance(stage, Resampling):
+            inputs = stage.inputs_of({first, last})
+            first, last = min(inputs), max(inputs)
         else:
             first = first * stage.stride - stage.pad_before
             last = last * stage.stride - stage.pad_before + stage.dilation * (stage.kernel - 1)
     return first, last
 
 
-def _period(stages: tuple[Stage | Paths, ...]) -> int:
-    """Return after how many outputs the sizes of fields repeat: transposed strides' product."""
-    period = 1
-    for stage in stages:
-        if isinstance(stage, Paths):
-            period *= math.lcm(*map(_period, stage.paths))
-        elif stage.transposed:
-            period *= stage.stride
-    return period
+def _period(stages: Stages) -> int:
+    """Return after how many outputs the sizes of fields repeat."""
+    return math.prod(stage.period for stage in stages)
 
 
 @lru_cache(maxsize=256)
-def _largest_field(stages: tuple[Stage | Paths, ...]) -> int:
-    """Return the size of the largest field among the outputs of one period.
-
-    After a strided transposed convolution, the fields of adjacent outputs differ in size; they
-    repeat with a period of the product of those strides.
-    """
+def _largest_field(stages: Stages) -> int:
+    """Return the size of the largest field among the outputs of one period."""
     largest = 0
     for output in range(_period(stages)):
         inputs = _inputs_of(stages, {output})
@@ -263,7 +334,7 @@ def _largest_field(stages: tuple[Stage | Paths, ...]) -> int:
     return largest
 
 
-def _inputs_of(stages: tuple[Stage | Paths, ...], outputs: set[int]) -> set[int]:
+def _inputs_of(stages: Stages, outputs: set[int]) -> set[int]:
     """Return the indices of the pixels that any of ``outputs`` depends on."""
     for stage in reversed(stages):
         outputs = stage.inputs_of(outputs)

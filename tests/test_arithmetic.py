@@ -17,10 +17,12 @@ import pytest
 
 from gpucnn.arithmetic import (
     ReceptiveField,
+    adaptive_windows,
     conv_output_size,
     conv_transpose_output_size,
     effective_kernel,
     full_padding,
+    nearest_copies,
     pool_output_size,
     same_padding,
     valid_padding,
@@ -244,6 +246,8 @@ BAD: list[tuple[str, Callable[[], object]]] = [
     ("output_padding must be at least 0", lambda: conv_transpose_output_size(5, 3, 2, 0, -1)),
     ("output_padding 2 must be less", lambda: conv_transpose_output_size(5, 3, 2, 0, 2)),
     ("dilation must be at least 1, got 0", lambda: effective_kernel(3, 0)),
+    ("output size must be at least 1, got 0", lambda: adaptive_windows(3, 0)),
+    ("input size must be at least 1, got 0", lambda: nearest_copies(0, 3)),
 ]
 
 
@@ -362,6 +366,69 @@ def test_receptive_fields_of_mixed_stacks() -> None:
                 pixels = trace_conv(pixels, kernel, stride, padding, dilation)
         assert len(pixels) > 12
         assert max(map(width, pixels.values())) == field.size, layers
+
+
+def test_windows_of_adaptive_pooling() -> None:
+    """Pixel h covers h to h + 1, output p the part from p i / o to (p + 1) i / o of the axis."""
+    for i, o in product(SIZES, SIZES):
+        windows = adaptive_windows(i, o)
+        assert len(windows) == o
+        for p, window in enumerate(windows):
+            # Both in units of 1 / o.
+            covered = [h for h in range(i) if h * o < (p + 1) * i and (h + 1) * o > p * i]
+            assert list(range(*window)) == covered
+        if i % o == 0:  # relationship 7
+            k = i // o
+            assert pool_output_size(i, k) == o
+            assert windows == [(n * k, n * k + k) for n in range(o)]
+
+
+def test_copies_of_upsampling() -> None:
+    for i, o in product(SIZES, SIZES):
+        pixels = [p * i // o for p in range(o)]
+        assert [[*range(*copies)] for copies in nearest_copies(i, o)] == [
+            [p for p, pixel in enumerate(pixels) if pixel == h] for h in range(i)
+        ]
+        if o % i == 0:  # relationship 13, with a kernel as large as the stride
+            assert conv_transpose_output_size(i, o // i, o // i) == o
+
+
+def test_receptive_fields_of_adaptive_pooling_and_upsampling() -> None:
+    """Exact where sizes divide; else the size is the largest, and centres are averages."""
+    for i, o, kernel in product(SIZES, SIZES, (1, 3)):
+        start = ReceptiveField().after_conv(kernel, 2)
+        pooled, copied = start.after_adaptive_pooling(i, o), start.after_upsampling(i, o)
+        for p, (first, end) in enumerate(adaptive_windows(i, o)):
+            assert pooled.pixels(p) == (2 * first, 2 * (end - 1) + kernel)
+            source = p * i // o
+            assert copied.pixels(p) == (2 * source, 2 * source + kernel)
+        assert pooled.size == max(b - a for a, b in map(pooled.pixels, range(o)))
+        assert copied.size == kernel
+        if i % o == 0:
+            like = start.after_conv(i // o, i // o)
+            assert (pooled.stride, pooled.centre, pooled.size) == (
+                like.stride, like.centre, like.size,
+            )  # fmt: skip
+        if o % i == 0:
+            like = start.after_conv_transpose(o // i, o // i)
+            assert (copied.stride, copied.size) == (like.stride, like.size)
+            assert copied.centre == pytest.approx(like.centre)
+        for field in (pooled, copied):
+            errors = [
+                sum(field.pixels(p)) / 2 - (field.centre + p * field.stride) for p in range(o)
+            ]
+            assert sum(errors) == pytest.approx(0, abs=1e-9)
+            assert max(map(abs, errors)) < 1  # half of a pixel of stride 2
+
+
+def test_receptive_fields_of_paths_with_a_resampling() -> None:
+    start = ReceptiveField().after_conv(3)
+    paths = [start.after_adaptive_pooling(12, 4), start.after_conv(5, 3, 1)]
+    joined = ReceptiveField.union(start, paths)
+    for p in range(4):
+        ends = [path.pixels(p) for path in paths]
+        assert joined.pixels(p) == (min(a for a, _ in ends), max(b for _, b in ends))
+    assert (joined.size, joined.stride, joined.centre) == (7, 3.0, 3.0 - 0.5)
 
 
 # --- windows over planes ------------------------------------------------------------------------

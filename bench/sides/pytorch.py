@@ -255,6 +255,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "sum_pool2d": partial(F.avg_pool2d, divisor_override=1),
+    "upsample_nearest2d": lambda input, output_size: F.interpolate(input, output_size),
     "half_squared_error": lambda input, target: F.mse_loss(input, target) / 2,
     "dropout": lambda input, p, key, step: F.dropout(input, p),
     "dropout2d": lambda input, p, key, step: F.dropout2d(input, p),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpucnn.arithmetic import adaptive_windows
 from gpucnn.backends.contract.window import Pair, Window
 from gpucnn.errors import SettingError
 from gpucnn.exchange import onnx_normalization
@@ -24,6 +25,8 @@ from gpucnn.nn.layers import (
     GELU,
     GRU,
     RNN,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -49,6 +52,7 @@ from gpucnn.nn.layers import (
     Softplus,
     SumPool2d,
     Tanh,
+    Upsample,
 )
 from gpucnn.nn.layers.base import Shape
 
@@ -200,6 +204,78 @@ def _lp_pool(
     squares = graph.add("Mul", value, value, name=f"{name}/squares")
     sums = _scaled_means(graph, f"{name}/sums", squares, window, factors)
     return graph.add("Sqrt", sums, name=name)
+
+
+def _adaptive_avg_pool(
+    graph: Graph, name: str, layer: AdaptiveAvgPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    """Add AveragePool if all windows have one size; else products with the shares of pixels."""
+    _, height, width = shape
+    rows, columns = layer.output_plane((height, width))
+    if options := _even_windows(shape, (rows, columns)):
+        return graph.add("AveragePool", value, name=name, **options)
+    vertical = graph.constant(f"{name}.rows", _window_shares(height, rows))
+    horizontal = graph.constant(f"{name}.columns", _window_shares(width, columns).T.copy())
+    means = graph.add("MatMul", vertical, value, name=f"{name}/rows")
+    return graph.add("MatMul", means, horizontal, name=name)
+
+
+def _window_shares(size: int, outputs: int) -> NDArray[np.float32]:
+    """Return the matrix (outputs, size) of means over the windows of adaptive pooling."""
+    shares = np.zeros((outputs, size), np.float32)
+    for output, (start, end) in enumerate(adaptive_windows(size, outputs)):
+        shares[output, start:end] = 1 / (end - start)
+    return shares
+
+
+def _adaptive_max_pool(
+    graph: Graph, name: str, layer: AdaptiveMaxPool2d, value: str, shape: Shape, weights: Weights
+) -> str:
+    """Add MaxPool if all windows have one size; else the windows, gathered, and their maxima."""
+    size = layer.output_plane((shape[1], shape[2]))
+    if options := _even_windows(shape, size):
+        return graph.add("MaxPool", value, name=name, **options)
+    for axis, what in ((2, "rows"), (3, "columns")):
+        windows = adaptive_windows(shape[axis - 1], size[axis - 2])
+        longest = max(end - start for start, end in windows)
+        # A shorter window has its last element several times.
+        indices = [[min(start + i, end - 1) for i in range(longest)] for start, end in windows]
+        constant = graph.constant(f"{name}.{what}", np.array(indices, np.int64))
+        gathered = graph.add("Gather", value, constant, name=f"{name}/{what}", axis=axis)
+        node = name if axis == 3 else f"{name}/maxima"
+        value = graph.add("ReduceMax", gathered, name=node, axes=[axis + 1], keepdims=0)
+    return value
+
+
+def _even_windows(shape: Shape, size: Pair) -> dict[str, Any] | None:
+    """Return the attributes of windows that divide the plane; None if they differ in size."""
+    _, height, width = shape
+    if height % size[0] or width % size[1]:
+        return None
+    kernel = (height // size[0], width // size[1])
+    return {"kernel_shape": kernel, "strides": kernel}
+
+
+def _upsample(
+    graph: Graph, name: str, layer: Upsample, value: str, shape: Shape, weights: Weights
+) -> str:
+    """Add Resize for integer factors; else the rows and columns that are copied.
+
+    Programs that run ONNX files round the positions of other factors each in their own way.
+    """
+    plane = shape[1:]
+    size = layer.output_plane((plane[0], plane[1]))
+    if not (size[0] % plane[0] or size[1] % plane[1]):
+        scales = np.array([1, 1, size[0] // plane[0], size[1] // plane[1]], np.float32)
+        constant = graph.constant(f"{name}.scales", scales)
+        options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return graph.add("Resize", value, "", constant, name=name, mode="nearest", **options)
+    for axis, what in ((2, "rows"), (3, "columns")):
+        sources = np.arange(size[axis - 2]) * plane[axis - 2] // size[axis - 2]
+        constant = graph.constant(f"{name}.{what}", sources)
+        node = name if axis == 3 else f"{name}/{what}"
+        value = graph.add("Gather", value, constant, name=node, axis=axis)
+    return value
 
 
 def _scaled_means(
@@ -357,6 +433,8 @@ def _dropout(
 
 
 _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
+    AdaptiveAvgPool2d: _adaptive_avg_pool,
+    AdaptiveMaxPool2d: _adaptive_max_pool,
     AvgPool2d: _avg_pool,
     BatchNorm1d: onnx_normalization.batch_norm,
     BatchNorm2d: onnx_normalization.batch_norm,
@@ -385,5 +463,6 @@ _CONVERTERS: dict[type[Layer], Callable[..., str]] = {
     Softplus: _softplus,
     SumPool2d: _sum_pool,
     Tanh: _operator("Tanh"),
+    Upsample: _upsample,
 }
 """By the class itself: a subclass may compute anything."""

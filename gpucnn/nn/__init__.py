@@ -10,6 +10,8 @@ from gpucnn.nn.layers import (
     GELU,
     GRU,
     RNN,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
@@ -38,6 +40,7 @@ from gpucnn.nn.layers import (
     SumPool2d,
     Tanh,
     TrainingPass,
+    Upsample,
 )
 from gpucnn.nn.layers.custom import CustomOp, cdiv
 from gpucnn.nn.losses import (
@@ -57,6 +60,8 @@ __all__ = [
     "GELU",
     "GRU",
     "RNN",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -93,6 +98,7 @@ __all__ = [
     "SumPool2d",
     "Tanh",
     "TrainingPass",
+    "Upsample",
     "apply_filter",
     "cdiv",
     "filter_matrix",

@@ -130,6 +130,14 @@ def _flatten(unit: Unit) -> Arithmetic:
 def _rows(unit: Unit) -> Arithmetic:
     row, element = unit.index
     channel, column = divmod(element, unit.input.shape[2])
+
+
+def _upsample(unit: Unit) -> Arithmetic:
+    assert isinstance(unit.layer, nn.Upsample)
+    channel, *at = unit.index
+    plane = unit.input.shape[1:]
+    size = unit.layer.output_plane((plane[0], plane[1]))
+    row, column = (at[axis] * plane[axis] // size[axis] for axis in (0, 1))
     return _element(unit, "the same value", (channel, row, column))
 
 
@@ -237,6 +245,9 @@ LAYERS: Mapping[type[Layer], Callable[[Unit], Arithmetic]] = {
     nn.ConvTranspose2d: windows.conv_transpose2d,
     nn.MaxPool2d: windows.max_pool2d,
     nn.AvgPool2d: windows.avg_pool2d,
+    nn.AdaptiveAvgPool2d: windows.adaptive_avg_pool2d,
+    nn.AdaptiveMaxPool2d: windows.adaptive_max_pool2d,
+    nn.Upsample: _upsample,
     nn.SumPool2d: windows.sum_pool2d,
     nn.LPPool2d: windows.lp_pool2d,
     nn.Linear: _linear,

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from gpucnn import nn
+from gpucnn.arithmetic import adaptive_windows
 from gpucnn.backends.contract.window import Window, conv_transpose_window
 from gpucnn.web.arithmetic import Arithmetic, Unit
 
@@ -136,6 +137,40 @@ def avg_pool2d(unit: Unit) -> Arithmetic:
         divisor = math.prod(sides)
     found.kind, found.sum = "mean", _sum(found)
     found.formula = f"the sum of {count} values / {divisor}"
+    return found
+
+
+def _adaptive(unit: Unit) -> Arithmetic:
+    layer = unit.layer
+    assert isinstance(layer, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d)
+    _, height, width = unit.input.shape
+    rows, columns = layer.output_plane((height, width))
+    top, bottom = adaptive_windows(height, rows)[unit.index[1]]
+    left, right = adaptive_windows(width, columns)[unit.index[2]]
+    channel = unit.channel
+    inputs = unit.input[channel : channel + 1, top:bottom, left:right]
+    return Arithmetic(
+        "other",
+        "",
+        inputs,
+        window=(top, left, bottom, right),
+        channels=(channel, channel + 1),
+        elements=inputs.size,
+    )
+
+
+def adaptive_avg_pool2d(unit: Unit) -> Arithmetic:
+    """Return the mean of a window."""
+    found = _adaptive(unit)
+    found.kind, found.sum = "mean", _sum(found)
+    found.formula = f"the sum of {found.elements} values / {found.elements}"
+    return found
+
+
+def adaptive_max_pool2d(unit: Unit) -> Arithmetic:
+    """Return the maximum of a window."""
+    found = _adaptive(unit)
+    found.kind, found.formula = "maximum", f"the largest of {found.elements} values"
     return found
 
 

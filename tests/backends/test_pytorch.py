@@ -67,6 +67,7 @@ def _recurrent(function: Callable[..., Any], input: Any, weight: Any, bias: Any)
 # What torch.nn.functional has under another name, or not at all.
 OTHERS: dict[str, Callable[..., Any]] = {
     "sum_pool2d": lambda **kw: F.avg_pool2d(**kw, divisor_override=1),
+    "upsample_nearest2d": lambda input, output_size: F.interpolate(input, output_size),
     "half_squared_error": lambda **kw: F.mse_loss(**kw) / 2,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -196,7 +197,7 @@ def test_forward(case: Case, backend: Backend) -> None:
 def differs(case: Case, given: dict[str, Any], output: Any) -> str:
     """Why the contract's gradient is not PyTorch's, in the few places where it means not to be."""
     has_nan = bool(output.isnan().any())
-    if case.op == "max_pool2d" and has_nan:
+    if case.op in ("max_pool2d", "adaptive_max_pool2d") and has_nan:
         return "of several NaN in a window PyTorch points to the last"
     if (case.op == "relu" or "relu" in case.options) and has_nan:
         return "PyTorch's gradient of relu goes through NaN"

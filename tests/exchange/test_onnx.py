@@ -65,6 +65,15 @@ LAYERS: list[tuple[nn.Layer, tuple[int, ...]]] = [
     (nn.AvgPool2d(4, stride=3, padding=1, ceil_mode=True, count_include_pad=False), (2, 8, 6)),
     (nn.AvgPool2d(2, divisor_override=3), (2, 7, 6)),
     (nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, divisor_override=5), (2, 8, 6)),
+    *(
+        (pool(size), (2, 7, 6))
+        for pool in (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+        for size in (1, (7, 3), (3, None), (4, 5), 9)
+    ),
+    (nn.Upsample(scale_factor=2), (2, 3, 4)),
+    (nn.Upsample(scale_factor=(0.5, 3.0)), (2, 4, 3)),
+    (nn.Upsample((7, 5)), (2, 3, 4)),
+    (nn.Upsample((2, 3)), (2, 5, 7)),
     (nn.SumPool2d(2), (2, 7, 6)),
     (nn.SumPool2d((3, 2), stride=2, padding=(1, 0), ceil_mode=True), (2, 8, 7)),
     (nn.LPPool2d(1, 2), (2, 7, 6)),

@@ -245,6 +245,34 @@ POOLING = (
     ),
 )  # fmt: skip
 
+RESAMPLING = (
+    fault(
+        "windows of adaptive pooling end a pixel early", "resample.cuh",
+        "((p + 1) * size + outputs - 1) / outputs", "(p + 1) * size / outputs",
+        "adaptive_avg_pool2d",
+    ),
+    fault(
+        "the last window of a pixel is left out", "resample.cuh",
+        "((h + 1) * outputs - 1) / size", "h * outputs / size", "adaptive_avg_pool2d",
+    ),
+    fault(
+        "adaptive maxima have the index of their window", "adaptive_max_pool2d.cu",
+        "argmax = h * W + w;", "argmax = h * Q + w;", "adaptive_max_pool2d",
+    ),
+    fault(
+        "the last of equal elements is an adaptive maximum", "adaptive_max_pool2d.cu",
+        "exceeds(x, maximum)", "x >= maximum", "adaptive_max_pool2d",
+    ),
+    fault(
+        "one copy too many is added", "resample.cuh", "return first_copy(h + 1);",
+        "return min(first_copy(h + 1) + 1, outputs);", "upsample_nearest2d",
+    ),
+    fault(
+        "rows are copied as columns are", "upsample_nearest2d.cu", "rows.nearest(at.row)",
+        "min(columns.nearest(at.row), H - 1)", "upsample_nearest2d",
+    ),
+)  # fmt: skip
+
 PRODUCTS = (
     fault(
         "a barrier is missing between two slabs", "gemm.cuh",
@@ -565,5 +593,6 @@ TRAINING = (
 )  # fmt: skip
 
 KERNEL_FAULTS = (
-    *ELEMENTWISE, *BOLTZMANN, *POOLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES, *TRAINING,
+    *ELEMENTWISE, *BOLTZMANN, *POOLING, *RESAMPLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES,
+    *TRAINING,
 )  # fmt: skip

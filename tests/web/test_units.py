@@ -52,6 +52,9 @@ POOLS = {
     "mean, ceil": nn.AvgPool2d(3, 2, 1, ceil_mode=True),
     "mean, of those inside": nn.AvgPool2d(3, 2, 1, count_include_pad=False),
     "mean, by 5": nn.AvgPool2d(2, divisor_override=5),
+    "mean, adaptive": nn.AdaptiveAvgPool2d((4, 2)),
+    "mean, global": nn.AdaptiveAvgPool2d(1),
+    "max, adaptive": nn.AdaptiveMaxPool2d((4, None)),
     "sum": nn.SumPool2d(3, 2, 1),
     "norm 1": nn.LPPool2d(1, 2),
     "norm 2": nn.LPPool2d(2, 3, 2, ceil_mode=True),
@@ -69,6 +72,7 @@ ELEMENTWISE = {
     "dropout": nn.Dropout(0.4),
     "dropout2d": nn.Dropout2d(0.4),
     "flatten": nn.Flatten(),
+    "upsample": nn.Upsample((9, 10)),
 }
 
 

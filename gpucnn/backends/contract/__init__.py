@@ -36,6 +36,7 @@ from gpucnn.backends.contract.normalization import Normalization
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
+from gpucnn.backends.contract.resampling import Resampling
 from gpucnn.backends.contract.training import Training
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
 class Backend(
     Convolution,
     Pooling,
+    Resampling,
     Activations,
     Boltzmann,
     Normalization,

@@ -23,12 +23,12 @@ from gpucnn.backends.contract.normalization import Normalization
 from gpucnn.backends.contract.pooling import Pooling
 from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
+from gpucnn.backends.contract.resampling import Resampling
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Activations, Boltzmann, Normalization, Random, Linear, Joining, Recurrent,
-    Losses, Augmenting,
-    Training,
+    Convolution, Pooling, Resampling, Activations, Boltzmann, Normalization, Random, Linear,
+    Joining, Recurrent, Losses, Augmenting, Training,
 )  # fmt: skip
 
 IN_PLACE = {"batch_norm": ("running_mean", "running_var", "num_batches_tracked")}

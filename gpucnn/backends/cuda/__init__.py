@@ -20,6 +20,7 @@ from gpucnn.backends.cuda.normalization import CudaNormalization
 from gpucnn.backends.cuda.pooling import CudaPooling
 from gpucnn.backends.cuda.random import CudaRandom
 from gpucnn.backends.cuda.recurrent import CudaRecurrent
+from gpucnn.backends.cuda.resampling import CudaResampling
 from gpucnn.backends.cuda.training import CudaTraining
 
 __all__ = ["CudaBackend"]
@@ -28,6 +29,7 @@ __all__ = ["CudaBackend"]
 class CudaBackend(
     CudaConvolution,
     CudaPooling,
+    CudaResampling,
     CudaActivations,
     CudaBoltzmann,
     CudaNormalization,

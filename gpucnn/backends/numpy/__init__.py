@@ -18,6 +18,7 @@ from gpucnn.backends.numpy.normalization import NumpyNormalization
 from gpucnn.backends.numpy.pooling import NumpyPooling
 from gpucnn.backends.numpy.random import NumpyRandom
 from gpucnn.backends.numpy.recurrent import NumpyRecurrent
+from gpucnn.backends.numpy.resampling import NumpyResampling
 from gpucnn.backends.numpy.training import NumpyTraining
 
 __all__ = ["NumpyBackend"]
@@ -26,6 +27,7 @@ __all__ = ["NumpyBackend"]
 class NumpyBackend(
     NumpyConvolution,
     NumpyPooling,
+    NumpyResampling,
     NumpyActivations,
     NumpyBoltzmann,
     NumpyNormalization,

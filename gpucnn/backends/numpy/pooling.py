@@ -10,6 +10,7 @@ from gpucnn.backends.contract.window import Window
 from gpucnn.backends.numpy.arrays import NumpyArrays
 from gpucnn.backends.numpy.elementwise import masked
 from gpucnn.backends.numpy.windows import (
+    add_at_indices,
     add_to_windows,
     batch_first,
     batch_last,
@@ -36,14 +37,7 @@ class NumpyPooling(NumpyArrays, Pooling):
     ) -> Array:
         if relu_output is not None:
             grad = masked(grad, relu_output > 0)
-        samples, channels = grad.shape[:2]
-        plane = np.zeros((channels, *window.plane, samples), self.dtype)
-        # Indices into flat memory. Windows may share an element, so its gradients are added.
-        first = np.arange(0, plane.size, plane[0].size)[:, None, None, None] + np.arange(samples)
-        flat_indices = batch_last(indices) * samples
-        flat_indices += first
-        np.add.at(plane.reshape(-1), flat_indices.reshape(-1), batch_last(grad).reshape(-1))
-        return batch_first(plane)
+        return add_at_indices(grad, indices, window.plane)
 
     def _avg_pool2d(
         self, input: Array, window: Window, count_include_pad: bool, divisor: int | None

@@ -7,14 +7,14 @@ positions.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.contract.window import Window
+from gpucnn.backends.contract.window import Pair, Window
 
 # --- memory order -------------------------------------------------------------------------------
 
@@ -110,6 +110,27 @@ def divisors(
     return np.multiply.outer(*counts)[:, :, None].astype(dtype)
 
 
+# --- spans of an axis ---------------------------------------------------------------------------
+
+
+def reduce_spans(ufunc: np.ufunc, x: Array, axis: int, spans: Sequence[Pair]) -> Array:
+    """Return ``ufunc`` reduced over each span (start, end) of an axis; sums may have no terms."""
+    reduced = np.empty((*x.shape[:axis], len(spans), *x.shape[axis + 1 :]), x.dtype)
+    source, target = x.swapaxes(0, axis), reduced.swapaxes(0, axis)
+    for i, (start, end) in enumerate(spans):
+        ufunc.reduce(source[start:end], 0, out=target[i])
+    return reduced
+
+
+def add_to_spans(share: Array, axis: int, spans: Sequence[Pair], size: int) -> Array:
+    """Return an axis of ``size`` in which ``share`` is added to every element of its span."""
+    total = np.zeros((*share.shape[:axis], size, *share.shape[axis + 1 :]), share.dtype)
+    source, target = share.swapaxes(0, axis), total.swapaxes(0, axis)
+    for i, (start, end) in enumerate(spans):
+        target[start:end] += source[i]
+    return total
+
+
 # --- indices of maxima --------------------------------------------------------------------------
 
 
@@ -122,6 +143,18 @@ def _first_element(window: Window) -> Array:
 def _index_offset(window: Window, i: int, j: int) -> int:
     """Return the flat plane index of kernel element (i, j), relative to the first."""
     return i * window.dilation[0] * window.plane[1] + j * window.dilation[1]
+
+
+def add_at_indices(grad: Array, indices: Array, size: Pair) -> Array:
+    """Return (N, C, *size) in which ``grad`` (N, C, P, Q) is added at flat indices of the plane."""
+    samples, channels = grad.shape[:2]
+    plane = np.zeros((channels, *size, samples), grad.dtype)
+    # Indices into flat memory. Windows may share an element, so its gradients are added.
+    first = np.arange(0, plane.size, plane[0].size)[:, None, None, None] + np.arange(samples)
+    flat_indices = batch_last(indices) * samples
+    flat_indices += first
+    np.add.at(plane.reshape(-1), flat_indices.reshape(-1), batch_last(grad).reshape(-1))
+    return batch_first(plane)
 
 
 def max_with_index(x: Array, window: Window) -> tuple[Array, Array]:

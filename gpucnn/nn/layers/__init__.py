@@ -23,6 +23,7 @@ from gpucnn.nn.layers.linear import Flatten, Linear
 from gpucnn.nn.layers.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
 from gpucnn.nn.layers.pooling import AvgPool2d, LPPool2d, MaxPool2d, SumPool2d
 from gpucnn.nn.layers.recurrent import GRU, RNN, Rows
+from gpucnn.nn.layers.resampling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, Upsample
 from gpucnn.nn.layers.state import Buffer, Parameter
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "GELU",
     "GRU",
     "RNN",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -58,4 +61,5 @@ __all__ = [
     "SumPool2d",
     "Tanh",
     "TrainingPass",
+    "Upsample",
 ]

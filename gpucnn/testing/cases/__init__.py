@@ -17,14 +17,15 @@ from gpucnn.testing.cases.normalization import NORMALIZATIONS
 from gpucnn.testing.cases.pooling import POOLINGS
 from gpucnn.testing.cases.random import RANDOM
 from gpucnn.testing.cases.recurrent import RECURRENT
+from gpucnn.testing.cases.resampling import RESAMPLINGS
 from gpucnn.testing.cases.training import TRAINING
 
 __all__ = ["ALL_CASES", "CASES", "CONVOLUTIONS", "LINEAR", "TRANSPOSED_CONVOLUTIONS"]
 
 CASES: list[Case] = [
     *BOLTZMANN,
-    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *ACTIVATIONS, *NORMALIZATIONS, *RANDOM,
-    *LINEAR, *JOINING, *RECURRENT, *LOSSES, *AUGMENTATIONS, *TRAINING,
+    *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *POOLINGS, *RESAMPLINGS, *ACTIVATIONS,
+    *NORMALIZATIONS, *RANDOM, *LINEAR, *JOINING, *RECURRENT, *LOSSES, *AUGMENTATIONS, *TRAINING,
 ]  # fmt: skip
 """The cases of the contract's operations."""
 

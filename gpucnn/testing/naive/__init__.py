@@ -17,4 +17,5 @@ from gpucnn.testing.naive.normalization import *  # noqa: F403
 from gpucnn.testing.naive.pooling import *  # noqa: F403
 from gpucnn.testing.naive.random import *  # noqa: F403
 from gpucnn.testing.naive.recurrent import *  # noqa: F403
+from gpucnn.testing.naive.resampling import *  # noqa: F403
 from gpucnn.testing.naive.training import *  # noqa: F403
