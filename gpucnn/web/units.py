@@ -130,6 +130,7 @@ def _flatten(unit: Unit) -> Arithmetic:
 def _rows(unit: Unit) -> Arithmetic:
     row, element = unit.index
     channel, column = divmod(element, unit.input.shape[2])
+    return _element(unit, "the same value", (channel, row, column))
 
 
 def _upsample(unit: Unit) -> Arithmetic:
