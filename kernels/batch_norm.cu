@@ -176,6 +176,29 @@ batch_norm_forward_columns(const real* __restrict__ input, const real* __restric
     normalize<1, 32>(input, mean, spread, weight, bias, output, maps, eps, is_variance, with_relu);
 }
 
+// Weight (channels, size) and bias (channels) of a convolution or linear layer that include the
+// normalisation of its outputs by running statistics: factor weight and (bias - mean) factor + bias
+// of the normalisation, where factor = invstd weight of it. A thread owns an element of the weight.
+extern "C" __global__ void __launch_bounds__(256)
+fold_batch_norm_forward(const real* __restrict__ input_weight, const real* __restrict__ mean,
+                        const real* __restrict__ variance,
+                        const real* __restrict__ NULLABLE input_bias,
+                        const real* __restrict__ NULLABLE weight,
+                        const real* __restrict__ NULLABLE bias,
+                        real* __restrict__ output_weight, real* __restrict__ output_bias,
+                        int64 n, int64 size, real eps) {
+    const int64 i = thread_index();
+    if (i >= n) return;
+    const Division at = divide(i, size);
+    const int64 c = at.quotient;
+    const real invstd = 1 / sqrt(variance[c] + eps), factor = weight ? invstd * weight[c] : invstd;
+    output_weight[i] = input_weight[i] * factor;
+    if (at.remainder == 0) {
+        const real shift = ((input_bias ? input_bias[c] : 0) - mean[c]) * factor;
+        output_bias[c] = bias ? shift + bias[c] : shift;
+    }
+}
+
 // --- gradients -------------------------------------------------------------------------------------
 
 // dweight and dbias (channels) of a grid (channels); with more parts, partials (parts, channels, 2)

@@ -10,9 +10,11 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract import FusedGradients, FusedLayers, LayerSpec
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import is_builtin
+from gpucnn.nn.folding import Folded, fold
 from gpucnn.nn.layers.activations import ReLU
 from gpucnn.nn.layers.base import Layer, Shape, TrainingPass
 from gpucnn.nn.layers.convolution import Conv2d
+from gpucnn.nn.layers.normalization import BatchNorm
 from gpucnn.nn.layers.pooling import MaxPool2d
 from gpucnn.nn.layers.structure import output_shapes
 from gpucnn.nn.losses import Loss
@@ -41,7 +43,7 @@ class FusedBlock:
     """
 
     def __init__(
-        self, conv: Conv2d, first: FusedLayers, make: Callable[[], FusedLayers | None]
+        self, conv: Conv2d | Folded, first: FusedLayers, make: Callable[[], FusedLayers | None]
     ) -> None:
         self.conv, self.free, self.make = conv, [first], make
 
@@ -53,7 +55,9 @@ class FusedBlock:
             operation = self.free.pop()
         except IndexError:
             operation = cast(FusedLayers, self.make())
-        output = operation.forward(x, *self.conv.weights())
+        conv = self.conv
+        weights = conv.weights(be) if isinstance(conv, Folded) else conv.weights()
+        output = operation.forward(x, *weights)
         if training is None:
             self.free.append(operation)
             return output, None
@@ -63,6 +67,7 @@ class FusedBlock:
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
     ) -> Array | None:
         """As ``Layer.backward``."""
+        assert isinstance(self.conv, Conv2d)
         result = saved.backward(grad, input_grad, self.conv.weight_grads())
         self.free.append(saved)
         return result
@@ -92,6 +97,9 @@ class WithReLU:
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
     ) -> Array | None:
         """As ``Layer.backward``; uses up ``saved``, so that its memory is free at once."""
+        if self.pool is None and isinstance(self.layer, BatchNorm):
+            output = saved.pop()
+            return self.layer.backward(be, grad, saved.pop(), input_grad, relu_output=output)
         if self.pool is None:
             grad = be.relu_backward(grad, saved.pop())
         else:
@@ -108,7 +116,7 @@ def make_plan(
     shapes = [tuple(input_shape), *output_shapes(layers, tuple(input_shape))]
     rest, index = tuple(layers.values()), 0
     while rest:
-        block, count = _first_block(rest[:3], be, shapes[index], samples, training)
+        block, count = _first_block(rest[:4], be, shapes[index], samples, training)
         blocks[index] = block
         rest, index = rest[count:], index + count
     return blocks
@@ -118,18 +126,30 @@ def _first_block(
     layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int, training: bool
 ) -> tuple[Block, int]:
     """Return the block of as many layers as can be one operation, and their number."""
+    folded = None if training or len(layers) == 1 else fold(layers[0], layers[1], shape)
+    if folded is not None:
+        block, count = _with_relu((folded, *layers[2:]), be, shape, samples, training)
+        return block, count + 1
+    return _with_relu(layers[:3], be, shape, samples, training)
+
+
+def _with_relu(
+    layers: tuple[Layer, ...], be: Backend, shape: Shape, samples: int, training: bool
+) -> tuple[Block, int]:
+    """Return the block of a layer and of a ReLU and a max-pooling that follow."""
     first, kinds = layers[0], [type(layer) for layer in layers]  # a subclass may compute otherwise
     if not (first.takes_relu and is_builtin(first) and kinds[1:2] == [ReLU]):
         return first, 1
     if kinds[2:] != [MaxPool2d]:
         return WithReLU(first), 2
-    if isinstance(first, Conv2d):
+    conv = first.layer if isinstance(first, Folded) else first
+    if isinstance(conv, Conv2d):
         specs = layer_specs(layers, shape)
         assert specs is not None
         fuse = partial(be.fuse_layers, specs, samples, training)
         operation = fuse()
         if operation is not None:
-            return FusedBlock(first, operation, fuse), 3
+            return FusedBlock(cast(Conv2d | Folded, first), operation, fuse), 3
     return WithReLU(first, cast(MaxPool2d, layers[2])), 3
 
 

@@ -20,8 +20,11 @@ from gpucnn.backends.numpy import fused
 from gpucnn.errors import ArrayError, SettingError, ShapeError
 from gpucnn.nn import plan as plans
 from gpucnn.nn.chain import MOST_PLANS
+from gpucnn.nn.folding import fold
 from gpucnn.nn.layers import (
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Conv2d,
     Flatten,
     Layer,
@@ -99,6 +102,56 @@ def test_a_plan_for_evaluation_has_no_backward() -> None:
     _, saved = block.forward(be, np.ones((2, 1, 6, 6)), TrainingPass(0))
     with pytest.raises(SettingError, match="plan for training"):
         block.backward(be, np.ones((2, 1, 2, 2)), saved)
+
+
+def normalized(backend: Backend, **options: Any) -> Sequential:
+    layers: dict[str, Layer] = {
+        "conv": Conv2d(2, 3, 3, bias=False), "bn": BatchNorm2d(3, **options), "relu": ReLU(),
+        "pool": MaxPool2d(2), "conv2": Conv2d(3, 4, 2), "bn2": BatchNorm2d(4), "relu2": ReLU(),
+        "flatten": Flatten(), "fc": Linear(16, 5), "bn3": BatchNorm1d(5),
+    }  # fmt: skip
+    return with_other_state(Sequential(layers, (2, 8, 8), backend=backend), 0)
+
+
+def with_other_state(model: Sequential, seed: int) -> Sequential:
+    rng = np.random.default_rng(seed)
+    model.load_state_dict({k: rng.uniform(0.2, 1, v.shape) for k, v in model.state_dict().items()})
+    return model
+
+
+def test_batch_norm_in_inference_is_folded_into_the_weights_of_each_call(backend: Backend) -> None:
+    model = normalized(backend)
+    assert list(plan(model, 3)) == [0, 4, 7, 8]
+    x = backend.asarray(np.random.default_rng(1).standard_normal((3, 2, 8, 8)))
+    for seed in (1, 2):
+        with_other_state(model, seed)
+        wanted = x
+        for layer in model.layers.values():
+            wanted, _ = layer.forward(backend, wanted)
+        tolerance = 1e-12 if backend.dtype == np.float64 else 1e-5
+        found, wanted = backend.to_numpy(model(x)), backend.to_numpy(wanted)
+        np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+def test_what_cannot_be_folded_is_not() -> None:
+    class Subclass(BatchNorm2d):
+        """May compute anything."""
+
+    numpy = get_backend("numpy", "float64")
+    assert list(plan(normalized(numpy, track_running_stats=False), 3)) == [0, 1, 4, 7, 8]
+    conv = Conv2d(2, 3, 3)
+    model = Sequential({"conv": conv, "bn": Subclass(3)}, (2, 8, 8), backend=numpy)
+    assert list(plan(model, 3)) == [0, 1]
+    assert fold(Linear(4, 3), BatchNorm1d(2), (2, 4)) is None, "channels are another axis"
+
+
+def test_batch_norm_relu_and_pooling_in_training_are_one_block() -> None:
+    model = normalized(get_backend("numpy", "float64"))
+    assert list(plan(model, 3, training=True)) == [0, 1, 4, 5, 7, 8, 9]
+    rng = np.random.default_rng(0)
+    x, grad = rng.standard_normal((6, 2, 8, 8)), rng.standard_normal((6, 5))
+    for one, other in zip(by_plan(model, x, grad), by_layers(model, x, grad), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-11)
 
 
 def test_padding_may_be_same() -> None:

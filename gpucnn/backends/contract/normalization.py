@@ -24,6 +24,13 @@ class Normalized(NamedTuple):
     """1 / sqrt(variance + eps) of each"""
 
 
+class Folded(NamedTuple):
+    """A convolution's or linear layer's parameters that include a batch normalisation."""
+
+    output_weight: Array
+    output_bias: Array
+
+
 class Running(NamedTuple):
     """Running statistics of a batch normalisation, and how a batch changes them."""
 
@@ -170,6 +177,50 @@ class Normalization(Arrays):
         eps: float,
         relu: bool,
     ) -> Array: ...
+
+    def fold_batch_norm(
+        self,
+        input_weight: Array,
+        running_mean: Array,
+        running_var: Array,
+        input_bias: Array | None = None,
+        weight: Array | None = None,
+        bias: Array | None = None,
+        *,
+        eps: float = 1e-5,
+    ) -> Folded:
+        """Return the weight (O, ...) and bias (O,) of a layer that include the normalisation.
+
+        ``input_weight`` (O, ...) and ``input_bias`` are those of a convolution or linear layer; the
+        other arguments are those of the ``batch_norm_inference`` after it, of O channels.
+        """
+        op = "fold_batch_norm"
+        self._check(op, "input_weight", input_weight)
+        if input_weight.ndim < 2:
+            raise ShapeError(
+                f"{op}: input_weight must have shape (O, ...), got {tuple(input_weight.shape)}"
+            )
+        channels = (input_weight.shape[0],)
+        given = {"running_mean": running_mean, "running_var": running_var}
+        given |= {"input_bias": input_bias, "weight": weight, "bias": bias}
+        for name, array in given.items():
+            if array is not None:
+                self._check(op, name, array, channels)
+        return self._fold_batch_norm(
+            input_weight, running_mean, running_var, input_bias, weight, bias, _checked_eps(op, eps)
+        )
+
+    @abstractmethod
+    def _fold_batch_norm(
+        self,
+        input_weight: Array,
+        mean: Array,
+        var: Array,
+        input_bias: Array | None,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+    ) -> Folded: ...
 
     # --- groups of a sample ---------------------------------------------------------------------
 

@@ -6,7 +6,13 @@ import math
 from functools import lru_cache
 
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.contract.normalization import Groups, Normalization, Normalized, Running
+from gpucnn.backends.contract.normalization import (
+    Folded,
+    Groups,
+    Normalization,
+    Normalized,
+    Running,
+)
 from gpucnn.backends.cuda.arrays import CudaArrays
 from gpucnn.backends.cuda.grids import ENOUGH_BLOCKS, INT_MAX
 from gpucnn.backends.cuda.sources import pack
@@ -79,6 +85,24 @@ class CudaNormalization(CudaArrays, Normalization):
             input, mean, var, weight, bias, output, None, sizes.struct(), eps, 1, relu,
         )  # fmt: skip
         return output
+
+    def _fold_batch_norm(
+        self,
+        input_weight: Array,
+        mean: Array,
+        var: Array,
+        input_bias: Array | None,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+    ) -> Folded:
+        result = Folded(self.empty(input_weight.shape), self.empty(mean.shape))
+        size = input_weight.size // mean.size
+        given = (input_weight, mean, var, input_bias, weight, bias, *result)
+        self._kernels.launch_each(
+            "fold_batch_norm_forward", input_weight.size, *given, input_weight.size, size, eps
+        )
+        return result
 
     def _batch_norm_backward(
         self,

@@ -15,7 +15,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.contract.normalization import Groups, Normalization, Normalized, Running
+from gpucnn.backends.contract.normalization import (
+    Folded,
+    Groups,
+    Normalization,
+    Normalized,
+    Running,
+)
 from gpucnn.backends.numpy.arrays import NumpyArrays
 from gpucnn.backends.numpy.elementwise import masked, relu_of
 from gpucnn.backends.numpy.windows import batch_first, batch_last
@@ -74,16 +80,19 @@ class NumpyNormalization(NumpyArrays, Normalization):
         input_grad: bool,
         out: tuple[Array, Array],
     ) -> Array | None:
-        if relu_output is not None:
-            grad = masked(grad, relu_output > 0)
         dy, x = _rows(grad), _rows(input)
+        y, kept = (None, dy) if relu_output is None else (_rows(relu_output), np.empty_like(dy))
         means, scales = mean.astype(np.float64), invstd.astype(np.float64)
         total, product = np.zeros(len(x)), np.zeros(len(x))
         near = (means * scales) ** 2 <= NEAR
         ones = np.ones(x.shape[1], x.dtype)
-        for rows, columns in _tiles(x):
-            total[rows] += dy[rows, columns] @ ones[columns]
-            product[rows] += np.vecdot(dy[rows, columns], x[rows, columns])
+        for tile in _tiles(x):
+            rows, columns = tile
+            if y is not None:
+                kept[tile] = masked(dy[tile], y[tile] > 0)
+            total[rows] += kept[tile] @ ones[columns]
+            product[rows] += np.vecdot(kept[tile], x[tile])
+        dy = kept
         product -= means * total
         for row in np.flatnonzero(~near):
             product[row] = np.dot(dy[row], x[row] - mean[row])
@@ -95,6 +104,25 @@ class NumpyNormalization(NumpyArrays, Normalization):
         slope = -factor * scales * product / x.shape[1]
         terms = -factor * total / x.shape[1]
         return _like(_input_grad(dy, x, mean, near, factor, slope, terms), input)
+
+    def _fold_batch_norm(
+        self,
+        input_weight: Array,
+        mean: Array,
+        var: Array,
+        input_bias: Array | None,
+        weight: Array | None,
+        bias: Array | None,
+        eps: float,
+    ) -> Folded:
+        scale = 1 / np.sqrt(var.astype(np.float64) + eps)
+        if weight is not None:
+            scale *= weight
+        shift = -mean * scale if input_bias is None else (input_bias - mean) * scale
+        if bias is not None:
+            shift += bias
+        columns = scale.astype(self.dtype).reshape(-1, *(1 for _ in input_weight.shape[1:]))
+        return Folded(input_weight * columns, shift.astype(self.dtype))
 
     # --- groups of a sample ---------------------------------------------------------------------
 

@@ -122,9 +122,16 @@ class Conv2d(_Convolution):
         self._setup(transposed=False)
 
     def forward(
-        self, be: Backend, x: Array, training: TrainingPass | None = None, *, relu: bool = False
+        self,
+        be: Backend,
+        x: Array,
+        training: TrainingPass | None = None,
+        *,
+        relu: bool = False,
+        weights: tuple[Array, Array | None] | None = None,
     ) -> tuple[Array, Any]:
-        return be.conv2d(x, *self.weights(), **self._options(), relu=relu), x
+        """As ``Layer.forward``; ``weights`` are used in place of the layer's own."""
+        return be.conv2d(x, *(weights or self.weights()), **self._options(), relu=relu), x
 
     def _window(self, plane: Pair) -> Window:
         return conv_window(plane, self.kernel, self.stride, self.padding, self.dilation)

@@ -55,9 +55,16 @@ class Linear(_Weighted):
         return self.parameters["weight"].size * math.prod(shape[:-1])
 
     def forward(
-        self, be: Backend, x: Array, training: TrainingPass | None = None, *, relu: bool = False
+        self,
+        be: Backend,
+        x: Array,
+        training: TrainingPass | None = None,
+        *,
+        relu: bool = False,
+        weights: tuple[Array, Array | None] | None = None,
     ) -> tuple[Array, Any]:
-        return be.linear(x, *self.weights(), relu=relu), x
+        """As ``Layer.forward``; ``weights`` are used in place of the layer's own."""
+        return be.linear(x, *(weights or self.weights()), relu=relu), x
 
     def backward(
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True

@@ -33,7 +33,8 @@ class _Normalization(Layer):
             parameters["bias"] = Parameter(shape, init=0.0)
         self._parameters = parameters
 
-    def _weights(self) -> tuple[Array | None, Array | None]:
+    def weights(self) -> tuple[Array | None, Array | None]:
+        """Return the weight and the bias, None where there is none."""
         weight, bias = (self.parameters.get(name) for name in ("weight", "bias"))
         return weight and weight.data, bias and bias.data
 
@@ -45,6 +46,8 @@ class _Normalization(Layer):
 
 class BatchNorm(_Normalization, register=False):
     """Base of BatchNorm1d and BatchNorm2d."""
+
+    takes_relu = True
 
     shapes: ClassVar[dict[int, str]]
     """What an input is called, by its number of axes without the batch"""
@@ -91,11 +94,11 @@ class BatchNorm(_Normalization, register=False):
     ) -> tuple[Array, Any]:
         statistics = self.statistics()
         if statistics is not None and (training is None or training.evaluation):
-            given = (x, *statistics, *self._weights())
+            given = (x, *statistics, *self.weights())
             return be.batch_norm_inference(*given, eps=self.eps, relu=relu), None
         tracked = training is not None and not training.evaluation and self.track_running_stats
         mean, var, batches = (self.buffers[n].data if tracked else None for n in _RUNNING)
-        weight, bias = self._weights()
+        weight, bias = self.weights()
         momentum = self.momentum if tracked else 0.0
         output, mean, invstd = be.batch_norm(
             x, mean, var, weight, bias, batches, momentum=momentum, eps=self.eps, relu=relu
@@ -112,7 +115,7 @@ class BatchNorm(_Normalization, register=False):
         relu_output: Array | None = None,
     ) -> Array | None:
         """As ``Layer.backward``; ``relu_output`` is the output of a forward with ``relu``."""
-        weight, _ = self._weights()
+        weight, _ = self.weights()
         if saved is None:
             return self._inference_backward(be, grad, weight, relu_output)
         x, mean, invstd = saved
@@ -231,14 +234,14 @@ class GroupNorm(_Normalization):
     def forward(
         self, be: Backend, x: Array, training: TrainingPass | None = None
     ) -> tuple[Array, Any]:
-        output, mean, invstd = be.group_norm(x, self.num_groups, *self._weights(), eps=self.eps)
+        output, mean, invstd = be.group_norm(x, self.num_groups, *self.weights(), eps=self.eps)
         return output, (x, mean, invstd)
 
     def backward(
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
     ) -> Array | None:
         x, mean, invstd = saved
-        given = (grad, x, mean, invstd, self.num_groups, self._weights()[0])
+        given = (grad, x, mean, invstd, self.num_groups, self.weights()[0])
         return be.group_norm_backward(*given, input_grad=input_grad, out=self._grads())[0]
 
 
@@ -290,12 +293,12 @@ class LayerNorm(_Normalization):
     def forward(
         self, be: Backend, x: Array, training: TrainingPass | None = None
     ) -> tuple[Array, Any]:
-        output, mean, invstd = be.layer_norm(x, self.sizes, *self._weights(), eps=self.eps)
+        output, mean, invstd = be.layer_norm(x, self.sizes, *self.weights(), eps=self.eps)
         return output, (x, mean, invstd)
 
     def backward(
         self, be: Backend, grad: Array, saved: Any, input_grad: bool = True
     ) -> Array | None:
         x, mean, invstd = saved
-        given = (grad, x, mean, invstd, self.sizes, self._weights()[0])
+        given = (grad, x, mean, invstd, self.sizes, self.weights()[0])
         return be.layer_norm_backward(*given, input_grad=input_grad, out=self._grads())[0]

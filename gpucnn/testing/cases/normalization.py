@@ -74,6 +74,18 @@ def inference(name: str, shape: Shape, values: Values = normal, **options: Any) 
     return Case("batch_norm_inference", name, make, options)
 
 
+def folded(name: str, shape: Shape, own_bias: bool = True, **options: Any) -> Case:
+    """Return a case of fold_batch_norm; without ``weight``, the normalisation has no parameters."""
+    channels, weight = shape[:1], options.pop("weight", True)
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input_weight": normal(rng, *shape)} | affine(rng, channels, weight)
+        arrays |= {"running_mean": normal(rng, *channels), "running_var": positive(rng, *channels)}
+        return arrays | ({"input_bias": normal(rng, *channels)} if own_bias else {})
+
+    return Case("fold_batch_norm", name, make, options)
+
+
 def group(
     name: str, shape: Shape, num_groups: int, values: Values = normal, weight: bool = True,
     differentiable: bool = True, **options: Any,
@@ -133,6 +145,9 @@ NORMALIZATIONS = [
     inference("1 value of each channel", (1, 3), weight=False),
     inference("fused ReLU", (3, 4, 4, 4), relu=True, eps=0.1),
     inference("a NaN, fused ReLU", (1, 3, 3, 3), one_is(0, np.nan), relu=True),
+    folded("convolution", (5, 2, 3, 3)),
+    folded("linear layer", (3, 100), eps=0.1),
+    folded("no bias", (2, 3, 1, 1), own_bias=False, weight=False),
     group("2 groups", (3, 4, 2, 5), 2),
     group("1 group", (2, 3, 4, 4), 1, eps=0.1),
     group("a group for each channel", (2, 3, 3, 3), 3, weight=False),

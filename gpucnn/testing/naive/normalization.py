@@ -15,6 +15,7 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_inference",
+    "fold_batch_norm",
     "group_norm",
     "group_norm_backward",
     "layer_norm",
@@ -81,6 +82,33 @@ def batch_norm_inference(
         y *= 1.0 if weight is None else weight[c]
         output[n, c, *at] = y + (0.0 if bias is None else bias[c])
     return activations.relu(output) if relu else output
+
+
+class Folded(NamedTuple):
+    """Weight and bias of a layer that include a batch normalisation."""
+
+    output_weight: Array
+    output_bias: Array
+
+
+def fold_batch_norm(
+    input_weight: Array,
+    running_mean: Array,
+    running_var: Array,
+    input_bias: Array | None = None,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    *,
+    eps: float = 1e-5,
+) -> Folded:
+    """Return weight and bias with which a layer gives what the normalisation gives after it."""
+    output_weight, output_bias = np.zeros(input_weight.shape), np.zeros(input_weight.shape[0])
+    for o, *at in np.ndindex(*input_weight.shape):
+        factor = (1.0 if weight is None else weight[o]) / np.sqrt(running_var[o] + eps)
+        output_weight[o, *at] = input_weight[o, *at] * factor
+        own = 0.0 if input_bias is None else float(input_bias[o])
+        output_bias[o] = (own - running_mean[o]) * factor + (0.0 if bias is None else bias[o])
+    return Folded(output_weight, output_bias)
 
 
 def batch_norm_backward(
