@@ -489,8 +489,11 @@ def test_a_backend_that_lacks_a_method_cannot_be_instantiated(backend64: Backend
 
 
 def test_every_operation_has_an_abstract_method_of_its_own() -> None:
-    """A method that several operations share would have to tell them apart by name."""
+    """Element-wise activations share one, which gets their name."""
+    activations = ("relu", "leaky_relu", "elu", "gelu", "sigmoid", "silu", "softplus", "tanh")
     shared = {
+        **dict.fromkeys(activations, "_activation"),
+        **dict.fromkeys((f"{name}_backward" for name in activations), "_activation_backward"),
         "dropout_backward": "_dropout",
         "dropout2d_backward": "_dropout2d",
         "flatten": "_reshape",
