@@ -35,6 +35,7 @@ class Stream(IntEnum):
     HOLD_OUT = 3
     SPLIT = 4
     AUGMENTATION = 5
+    MIXUP = 6
     GIBBS = 8
     FLIP = 9
 

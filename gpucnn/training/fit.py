@@ -61,8 +61,8 @@ def fit(
             ``EpochEnded``, ``CheckpointWritten`` and ``Stopped`` of ``gpucnn.training``.
         **overrides: fields of ``Settings`` (``epochs``, ``batch_size``, ``optimizer``,
             ``schedule``, ``loss``, ``seed``, ``validation``, ``early_stopping``, ``keep_best``,
-            ``clip_grad_norm``, ``ema``, ``augment``, ``workers``) with other values than in
-            ``settings``; see ``help(gpucnn.Settings)``.
+            ``clip_grad_norm``, ``ema``, ``augment``, ``mixup``, ``workers``) with other values
+            than in ``settings``; see ``help(gpucnn.Settings)``.
 
     Returns:
         A ``History``: ``history["test_accuracy"]`` is a list with a value for each epoch, and

@@ -106,8 +106,8 @@ def find_lr(
     afterwards. The result follows from the arguments alone.
 
     The suggestion is the largest rate of a schedule, for SGD often somewhat low: rates up to where
-    the average is lowest can be tried. Validation images and moving averages play no part, and one
-    process computes.
+    the average is lowest can be tried. Validation images, moving averages and mixup play no part,
+    and one process computes.
 
     Args:
         model: the network, with the weights to start from.
@@ -133,7 +133,7 @@ def find_lr(
     chosen = settle(override(settings, overrides), isinstance(data, Data) and data.is_regression)
     chosen = replace(
         chosen, optimizer=copy.copy(chosen.optimizer), validation=0, early_stopping=None,
-        keep_best=False, ema=0.0, workers=1,
+        keep_best=False, ema=0.0, mixup=0.0, workers=1,
     )  # fmt: skip
     steps = check_integer("steps", steps, 2 * FIRST)
     lowest, highest = check_number("lowest", lowest, 0.0), check_number("highest", highest, 0.0)

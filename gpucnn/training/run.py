@@ -190,8 +190,8 @@ class Run:
         self.reports.begin_epoch(plan.lrs)
 
     def _plan(self, epoch: int) -> EpochPlan:
-        steps = len(self.train)
-        return plan_epoch(self.settings, epoch, self.train.count, steps, self.settings.ema)
+        settings, steps = self.settings, len(self.train)
+        return plan_epoch(settings, epoch, self.train.count, steps, settings.ema, settings.mixup)
 
     def _end_epoch(self) -> EpochEnded:
         self.reports.end_training()  # raises if a step failed: before _save looks at the weights

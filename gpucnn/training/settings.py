@@ -68,6 +68,9 @@ class Settings:
         augment: random changes of the training images, for example
             ``Augmentation(shift=2, rotate=10)``; None for none. Each image is changed in another
             way in each step. Validation and test images are never changed.
+        mixup: alpha of mixup, for example 0.2: each training image is mixed with another one of
+            its batch, and so are their losses, in shares from Beta(alpha, alpha); 0 for none.
+            Training losses and accuracies are those of mixtures, by their greater share.
         workers: number of processes that share each batch, this one included; more than 1 needs
             the NumPy backend. Another number gives other roundings, the same number the same bits.
 
@@ -87,6 +90,7 @@ class Settings:
     clip_grad_norm: float | None = None
     ema: float = 0.0
     augment: Augmentation | None = None
+    mixup: float = 0.0
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -104,6 +108,12 @@ class Settings:
                 object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
         object.__setattr__(self, "keep_best", check_flag("keep_best", self.keep_best))
         object.__setattr__(self, "ema", float(check_number("ema", self.ema, 0.0, 1.0)))
+        object.__setattr__(self, "mixup", float(check_number("mixup", self.mixup, 0.0)))
+        if self.mixup and self.loss.weighted:
+            raise SettingError(
+                f"mixup needs a loss in which all classes count alike, got {self.loss}: omit the "
+                "weights, or set mixup to 0"
+            )
         if not isinstance(self.augment, Augmentation | None):
             raise SettingError(
                 "augment must be an Augmentation, for example Augmentation(shift=2, rotate=10), or "
@@ -157,6 +167,7 @@ class Overrides(TypedDict, total=False):
     clip_grad_norm: float | None
     ema: float
     augment: Augmentation | None
+    mixup: float
     workers: int
 
 

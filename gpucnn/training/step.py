@@ -21,6 +21,7 @@ from gpucnn.optim.optimizers import Trainable
 from gpucnn.rng import Stream, philox_key
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import ImageBatches
+from gpucnn.training.mixup import Mixture, partners
 
 
 def loss_and_grads(
@@ -32,6 +33,7 @@ def loss_and_grads(
     totals: Array | None = None,
     share: float = 1.0,
     training: TrainingPass | None = None,
+    mixture: Mixture | None = None,
 ) -> tuple[Array, Array]:
     """Run a batch forward and backward, with dropout on.
 
@@ -46,6 +48,7 @@ def loss_and_grads(
         share: a factor of the gradients: the batch's share of a larger one.
         training: what dropout's masks are drawn from; by default the model's seed and the number
             of its passes so far.
+        mixture: with mixup, the classes of the images that those of ``x`` are mixed with.
 
     Returns:
         The mean loss, of shape (), and the gradients, ``model.flat_grads`` (flat_size,).
@@ -55,9 +58,11 @@ def loss_and_grads(
         ArrayError: an array is not the backend's, or has another dtype.
     """
     be, loss = model.backend, loss or CrossEntropyLoss()
-    scores = _set_grads(model, x, target, loss, share, training)
-    value = None if totals is None else loss.add_metrics(be, totals, scores, target)
-    if value is None or loss.weighted:
+    scores = _set_grads(model, x, target, loss, share, training, mixture)
+    value = None if totals is None else _add_metrics(be, loss, totals, scores, target, mixture)
+    if value is None and mixture is not None:
+        value = mixture.loss(be, loss, scores, target)
+    elif value is None or loss.weighted:
         value = loss.forward(be, scores, target)
     return value, model.flat_grads
 
@@ -69,12 +74,26 @@ def _set_grads(
     loss: Loss,
     share: float,
     training: TrainingPass | None,
+    mixture: Mixture | None,
 ) -> Array:
     """Set the gradients of a batch's mean loss times ``share``; return the scores."""
+    be = model.backend
     scores, saved = model.forward(x, training or True)
-    grad = loss.backward(model.backend, scores, target)
+    if mixture is None:
+        grad = loss.backward(be, scores, target)
+    else:
+        grad = mixture.backward(be, loss, scores, target)
     model.backward(grad if share == 1 else grad * share, saved)
     return scores
+
+
+def _add_metrics(
+    be: Backend, loss: Loss, totals: Array, scores: Array, target: Array, mixture: Mixture | None
+) -> Array:
+    """Add a batch to ``totals``, and return what ``Loss.add_metrics`` returns."""
+    if mixture is None:
+        return loss.add_metrics(be, totals, scores, target)
+    return mixture.add_metrics(be, loss, totals, scores, target)
 
 
 def training_images(
@@ -87,14 +106,16 @@ def training_images(
     seed: int,
     step: Array,
     first: int = 0,
+    mixed_in: bool = False,
 ) -> Array:
     """Return the images of a step as ``gather_images`` does, changed by ``augment``.
 
     ``first`` is the position of the first of them in the batch, of which they may be a part.
+    Images that are mixed with others are changed in another way than these.
     """
     if augment is None:
         return be.gather_images(images, indices, scale, shift)
-    key = philox_key(seed, Stream.AUGMENTATION)
+    key = philox_key(seed, Stream.AUGMENTATION, int(mixed_in))
     return be.augment_images(images, indices, scale, shift, augment, key, step, first)
 
 
@@ -115,10 +136,27 @@ class LayerGradients:
         be, model, loss = self.model.backend, self.model, self.loss
         source = arrays.images, arrays.indices, arrays.scale, arrays.shift
         x = training_images(be, *source, self.augment, self.seed, arrays.step)
+        targets, mixture = arrays.targets, self._mixture(arrays)
+        if mixture is not None:
+            x = mixture.mix(be, x, self._other_images(arrays))
         training = TrainingPass(self.seed, arrays.step)
-        scores = _set_grads(model, x, arrays.targets, loss, 1.0, training)
-        value = loss.add_metrics(be, arrays.totals, scores, arrays.targets)
+        scores = _set_grads(model, x, targets, loss, 1.0, training, mixture)
+        value = _add_metrics(be, loss, arrays.totals, scores, targets, mixture)
         be.check_finite(arrays.failed_step, value, model.flat_grads, arrays.step)
+
+    def _mixture(self, arrays: StepArrays) -> Mixture | None:
+        """Return what the images are mixed with, None without mixup."""
+        if arrays.own_share is None:
+            return None
+        other_targets = self.model.backend.gather_labels(arrays.targets, arrays.partners)
+        return Mixture(other_targets, arrays.own_share)
+
+    def _other_images(self, arrays: StepArrays) -> Array:
+        """Return the image that each one is mixed with."""
+        be = self.model.backend
+        others = be.gather_labels(arrays.indices, arrays.partners)
+        source = arrays.images, others, arrays.scale, arrays.shift
+        return training_images(be, *source, self.augment, self.seed, arrays.step, mixed_in=True)
 
 
 @dataclass(frozen=True)
@@ -134,7 +172,8 @@ class RunArrays:
     rate_table: Array
     """(B, R): the rates of all steps of the epoch"""
     rates: Array
-    """(R,): those of the current step; with a moving average of weights, its rate is the last"""
+    """(R,): those of the current step; with mixup an image's own share follows, and with a moving
+    average of weights its rate is the last"""
     totals: Array
     """float64 (2,): the sum of losses and the number of correct classes in the epoch so far;
     for regression (1 + 2 K,): see ``add_errors`` of the contract"""
@@ -169,14 +208,17 @@ class TrainStep:
         run: RunArrays,
         clip_grad_norm: float | None = None,
         average: WeightAverage | None = None,
+        mixup: bool = False,
     ) -> None:
         self.model, self.batches, self.gradients = model, batches, gradients
         self.optimizer, self.run = optimizer, run
         self.clip_grad_norm, self.average = clip_grad_norm, average
         # Views, made once: a captured step is to allocate nothing.
-        self.optimizer_rates = run.rates if average is None else run.rates[:-1]
+        count, be = len(optimizer.rates(1, optimizer.lr)), self.model.backend
+        self.optimizer_rates = run.rates[:count]
+        self.own_share = run.rates[count : count + 1] if mixup else None
+        self.partners = be.asarray(partners(size)) if mixup else None
         self.average_rate = run.rates[-1:]
-        be = self.model.backend
         self.indices, self.targets = be.zeros((size,), np.int64), batches.label_array(size)
 
     def __call__(self) -> None:
@@ -217,4 +259,6 @@ class TrainStep:
             totals=run.totals,
             failed_step=run.failed_step,
             step=run.counter[1:],
+            partners=self.partners,
+            own_share=self.own_share,
         )

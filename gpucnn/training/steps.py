@@ -26,6 +26,7 @@ from gpucnn.optim.schedules import Schedule
 from gpucnn.rng import epoch_order
 from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
+from gpucnn.training.mixup import own_shares
 from gpucnn.training.settings import Settings
 from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
 from gpucnn.training.workers import Workers
@@ -40,7 +41,8 @@ class EpochPlan:
     lrs: list[float]
     """The learning rate of each step"""
     rates: NDArray[np.float64]
-    """(steps, R): ``Optimizer.rates`` of each step, and after them that of a moving average"""
+    """(steps, R): ``Optimizer.rates`` of each step, then an image's own share in mixup, then the
+    rate of a moving average, as far as the run has them"""
 
 
 class Planned(Protocol):
@@ -64,11 +66,12 @@ class Planned(Protocol):
 
 
 def plan_epoch(
-    settings: Planned, epoch: int, images: int, steps: int, ema: float = 0.0
+    settings: Planned, epoch: int, images: int, steps: int, ema: float = 0.0, mixup: float = 0.0
 ) -> EpochPlan:
     """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images.
 
-    ``ema`` is the decay of a moving average of the weights, 0 without one.
+    ``ema`` is the decay of a moving average of the weights, 0 without one, and ``mixup`` the alpha
+    of mixup.
     """
     optimizer, first = settings.optimizer, epoch * steps
     factors = [
@@ -77,6 +80,9 @@ def plan_epoch(
     ]
     lrs = [optimizer.lr * factor for factor in factors]
     rates = [optimizer.rates(number, lr) for number, lr in enumerate(lrs, first + 1)]
+    if mixup:
+        shares = own_shares(mixup, settings.seed, epoch, steps)
+        rates = [(*row, float(share)) for row, share in zip(rates, shares, strict=True)]
     if ema:
         rates = [(*row, averaging_rate(ema, n)) for n, row in enumerate(rates, first + 1)]
     return EpochPlan(epoch_order(settings.seed, epoch, images), lrs, np.array(rates))
@@ -94,6 +100,7 @@ class StepRunner:
         eager: why steps cannot be captured, None if they can.
         clip_grad_norm: the largest norm of the gradients, None for no limit.
         average: what keeps a moving average of the weights, None if nothing does.
+        mixup: whether images are mixed.
 
     ``arrays`` holds the totals of the steps and the failed step.
     """
@@ -108,12 +115,13 @@ class StepRunner:
         eager: str | None = None,
         clip_grad_norm: float | None = None,
         average: WeightAverage | None = None,
+        mixup: bool = False,
     ) -> None:
         self.trained, self.train, self.optimizer = model, batches, optimizer
-        self.clip_grad_norm, self.average = clip_grad_norm, average
+        self.clip_grad_norm, self.average, self.mixup = clip_grad_norm, average, mixup
         be, size = model.backend, batches.batch_size
         self.parameters = model.flat_parameters
-        rates = len(optimizer.rates(1, optimizer.lr)) + (average is not None)
+        rates = len(optimizer.rates(1, optimizer.lr)) + mixup + (average is not None)
         self.arrays = RunArrays.zeros(be, batches, rates)
         self.full, last = divmod(batches.count, size)
         self.eager, self.captured = eager, be.records and eager is None
@@ -172,6 +180,7 @@ class StepRunner:
             self.arrays,
             self.clip_grad_norm,
             self.average,
+            self.mixup,
         )
         return self.trained.backend.capture(step, self.captured, share_memory_with)
 
@@ -203,6 +212,7 @@ class Steps(StepRunner):
             eager,
             settings.clip_grad_norm,
             average,
+            settings.mixup > 0,
         )
 
     def check_model(self) -> None:
@@ -216,7 +226,7 @@ class Steps(StepRunner):
         if self.workers is not None:
             return self.workers
         # Launched one by one, the operations are those of the layers.
-        if self.captured and self.augment is None:
+        if self.captured and self.augment is None and not self.mixup:
             be, shape = model.backend, model.input_shape
             fused = fuse_gradients(model.layers, self.loss, be, shape, size)
             if fused is not None:

@@ -21,6 +21,7 @@ from gpucnn.nn.imports import import_file
 from gpucnn.nn.layers import TrainingPass
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.mixup import Mixture, partners
 from gpucnn.training.shared import SharedArrays, receive, send
 from gpucnn.training.step import loss_and_grads, training_images
 
@@ -58,11 +59,14 @@ class Part:
         if rank == 0:
             shared.parameters[...] = values
 
-    def compute(self, start: int, end: int, count: int, step: int) -> list[float]:
+    def compute(
+        self, start: int, end: int, count: int, step: int, own_share: float | None = None
+    ) -> list[float]:
         """Set the gradients of images ``start`` to ``end`` in a batch of ``count``.
 
-        ``step`` is the number of the step in the run, from 1. Returns the part's totals: the sum of
-        the images' losses, and the number of correct classes or the errors.
+        ``step`` is the number of the step in the run, from 1; ``own_share`` that of mixup, None
+        without it. Returns the part's totals: the sum of the images' losses, and the number of
+        correct classes or the errors.
         """
         be, shared = self.model.backend, self.shared
         training = TrainingPass(self.seed, np.array([step]), self.rank)
@@ -73,10 +77,17 @@ class Part:
         with np.errstate(all="ignore"):  # NaN and infinity are reported as DivergedError
             indices, target = self.order[start:end], shared.labels[start:end]
             source = shared.images, indices, self.scale, self.shift
-            x = training_images(be, *source, self.augment, self.seed, training.step, start)
+            changes = self.augment, self.seed, training.step, start
+            x, mixture = training_images(be, *source, *changes), None
+            if own_share is not None:
+                others = partners(count)[start:end]
+                mixture = Mixture(shared.labels[others], be.asarray([own_share]))
+                source = shared.images, others, self.scale, self.shift
+                x = mixture.mix(be, x, training_images(be, *source, *changes, mixed_in=True))
             loss_and_grads(
-                self.model, x, target, self.loss, totals=totals, share=share, training=training
-            )
+                self.model, x, target, self.loss,
+                totals=totals, share=share, training=training, mixture=mixture,
+            )  # fmt: skip
         return list(map(float, totals))
 
 

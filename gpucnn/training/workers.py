@@ -159,7 +159,8 @@ class Workers:
         shared.labels[:count] = arrays.targets
         bounds = [math.ceil(rank * count / self.count) for rank in range(self.count + 1)]
         step = int(arrays.step[0])
-        parts = [(start, end, count, step) for start, end in pairwise(bounds)]
+        own_share = None if arrays.own_share is None else float(arrays.own_share[0])
+        parts = [(start, end, count, step, own_share) for start, end in pairwise(bounds)]
         active = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
         for rank in active:
             self._send(rank, parts[rank])

@@ -645,10 +645,12 @@ def test_class_weights_the_average_and_clipping(
 
 def test_augment(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is a setting of the run, which a resumed run keeps and another cannot have."""
-    train("--out", "r", "--augment", "default,rotate=20,elastic=0", "--epochs", "1")
+    changes = ["--augment", "default,rotate=20,elastic=0", "--mixup", "0.25"]
+    train("--out", "r", *changes, "--epochs", "1")
     settings = json.loads(Path("r/config.json").read_text())["settings"]
     augment = gpucnn.Augmentation(shift=1, rotate=20, scale=0.1, shear=5)
     assert settings["augment"] == {"type": "Augmentation", **vars(augment)}
+    assert settings["mixup"] == 0.25
     assert run(["train", "--resume", "r"]) == 0
     capsys.readouterr()
     assert run(["train", "--resume", "r", "--augment", "none"]) == 2
@@ -867,6 +869,11 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("train --augment shift=1.5", "augmentation: shift must be an integer >= 0, got 1.5"),
         ("train --augment default,flip=2", "augmentation: flip must be at most 1, got 2"),
+        ("train --mixup -1", "mixup must be a finite number >= 0, got -1"),
+        (
+            "train --mixup 1 --class-weights balanced",
+            "mixup needs a loss in which all classes count",
+        ),
         ("train --ema 1", "ema must be a finite number >= 0 and < 1, got 1.0"),
         ("train --clip-grad-norm 0", "clip_grad_norm must be above 0"),
         ("train --keep-best", "set validation"),

@@ -76,9 +76,10 @@ def test_captured_steps_give_the_bits_of_eager_ones(
 
 
 def test_captured_steps_change_images_as_eager_ones(device: Backend, tmp_path: Path) -> None:
-    """Each step in another way; a resumed run as a straight one."""
+    """Each step in another way, and mixed in other shares; a resumed run as a straight one."""
     files = [tmp_path / f"{name}.npz" for name in ("captured", "eager", "resumed", "plain")]
-    options: dict[str, Any] = {"augment": gpucnn.Augmentation(shift=1, rotate=20, erase=0.5)}
+    augment = gpucnn.Augmentation(shift=1, rotate=20, erase=0.5)
+    options: dict[str, Any] = {"augment": augment, "mixup": 0.4, "ema": 0.5}
     list(start(device, checkpoint=files[0], **options))
     list(start(eager(device), checkpoint=files[1], **options))
     asked, more = iter((False, True)), {**options, "checkpoint": files[2], "checkpoint_every": 5}

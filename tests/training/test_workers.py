@@ -83,11 +83,11 @@ def test_the_same_number_gives_the_same_bits_after_every_resume(tmp_path: Path) 
 
 
 def test_any_number_of_workers_has_the_same_changed_images(tmp_path: Path) -> None:
-    """And a resumed run, with two as with one."""
+    """And the same mixtures, also of a resumed run."""
     augment, figures = gpucnn.Augmentation(shift=1, rotate=20, elastic=1, flip=0.5), []
     for count in (1, 2):
         model, path = small_model(p=0.0), tmp_path / f"{count}.npz"
-        options: dict[str, Any] = {"checkpoint": path, "augment": augment}
+        options: dict[str, Any] = {"checkpoint": path, "augment": augment, "mixup": 0.5}
         list(start(count, model=model, **options))
         figures.append(model.flat_parameters.copy())
         straight, asked = path.read_bytes(), iter([False] * 6 + [True])

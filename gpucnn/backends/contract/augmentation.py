@@ -96,7 +96,7 @@ class Augmentation:
 
 
 class Augmenting(Arrays):
-    """Batches of images with random changes."""
+    """Batches of images with random changes, and mixtures."""
 
     def augment_images(
         self,
@@ -138,3 +138,12 @@ class Augmenting(Arrays):
         step: Array,
         first: int,
     ) -> Array: ...
+
+    def lerp(self, input: Array, end: Array, weight: Array) -> Array:
+        """Return (1 - weight) ``input`` + weight ``end``; ``weight`` is (1,), on the device."""
+        self._check_pair("lerp", "input", input, "end", end)
+        self._check("lerp", "weight", weight, (1,))
+        return self._lerp(input, end, weight)
+
+    @abstractmethod
+    def _lerp(self, input: Array, end: Array, weight: Array) -> Array: ...

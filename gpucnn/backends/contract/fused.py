@@ -84,6 +84,10 @@ class StepArrays:
     """int64 (1,): set to ``step`` if it is 0 and the loss or a gradient is NaN or infinite"""
     step: Array
     """int64 (1,): the number of this step, from 1"""
+    partners: Array | None = None
+    """int64 (N,), with mixup: the position in the batch of the image that each is mixed with"""
+    own_share: Array | None = None
+    """(1,), with mixup: how much of each image is its own"""
 
 
 class FusedGradients(Protocol):

@@ -35,3 +35,9 @@ class CudaAugmenting(CudaArrays, Augmenting):
             threshold(augmentation.flip_vertical), key,
         )  # fmt: skip
         return output
+
+    def _lerp(self, input: Array, end: Array, weight: Array) -> Array:
+        output = self.empty(input.shape)
+        sizes = output, output.size
+        self._kernels.launch_each("lerp_forward", output.size, input, end, weight, *sizes)
+        return output

@@ -74,6 +74,11 @@ class NumpyAugmenting(NumpyArrays, Augmenting):
                 source += (rows @ across.reshape(CONTROL_POINTS, -1)).reshape(source.shape)
         return from_x, from_y
 
+    def _lerp(self, input: Array, end: Array, weight: Array) -> Array:
+        result = np.multiply(end, weight[0])
+        result += (1 - weight[0]) * input
+        return np.asarray(result)
+
     def _between(self, size: int) -> Array:
         """Return how much each control point counts at each of ``size`` pixels, (size, 5)."""
         shares = np.zeros((size, CONTROL_POINTS), self.dtype)

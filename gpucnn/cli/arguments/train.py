@@ -136,6 +136,12 @@ def _course_options(option: Callable[..., None]) -> None:
         "erase, flip and flip_vertical; default: changes for digits; none",
         metavar="LIST",
     )
+    option(
+        "--mixup",
+        "mix each training image with another one, in shares from Beta(X, X), such as 0.2",
+        type=float,
+        metavar="X",
+    )
     option("--validation", "hold out N training images for validation", type=int, metavar="N")
     option(
         "--early-stopping",

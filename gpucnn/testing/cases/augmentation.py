@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gpucnn.backends.contract.augmentation import Augmentation
 from gpucnn.testing.case import Case
 from gpucnn.testing.cases.random import KEY, STEP
-from gpucnn.testing.values import Shape, normal, positive
+from gpucnn.testing.values import AROUND_BLOCKS, Shape, Values, normal, positive, with_nan
 
 
 def augment(name: str, shape: Shape, count: int, first: int = 0, **changes: Any) -> Case:
@@ -31,7 +31,23 @@ def augment(name: str, shape: Shape, count: int, first: int = 0, **changes: Any)
     return Case("augment_images", name, make, options, terms)
 
 
+def lerp(name: str, shape: Shape, weight: float, values: Values = normal) -> Case:
+    """Return a case of lerp."""
+
+    def make(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        arrays = {"input": values(rng, *shape), "end": normal(rng, *shape)}
+        return {**arrays, "weight": np.array([weight], np.float32)}
+
+    return Case("lerp", name, make)
+
+
 AUGMENTATIONS = [
+    lerp("0.75", (5, 7), 0.75),
+    lerp("weight 0", (5, 7), 0.0),
+    lerp("weight 1", (5, 7), 1.0),
+    lerp("a number", (), 0.6),
+    lerp("NaN and infinities", (2, 3, 4, 5), 0.5, with_nan),
+    *(lerp(f"{size} elements", (size,), 0.9) for size in AROUND_BLOCKS),
     augment("no change", (4, 2, 5, 3), 3),
     augment("shift", (3, 1, 5, 6), 4, shift=2),
     augment("rotate", (3, 2, 7, 6), 4, rotate=180),

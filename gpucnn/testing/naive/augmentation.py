@@ -117,3 +117,12 @@ def signed(word: int) -> float:
 def integer_below(word: int, count: int) -> int:
     """Return an integer below count: a share of the upper 24 bits."""
     return (word // 2**8) * count // 2**24
+
+
+def lerp(input: Array, end: Array, weight: Array) -> Array:
+    """Return the weighted mean of two arrays."""
+    output = np.zeros(input.shape)
+    share = float(weight[0])
+    for index in np.ndindex(*input.shape):
+        output[index] = (1 - share) * float(input[index]) + share * float(end[index])
+    return output

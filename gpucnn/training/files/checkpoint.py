@@ -35,7 +35,7 @@ FORMAT = 1
 FILE_NAME = "checkpoint.npz"
 """Name of the checkpoint in a run's folder."""
 
-_LATER_SETTINGS = {"workers": 1, "clip_grad_norm": None, "ema": 0.0, "augment": None}
+_LATER_SETTINGS = {"workers": 1, "clip_grad_norm": None, "ema": 0.0, "augment": None, "mixup": 0.0}
 """Settings that older versions did not have, with the values that they implied."""
 
 _MARK = b"sha256:"

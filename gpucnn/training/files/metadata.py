@@ -250,6 +250,7 @@ _RUN = record(
                 "clip_grad_norm": optional(number(0, 1e300)),
                 "ema": number(0, 1),
                 "augment": optional(_DESCRIPTION),
+                "mixup": number(0, 1e300),
                 "workers": integer(1, 256),
                 "optimizer": _DESCRIPTION,
                 "schedule": _DESCRIPTION,
