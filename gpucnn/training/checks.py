@@ -73,6 +73,8 @@ def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
 def _check_regression(model: Sequential, data: Data, settings: Settings) -> None:
     """Raise ShapeError or SettingError unless the model and the loss serve regression."""
     check_loss(settings.loss, regression=True)
+    if settings.mixup:
+        raise SettingError("mixup is for classes, but the data has numbers as targets: omit mixup")
     count = len(data.targets)
     if model.output_shape != (count,):
         raise ShapeError(

@@ -8,6 +8,7 @@ from small import small_data, small_model
 
 import gpucnn
 from gpucnn import training
+from gpucnn.errors import SettingError
 from gpucnn.nn import CrossEntropyLoss
 from gpucnn.training.batches import Batches
 from gpucnn.training.mixup import Mixture, own_shares, partners
@@ -47,7 +48,7 @@ def test_a_step_mixes_each_image_with_one_of_its_batch() -> None:
     model.normalization = data.statistics()
     batches, optimizer = Batches(model, data.train, 6), gpucnn.optim.SGD(lr=0.0)
     optimizer.reset(model.backend, model.flat_size)
-    run = RunArrays.zeros(model.backend, len(batches), 2)
+    run = RunArrays.zeros(model.backend, batches, 2)
     run.rate_table[:, 1] = 0.7
     gradients = training.step.LayerGradients(model, CrossEntropyLoss(), 0)
     TrainStep(model, batches, 6, gradients, optimizer, run, mixup=True)()
@@ -60,3 +61,11 @@ def test_a_step_mixes_each_image_with_one_of_its_batch() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
     assert run.totals[0] == pytest.approx(6 * float(value), rel=1e-5)
     assert partners(3).tolist() == [2, 1, 0]
+
+
+def test_mixup_is_refused_for_regression() -> None:
+    split = small_data().train
+    numbers = gpucnn.data.Split(split.images, np.linspace(0, 1, len(split)))
+    data = gpucnn.Data(numbers, numbers, classes=(), name="numbers")
+    with pytest.raises(SettingError, match="mixup is for classes, but the data has numbers"):
+        gpucnn.fit(small_model(), data, mixup=0.2, loss=gpucnn.nn.MSELoss(), backend="numpy")
