@@ -49,6 +49,8 @@ def check_fit(model: Sequential, data: Data, settings: Settings) -> None:
 def _check_batches(model: Sequential, data: Data, settings: Settings) -> None:
     """Raise SettingError if a batch, or a worker's part of it, is too small for a layer."""
     images = len(data.train) - (0 if data.validation else settings.validation)
+    if images < 1:
+        return  # holding them out is refused
 
     def least(batch_size: int) -> int:
         size = min(batch_size, images)
