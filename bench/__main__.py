@@ -27,6 +27,7 @@ BENCHES = (
     "startup",
     "threads",
     "linear",
+    "rbm",
     "profile",
 )
 GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")

@@ -84,6 +84,17 @@ def test_gradients_are_those_of_plain_loops(steps: int, chains: int, backend64: 
     assert not backend64.to_numpy(arrays.failed_step)[0]
 
 
+def test_samples_do_not_depend_on_the_memory_order() -> None:
+    """NumPy draws in the memory order of the inputs."""
+    be, step = get_backend("numpy", "float64"), np.array([5])
+    inputs = np.random.default_rng(2).standard_normal((7, 12))
+    inputs[3, 5] = np.nan
+    wanted = naive.sample_units(inputs, 2**63 + 9, step)
+    for array in (inputs, np.asfortranarray(inputs)):
+        for found, expected in zip(be.sample_units(array, 2**63 + 9, step), wanted, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
 def test_a_nan_is_noted_and_changes_no_chain_to_a_number(backend: Backend) -> None:
     machine, chains = tiny(backend), backend.zeros((5, 3))
     machine.hidden_bias[...] = backend.asarray(np.full(3, np.nan))
