@@ -10,6 +10,7 @@ from gpucnn.errors import ShapeError
 from gpucnn.nn.layers import (
     GRU,
     AvgPool2d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
@@ -17,6 +18,7 @@ from gpucnn.nn.layers import (
     Linear,
     MaxPool2d,
     ReLU,
+    Residual,
     Rows,
     Tanh,
 )
@@ -123,10 +125,57 @@ def row_rnn(
     return Sequential(layers, (channels, height, width), seed=seed)
 
 
+def resnet_small(
+    channels: int = 1, size: Size = 28, classes: int = 10, width: int = 16, seed: int = 0
+) -> Sequential:
+    """A residual network: a convolution, and three stages of two blocks with batch normalization.
+
+    The stages have ``width``, 2 and 4 ``width`` channels; the second and the third halve height and
+    width. Of 16 channels: 174,970 parameters for MNIST. After He et al. (arXiv:1512.03385), 4.2.
+    """
+    height, breadth = _pair(size)
+    layers: dict[str, Layer] = {
+        "conv": _conv3(channels, width),
+        "norm": BatchNorm2d(width),
+        "relu": ReLU(),
+    }
+    before = width
+    for number, (after, stride) in enumerate(
+        [(width, 1), (width, 1), (2 * width, 2), (2 * width, 1), (4 * width, 2), (4 * width, 1)], 1
+    ):
+        layers[f"block{number}"] = _residual(before, after, stride)
+        layers[f"relu{number}"] = ReLU()
+        before = after
+    layers["pool"] = AvgPool2d((-(-height // 4), -(-breadth // 4)))
+    layers["flatten"] = Flatten()
+    layers["fc"] = Linear(before, classes)
+    return Sequential(layers, (channels, height, breadth), seed=seed)
+
+
+def _residual(before: int, after: int, stride: int) -> Residual:
+    """Return a block of two convolutions; its shortcut has one if it changes the shape."""
+    body = {
+        "conv1": _conv3(before, after, stride),
+        "norm1": BatchNorm2d(after),
+        "relu": ReLU(),
+        "conv2": _conv3(after, after),
+        "norm2": BatchNorm2d(after),
+    }
+    if before == after and stride == 1:
+        return Residual(body)
+    conv = Conv2d(before, after, 1, stride=stride, bias=False, init="kaiming_normal")
+    return Residual(body, {"conv": conv, "norm": BatchNorm2d(after)})
+
+
+def _conv3(before: int, after: int, stride: int = 1) -> Conv2d:
+    return Conv2d(before, after, 3, stride, padding=1, bias=False, init="kaiming_normal")
+
+
 MODELS: dict[str, Callable[..., Sequential]] = {
     "lenet5": lenet5,
     "lenet5_1998": lenet5_1998,
     "mlp": mlp,
+    "resnet_small": resnet_small,
     "row_rnn": row_rnn,
     "small_cnn": small_cnn,
 }

@@ -182,7 +182,8 @@ def inception() -> nn.Sequential:
 
 
 def test_gradients_and_steps_of_layers_inside_layers_are_pytorchs(tmp_path: Path) -> None:
-    for model in (inception(),):
+    residual = gpucnn.models.resnet_small(size=9, classes=5, width=2, seed=1)
+    for model in (inception(), residual):
         model.to(gpucnn.get_backend("numpy", "float64"))
         export_safetensors(model, tmp_path / "w.safetensors")
         network = as_torch(model).double().train()

@@ -12,7 +12,14 @@ from gpucnn.errors import ShapeError
 from gpucnn.nn.layers import Dropout
 from gpucnn.nn.sequential import Sequential
 
-SMALLEST = {"lenet5": 12, "lenet5_1998": 12, "mlp": 1, "row_rnn": 1, "small_cnn": 8}
+SMALLEST = {
+    "lenet5": 12,
+    "lenet5_1998": 12,
+    "mlp": 1,
+    "resnet_small": 1,
+    "row_rnn": 1,
+    "small_cnn": 8,
+}
 
 
 def test_lenet5_has_the_parameters_of_lenet5() -> None:
@@ -44,6 +51,15 @@ def test_lenet5_of_1998_starts_like_the_original() -> None:
 def test_small_cnn_drops_half_of_its_features() -> None:
     (dropout,) = (x for x in models.small_cnn().layers.values() if isinstance(x, Dropout))
     assert dropout.p == 0.5
+
+
+def test_resnet_small_halves_its_maps_twice() -> None:
+    model = models.resnet_small(channels=3, size=(30, 17))
+    shapes = [row.output_shape for row in model.summary().outermost if row.name[:5] == "block"]
+    wide, middle, narrow = (16, 30, 17), (32, 15, 9), (64, 8, 5)
+    assert shapes == [wide, wide, middle, middle, narrow, narrow]
+    assert models.resnet_small().size == 174_970
+    assert models.resnet_small(width=4).layers["fc"].parameters["weight"].shape == (10, 16)
 
 
 def test_row_rnn_has_pytorchs_parameters() -> None:
