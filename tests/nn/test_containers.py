@@ -20,6 +20,7 @@ from gpucnn.errors import CheckpointError, SettingError, ShapeError
 from gpucnn.nn.layers.structure import MOST_LEVELS
 from gpucnn.nn.plan import FusedBlock, WithReLU
 from gpucnn.training.files.checkpoint import Checkpoint, load, save
+from gpucnn.training.steps import why_eager
 
 
 def network(backend: str | Backend = "numpy", p: float = 0.25) -> nn.Sequential:
@@ -174,19 +175,51 @@ def test_copies_pickles_and_descriptions_compute_the_same() -> None:
     assert model(x).any()
 
 
-def test_a_run_is_saved_resumed_and_loaded(tmp_path: Path) -> None:
-    data, path, asked = small_data(), tmp_path / "run.npz", iter(range(9))
+@pytest.mark.parametrize("options", [{}, {"backend": "emulated"}], ids=str)
+def test_a_run_is_saved_resumed_and_loaded(options: dict[str, Any], tmp_path: Path) -> None:
+    """With dropout inside, to the same bits."""
+    data, path, asked = small_data(40), tmp_path / "run.npz", iter(range(9))
     whole, part = network(), network()
-    options: dict[str, Any] = {"epochs": 2, "batch_size": 16, "checkpoint": path}
-    gpucnn.fit(part, data, should_stop=lambda: next(asked) == 6, **options)
-    gpucnn.fit(part, data, resume=path, **options)
-    gpucnn.fit(whole, data, epochs=2, batch_size=16)
-    np.testing.assert_array_equal(whole.flat_parameters, part.flat_parameters)
+    options = {"epochs": 2, "batch_size": 16, **options}
+    gpucnn.fit(part, data, should_stop=lambda: next(asked) == 3, checkpoint=path, **options)
+    gpucnn.fit(part, data, resume=path, checkpoint=path, **options)
+    gpucnn.fit(whole, data, **options)
+    for name, values in whole.state_dict().items():
+        np.testing.assert_array_equal(part.state_dict()[name], values)
     loaded = gpucnn.load_model(path, "numpy")
     images = data.test.images[:5]
-    np.testing.assert_array_equal(loaded.predict(images), whole.predict(images))
+    np.testing.assert_allclose(loaded.predict(images), whole.predict(images), rtol=1e-5)
     inner = ["block.body.conv1", "block.body.relu", "block.body.conv2", "block.shortcut", "block"]
     assert list(loaded.feature_maps(images))[1:6] == inner
+
+
+def test_worker_processes_get_layers_inside_layers() -> None:
+    weights = []
+    for workers in (1, 2):
+        model = network(p=0)
+        gpucnn.fit(model, small_data(20), epochs=1, batch_size=16, workers=workers)
+        weights.append(model.flat_parameters.copy())
+    np.testing.assert_allclose(*weights, rtol=1e-4, atol=1e-5)
+
+
+def test_captured_steps_compute_what_eager_ones_do() -> None:
+    weights = []
+    for records in (True, False):
+        backend = get_backend("emulated")
+        backend.records = records
+        model = network(backend)
+        gpucnn.fit(model, small_data(40), epochs=2, batch_size=16)
+        weights.append(backend.to_numpy(model.flat_parameters))
+    np.testing.assert_array_equal(*weights)
+
+
+def test_a_custom_layer_inside_makes_steps_eager() -> None:
+    class Twice(nn.Layer, register=False):
+        pass
+
+    model = nn.Sequential({"block": nn.Residual({"twice": Twice()})}, (1, 2, 2))
+    why = why_eager(model, nn.CrossEntropyLoss(), gpucnn.optim.SGD())
+    assert why == "layer 'block.body.twice' (Twice) is a custom layer"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,16 @@ from small import blobs, number_data, small_data, small_model
 
 from gpucnn import get_backend, models, training
 from gpucnn.data import Data
-from gpucnn.nn.layers import Conv2d, Flatten, Linear, MaxPool2d, ReLU
+from gpucnn.nn.layers import (
+    Concat,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Residual,
+)
 from gpucnn.nn.losses import CrossEntropyLoss, MSELoss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import SGD, Adam, AdamW, ConstantLR, OneCycleLR
@@ -36,6 +45,19 @@ def plain() -> Sequential:
 
 def custom() -> Sequential:
     return Sequential([CustomReLU(), Flatten(), Linear(64, 4)], (1, 8, 8), seed=3)
+
+
+def branches() -> Sequential:
+    """Layers inside layers, one of which is random, and branches of vectors."""
+    inner = Residual([Conv2d(2, 2, 3, padding=1), Dropout(0.25)])
+    layers = [
+        Concat([None, Conv2d(1, 2, 3, padding=1), [Conv2d(1, 2, 1), inner, ReLU()]]),
+        MaxPool2d(2),
+        Flatten(),
+        Concat([Linear(80, 3), [Linear(80, 2), ReLU()]]),
+        Linear(5, 4),
+    ]
+    return Sequential(layers, (1, 8, 8), seed=3)
 
 
 def wide() -> Sequential:
@@ -67,6 +89,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "lenet5, layers": {
         "model": lambda: models.lenet5(classes=4, seed=3), "data": digits, "fuses": False
     },
+    "residual": {"model": lambda: models.resnet_small(size=8, classes=4, width=2, seed=3)},
+    "branches": {"model": branches},
     "row_rnn": {
         "model": lambda: models.row_rnn(size=8, classes=4, hidden=6, seed=3), "clip_grad_norm": 1.0
     },
