@@ -31,7 +31,10 @@ def predictions(evaluation: RegressionEvaluation) -> Plot:
 
     Example:
         >>> images = gpucnn.data.mnist().limit(100).train.images
-        >>> data = gpucnn.data.from_arrays(images, images.mean((1, 2, 3)), targets=["grey"])
+        >>> grey, first, last = images.mean((1, 2, 3)), slice(80), slice(80, None)
+        >>> data = gpucnn.data.from_arrays(
+        ...     images[first], grey[first], images[last], grey[last], targets=["grey"]
+        ... )
         >>> model = gpucnn.models.mlp(classes=1)
         >>> _ = gpucnn.fit(model, data, epochs=1)
         >>> figure = gpucnn.plots.predictions(gpucnn.evaluate(model, data.test))

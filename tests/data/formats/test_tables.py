@@ -36,16 +36,16 @@ def pair(folder, train="mnist_train.csv", test="mnist_test.csv", **options):
     return folder / train
 
 
-def quietly(path):
+def quietly(path, **options):
     """Load a data set; return it with its notes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
-        return load(path)
+        return load(path, **options)
 
 
-def refusal(path):
+def refusal(path, **options):
     with pytest.raises(DataError) as caught:
-        load(path)
+        load(path, **options)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(str(path), "FILE")
@@ -270,3 +270,61 @@ def test_several_tables(tmp_path):
     assert "FILE holds several tables: a_train.csv, a_train.tsv. Give the one" in refusal(tmp_path)
     with pytest.raises(SettingError, match="resize is for folders of images only"):
         load(tmp_path / "a_train.csv", resize=(3, 3))
+
+
+def number_table(path, headings=("id", "x", "y", "label")):
+    """A table of 12 images of 5 by 5 pixels, with columns of numbers that count in halves."""
+    lines = [",".join([*headings, *KAGGLE[1:]])]
+    columns = {"id": 1, "x": 0.5, "y": -1}
+    for row in range(12):
+        numbers = [
+            str(columns[name] * row if name in columns else row // 2 / 2) for name in headings
+        ]
+        lines.append(",".join([*numbers, *map(str, IMAGES[row].ravel())]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def all_labels(data):
+    return sorted([*data.train.labels.tolist(), *data.test.labels.tolist()])
+
+
+def test_named_columns_are_numbers_to_predict(tmp_path):
+    data = quietly(number_table(tmp_path / "set.csv"), targets=["y", "x"])
+    assert data.targets == ("y", "x")
+    assert all_labels(data) == sorted([-float(row), row / 2] for row in range(12))
+    assert data.train.images.shape[1:] == (1, 5, 5), "the label is no pixel"
+
+
+def test_with_regression_labels_are_numbers_and_without_it_classes(tmp_path):
+    path = number_table(tmp_path / "set.csv", headings=("id", "label"))
+    data = quietly(path, regression=True)
+    assert (data.targets, all_labels(data)) == (("label",), [row // 2 / 2 for row in range(12)])
+    with pytest.warns(DataWarning, match=r"6 classes \(if they are numbers.*--regression\)"):
+        classes = load(path)
+    assert len(classes.classes) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "targets", "message"),
+    [
+        ("2.5,-5", "nan,-5", ["x"], "FILE, line 7, column x is 'nan', expected a finite number"),
+        ("2.5,-5", "2.5,1e999", ["x", "y"], "FILE, line 7, column y is '1e999', expected a fin"),
+        ("2.5,-5", "red,-5", ["x"], "FILE, line 7, column x is 'red', expected a finite number"),
+        ("id", "id", ["z"], "FILE has no column named 'z': the names without a number are id, x"),
+        ("id,x,y", "x,x,y", ["x"], "FILE has 2 columns named 'x'"),
+    ],
+)
+def test_columns_that_are_no_numbers_to_predict(tmp_path, old, new, targets, message):
+    path = number_table(tmp_path / "set.csv")
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert refusal(path, targets=targets).startswith(message)
+
+
+def test_columns_need_a_header_and_names(tmp_path):
+    path = number_table(tmp_path / "set.csv")
+    for targets in ("x", [], ["x", "x"], [1]):
+        with pytest.raises(SettingError, match="targets"):
+            load(path, targets=targets)
+    path.write_text(path.read_text().partition("\n")[2])
+    assert refusal(path, targets=["x"]) == "FILE has no header, so no column is named 'x'"
