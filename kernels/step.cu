@@ -53,6 +53,7 @@ begin_step_numbers(int64* __restrict__ counter, const int64* __restrict__ order,
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
         const int64 item = pick(order, indices, images, batch, batch_size, i);
         const bool valid = item >= 0 && item < items;
+#pragma unroll 1  // unrolled, it spills registers
         for (int k = 0; k < columns; ++k) {
             target[(int64)i * columns + k] = valid ? labels[item * columns + k] : not_a_number();
         }
