@@ -131,6 +131,12 @@ def _linear(n: int, f: int, o: int) -> Case:
     return Case("linear", {"input": (n, f), "weight": (o, f), "bias": (o,)}, work=n * f * o)
 
 
+def _recurrent(op: str, n: int, steps: int, hidden: int) -> Case:
+    rows = {"rnn": 1, "gru": 3}[op] * hidden
+    arrays = {"input": (n, steps, rows), "weight": (rows, hidden), "bias": (rows,)}
+    return Case(op, arrays, work=n * steps * rows * hidden)
+
+
 def _map(op: str, shape: Shape, **options: Any) -> Case:
     return Case(op, {"input": shape}, options, work=math.prod(shape))
 
@@ -178,6 +184,8 @@ CASES: dict[str, Case] = {
     "linear fc1 400->120": _linear(64, 400, 120),
     "linear fc2 120->84": _linear(64, 120, 84),
     "linear fc3 84->10": _linear(64, 84, 10),
+    "rnn 28 steps of 128, batch 128": _recurrent("rnn", 128, 28, 128),
+    "gru 28 steps of 128, batch 128": _recurrent("gru", 128, 28, 128),
     "relu 120": _map("relu", (64, 120)),
     "dropout 120": _dropout("dropout", (64, 120)),
     "dropout 1024": _dropout("dropout", (64, 1024)),

@@ -251,7 +251,29 @@ def _check_finite(
         failed_step.copy_(step)
 
 
+def _rnn(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return the states, by the operations of torch.nn.RNN on a CPU, given x_t w_ih^T + b_ih."""
+    states = [torch.tanh(input[:, 0] + bias)]
+    for x in input.unbind(1)[1:]:
+        states.append(torch.tanh(x + F.linear(states[-1], weight, bias)))
+    return torch.stack(states, 1)
+
+
+def _gru(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Return the states, by the operations of torch.nn.GRU on a CPU, given x_t w_ih^T + b_ih."""
+    states = [input.new_zeros((len(input), weight.shape[1]))]
+    for x in input.unbind(1):
+        reset, update, new = x.chunk(3, 1)
+        products = F.linear(states[-1], weight, bias).chunk(3, 1)
+        reset, update = torch.sigmoid(reset + products[0]), torch.sigmoid(update + products[1])
+        new = torch.tanh(new + reset * products[2])
+        states.append((states[-1] - new) * update + new)
+    return torch.stack(states[1:], 1)
+
+
 OTHERS: dict[str, Callable[..., Any]] = {
+    "rnn": _rnn,
+    "gru": _gru,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
     "sum_pool2d": partial(F.avg_pool2d, divisor_override=1),
