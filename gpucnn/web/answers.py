@@ -71,7 +71,9 @@ def _show(name: str, output: NDArray[Any]) -> dict[str, Any]:
 
 
 def _as_volume(output: NDArray[Any]) -> NDArray[Any]:
-    """Return outputs of any shape as (C, H, W): a vector is (C, 1, 1)."""
+    """Return outputs of any shape as (C, H, W): a vector is (C, 1, 1), a sequence one map."""
+    if output.ndim == 2:
+        return output[None]
     return output.reshape(*output.shape[:2], -1) if output.ndim > 1 else output[:, None, None]
 
 

@@ -19,7 +19,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of a layer: the layer, its state, its input (C, H, W) or (F,), and an index."""
+    """A unit of a layer: layer, state, input (C, H, W), (T, F) or (F,), and index."""
 
     layer: Layer
     weights: dict[str, Values]

@@ -46,7 +46,8 @@ def explain(
         model: the network, with ``normalization``.
         pixels: its input, uint8 (C, H, W).
         layer: name of the layer.
-        position: channel, row and column of the unit; (feature, 0, 0) in a layer of features.
+        position: channel, row and column of the unit; (feature, 0, 0) in a layer of features, and
+            (0, step, feature) in one of sequences.
 
     Raises:
         SettingError: there is no such layer or unit, or the network computes otherwise than its
@@ -86,6 +87,8 @@ def explain(
 
 def _index(layer: str, shape: Shape, position: tuple[int, int, int]) -> tuple[int, ...]:
     """Return the index of a unit in an output of any shape, which the page shows as (C, H, W)."""
+    if len(shape) == 2:  # a sequence: one map
+        return _index(layer, (1, *shape), position)[1:]
     seen = (*shape[:2], math.prod(shape[2:])) if len(shape) > 1 else (*shape, 1, 1)
     for name, size, value in zip(("channel", "row", "column"), seen, position, strict=True):
         if not 0 <= value < size:

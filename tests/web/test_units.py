@@ -81,6 +81,8 @@ def units_of(layer: Layer) -> list[tuple[dict[str, Any], np.ndarray, float]]:
     model = scaled(nn.Sequential({"it": layer}, SHAPE, seed=5))
     outputs = model.feature_maps(PIXELS[None])["it"]
     source = PIXELS / 127.5 - 1
+    if outputs.ndim == 3:
+        outputs = outputs[:, None]  # a sequence is one map
     seen = (
         outputs[0].reshape(*outputs.shape[1:3], -1)
         if outputs.ndim > 2
@@ -209,7 +211,8 @@ def test_products_of_input_and_state_give_the_output_of_recurrent_layers(name: s
     model = scaled(nn.Sequential({"rows": nn.Rows(), "it": layer}, SHAPE, seed=5))
     outputs = model.feature_maps(PIXELS[None])["it"][0]
     for index in np.ndindex(*outputs.shape):
-        found = explain(model, PIXELS, "it", (*index, 0, 0)[:3])
+        position = (0, *index) if layer.return_sequences else (*index, 0, 0)
+        found = explain(model, PIXELS, "it", position)
         products = array(found, "inputs") * array(found, "weights")
         total = products.sum() + (found["bias"] or 0)
         if isinstance(layer, nn.RNN):

@@ -87,8 +87,9 @@ export class Maps {
 
   #shown() {
     if (this.#answer) return this.#answer.shown;
-    const [channels, ...rest] = this.#layer.shape;
-    return rest.length === 2 ? this.#layer.shape : [channels, 1, 1];
+    const { shape } = this.#layer;
+    if (shape.length === 2) return [1, ...shape]; // the steps of a sequence are rows of one map
+    return shape.length === 3 ? shape : [shape[0], 1, 1];
   }
 
   #corner(channel) {
@@ -219,9 +220,12 @@ export class Maps {
 }
 
 function describe(layer) {
-  const [channels, ...rest] = layer.shape;
-  const what =
-    rest.length === 2 ? `${channels} maps of ${rest[0]} by ${rest[1]}` : `${channels} numbers`;
+  const [first, ...rest] = layer.shape;
+  const what = [
+    `${first} numbers`,
+    `a sequence of ${first} steps of ${rest[0]} numbers`,
+    `${first} maps of ${rest[0]} by ${rest[1]}`,
+  ][rest.length];
   return (
     `${layer.name}: ${what}. Arrow keys choose a unit, Page Up and Page Down change the map, ` +
     "Escape closes."
