@@ -10,14 +10,24 @@ import pytest
 from gpucnn import models
 from gpucnn.backends import get_backend
 from gpucnn.nn.layers import (
+    GELU,
+    GRU,
+    AdaptiveAvgPool2d,
+    AdaptiveMaxPool2d,
     AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Concat,
     Conv2d,
     ConvTranspose2d,
+    Dropout2d,
     Flatten,
+    GroupNorm,
     Layer,
     Linear,
     Residual,
+    Rows,
+    Upsample,
 )
 from gpucnn.nn.sequential import Sequential
 
@@ -57,6 +67,51 @@ def test_summary_of_lenet5() -> None:
 def test_multiply_adds_count_each_weight_at_each_position(layer: Layer, multiply_adds: int) -> None:
     (row,) = Sequential([layer], (4, 9, 7)).summary().rows
     assert row.multiply_adds == multiply_adds
+
+
+def test_costs_of_normalised_recurrent_and_resampled_layers() -> None:
+    """Counted by hand: parameters as PyTorch has them, products with weights at each position."""
+    stack: list[Layer] = [
+        Conv2d(1, 4, 3, bias=False),
+        BatchNorm2d(4),
+        Residual([Conv2d(4, 4, 3, padding=1), GroupNorm(2, 4)], Conv2d(4, 4, 1, bias=False)),
+        Upsample(scale_factor=2),
+        AdaptiveAvgPool2d((5, 6)),
+        Concat([Conv2d(4, 2, 1), AdaptiveMaxPool2d((5, None))]),
+        GELU(),
+        Dropout2d(),
+        Rows(),
+        GRU(36, 7),
+        BatchNorm1d(7),
+        Linear(7, 2),
+    ]
+    summary = Sequential(stack, (1, 8, 9)).summary()
+    costs = [(row.output_shape, row.parameters, row.multiply_adds) for row in summary.outermost]
+    body = (4 * 4 * 9 + 4, 4 * 4 * 9 * 6 * 7)
+    assert costs == [
+        ((4, 6, 7), 4 * 9, 4 * 9 * 6 * 7),
+        ((4, 6, 7), 4 + 4, 0),
+        ((4, 6, 7), body[0] + (4 + 4) + 4 * 4, body[1] + 4 * 4 * 6 * 7),
+        ((4, 12, 14), 0, 0),
+        ((4, 5, 6), 0, 0),
+        ((6, 5, 6), 4 * 2 + 2, 4 * 2 * 5 * 6),
+        ((6, 5, 6), 0, 0),
+        ((6, 5, 6), 0, 0),
+        ((5, 36), 0, 0),
+        ((7,), 3 * 7 * (36 + 7) + 2 * 3 * 7, 5 * 3 * 7 * (36 + 7)),
+        ((7,), 7 + 7, 0),
+        ((2,), 7 * 2 + 2, 7 * 2),
+    ]
+    assert summary.parameters == sum(p for _, p, _ in costs)
+    assert summary.multiply_adds == sum(m for _, _, m in costs)
+
+
+def test_strides_after_upsampling_and_adaptive_pooling_are_ratios_of_sizes() -> None:
+    stack = [Conv2d(1, 1, 3, stride=2), Upsample((16, 32)), AdaptiveAvgPool2d((10, 8))]
+    lines = str(Sequential(stack, (1, 17, 17)).summary()).splitlines()
+    assert [line.split("  ")[-1] for line in lines[1:4]] == [
+        "3x3, stride 2", "3x3, stride 1x0.5", "5x3, stride 1.6x2",
+    ]  # fmt: skip
 
 
 STACKS: dict[str, list[Layer]] = {
