@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from gpucnn.config import import_extra
 
 if TYPE_CHECKING:
+    from gpucnn.plots.augmentation import augmented
     from gpucnn.plots.inputs import receptive_field, saliency
     from gpucnn.plots.layers import feature_maps
     from gpucnn.plots.machines import rbm_filters, reconstructions, samples
@@ -40,6 +41,7 @@ __all__ = [
     "STYLESHEET",
     "Calibration",
     "Plot",
+    "augmented",
     "calibration",
     "confusion_matrix",
     "curves",
@@ -64,6 +66,7 @@ _HOMES = {
     "STYLESHEET": "svg",
     "Calibration": "results",
     "Plot": "style",
+    "augmented": "augmentation",
     "calibration": "results",
     "confusion_matrix": "results",
     "curves": "runs",

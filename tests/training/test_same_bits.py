@@ -14,7 +14,7 @@ import pytest
 from available import backend_or_skip, standin_or_skip
 from small import blobs, number_data, small_data, small_model
 
-from gpucnn import get_backend, models, training
+from gpucnn import Augmentation, get_backend, models, training
 from gpucnn.data import Data
 from gpucnn.nn.layers import (
     Concat,
@@ -79,6 +79,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "float64": {"dtype": "float64"},
     "tf32": {"precision": "tf32", "model": wide, "batch_size": 64},
     "dropout": {"model": small_model},
+    "augmentation": {"augment": Augmentation.for_digits(), "mixup": 0.4, "model": small_model},
     "custom layer": {"model": custom},
     "losses": {"loss": MSELoss()},
     "numbers": {"model": lambda: small_model(p=0, outputs=2), "data": number_data},

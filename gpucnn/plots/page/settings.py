@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from gpucnn.backends import Augmentation
 from gpucnn.nn.losses import LOSSES
 from gpucnn.optim import OPTIMIZERS
 from gpucnn.optim.schedules import SCHEDULES
@@ -86,9 +87,10 @@ def _values(subject: Subject) -> list[tuple[str, str]]:
         "optimizer": OPTIMIZERS,
         "schedule": {name: type(schedule) for name, schedule in SCHEDULES.items()},
         "loss": LOSSES,
+        "augment": {"Augmentation": Augmentation},
     }
     for name, kinds in known.items():
-        if name in settings:
+        if settings.get(name):
             rows.append((name, call_text(settings[name], kinds.values())))
     rows += [(text, settings.get(name)) for name, text in _PLAIN.items()]
     rows.append(("held out for validation", settings.get("validation") or None))
