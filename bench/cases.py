@@ -217,6 +217,9 @@ CASES: dict[str, Case] = {
         {"failed_step": (1,), "loss": (), "grads": _PARAMETERS, "step": (1,)},
         work=61_706,
     ),
+    "clip_grad_norm 61,706": Case(
+        "clip_grad_norm", {"grads": _PARAMETERS, "norm": (1,)}, {"max_norm": 1.0}, work=61_706
+    ),
     "sgd_step 61,706": _sgd(),
     "adam_step 61,706": Case(
         "adam_step",
@@ -224,6 +227,11 @@ CASES: dict[str, Case] = {
             **dict.fromkeys(("param", "grad", "exp_avg", "exp_avg_sq"), _PARAMETERS),
             "rates": (3,),
         },
+        work=61_706,
+    ),
+    "ema_step 61,706": Case(
+        "ema_step",
+        {"average": _PARAMETERS, "param": _PARAMETERS, "rates": (1,)},
         work=61_706,
     ),
 }

@@ -342,7 +342,8 @@ def captured(spec: dict[str, Any]) -> Job:
 
 def to_backend(be: gpucnn.Backend, name: str, values: np.ndarray) -> Any:
     """Return an array of the backend, of the dtype of the argument with this name."""
-    return be.asarray(values, {"images": np.uint8, "totals": np.float64}.get(name))
+    kinds = {"images": np.uint8, "totals": np.float64, "norm": np.float64}
+    return be.asarray(values, kinds.get(name))
 
 
 # --- inference ----------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def call(
 
 def _tensors(case: cases.Case, number: int, device: str) -> dict[str, torch.Tensor]:
     drawn = {name: torch.tensor(x, device=device) for name, x in case.draw(number).items()}
-    doubles = ("totals",)  # float64 in gpucnn as well
+    doubles = ("totals", "norm")  # float64 in gpucnn as well
     return {
         name: x.float() if x.is_floating_point() and name not in doubles else x
         for name, x in drawn.items()
@@ -271,6 +271,16 @@ def _gru(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch
     return torch.stack(states[1:], 1)
 
 
+def _clip_grad_norm(grads: torch.Tensor, norm: torch.Tensor, max_norm: float) -> None:
+    parameter = nn.Parameter(grads)
+    parameter.grad = grads
+    norm.copy_(nn.utils.clip_grad_norm_([parameter], max_norm))
+
+
+def _ema_step(average: torch.Tensor, param: torch.Tensor, rates: torch.Tensor) -> None:
+    average.lerp_(param, rates[0])
+
+
 OTHERS: dict[str, Callable[..., Any]] = {
     "rnn": _rnn,
     "gru": _gru,
@@ -290,6 +300,8 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "add_metrics": _add_metrics,
     "add_errors": _add_errors,
     "check_finite": _check_finite,
+    "clip_grad_norm": _clip_grad_norm,
+    "ema_step": _ema_step,
 }
 """Operations that torch.nn.functional has under another name or not at all."""
 
