@@ -171,6 +171,29 @@ def _conv3(before: int, after: int, stride: int = 1) -> Conv2d:
     return Conv2d(before, after, 3, stride, padding=1, bias=False, init="kaiming_normal")
 
 
+def digits_cnn(channels: int = 1, size: Size = 28, classes: int = 10, seed: int = 0) -> Sequential:
+    """Five convolutions with batch normalisation: 75,706 parameters for MNIST.
+
+    For ``--recipe best``. Pooling comes before the normalisation, so that this has a quarter of the
+    elements: where weights are positive, as at first, the result is that of the other order.
+    """
+    height, width = _pair(size, least=8)
+    layers: dict[str, Layer] = {}
+    widths, kernels = (channels, 16, 32, 32, 64, 64), (5, 3, 3, 3, 3)
+    for stage, kernel in enumerate(kernels, 1):
+        layers[f"conv{stage}"] = Conv2d(
+            widths[stage - 1], widths[stage], kernel, padding=kernel // 2, bias=False
+        )
+        if stage % 2:
+            layers[f"pool{stage}"] = MaxPool2d(2)
+        layers[f"bn{stage}"] = BatchNorm2d(widths[stage])
+        layers[f"relu{stage}"] = ReLU()
+    layers["flatten"] = Flatten()
+    layers["dropout"] = Dropout(0.3)
+    layers["fc"] = Linear(64 * (height // 8) * (width // 8), classes)
+    return Sequential(layers, (channels, height, width), seed=seed)
+
+
 MODELS: dict[str, Callable[..., Sequential]] = {
     "lenet5": lenet5,
     "lenet5_1998": lenet5_1998,
@@ -178,6 +201,7 @@ MODELS: dict[str, Callable[..., Sequential]] = {
     "resnet_small": resnet_small,
     "row_rnn": row_rnn,
     "small_cnn": small_cnn,
+    "digits_cnn": digits_cnn,
 }
 """Models by their names on the command line."""
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from gpucnn.cli.console import PlainConsole, make_console, print_table
 from gpucnn.cli.display import plain_json
-from gpucnn.cli.options import NOT_SAVED
+from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options
 from gpucnn.cli.output import printable
 from gpucnn.cli.running import read_run_data
-from gpucnn.cli.settings import make_settings, with_class_weights
-from gpucnn.cli.sources import first_model, make_backend, model_name
+from gpucnn.cli.settings import make_settings, with_class_weights, with_recipe_model
+from gpucnn.cli.sources import make_backend, model_name
+from gpucnn.cli.train import first_run_model
 from gpucnn.config import import_extra
 from gpucnn.errors import SettingError
 from gpucnn.files import write_atomically
@@ -31,12 +32,16 @@ def find_lr_command(arguments: argparse.Namespace) -> int:
     """Print the losses of steps with rising learning rates, and the rate that they suggest."""
     png = None if arguments.png is None else _png(arguments.png)
     options = {name: value for name, value in vars(arguments).items() if name not in NOT_SAVED}
+    options = with_recipe_model(options)
+    if options.get("model") == RBM:
+        raise SettingError("--model rbm has no loss to watch: gpucnn find-lr is for networks")
+    check_model_options(options)
     settings = make_settings(options)
     data = read_run_data(options, settings.seed, None)
     settings = with_class_weights(settle(settings, data.is_regression), options, data)
     precision = options.get("precision", "ieee")
     backend, _ = make_backend(options.get("backend", "auto"), precision=precision)
-    model = first_model(options, data, settings.seed)
+    model = first_run_model(options, data, settings.seed)
     found = find_lr(
         model,
         data,

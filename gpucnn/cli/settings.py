@@ -14,6 +14,17 @@ from gpucnn.optim import OPTIMIZERS, Optimizer
 from gpucnn.optim.schedules import SCHEDULES
 from gpucnn.training.settings import RECIPES, Settings, default_optimizer
 
+RECIPE_MODELS = {"best": "digits_cnn"}
+"""The networks that recipes are made for, where they are not lenet5."""
+
+
+def with_recipe_model(options: Values) -> Values:
+    """Return the options with the recipe's network, unless they name one or weights."""
+    model = RECIPE_MODELS.get(options.get("recipe", "default"))
+    if model is None or "model" in options or "init" in options:
+        return options
+    return {**options, "model": model}
+
 
 def make_settings(options: Values) -> Settings:
     """Return the settings of the recipe, with the given options in place of its values."""

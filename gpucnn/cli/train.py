@@ -15,7 +15,7 @@ from gpucnn.cli.display import make_display
 from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options, folder_and_options
 from gpucnn.cli.running import follow, note_epochs, read_run_data
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
-from gpucnn.cli.settings import make_settings, with_class_weights
+from gpucnn.cli.settings import make_settings, with_class_weights, with_recipe_model
 from gpucnn.cli.signals import StopRequest
 from gpucnn.cli.sources import emulator_mode, first_model, make_backend, model_name
 from gpucnn.data import Data
@@ -56,6 +56,7 @@ def _given(arguments: argparse.Namespace) -> Values:
 
 def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     folder, options = folder_and_options(arguments, _given(arguments))
+    options = with_recipe_model(options)
     resumed = folder if arguments.resume is not None else None
     check_model_options(options)
     check = getattr(arguments, "check", False)
@@ -78,7 +79,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
         checkpoint = folder / FILE_NAME
         saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
-        model = _first_model(options, data, settings.seed, saved)
+        model = first_run_model(options, data, settings.seed, saved)
         board = make_board(options, folder, model, data, resumed is not None)
         if "workers" not in options:
             settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
@@ -110,7 +111,9 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
             report_on_training(folder, model, data, settings.loss)
 
 
-def _first_model(options: Values, data: Data, seed: int, saved: Checkpoint | None) -> Sequential:
+def first_run_model(
+    options: Values, data: Data, seed: int, saved: Checkpoint | None = None
+) -> Sequential:
     """Return the model of a run; ``saved`` is the checkpoint of a resumed one."""
     if "init" in options and saved is None:
         from gpucnn.cli.rbm import machine_in, pretrained_model

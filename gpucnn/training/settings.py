@@ -183,12 +183,21 @@ def override(settings: Settings | None, overrides: Overrides) -> Settings:
 RECIPES: dict[str, Callable[[], Settings]] = {
     "default": Settings,
     "adam": lambda: Settings(optimizer=Adam(lr=3e-3)),
-    # The fewest epochs with which LeNet-5 reads 99 % of MNIST on two cores. Smoothed labels keep a
-    # learning rate twice the default one from overfitting.
+    # The fewest epochs with which LeNet-5 reads 99 % of MNIST on two cores. Smoothed labels
+    # gain 0.2 points of held-out training digits, and allow thrice the default learning rate.
     "quick": lambda: Settings(
         epochs=2,
-        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        optimizer=SGD(lr=0.15, momentum=0.9, weight_decay=5e-4, nesterov=True),
         loss=CrossEntropyLoss(label_smoothing=0.1),
+    ),
+    # The most accurate for digits, with the model digits_cnn: half an hour on two cores.
+    "best": lambda: Settings(
+        epochs=40,
+        batch_size=128,
+        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True),
+        loss=CrossEntropyLoss(label_smoothing=0.05),
+        augment=Augmentation(shift=2, rotate=12, scale=0.1, shear=8.5),
+        ema=0.999,
     ),
     # A seventh of the steps, for devices on which a large batch costs as much as a small one.
     "fast": lambda: Settings(

@@ -212,11 +212,29 @@ def test_quick_recipe_is_the_one_that_was_chosen(folder: Path) -> None:
     settings = events("r")[0]["settings"]
     assert (settings["epochs"], settings["batch_size"], settings["ema"]) == (2, 64, 0.0)
     assert settings["optimizer"] == {
-        "type": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True
+        "type": "SGD", "lr": 0.15, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True
     }  # fmt: skip
     assert settings["schedule"] == {"type": "CosineAnnealingLR", "warmup": 0.2}
     assert settings["loss"]["label_smoothing"] == 0.2
     assert RECIPES["quick"]().loss == CrossEntropyLoss(label_smoothing=0.1)
+
+
+def test_best_recipe_has_a_network_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless another is given; a resumed run has it, too."""
+    words = ["train", "--data", "small.npz", "--recipe", "best", "--epochs", "2"]
+    assert run([*words, "--workers", "1"]) == 0
+    (path,) = Path("runs").iterdir()
+    assert path.name == "digits_cnn-small-1"
+    settings = events(path)[0]["settings"]
+    assert (settings["batch_size"], settings["ema"]) == (128, 0.999)
+    assert settings["augment"]["rotate"] == 12
+    before = (path / "checkpoint.npz").read_bytes()
+    assert run(["train", "--resume", str(path)]) == 0
+    assert (path / "checkpoint.npz").read_bytes() == before
+    assert run([*words, "--model", "mlp", "--out", "r"]) == 0
+    assert capsys.readouterr().out.count("mlp on small") == 1
 
 
 def test_resume_of_a_finished_run_and_what_may_not_change(

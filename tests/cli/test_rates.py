@@ -50,6 +50,7 @@ def test_png(capsys: pytest.CaptureFixture[str]) -> None:
         (["--png", "rates.txt"], "--png needs a file with the suffix .png, got 'rates.txt'"),
         (["--png", "no/rates.png"], "--png: there is no folder 'no'"),
         (["--from", "2", "--to", "1"], "0 < lowest < highest, got 2 and 1"),
+        (["--model", "rbm"], "gpucnn find-lr is for networks"),
         (["--epochs", "3"], "unknown option '--epochs'"),
         (["--class-weights", "1,2"], "--class-weights has 2 numbers, but the data has 4 classes"),
     ],

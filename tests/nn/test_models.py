@@ -19,6 +19,7 @@ SMALLEST = {
     "resnet_small": 1,
     "row_rnn": 1,
     "small_cnn": 8,
+    "digits_cnn": 8,
 }
 
 
@@ -46,6 +47,24 @@ def test_lenet5_of_1998_starts_like_the_original() -> None:
         assert np.abs(parameter.data).max() <= bound, name
         if parameter.size > 100:
             assert np.abs(parameter.data).max() > 0.95 * bound, name
+
+
+def test_digits_cnn_normalises_after_pooling() -> None:
+    model = models.digits_cnn()
+    assert model.size == 75_706
+    assert "conv1.bias" not in model.state_dict()
+    kinds = [type(layer).__name__ for layer in model.layers.values()]
+    assert kinds[:7] == [
+        "Conv2d",
+        "MaxPool2d",
+        "BatchNorm2d",
+        "ReLU",
+        "Conv2d",
+        "BatchNorm2d",
+        "ReLU",
+    ]
+    assert [name for name in model.layers if name.startswith("pool")] == ["pool1", "pool3", "pool5"]
+    assert model.layers["fc"].in_features == 64 * 3 * 3  # type: ignore[attr-defined]
 
 
 def test_small_cnn_drops_half_of_its_features() -> None:

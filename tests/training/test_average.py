@@ -15,6 +15,7 @@ import gpucnn
 from gpucnn import training
 from gpucnn.backends import Backend
 from gpucnn.errors import DivergedError
+from gpucnn.nn import BatchNorm2d, Conv2d, Flatten, Linear
 from gpucnn.optim import SGD, ConstantLR
 from gpucnn.training import StepEnded
 from gpucnn.training.files.checkpoint import load, read, save
@@ -73,6 +74,35 @@ def test_workers_average_and_clip_the_gradients_of_the_batch() -> None:
         train(small_model(p=0.0), workers=count, **OPTIONS)[0].flat_parameters for count in (1, 2)
     )
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "cuda"])
+def test_running_statistics_are_averaged_and_counts_are_not(name: str, tmp_path: Path) -> None:
+    """The statistics belong to the averaged weights; both sets resume to the same bits."""
+    be, path = backend_or_skip(name), tmp_path / "checkpoint.npz"
+
+    def network() -> gpucnn.Sequential:
+        layers = {"conv": Conv2d(1, 3, 3), "bn": BatchNorm2d(3), "flatten": Flatten()}
+        return gpucnn.Sequential({**layers, "fc": Linear(108, 4)}, (1, 8, 8), seed=2)
+
+    model, step, average = network().to(be), 0, np.zeros(3)
+    contents = {}
+    for event in start(model, checkpoint=path, checkpoint_every=1, **OPTIONS):
+        if isinstance(event, StepEnded):
+            step += 1
+            decay = min(0.8, (1 + step) / (10 + step))
+            average += (1 - decay) * (model.state_dict()["bn.running_mean"] - average)
+        if event.name == "checkpoint":
+            contents[step] = path.read_bytes()
+    state, raw = model.state_dict(), load(path).group("raw")
+    np.testing.assert_allclose(state["bn.running_mean"], average, atol=1e-6)
+    assert np.abs(raw["bn.running_mean"] - average).max() > 1e-4
+    assert state["bn.num_batches_tracked"] == raw["bn.num_batches_tracked"] == step
+    final = path.read_bytes()
+    for stopped in (3, 7):
+        path.write_bytes(contents[stopped])
+        train(network().to(be), checkpoint=path, resume=path, **OPTIONS)
+        assert path.read_bytes() == final
 
 
 def test_a_stopped_run_leaves_the_average_in_the_model(tmp_path: Path) -> None:
