@@ -193,7 +193,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
     what its backward pass needs, and the first layer computes no gradient of its input. On a GPU
     events measure the time; layers that need nothing from the host are replayed from a CUDA graph.
     On NumPy the clock measures it, with one thread. The gradients of the parameters are
-    overwritten.
+    overwritten; running statistics stay as they are.
 
     Args:
         model: a network, trained or not.
@@ -213,7 +213,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
             "times on the emulated backend are not those of a GPU: use numpy or cuda; gpucnn "
             "profile counts what the kernels ask of a GPU"
         )
-    with be.limit_threads(), np.errstate(all="ignore"):
+    with be.limit_threads(), np.errstate(all="ignore"), model.keeping_buffers():
         passes, network = _passes(model, batch_size)
         rates = _Rates(be)
         everything = [rates.product, rates.copy, network, *(w for pair in passes for w in pair)]

@@ -12,6 +12,7 @@ from gpucnn.backends import Backend
 from gpucnn.errors import SettingError, ShapeError
 from gpucnn.nn import BatchNorm1d, BatchNorm2d, Flatten, GroupNorm, LayerNorm, Linear, Sequential
 from gpucnn.nn.layers import Layer, TrainingPass
+from gpucnn.training.times import layer_times
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(2, 3, (5, 3, 4, 4))
@@ -141,6 +142,14 @@ def test_the_contract_checks_statistics(backend32: Backend) -> None:
         backend32.layer_norm(x, (4,))
     with pytest.raises(SettingError, match="eps must be a number of at least 0"):
         backend32.layer_norm(x, (3,), eps=-1.0)
+
+
+def test_measuring_times_changes_no_statistics() -> None:
+    model = model_of(BatchNorm2d(3), gpucnn.get_backend("numpy"))
+    before = model.state_dict()
+    layer_times(model, 2, rounds=2)
+    after = model.state_dict()
+    assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
 # --- PyTorch ------------------------------------------------------------------------------------

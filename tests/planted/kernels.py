@@ -592,7 +592,45 @@ TRAINING = (
     ),
 )  # fmt: skip
 
+NORMALIZATION = (
+    fault(
+        "running variances are biased", "batch_norm.cu",
+        "found.squares / (found.count - 1)", "found.squares / found.count", "batch_norm",
+    ),
+    fault(
+        "running statistics become NaN", "batch_norm.cu",
+        "if (!is_finite(new_mean) || !is_finite(new_var)) return;", "", "batch_norm",
+    ),
+    fault(
+        "variances of parts are added without the distance of their means", "normalization.cuh",
+        "other.squares + distance * distance * (count * share)", "other.squares",
+        "batch_norm", "group_norm",
+    ),
+    fault(
+        "a channel's next sample begins one late", "normalization.cuh",
+        "if (rest >= maps.inner)", "if (rest > maps.inner)", "batch_norm",
+    ),
+    fault(
+        "batch norm passes the gradient of a closed ReLU", "batch_norm.cu",
+        "dx.at[j] = y.at[j] > 0 ? dx.at[j] : 0;", "dx.at[j] = y.at[j] > 0 ? dx.at[j] : dx.at[j];",
+        "batch_norm",
+    ),
+    fault(
+        "a folded weight has no factor of its channel", "batch_norm.cu",
+        "output_weight[i] = input_weight[i] * factor;",
+        "output_weight[i] = input_weight[i] * invstd;", "fold_batch_norm",
+    ),
+    fault(
+        "a group's gradient keeps its mean", "group_norm.cu",
+        "own - shift - z * slope", "own - z * slope", "group_norm",
+    ),
+    fault(
+        "short rows of the last block are read beyond the array", "group_norm.cu",
+        "end(number < count ? size : 0)", "end(size)", "layer_norm",
+    ),
+)  # fmt: skip
+
 KERNEL_FAULTS = (
     *ELEMENTWISE, *BOLTZMANN, *POOLING, *RESAMPLING, *PRODUCTS, *CONVOLUTION, *RECURRENT, *LOSSES,
-    *TRAINING,
+    *NORMALIZATION, *TRAINING,
 )  # fmt: skip

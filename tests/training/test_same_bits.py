@@ -17,6 +17,8 @@ from small import blobs, number_data, small_data, small_model
 from gpucnn import Augmentation, get_backend, models, training
 from gpucnn.data import Data
 from gpucnn.nn.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
     Concat,
     Conv2d,
     Dropout,
@@ -60,6 +62,11 @@ def branches() -> Sequential:
     return Sequential(layers, (1, 8, 8), seed=3)
 
 
+def normalized() -> Sequential:
+    layers = [Conv2d(1, 3, 3, padding=1), BatchNorm2d(3), ReLU(), Flatten(), Linear(192, 4)]
+    return Sequential([*layers, BatchNorm1d(4, momentum=None)], (1, 8, 8), seed=3)
+
+
 def wide() -> Sequential:
     """With products that are rounded to TF32."""
     return Sequential([Flatten(), Linear(64, 160), ReLU(), Linear(160, 4)], (1, 8, 8), seed=3)
@@ -80,6 +87,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "tf32": {"precision": "tf32", "model": wide, "batch_size": 64},
     "dropout": {"model": small_model},
     "augmentation": {"augment": Augmentation.for_digits(), "mixup": 0.4, "model": small_model},
+    "batch norm": {"model": normalized, "batch_size": 9},
     "custom layer": {"model": custom},
     "losses": {"loss": MSELoss()},
     "numbers": {"model": lambda: small_model(p=0, outputs=2), "data": number_data},

@@ -75,7 +75,7 @@ def zero_row(dtype: np.dtype[Any]) -> Array:
     return zeros
 
 
-def masked(grad: Array, kept: Array) -> Array:
+def masked(grad: Array, kept: Array, out: Array | None = None) -> Array:
     """Return ``grad`` where ``kept`` is true, and zero elsewhere even if it is NaN or infinite.
 
     True is -1 as an integer, whose bits are all set, so that a bitwise "and" keeps the number. This
@@ -83,7 +83,8 @@ def masked(grad: Array, kept: Array) -> Array:
     ``np.where``.
     """
     integers = np.dtype(f"i{grad.itemsize}")
-    return np.bitwise_and(grad.view(integers), -kept.view(np.int8)).view(grad.dtype)
+    target = None if out is None else out.view(integers)
+    return np.bitwise_and(grad.view(integers), -kept.view(np.int8), out=target).view(grad.dtype)
 
 
 def sigmoid_of(x: Array) -> Array:
