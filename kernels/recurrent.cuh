@@ -18,7 +18,8 @@ using Samples = Vector<SAMPLES>;  // one number of each sample
 template <int GATES>
 __device__ void add_products(real (&sums)[GATES][SAMPLES], const Samples* rows, int count,
                              const real* matrix, int hidden) {
-#pragma unroll 8
+    constexpr int LOADS = GATES == 1 ? 8 : 4;  // so many k at once
+#pragma unroll LOADS
     for (int k = 0; k < count; ++k) {
         const Samples row = rows[k];
 #pragma unroll

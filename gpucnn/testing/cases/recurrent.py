@@ -63,13 +63,15 @@ RECURRENT = [
             recurrent(op, "1 step", (4, 1, 3)),
             recurrent(op, "1 unit", (3, 2, 1)),
             recurrent(op, "33 units", (2, 3, 33)),
-            recurrent(op, "257 units", (2, 3, 257)),  # more than a block has threads
             recurrent(op, "saturated", (3, 4, 5), values=times(30), differentiable=False),
             recurrent(op, "few numbers", (3, 4, 5), values=few_levels, weights=few_levels),
             recurrent(op, "subnormal numbers", (3, 4, 5), True, with_subnormals, with_subnormals),
             recurrent(op, "NaN and infinities", (3, 4, 9), values=with_nan, differentiable=False),
         )
     ),
+    # More units than a block has threads; the gates' gradients are more than a chunk, too.
+    recurrent("rnn", "257 units", (2, 3, 257)),
+    recurrent("gru", "257 units", (1, 2, 257)),
     recurrent("rnn", "relu", (3, 5, 6), nonlinearity="relu"),
     recurrent("rnn", "relu, no bias", (5, 3, 4), bias=False, nonlinearity="relu"),
     recurrent("rnn", "relu of NaN", (2, 4, 3), values=one_is(4, np.nan), nonlinearity="relu",
