@@ -177,7 +177,8 @@ def first_model(
     else:
         model = _model_for_classes(network, data.outputs, seed)
     fresh = load_weights(model, init, new_classes=True)
-    what = f"{data.outputs} {'targets' if data.is_regression else 'classes'}"
+    kind = "numbers to predict" if data.is_regression else "classes"
+    what = "a number to predict" if len(data.targets) == 1 else f"{data.outputs} {kind}"
     note = f"; layer {fresh} is newly initialised for {what}" if fresh else ""
     print(f"weights from {init}{note}", file=sys.stderr)
     return model

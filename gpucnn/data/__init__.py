@@ -140,7 +140,7 @@ def from_arrays(
     >>> gpucnn.data.from_arrays(images, [0, 1], images, [0, 1], classes=["cat", "dog"])
     <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 2 classes ('cat', 'dog')>
     >>> gpucnn.data.from_arrays(images, [0.5, 12], images, [0.5, 12], targets=["angle"])
-    <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 1 targets ('angle',)>
+    <Data 'arrays': 2 training and 2 test images of shape (1, 4, 4), 1 target ('angle',)>
     """
     from gpucnn.data.arrays.build import as_array, build
     from gpucnn.data.arrays.source import Source

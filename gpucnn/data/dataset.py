@@ -198,8 +198,9 @@ class Data:
         if len(set(self.targets)) < len(self.targets) or "" in self.targets:
             raise DataError(f"targets must be different names, got {', '.join(self.targets)}")
         if split.targets.shape[1] != len(self.targets):
+            found = split.targets.shape[1]
             raise DataError(
-                f"{name} labels have {split.targets.shape[1]} numbers for each image, expected"
+                f"{name} labels have {found} number{'s' * (found > 1)} for each image, expected"
                 f" {len(self.targets)}: {', '.join(self.targets)}"
             )
 
@@ -210,7 +211,8 @@ class Data:
             f"<{type(self).__name__} {short.repr(self.name)}: {len(self.train)} training and"
             f" {len(self.test)} test images of shape {self.input_shape}, "
             + (
-                f"{len(self.targets)} targets {short.repr(self.targets)}>"
+                f"{len(self.targets)} {'target' if len(self.targets) == 1 else 'targets'} "
+                f"{short.repr(self.targets)}>"
                 if self.is_regression
                 else f"{len(self.classes)} classes {short.repr(self.classes)}>"
             )

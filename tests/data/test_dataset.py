@@ -68,6 +68,52 @@ def test_a_split_refuses(images, labels, message):
     assert str(caught.value) == message
 
 
+def numbers(labels, classes=(), **options):
+    images = np.zeros((len(labels), 1, 3, 3), np.uint8)
+    made = Split(images, np.asarray(labels))
+    return Data(made, options.pop("test", made), classes, "toy", **options)
+
+
+def test_labels_that_are_floats_are_numbers_to_predict():
+    one, two = numbers([0.5, 3]), numbers(np.float32([[1, 2], [3, 2]]), targets=("x", "y"))
+    assert (one.is_regression, one.targets, one.outputs) == (True, ("target",), 1)
+    assert repr(one.train) == "<Split: 2 images of shape (1, 3, 3), targets 0.5 to 3>"
+    assert two.train.labels.dtype == np.float64
+    assert two.train.target_statistics() == ((2, 2), (1, 1)), "1 for the constant target"
+    assert one.train.targets.shape == (2, 1)
+    rest, held = numbers(np.arange(9) / 2).hold_out(3, seed=0)
+    assert sorted([*rest.train.labels, *held.labels]) == [k / 2 for k in range(9)]
+    assert one.fingerprint() != numbers([0.5, 3 + 1e-15]).fingerprint()
+    with pytest.raises(DataError, match="labels are classes"):
+        _ = data().train.targets
+
+
+def test_statistics_of_huge_numbers_to_predict_are_finite():
+    mean, std = numbers([1e300, -1e300, 1e300, -1e300]).train.target_statistics()
+    assert (mean, std) == ((0,), (1e300,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: numbers([0.5, np.nan]), r"labels\[1\] is nan, expected a finite number"),
+        (lambda: numbers([[1.0, np.inf]]), r"labels\[0, 1\] is inf, expected a finite number"),
+        (lambda: numbers(np.zeros((2, 1, 1))), r"shape \(2, 1, 1\), expected \(N,\) or \(N, K\)"),
+        (lambda: numbers([0.5, 1], tuple("ab")), "numbers to predict .*there are 2 classes"),
+        (lambda: numbers([0.5, 1], targets=("x", "y")), "have 1 number for each image, expected 2"),
+        (lambda: numbers([[1.0, 2]], targets=("x", "x")), "must be different names, got x, x"),
+        (lambda: numbers([0, 1], ("a", "b"), targets=("x",)), "targets are names of numbers"),
+        (
+            lambda: numbers([0.5], test=numbers([0], "a").train),
+            "training labels are numbers to predict, test labels classes: they must be alike",
+        ),
+    ],
+)
+def test_data_refuse_other_numbers_to_predict(make, message):
+    with pytest.raises(DataError, match=message):
+        make()
+
+
 def test_a_split_is_contiguous_and_read_only_and_leaves_its_arrays_alone():
     images, labels = np.zeros((5, 4, 3, 2), np.uint8), np.zeros(2, np.int64)
     made = Split(images.transpose(3, 2, 1, 0), labels)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from asking import ask
 from images import seven
-from serving import untrained
+from serving import scaled, untrained
 from starlette.types import ASGIApp
 
+from gpucnn.models import lenet5
+from gpucnn.nn.targets import Targets
 from gpucnn.web.app import make_app
 from gpucnn.web.decoders import Decoders
 from gpucnn.web.hosts import host_check
@@ -38,6 +40,20 @@ def test_a_drawn_digit_gets_probabilities_and_feature_maps(app: ASGIApp) -> None
     assert len(base64.b64decode(result["input"]["data"])) == 28 * 28
     for layer in result["layers"]:
         assert len(base64.b64decode(layer["data"])) == np.prod(layer["shown"])
+
+
+def test_a_network_for_regression_answers_numbers_in_their_units(decoders: Decoders) -> None:
+    served = untrained()
+    model = scaled(lenet5(classes=2))
+    model.output, model.targets = "none", Targets(("x", "y"), (100.0, -5.0), (10.0, 0.1))
+    app = make_app([replace(served, model=model)], host_check("localhost"), decoders)
+    (described,) = ask(app, "/api/models").json
+    assert (described["is_regression"], described["classes"]) == (True, ["x", "y"])
+    (result,) = ask(app, "/api/predict", seven()).json["results"]
+    assert (result["probabilities"], result["label"]) == ([], None)
+    x, y = result["numbers"]
+    assert 50 < x < 150
+    assert -6 < y < -4
 
 
 def test_the_page_may_name_models_in_its_address(app: ASGIApp) -> None:
