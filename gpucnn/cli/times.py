@@ -38,7 +38,7 @@ def time_command(arguments: argparse.Namespace) -> int:
     multiply_adds = sum(each.forward.multiply_adds for each in times.outermost)
     backward = times.seconds - forward
     totals = ("total", f"{multiply_adds:,}", _micro(forward), "", _micro(backward), "")
-    rows = [[printable(cell) for cell in _row(each)] for each in times.layers]
+    rows = [_row(each) for each in times.layers]
     print_table(console, rows, HEADINGS, totals, left=1)
     console.print(
         f"forward and backward together, fused layers as one operation:"
@@ -62,7 +62,7 @@ def _device(times: LayerTimes) -> str:
 
 def _row(layer: LayerTime) -> tuple[str, ...]:
     return (
-        "  " * layer.level + layer.label,
+        "  " * layer.level + printable(layer.label),
         f"{layer.forward.multiply_adds:,}",
         *_cells(layer.forward),
         *_cells(layer.backward),

@@ -9,33 +9,24 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from statistics import median, quantiles
 from typing import Any, Literal
 
 import numpy as np
 
 from gpucnn.backends import Backend
-from gpucnn.backends.contract.checks import Array
-from gpucnn.config import check_integer, is_builtin
+from gpucnn.config import check_integer
 from gpucnn.errors import SettingError
 from gpucnn.machine import processor
-from gpucnn.nn.chain import Chain
-from gpucnn.nn.layers import Flatten, Layer, TrainingPass
-from gpucnn.nn.layers.custom import can_be_captured
+from gpucnn.nn.layers import Flatten
 from gpucnn.nn.layers.structure import Place, places
 from gpucnn.nn.sequential import Sequential, check_own_forward
+from gpucnn.training.passes import Work, can_be_replayed, make_passes
 
 ROUNDS = 11
 """Samples of each time. Every round measures everything once, so that other work on the machine
 affects all layers equally."""
-
-SAMPLE_SECONDS = 2e-3
-"""Least seconds of a sample: short work is repeated within it."""
-
-MAX_REPEATS = 200
 
 LARGE_PRODUCT = {"numpy": 1024, "cuda": 4096}
 """Rows of the square matrices whose product gives a backend's rate of multiply-adds."""
@@ -137,55 +128,6 @@ class LayerTimes:
         return {**asdict(self), "seconds": self.seconds, "spread": self.spread}
 
 
-class _Work:
-    """Something to be timed: done often enough for a sample that lasts SAMPLE_SECONDS."""
-
-    def __init__(self, be: Backend, function: Callable[[], object], record: bool = False) -> None:
-        """With ``record``, a device that can captures the calls of a sample and replays them."""
-        function()  # compiles and loads what must be there
-        once = be.elapsed(function)
-        self.repeats = min(max(1, math.ceil(SAMPLE_SECONDS / max(once, 1e-9))), MAX_REPEATS)
-        self.samples: list[float] = []
-        self._backend, self._function = be, function
-        self._replay = be.capture(self._repeat, record)
-        for _ in range(2):  # the first run is not captured yet
-            self._replay(1)
-
-    def _repeat(self) -> None:
-        for _ in range(self.repeats):
-            self._function()
-
-    def sample(self) -> None:
-        """Measure once more."""
-        self.samples.append(self._backend.elapsed(lambda: self._replay(1)) / self.repeats)
-
-    @property
-    def seconds(self) -> float:
-        """The median of the samples."""
-        return median(self.samples)
-
-    @property
-    def spread(self) -> float:
-        """Their interquartile range as a fraction of the median."""
-        low, _, high = quantiles(self.samples, n=4, method="inclusive")
-        return (high - low) / self.seconds
-
-
-class _Rest(_Work):
-    """What work takes besides a part of it: ``part`` is timed as well."""
-
-    def __init__(
-        self, be: Backend, function: Callable[[], object], record: bool, part: _Work
-    ) -> None:
-        super().__init__(be, function, record)
-        self._part = part
-
-    @property
-    def seconds(self) -> float:
-        """The difference of the medians."""
-        return max(median(self.samples) - self._part.seconds, 1e-9)
-
-
 def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -> LayerTimes:
     """Measure forward and backward of each layer of a model, on the model's backend.
 
@@ -214,7 +156,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
             "profile counts what the kernels ask of a GPU"
         )
     with be.limit_threads(), np.errstate(all="ignore"), model.keeping_buffers():
-        passes, network = _passes(model, batch_size)
+        passes, network = make_passes(model, batch_size)
         rates = _Rates(be)
         everything = [rates.product, rates.copy, network, *(w for pair in passes for w in pair)]
         for _ in range(rounds):
@@ -241,7 +183,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
         multiply_adds_per_second=rates.multiply_adds,
         bytes_per_second=rates.bytes,
         network_seconds=network.seconds,
-        captured=be.records and all(map(_can_be_replayed, model.layers.values())),
+        captured=be.records and all(map(can_be_replayed, model.layers.values())),
         layers=tuple(layers),
     )
 
@@ -254,8 +196,8 @@ class _Rates:
         x, weight = (be.asarray(random.standard_normal((side, side))) for _ in range(2))
         source, target = be.zeros((LARGE_COPY,)), be.zeros((LARGE_COPY,))
         self._side, self._bytes = side, 2 * LARGE_COPY * be.dtype.itemsize
-        self.product = _Work(be, partial(be.linear, x, weight))
-        self.copy = _Work(be, partial(operator.setitem, target, ..., source))
+        self.product = Work(be, partial(be.linear, x, weight))
+        self.copy = Work(be, partial(operator.setitem, target, ..., source))
 
     @property
     def multiply_adds(self) -> float:
@@ -267,7 +209,7 @@ class _Rates:
         """Bytes read and written a second."""
         return self._bytes / self.copy.seconds
 
-    def compare(self, work: _Work, multiply_adds: int, size: int) -> PassTime:
+    def compare(self, work: Work, multiply_adds: int, size: int) -> PassTime:
         """Return the time of a pass next to the least that the machine would need."""
         least: dict[Roof, float] = {
             "multiply-adds": multiply_adds / self.multiply_adds,
@@ -276,88 +218,6 @@ class _Rates:
         roof = max(least, key=lambda name: least[name])
         share = least[roof] / work.seconds
         return PassTime(work.seconds, work.spread, multiply_adds, size, share, roof)
-
-
-def _passes(model: Sequential, batch_size: int) -> tuple[list[tuple[_Work, _Work]], _Work]:
-    """Return forward and backward of each layer, in the order of places, and both of the network.
-
-    Layers inside others get gradients of another size than in training, which cost the same.
-    """
-    be, layers = model.backend, list(model.layers.values())
-    x = _images(model, batch_size)
-    inputs, kept, training = [x], [], TrainingPass(0, be.asarray(np.array([1])))
-    for index, layer in enumerate(layers):
-        output, saved = layer.forward(be, inputs[-1], training.inside(index))
-        inputs.append(output)
-        kept.append(saved)
-    shape = tuple(inputs[-1].shape)
-    last = grad = be.asarray(np.random.default_rng(2).standard_normal(shape) / batch_size)
-    passes: list[list[tuple[_Work, _Work]]] = []
-    for index, layer in reversed(list(enumerate(layers))):
-        found = _layer_passes(be, layer, inputs[index], grad, training.inside(index), index > 0)
-        passes.append(found)
-        grad = layer.backward(be, grad, kept.pop(), index > 0)
-    record = all(map(_can_be_replayed, layers))
-    both = _Work(be, partial(_both, model.chain, be, x, last, training, False), record)
-    return [each for found in reversed(passes) for each in found], both
-
-
-def _layer_passes(
-    be: Backend, layer: Layer, x: Array, grad: Array, training: TrainingPass, input_grad: bool
-) -> list[tuple[_Work, _Work]]:
-    """Return forward and backward of a layer, given its input and a gradient of its output.
-
-    Those of the layers inside it follow.
-    """
-    record = _can_be_replayed(layer)
-    forward = _Work(be, partial(layer.forward, be, x, training), record)
-    if not layer.paths:
-        saved = layer.forward(be, x, training)[1]
-        backward = partial(layer.backward, be, grad, saved, input_grad)
-        return [(forward, _Work(be, backward, record))]
-    # What such a layer saves serves one backward.
-    both = partial(_both, layer, be, x, grad, training, input_grad)
-    found: list[tuple[_Work, _Work]] = [(forward, _Rest(be, both, record, forward))]
-    for index, path in enumerate(layer.paths):
-        source = x
-        for number, inner in enumerate(path.values()):
-            inside = training.inside(index).inside(number)
-            output = inner.forward(be, source, inside)[0]
-            grads = be.add(output, output)
-            found += _layer_passes(be, inner, source, grads, inside, input_grad or number > 0)
-            source = output
-    return found
-
-
-def _images(model: Sequential, batch_size: int) -> Array:
-    """Return a normalised batch of random images, as training gathers it."""
-    be, channels = model.backend, model.input_shape[0]
-    shape = (batch_size, *model.input_shape)
-    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    scale, shift = np.full(channels, 4 / 255), np.full(channels, -2.0)
-    order = be.asarray(np.arange(batch_size))
-    return be.gather_images(
-        be.asarray(pixels, np.uint8), order, be.asarray(scale), be.asarray(shift)
-    )
-
-
-def _both(
-    layers: Layer | Chain,
-    be: Backend,
-    x: Array,
-    grad: Array,
-    training: TrainingPass,
-    input_grad: bool,
-) -> None:
-    """Compute forward and backward; a model's own passes are not counted."""
-    _, saved = layers.forward(be, x, training)
-    layers.backward(be, grad, saved, input_grad)
-
-
-def _can_be_replayed(layer: Layer) -> bool:
-    """Return whether a layer needs nothing from the host, nor any inside it."""
-    own = is_builtin(layer) or can_be_captured(layer)
-    return own and all(map(_can_be_replayed, layer.children.values()))
 
 
 def _cost(place: Place, samples: int, itemsize: int, backward: bool = False) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from small import small_model
 
 import gpucnn
 from gpucnn.cli.main import run
-from gpucnn.training import times
+from gpucnn.training import passes, times
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gpucnn.Sequential:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(times, "LARGE_PRODUCT", {"numpy": 16, "cuda": 16})
     monkeypatch.setattr(times, "LARGE_COPY", 1 << 10)
-    monkeypatch.setattr(times, "SAMPLE_SECONDS", 1e-5)
+    monkeypatch.setattr(passes, "SAMPLE_SECONDS", 1e-5)
     small = small_model()
     gpucnn.save_model(small, "model.npz")
     return small

@@ -81,6 +81,31 @@ def test_times_are_medians_of_what_a_pass_takes() -> None:
     assert found.as_dict()["layers"][1]["forward"]["seconds"] == short.forward.seconds
 
 
+@pytest.mark.usefixtures("_fake_clock")
+def test_layers_inside_layers_have_times_of_their_own() -> None:
+    body = {"norm": gpucnn.nn.BatchNorm2d(1), "slow": Slow(0.03, 0.05)}
+    layers = {"block": gpucnn.nn.Residual(body), "relu": gpucnn.nn.ReLU()}
+    model = gpucnn.Sequential(layers, (1, 2, 2))
+    before = model.state_dict()
+    found = layer_times(model, batch_size=3, rounds=3)
+    for name, values in model.state_dict().items():
+        np.testing.assert_array_equal(
+            values, before[name]
+        )  # statistics of random images are not kept
+    assert [(each.name, each.level) for each in found.layers] == [
+        ("block", 0),
+        ("block.body.norm", 1),
+        ("block.body.slow", 1),
+        ("relu", 0),
+    ]
+    block, _, slow, relu = found.layers
+    for each in (block, slow):
+        assert each.forward.seconds == pytest.approx(0.03, rel=0.1)
+        assert each.backward.seconds == pytest.approx(0.05, rel=0.1)
+    parts = (block.forward, block.backward, relu.forward, relu.backward)
+    assert found.seconds == sum(part.seconds for part in parts)
+
+
 def check(found: LayerTimes, model: gpucnn.Sequential, samples: int) -> None:
     """The costs, counted by hand for ``costs``'s model, and shares by the definition."""
     size = np.dtype(found.dtype).itemsize
