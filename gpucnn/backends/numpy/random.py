@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,12 @@ class NumpyRandom(NumpyArrays, Random):
     def _dropout(self, input: Array, threshold: int, scale: float, key: int, step: Array) -> Array:
         features = input.size // len(input) if input.ndim else 1
         if input.ndim < 2 or input.flags.c_contiguous or features % 4:
-            kept = _words(key, step, input.size) >= threshold
-            return self._masked(input, kept.T.reshape(-1)[: input.size].reshape(input.shape), scale)
-        # The batch is innermost: the blocks of a row of four features of all samples.
-        rows, samples = features // 4, len(input)
-        blocks = np.arange(rows, dtype=np.uint64)[:, None] + rows * np.arange(samples)
-        kept = philox(key, int(step[0]), blocks.astype(np.uint64)) >= threshold
-        by_feature = kept.transpose(1, 0, 2).reshape(*input.shape[1:], samples)
-        return self._masked(input, batch_first(by_feature), scale)
+            kept = _kept(key, int(step[0]), threshold, 1, input.size).reshape(input.shape)
+        else:  # the batch is innermost
+            samples = len(input)
+            kept = _kept(key, int(step[0]), threshold, samples, features)
+            kept = batch_first(kept.reshape(*input.shape[1:], samples))
+        return self._masked(input, kept, scale)
 
     def _dropout2d(
         self, input: Array, threshold: int, scale: float, key: int, step: Array
@@ -55,6 +54,17 @@ class NumpyRandom(NumpyArrays, Random):
         factors *= self.dtype.type(scale)
         factors *= input
         return factors
+
+
+@lru_cache(4)  # so that backward finds the mask of forward
+def _kept(key: int, step: int, threshold: int, samples: int, features: int) -> NDArray[np.bool_]:
+    """Return which elements are kept, (features * samples,) with the samples innermost."""
+    rows = -(-features // 4)
+    blocks = np.arange(rows)[:, None] + rows * np.arange(samples)
+    kept = philox(key, step, blocks.astype(np.uint64)) >= threshold
+    in_order = kept.transpose(1, 0, 2).reshape(-1)[: features * samples]
+    in_order.flags.writeable = False
+    return in_order
 
 
 def _words(key: int, step: Array, count: int) -> NDArray[np.uint32]:
