@@ -84,7 +84,8 @@ def step_options(option: Callable[..., None]) -> None:
     """Add what a training step depends on, except the learning rate."""
     option(
         "--recipe",
-        "values of the options below that are not given: {recipes} (default: default)",
+        "values of the options below that are not given: {recipes} (default: default); best is "
+        "for the model digits_cnn and chooses it",
         metavar="NAME",
     )
     option("--batch-size", "number of images in a training step", type=int, metavar="N")
