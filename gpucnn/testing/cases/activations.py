@@ -43,11 +43,14 @@ def pointwise(
     return Case(op, name, make, options, terms, differentiable)
 
 
-ELEMENTWISE = ("relu", "leaky_relu", "elu", "gelu", "sigmoid", "silu", "softplus", "tanh")
+OF_ALL_SIZES = ("relu", "leaky_relu", "sigmoid", "tanh")
+OF_TWO_BLOCKS = ("elu", "gelu", "silu", "softplus")
+ELEMENTWISE = (*OF_ALL_SIZES, *OF_TWO_BLOCKS)
 ACTIVATIONS = [
-    *(pointwise(op, f"{size} elements", (size,)) for op in ELEMENTWISE for size in AROUND_BLOCKS),
+    *(pointwise(op, f"{size} elements", (size,)) for op in OF_ALL_SIZES for size in AROUND_BLOCKS),
+    *(pointwise(op, "257 elements", (257,)) for op in OF_TWO_BLOCKS),
     *(pointwise(op, "feature map", (2, 3, 5, 4)) for op in ELEMENTWISE),
-    *(pointwise(op, "70,000 elements", (7, 10000)) for op in ELEMENTWISE),
+    *(pointwise(op, "70,000 elements", (7, 10000)) for op in OF_ALL_SIZES),
     *(pointwise(op, "infinities", (60,), infinities, False) for op in ELEMENTWISE),
     *(pointwise(op, "NaN", (2, 3, 4, 5), with_nan, False) for op in ELEMENTWISE),
     *(pointwise(op, "-1, 0 and 1", (4, 9), few_levels, False) for op in ELEMENTWISE),

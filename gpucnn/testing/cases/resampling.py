@@ -66,15 +66,8 @@ RESAMPLINGS = [
             ("1x1 to 3x3", (2, 3, 1, 1), 3),
         )
     ),
-    *(
-        resample(op, f"{size} outputs", (1, 1, 2, size), (1, size))
-        for op in POOLINGS
-        for size in (255, 257)
-    ),
-    *(
-        resample("upsample_nearest2d", f"{size} outputs", (1, 1, 1, 43), (1, size), normal)
-        for size in (255, 257)
-    ),
+    *(resample(op, "257 outputs", (1, 1, 2, 257), (1, 257)) for op in POOLINGS),
+    resample("upsample_nearest2d", "257 outputs", (1, 1, 1, 43), (1, 257), normal),
     *(
         resample("adaptive_max_pool2d", name, (2, 2, 5, 4), (3, 3), values, False)
         for name, values in (
