@@ -151,3 +151,10 @@ def test_a_report_shows_filters_reconstructions_and_samples(capsys: Capture) -> 
     save_npz("small.npz", small_data(40))
     assert train("--hidden", "6", "--out", "r") == 0
     assert "not compared with other runs: give it alone" in refused(capsys, "report", "r", "other")
+
+
+def test_an_mlp_has_as_many_hidden_units_as_asked_for() -> None:
+    assert train("--hidden", "5", "--workers", "1", "--out", "m", model="mlp") == 0
+    assert run(["train", "--resume", "m"]) == 0
+    weights = gpucnn.load_model("m", "numpy").state_dict()
+    assert weights["fc1.weight"].shape == (5, 64)
