@@ -186,6 +186,9 @@ CASES: dict[str, Case] = {
     "linear fc3 84->10": _linear(64, 84, 10),
     "rnn 28 steps of 128, batch 128": _recurrent("rnn", 128, 28, 128),
     "gru 28 steps of 128, batch 128": _recurrent("gru", 128, 28, 128),
+    "add 16x28x28": Case(
+        "add", {"input": (64, 16, 28, 28), "other": (64, 16, 28, 28)}, work=64 * 16 * 28 * 28
+    ),
     "relu 120": _map("relu", (64, 120)),
     "dropout 120": _dropout("dropout", (64, 120)),
     "dropout 1024": _dropout("dropout", (64, 1024)),

@@ -291,6 +291,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "half_squared_error": lambda input, target: F.mse_loss(input, target) / 2,
     "dropout": lambda input, p, key, step: F.dropout(input, p),
     "dropout2d": lambda input, p, key, step: F.dropout2d(input, p),
+    "add": torch.add,
     "flatten": lambda input: input.flatten(1),
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes).float(),
     "gather_images": lambda images, indices, scale, shift: (

@@ -141,7 +141,7 @@ def _receptive_fields(subject: Subject, prefix: str) -> list[Block]:
     index, what = chosen[0]
     blocks: list[Block] = []
     seen = (1, 1)
-    for row in model.summary().rows:
+    for row in model.summary().outermost:
         if row.receptive_field is None or len(row.output_shape) != 3 or len(blocks) == MAX_FIELDS:
             break
         sizes = (row.receptive_field[0].size, row.receptive_field[1].size)
