@@ -23,8 +23,8 @@ from gpucnn.testing.values import (
 
 
 def far_from_zero(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
-    """Return numbers whose mean is 50 deviations: a difference of mean squares would be wrong."""
-    return normal(rng, *shape) + np.float32(50)
+    """Return numbers whose mean is 20 deviations: a difference of mean squares would be wrong."""
+    return normal(rng, *shape) + np.float32(20)
 
 
 def affine(rng: np.random.Generator, shape: Shape, weight: bool) -> dict[str, NDArray[Any]]:
@@ -120,7 +120,7 @@ def layer(
 NORMALIZATIONS = [
     batch("feature maps", (3, 2, 4, 5)),
     batch("rows of 5", (3, 4, 5, 7)),
-    batch("3 of each channel", (3, 5)),
+    batch("4 of each channel", (4, 5)),
     batch("features", (9, 35), batches=None),
     batch("1 sample", (1, 3, 4, 4), weight=False),
     batch("no running statistics", (2, 3, 5), running=False, batches=None, eps=0.1),
