@@ -1,3 +1,3 @@
 """The version: the one place that says it."""
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"

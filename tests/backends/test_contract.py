@@ -19,6 +19,8 @@ from available import backend_or_skip
 
 from gpucnn.backends import BACKENDS, Backend, get_backend
 from gpucnn.backends.contract.operations import FAMILIES
+from gpucnn.backends.cuda import CudaBackend
+from gpucnn.backends.numpy import NumpyBackend
 from gpucnn.errors import ArrayError, DataError, OutOfMemoryError, SettingError, ShapeError
 from gpucnn.testing import naive
 from gpucnn.testing.case import (
@@ -506,6 +508,19 @@ def test_every_operation_has_an_abstract_method_of_its_own() -> None:
     names = {call.op for call in CALLS}
     wanted = {shared.get(name, f"_{name}") for name in names}
     assert wanted <= Backend.__abstractmethods__
+
+
+@pytest.mark.parametrize("kind", [NumpyBackend, CudaBackend])
+def test_no_two_families_of_a_backend_define_the_same_method(kind: type[Backend]) -> None:
+    """One of them would silently replace the other."""
+    owners: dict[str, list[str]] = {}
+    for family in inspect.getmro(kind):
+        if family.__module__.startswith(f"{kind.__module__}."):
+            for method, value in vars(family).items():
+                if inspect.isfunction(value) and not method.startswith("__"):
+                    owners.setdefault(method, []).append(family.__name__)
+    assert len(owners) > 50
+    assert {method: found for method, found in owners.items() if len(found) > 1} == {}
 
 
 def shape_of(function: Any) -> list[tuple[str, Any, Any]]:
