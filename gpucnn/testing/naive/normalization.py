@@ -197,9 +197,12 @@ def _forward(
     groups = math.prod(shape)
     count = input.size // groups
     flat = [float(x) for x in input.reshape(-1)]
-    mean, var, output = np.zeros(groups), np.zeros(groups), np.zeros(len(flat))
+    rows: list[list[float]] = [[] for _ in range(groups)]
     for x, (g, _) in zip(flat, index, strict=True):
-        mean[g] += x / count
+        rows[g].append(x)
+    # The exact sum: where the mean is far from zero, every rounding of it shows in all results.
+    mean = np.array([math.fsum(row) / count for row in rows])
+    var, output = np.zeros(groups), np.zeros(len(flat))
     for x, (g, _) in zip(flat, index, strict=True):
         var[g] += (x - mean[g]) ** 2 / count
     for i, (g, p) in enumerate(index):
