@@ -9,8 +9,8 @@
 // channel is divided into parts, a third launch adds these in order. The number of parts follows
 // from the shapes alone.
 //
-// A block owns a part of a channel. In the variants *_columns, for planes of few elements, it owns a
-// part of 32 channels: neighbours in memory are then elements of neighbouring channels.
+// A block owns a part of a channel. In the variants *_columns, for planes of few elements, it owns
+// a part of 32 channels: neighbours in memory are then elements of neighbouring channels.
 
 #include "normalization.cuh"
 
@@ -125,7 +125,7 @@ batch_norm_finish(const real* __restrict__ input, const real* __restrict__ parti
     statistics.write((int)c, found, input[c * maps.inner]);
 }
 
-// --- y ---------------------------------------------------------------------------------------------
+// --- y -------------------------------------------------------------------------------------------
 
 template <int COUNT, int WIDTH>
 __device__ inline void normalize(const real* input, const real* mean, const real* spread,
@@ -199,7 +199,7 @@ fold_batch_norm_forward(const real* __restrict__ input_weight, const real* __res
     }
 }
 
-// --- gradients -------------------------------------------------------------------------------------
+// --- gradients -----------------------------------------------------------------------------------
 
 // dweight and dbias (channels) of a grid (channels); with more parts, partials (parts, channels, 2)
 // of a grid (channels, parts), which sum_splits adds.

@@ -1,5 +1,5 @@
-// Dropout: y = x m, where m is 1 / (1 - p) with probability 1 - p, and else 0. The product keeps NaN.
-// dx = dy m is computed by the same kernels, which draw the same mask.
+// Dropout: y = x m, where m is 1 / (1 - p) with probability 1 - p, and else 0. The product keeps
+// NaN. dx = dy m is computed by the same kernels, which draw the same mask.
 //
 // An element is kept if its word of Philox (philox.cuh) is at least `threshold`, p times 2^32: the
 // comparison is of integers, so that the mask is the same on every backend. `step` (1) is read by
@@ -27,7 +27,8 @@ dropout_forward(const real* __restrict__ input, const int64* __restrict__ step,
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-        if (first + i < n) output[first + i] = input[first + i] * factor(words.at[i], threshold, scale);
+        const int64 at = first + i;
+        if (at < n) output[at] = input[at] * factor(words.at[i], threshold, scale);
     }
 }
 

@@ -29,7 +29,9 @@ gru_forward(const real* __restrict__ input, const real* __restrict__ weight,
             const real* const x = input + row * 3 * hidden + unit;
             real products[3];
 #pragma unroll
-            for (int g = 0; g < 3; ++g) products[g] = sums[g] + (bias ? bias[g * hidden + unit] : 0);
+            for (int g = 0; g < 3; ++g) {
+                products[g] = sums[g] + (bias ? bias[g * hidden + unit] : 0);
+            }
             const real r = sigmoid(x[0] + products[0]), z = sigmoid(x[hidden] + products[1]);
             const real q = products[2], fresh = tanh(x[2 * hidden] + r * q);
             const real old = t > 0 ? output[at - hidden] : 0;

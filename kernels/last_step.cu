@@ -1,5 +1,5 @@
-// The last step of sequences: input and input_grad (batch, steps, features), output and grad (batch,
-// features). The gradient of the other steps is zero.
+// The last step of sequences: input and input_grad (batch, steps, features), output and grad
+// (batch, features). The gradient of the other steps is zero.
 //
 // Each thread owns one of n elements of the output, or of the input's gradient.
 

@@ -1,5 +1,6 @@
-// Linear interpolation: y = (1 - w) a + w b, with one weight w for all elements, which is read on the
-// device. With a weight of 1 the result is b, and with 0 it is a, unless the other is NaN or infinite.
+// Linear interpolation: y = (1 - w) a + w b, with one weight w for all elements, which is read on
+// the device. With a weight of 1 the result is b, and with 0 it is a, unless the other is NaN or
+// infinite.
 //
 // Arrays of n elements, any shape; weight (1). Each thread owns one element.
 

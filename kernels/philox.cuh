@@ -2,9 +2,9 @@
 // numbers: as easy as 1, 2, 3", SC 2011). It has no state: ten rounds turn a counter of four words
 // and a key of two into four random words. gpucnn.rng.philox returns the same bits.
 //
-// The low 64 bits of the counter are a block's index, the high ones the number of the training step.
-// Element i of an array uses word i % 4 of block i / 4. So a number depends on the key, the step and
-// the element alone, and not on the thread that draws it: backward draws a mask again.
+// The low 64 bits of the counter are a block's index, the high ones the number of the training
+// step. Element i of an array uses word i % 4 of block i / 4. So a number depends on the key, the
+// step and the element alone, and not on the thread that draws it: backward draws a mask again.
 
 struct Words {
     uint32 at[4];

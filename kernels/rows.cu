@@ -1,6 +1,6 @@
 // Rows of images as sequences: two axes change places, input (batch, channels, height, width) and
-// output (batch, height, channels, width). The gradient is the same with the two axes exchanged, and
-// a matrix (1, channels, height, 1) is transposed.
+// output (batch, height, channels, width). The gradient is the same with the two axes exchanged,
+// and a matrix (1, channels, height, 1) is transposed.
 //
 // Each thread owns one of n elements of the output.
 

@@ -1,6 +1,6 @@
 // The units of a layer of a restricted Boltzmann machine: their probabilities p = sigmoid(x + b),
-// and samples, which are 1 where a uniform number (philox.cuh) is less than p, else 0, and NaN where
-// p is NaN. That is one pass over memory instead of three.
+// and samples, which are 1 where a uniform number (philox.cuh) is less than p, else 0, and NaN
+// where p is NaN. That is one pass over memory instead of three.
 //
 // Shapes: input, probabilities and samples (rows, units) of n elements, bias (units), step (1), the
 // number of the training step. A thread owns four elements: those of a block of Philox.

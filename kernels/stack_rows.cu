@@ -1,5 +1,5 @@
-// The rows of one matrix, then those of another, each times a factor. With the factors -1 / rows and
-// 1 / rows, products of such matrices are differences of means: one product instead of two.
+// The rows of one matrix, then those of another, each times a factor. With the factors -1 / rows
+// and 1 / rows, products of such matrices are differences of means: one product instead of two.
 //
 // Arrays of `split` and n - split elements, and of n. A thread owns one element.
 

@@ -40,7 +40,8 @@ def test_json_has_a_row_for_each_operation(capsys: pytest.CaptureFixture[str]) -
     assert (found["backend"], found["dtype"]) == ("numpy", "float32")
     by_name = {row["operation"]: row for row in found["operations"]}
     assert list(by_name) == [
-        "max_pool2d", "avg_pool2d", "sum_pool2d", "lp_pool2d", "begin_step",
+        "max_pool2d", "avg_pool2d", "sum_pool2d", "lp_pool2d",
+        "adaptive_avg_pool2d", "adaptive_max_pool2d", "begin_step",
     ]  # fmt: skip
     pool, step = by_name["avg_pool2d"], by_name["begin_step"]
     assert pool["ok"]

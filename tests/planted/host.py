@@ -116,7 +116,7 @@ CAPTURES = (
     HostFault(
         "an array that a graph reads is replaced",
         "replays read the old array, whose memory may belong to another by now",
-        (Change("training.batches:Batches.set_order", "self.order[...] = ", "self.order = "),),
+        (Change("training.batches:ImageBatches.set_order", "self.order[...] = ", "self.order = "),),
         BITS,
         error=r"assert \[|freed after its launch",
     ),

@@ -249,6 +249,7 @@ def test_texts_of_planted_faults_are_in_the_kernels() -> None:
 def test_names_and_patterns_select_cases() -> None:
     assert {case.op for case in select(["relu", "*pool2d"])} == {
         "relu", "max_pool2d", "avg_pool2d", "sum_pool2d", "lp_pool2d",
+        "adaptive_avg_pool2d", "adaptive_max_pool2d",
     }  # fmt: skip
     assert all("stride" in case.name for case in select(["conv2d-*stride*"]))
     assert [str(case) for case in select(["conv2d-batch 1"])] == ["conv2d-batch 1"]
