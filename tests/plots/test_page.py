@@ -14,7 +14,7 @@ import pytest
 from small import small_data, small_model
 
 import gpucnn
-from gpucnn import plots
+from gpucnn import Augmentation, Settings, plots
 from gpucnn.data import Data, Split
 from gpucnn.errors import SettingError
 from gpucnn.plots.page import render
@@ -211,6 +211,26 @@ def test_what_differs_between_runs_is_marked(tmp_path: Path) -> None:
     text = (tmp_path / "a.html").read_text("utf-8")
     assert re.findall(r'<tr class="marked"><th scope="row">([^<]+)', text) == ["seed"]
     assert '<th scope="row">seed</th><td>0</td><td>2</td>' in text
+
+
+def test_every_setting_has_a_row_and_those_without_effect_have_none(tmp_path: Path) -> None:
+    settings = Settings(
+        validation=7, early_stopping=3, keep_best=True, clip_grad_norm=1.5, ema=0.99, mixup=0.2,
+        augment=Augmentation(shift=2), seed=0,
+    )  # fmt: skip
+    values = []
+    for chosen in (settings, Settings()):
+        write_report([Subject("a", settings=chosen.as_dict())], tmp_path / "a.html", None)
+        text = (tmp_path / "a.html").read_text("utf-8")
+        values.append(dict(re.findall(r'<th scope="row">([^<]+)</th><td>([^<]+)', text)))
+    found, default = values
+    added = {"held out for validation": "7", "early stopping after epochs": "3"}
+    added |= {"keeps the best epoch": "yes", "largest norm of the gradients": "1.5"}
+    added |= {"decay of the average of the weights": "0.99", "alpha of mixup": "0.2"}
+    added |= {"augment": "Augmentation(shift=2)"}
+    assert found == default | added
+    assert len(default) == len(vars(settings)) - len(added)
+    assert default["seed"] == "0"
 
 
 def test_long_and_strange_settings_are_cut(tmp_path: Path) -> None:

@@ -33,8 +33,16 @@ _PLAIN = {
     "workers": "processes",
 }
 
+_UNLESS_ZERO = {
+    "validation": "held out for validation",
+    "clip_grad_norm": "largest norm of the gradients",
+    "ema": "decay of the average of the weights",
+    "mixup": "alpha of mixup",
+}
+"""Settings that are shown unless they are 0 or None, with which they have no effect."""
+
 _SHOWN = (
-    *("model", "data", "validation", "lr", "momentum", "weight_decay", "label_smoothing"),
+    *("model", "data", "lr", "momentum", "weight_decay", "label_smoothing", "class_weights"),
     *("regression",),
     *("report", "tensorboard"),
 )
@@ -93,8 +101,8 @@ def _values(subject: Subject) -> list[tuple[str, str]]:
         if settings.get(name):
             rows.append((name, call_text(settings[name], kinds.values())))
     rows += [(text, settings.get(name)) for name, text in _PLAIN.items()]
-    rows.append(("held out for validation", settings.get("validation") or None))
-    shown = (*_SHOWN, *_PLAIN, *known)
+    rows += [(text, settings.get(name) or None) for name, text in _UNLESS_ZERO.items()]
+    shown = (*_SHOWN, *_PLAIN, *_UNLESS_ZERO, *known)
     others = [f"{key}={value}" for key, value in subject.options.items() if key not in shown]
     rows.append(("other options", ", ".join(others)))
     if started is not None:
