@@ -10,14 +10,28 @@ import numbers
 import operator
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from types import ModuleType, UnionType
-from typing import Any, SupportsIndex, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    SupportsIndex,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import numpy as np
 
 from gpucnn.errors import SettingError, unknown
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+DataclassT = TypeVar("DataclassT", bound="DataclassInstance")
 
 
 def describe(instance: Any) -> dict[str, Any]:
@@ -59,6 +73,25 @@ def build(kind: str, description: Mapping[str, Any], classes: Mapping[str, type]
         raise
     except (TypeError, ValueError, ArithmeticError) as error:
         raise SettingError(f"{kind}: {error}") from None
+
+
+def override(settings: DataclassT, overrides: Mapping[str, object]) -> DataclassT:
+    """Return the dataclass ``settings`` with other values of some fields.
+
+    Raises SettingError, with the nearest name, for an argument that is not a field.
+    """
+    names = [field.name for field in fields(settings)]
+    for name in overrides:
+        if name not in names:
+            raise unknown("setting", name, names)
+    return replace(settings, **overrides)
+
+
+def check_kinds(settings: Any, kinds: Mapping[str, tuple[type, str]]) -> None:
+    """Raise SettingError unless attributes have their types: (type, what to write) by name."""
+    for name, (kind, expected) in kinds.items():
+        if not isinstance(getattr(settings, name), kind):
+            raise SettingError(f"{name} must be {expected}; got {getattr(settings, name)!r}")
 
 
 def is_builtin(instance: Any) -> bool:

@@ -81,5 +81,5 @@ def target_statistics(
     size[size == 0] = 1  # scaled, the squares do not overflow
     scaled = targets / size
     mean, std = scaled.mean(0) * size, scaled.std(0) * size
-    std[(targets.min(0) == targets.max(0)) | (std == 0)] = 1
+    std[std == 0] = 1  # exactly 0 for a constant target, which is scaled to 1 or -1
     return tuple(mean.tolist()), tuple(std.tolist())

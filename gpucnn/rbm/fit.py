@@ -10,14 +10,14 @@ from dataclasses import replace
 from typing import Unpack
 
 from gpucnn.backends import Backend
-from gpucnn.config import check_integer
+from gpucnn.config import check_integer, override
 from gpucnn.data import Data
 from gpucnn.rbm.events import EpochEnded, History
 from gpucnn.rbm.files import load
 from gpucnn.rbm.model import RBM
 from gpucnn.rbm.progress import make_progress
 from gpucnn.rbm.run import Run
-from gpucnn.rbm.settings import Overrides, Settings, override
+from gpucnn.rbm.settings import Overrides, Settings
 from gpucnn.training.event_types import RunStarted, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint
 from gpucnn.training.fit import Callback, Events
@@ -126,7 +126,7 @@ def events(
     The arguments and errors are those of ``rbm.fit``; otherwise it is like
     ``gpucnn.training.events``.
     """
-    chosen = override(settings, overrides)
+    chosen = override(settings or Settings(), overrides)
     # A copy: the state of the optimizer belongs to this run.
     chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
     if checkpoint_every is not None:

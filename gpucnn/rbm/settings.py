@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from gpucnn.config import check_flag, check_integer, describe
-from gpucnn.errors import SettingError, unknown
+from gpucnn.config import check_flag, check_integer, check_kinds, describe
 from gpucnn.optim import SGD, ConstantLR, Optimizer
 from gpucnn.optim.schedules import Schedule
 
@@ -47,13 +46,11 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        kinds = {
+        kinds: dict[str, tuple[type, str]] = {
             "optimizer": (Optimizer, "an Optimizer, for example optim.SGD(lr=0.05)"),
             "schedule": (Schedule, "a Schedule, for example optim.ConstantLR()"),
         }
-        for name, (kind, expected) in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                raise SettingError(f"{name} must be {expected}; got {getattr(self, name)!r}")
+        check_kinds(self, kinds)
         for name, least in _INTEGERS.items():
             # Plain values, also where NumPy's were given: they are saved as JSON.
             object.__setattr__(self, name, check_integer(name, getattr(self, name), least))
@@ -77,12 +74,3 @@ class Overrides(TypedDict, total=False):
     gibbs_steps: int
     persistent: bool
     seed: int
-
-
-def override(settings: Settings | None, overrides: Overrides) -> Settings:
-    """Return the settings, the defaults if None, with other values of some fields."""
-    names = [field.name for field in fields(Settings)]
-    for name in overrides:
-        if name not in names:
-            raise unknown("setting", name, names)
-    return replace(settings or Settings(), **overrides)

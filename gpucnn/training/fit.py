@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from gpucnn.backends import Backend
-from gpucnn.config import check_integer
+from gpucnn.config import check_integer, override
 from gpucnn.data import Data
 from gpucnn.errors import DataWarning
 from gpucnn.nn.sequential import Sequential
@@ -19,7 +19,7 @@ from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
-from gpucnn.training.settings import Overrides, Settings, override, settle
+from gpucnn.training.settings import Overrides, Settings, settle
 
 Callback = Callable[[Event], object]
 
@@ -168,7 +168,9 @@ def events(
         3 epoch
         3 stop
     """
-    chosen = settle(override(settings, overrides), isinstance(data, Data) and data.is_regression)
+    chosen = settle(
+        override(settings or Settings(), overrides), isinstance(data, Data) and data.is_regression
+    )
     # A copy: the state of the optimizer belongs to this run.
     chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
     if checkpoint_every is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.backends import Backend
-from gpucnn.config import check_integer, check_number
+from gpucnn.config import check_integer, check_number, override
 from gpucnn.data import Data
 from gpucnn.errors import DivergedError, SettingError
 from gpucnn.nn.sequential import Sequential
@@ -21,7 +21,7 @@ from gpucnn.nn.tables import text_table
 from gpucnn.rng import epoch_order
 from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checks import check_fit, fit_to
-from gpucnn.training.settings import Overrides, Settings, override, settle
+from gpucnn.training.settings import Overrides, Settings, settle
 from gpucnn.training.steps import EpochPlan, Steps
 
 SMOOTHING = 0.95
@@ -130,7 +130,9 @@ def find_lr(
         >>> 0.003 < found.suggestion < 0.3
         True
     """
-    chosen = settle(override(settings, overrides), isinstance(data, Data) and data.is_regression)
+    chosen = settle(
+        override(settings or Settings(), overrides), isinstance(data, Data) and data.is_regression
+    )
     chosen = replace(
         chosen, optimizer=copy.copy(chosen.optimizer), validation=0, early_stopping=None,
         keep_best=False, ema=0.0, mixup=0.0, workers=1,

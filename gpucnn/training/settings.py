@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from gpucnn.backends.contract import Augmentation
-from gpucnn.config import check_flag, check_integer, check_number, describe
-from gpucnn.errors import SettingError, unknown
+from gpucnn.config import check_flag, check_integer, check_kinds, check_number, describe
+from gpucnn.errors import SettingError
 from gpucnn.nn.losses import CrossEntropyLoss, Loss, default_loss
 from gpucnn.optim import SGD, Adam, Optimizer
 from gpucnn.optim.schedules import CosineAnnealingLR, Schedule
@@ -52,8 +52,9 @@ class Settings:
         schedule: what the learning rate is multiplied by in the course of the run.
         loss: what is minimised; if it is not given and the labels are numbers to predict,
             ``MSELoss()``.
-        seed: decides the order of the images, the dropout masks, how images are changed, and
-            the validation images; an integer of at least 0. The initial weights are the model's.
+        seed: decides the order of the images, the dropout masks, how images are changed and mixed,
+            and the validation images; an integer of at least 0. The initial weights are the
+            model's.
         validation: number of training images to hold out. Only they decide on ``early_stopping``
             and ``keep_best``. A data set with validation images of its own uses those instead.
         early_stopping: end the run after this number of epochs without a better validation
@@ -94,14 +95,12 @@ class Settings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        kinds = {
+        kinds: dict[str, tuple[type, str]] = {
             "optimizer": (Optimizer, "an Optimizer, for example optim.Adam()"),
             "schedule": (Schedule, "a Schedule, for example optim.CosineAnnealingLR()"),
             "loss": (Loss, "a Loss, for example nn.CrossEntropyLoss()"),
         }
-        for name, (kind, expected) in kinds.items():
-            if not isinstance(getattr(self, name), kind):
-                raise SettingError(f"{name} must be {expected}; got {getattr(self, name)!r}")
+        check_kinds(self, kinds)
         for name, least in _INTEGERS.items():
             if getattr(self, name) is not None or name != "early_stopping":
                 # Plain values, also where NumPy's were given: they are saved as JSON.
@@ -169,15 +168,6 @@ class Overrides(TypedDict, total=False):
     augment: Augmentation | None
     mixup: float
     workers: int
-
-
-def override(settings: Settings | None, overrides: Overrides) -> Settings:
-    """Return the settings, the defaults if None, with other values of some fields."""
-    names = [field.name for field in fields(Settings)]
-    for name in overrides:
-        if name not in names:
-            raise unknown("setting", name, names)
-    return replace(settings or Settings(), **overrides)
 
 
 RECIPES: dict[str, Callable[[], Settings]] = {

@@ -113,7 +113,7 @@ def step_options(option: Callable[..., None]) -> None:
     )
     option(
         "--seed",
-        "seed of the initial weights, the order of the images and dropout (default: 0)",
+        "seed of the initial weights, the order of the images and what is drawn (default: 0)",
         type=int,
         metavar="N",
     )
