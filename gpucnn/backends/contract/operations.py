@@ -16,6 +16,7 @@ from gpucnn.backends.contract.activations import Activations
 from gpucnn.backends.contract.augmentation import Augmenting
 from gpucnn.backends.contract.boltzmann import Boltzmann
 from gpucnn.backends.contract.convolution import Convolution
+from gpucnn.backends.contract.group_normalization import GroupNormalization
 from gpucnn.backends.contract.joining import Joining
 from gpucnn.backends.contract.linear import Linear
 from gpucnn.backends.contract.losses import Losses
@@ -27,8 +28,8 @@ from gpucnn.backends.contract.resampling import Resampling
 from gpucnn.backends.contract.training import Training
 
 FAMILIES: tuple[type, ...] = (
-    Convolution, Pooling, Resampling, Activations, Boltzmann, Normalization, Random, Linear,
-    Joining, Recurrent, Losses, Augmenting, Training,
+    Convolution, Pooling, Resampling, Activations, Boltzmann, Normalization, GroupNormalization,
+    Random, Linear, Joining, Recurrent, Losses, Augmenting, Training,
 )  # fmt: skip
 
 IN_PLACE = {"batch_norm": ("running_mean", "running_var", "num_batches_tracked")}

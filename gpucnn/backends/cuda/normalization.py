@@ -1,4 +1,4 @@
-"""Normalisation."""
+"""Normalisation over the batch, over groups of channels, and over the last axes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ import math
 from functools import lru_cache
 
 from gpucnn.backends.contract.checks import Array
-from gpucnn.backends.contract.normalization import (
-    Folded,
-    Groups,
-    Normalization,
-    Normalized,
-    Running,
-)
+from gpucnn.backends.contract.group_normalization import Groups, Normalized
+from gpucnn.backends.contract.normalization import Folded, Normalization, Running
 from gpucnn.backends.cuda.arrays import CudaArrays
 from gpucnn.backends.cuda.grids import ENOUGH_BLOCKS, INT_MAX
 from gpucnn.backends.cuda.sources import pack
