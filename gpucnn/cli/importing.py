@@ -14,7 +14,8 @@ from gpucnn.backends import get_backend
 from gpucnn.cli.console import make_console
 from gpucnn.cli.exchange import check_target
 from gpucnn.cli.output import printable
-from gpucnn.cli.sources import build_model, parse_shape
+from gpucnn.cli.parsing import parse_names, parse_shape
+from gpucnn.cli.sources import build_model
 from gpucnn.data.dataset import PREPARATIONS, normalize_name
 from gpucnn.data.files import format_sides
 from gpucnn.errors import CheckpointError, SettingError, unknown
@@ -96,16 +97,13 @@ def _built(arguments: argparse.Namespace, state: State) -> Sequential:
     return model
 
 
-def _class_names(text: str) -> list[str]:
+def _class_names(text: str) -> tuple[str, ...]:
     """Return the names in "cat,dog", or of "3" the numbers 0, 1 and 2."""
     if text.isdecimal() and len(text) < 7:
         if int(text) < 1:
             raise SettingError(f"--classes must be 1 or more, got {text}")
-        return [str(number) for number in range(int(text))]
-    names = [normalize_name(name.strip()) for name in text.split(",")]
-    if "" in names or len(set(names)) < len(names):
-        raise SettingError(f"--classes must be different names, such as cat,dog, got {text!r}")
-    return names
+        return tuple(str(number) for number in range(int(text)))
+    return parse_names("--classes", normalize_name(text), "cat,dog")
 
 
 def _set_classes(model: Sequential, text: str | None) -> None:
@@ -117,7 +115,7 @@ def _set_classes(model: Sequential, text: str | None) -> None:
             f"--classes names {len(names)} classes, but the network has "
             f"{model.output_shape[0]} outputs"
         )
-    model.classes = tuple(names)
+    model.classes = names
 
 
 def _set_normalization(model: Sequential, mean: str | None, std: str | None) -> None:

@@ -12,13 +12,13 @@ from gpucnn.cli.console import make_console, print_table
 from gpucnn.cli.display import plain_json
 from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import check_fit, unseen_test_images
+from gpucnn.cli.parsing import parse_shape
 from gpucnn.cli.sources import (
     build_model,
     how_labelled,
     how_read,
     label_options,
     loss_for,
-    parse_shape,
     read_data,
     read_model,
     scale_pixels,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import warnings
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import gpucnn.data
 from gpucnn.backends import Backend, choose_backend, get_backend, has_nvidia_driver
 from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
+from gpucnn.cli.parsing import parse_names, parse_size
 from gpucnn.data import Data
 from gpucnn.data.dataset import PREPARATIONS, default_targets
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
@@ -45,10 +45,7 @@ def label_options(regression: bool | None, targets: str | None) -> LabelOptions:
     """Return what --regression and --targets mean; SettingError unless --targets are names."""
     if targets is None:
         return LabelOptions(regression or None)
-    names = tuple(name.strip() for name in targets.split(","))
-    if "" in names or len(set(names)) < len(names):
-        raise SettingError(f"--targets must be different names, such as x,y, got {targets!r}")
-    return LabelOptions(True, names)
+    return LabelOptions(True, parse_names("--targets", targets, "x,y"))
 
 
 def read_data(
@@ -84,25 +81,6 @@ def read_data(
     if TRANSPOSE[transpose]:
         raise SettingError("--transpose yes is for your own data, not for mnist")
     return gpucnn.data.mnist()
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Return "32x48" as (32, 48)."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
-    if not match or "0" in match.groups():
-        raise SettingError(f"--resize must be HEIGHTxWIDTH, for example 32x48, got {text!r}")
-    return int(match[1]), int(match[2])
-
-
-def parse_shape(text: str) -> dict[str, Any]:
-    """Return "3x32x48" as the arguments of a model function: channels, size."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})x(\d{1,5})", text)
-    if not match or "0" in match.groups():
-        raise SettingError(
-            f"--input must be CHANNELSxHEIGHTxWIDTH, for example 3x32x32, got {text!r}"
-        )
-    channels, height, width = map(int, match.groups())
-    return {"channels": channels, "size": (height, width)}
 
 
 def shape_for(data: Data) -> dict[str, Any]:

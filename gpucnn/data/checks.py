@@ -33,12 +33,18 @@ def check_targets(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
             f"labels have shape {labels.shape}, expected (N,) or (N, K) with no axis of length 0"
         )
     targets = labels.astype(np.float64, copy=False)
-    finite = np.isfinite(targets)
-    if not finite.all():
-        index = tuple(int(axis) for axis in np.argwhere(~finite)[0])
-        place = ", ".join(map(str, index))
-        raise DataError(f"labels[{place}] is {targets[index]}, expected a finite number")
+    if fault := not_finite("labels", targets):
+        raise DataError(fault)
     return targets
+
+
+def not_finite(name: str, array: npt.NDArray[np.float64]) -> str:
+    """Return a message that names the first element that is NaN or infinite, "" if none is."""
+    finite = np.isfinite(array)
+    if finite.all():
+        return ""
+    index = tuple(int(axis) for axis in np.argwhere(~finite)[0])
+    return f"{name}[{', '.join(map(str, index))}] is {array[index]}, expected a finite number"
 
 
 def check_labels(split: str, labels: npt.NDArray[Any], classes: int) -> None:

@@ -16,7 +16,7 @@ from gpucnn.cli.console import PlainConsole
 from gpucnn.cli.display import PlainDisplay, ReadingProgress
 from gpucnn.cli.main import run
 from gpucnn.cli.runs import run_folder
-from gpucnn.cli.settings import make_settings
+from gpucnn.cli.settings import make_settings, with_recipe_model
 from gpucnn.cli.train import StopRequest
 from gpucnn.errors import SettingError
 from gpucnn.machine import doctor
@@ -202,3 +202,10 @@ def test_other_errors_are_defects_and_show_where(monkeypatch: pytest.MonkeyPatch
 
 def test_versions_of_cuda_have_a_dot() -> None:
     assert [doctor._dotted(number) for number in (12080, 13000)] == ["12.8", "13.0"]
+
+
+@pytest.mark.parametrize("given", [{"model": "mlp"}, {"init": "model.npz"}])
+def test_a_recipe_names_its_network_unless_one_is_given(given: dict[str, str]) -> None:
+    assert with_recipe_model({"recipe": "best"})["model"] == "digits_cnn"
+    assert with_recipe_model({"recipe": "best", **given}) == {"recipe": "best", **given}
+    assert "model" not in with_recipe_model({"recipe": "quick"})

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.data.arrays.source import Source
+from gpucnn.data.checks import not_finite
 from gpucnn.data.dataset import Array
 from gpucnn.errors import DataError, SettingError
 
@@ -81,7 +82,7 @@ def to_targets(arrays: Mapping[str, Array], source: Source) -> dict[str, Array]:
     """Convert the numbers to predict of all splits to float64 (N,) or (N, K); (N, 1) becomes (N,).
 
     Raises:
-        DataError: other shapes, no numbers, NaN or infinity; the message has the place.
+        DataError: another shape, text, NaN or infinity; the message names the element.
     """
     found = {name: _numbers(name, array, source) for name, array in arrays.items()}
     widths = {name: array[:1].size for name, array in found.items()}
@@ -100,11 +101,8 @@ def _numbers(name: str, array: Array, source: Source) -> Array:
     if array.ndim not in (1, 2):
         raise source.error(f"{name} has shape {array.shape}, expected (N,) or (N, K)")
     numbers = array.astype(np.float64)
-    finite = np.isfinite(numbers)
-    if not finite.all():
-        place = tuple(int(index) for index in np.argwhere(~finite)[0])
-        shown = ", ".join(map(str, place))
-        raise source.error(f"{name}[{shown}] is {numbers[place]}, expected a finite number")
+    if fault := not_finite(name, numbers):
+        raise source.error(fault)
     return numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers
 
 
