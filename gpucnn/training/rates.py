@@ -31,7 +31,7 @@ FIRST = 10
 """Steps whose average is still of few losses: they are not judged."""
 
 DIVERGED = 4.0
-"""The sweep ends where the average is so many times its least value."""
+"""The sweep ends where the average exceeds its least value by this factor."""
 
 _ROWS = 12  # of a printed table
 

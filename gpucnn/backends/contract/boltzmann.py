@@ -24,7 +24,7 @@ class Boltzmann(Random):
         *,
         samples: Array | None = None,
     ) -> tuple[Array, Array]:
-        """Return sigmoid(x + b) of x (N, F) and b (F,), and samples that are 1 so probably.
+        """Return sigmoid(x + b) of x (N, F) and b (F,), and samples of 0 and 1.
 
         ``key`` and ``step`` are as for ``bernoulli``, which returns the same samples for these
         probabilities. They are written to ``samples`` (N, F) if it is given, which is returned.

@@ -100,7 +100,7 @@ class GroupNormalization(Arrays):
         """
         op = "layer_norm"
         shape = self._check_last_axes(op, input, normalized_shape, weight, bias)
-        groups = Groups(input.size // math.prod(shape), 1, math.prod(shape), 1)
+        groups = _last_axes_groups(input, shape)
         result = self._group_norm(input, groups, weight, bias, checked_eps(op, eps))
         return _reshaped(result, tuple(input.shape[: input.ndim - len(shape)]))
 
@@ -124,7 +124,7 @@ class GroupNormalization(Arrays):
         self._check(op, "mean", mean, rows)
         self._check(op, "invstd", invstd, rows)
         out, sums = self._affine_grads(op, out, shape)
-        groups = Groups(input.size // math.prod(shape), 1, math.prod(shape), 1)
+        groups = _last_axes_groups(input, shape)
         given = (grad, input, groups, mean, invstd, weight)
         return self._group_norm_backward(*given, input_grad, sums), *out
 
@@ -202,6 +202,12 @@ class GroupNormalization(Arrays):
             return out, (weight, self.empty(shape))
         self._check(op, "out[1]", bias, shape)
         return out, (weight, bias)
+
+
+def _last_axes_groups(input: Array, shape: tuple[int, ...]) -> Groups:
+    """Return the groups of a layer norm over the last axes, of ``shape``."""
+    size = math.prod(shape)
+    return Groups(input.size // size, 1, size, 1)
 
 
 def checked_eps(op: str, eps: float) -> float:

@@ -155,11 +155,11 @@ def interpolate(images: Array, from_x: Array, from_y: Array) -> Array:
     samples, channels, height, width = images.shape
     padded = np.zeros((samples, channels, height + 3, width + 3), np.uint8)
     padded[:, :, 1:-2, 1:-2] = images
-    # The four pixels of each place are one integer, so that one look-up finds them.
-    places = np.empty((samples, channels, height + 2, width + 2, 4), np.uint8)
+    # The four pixels around each point are one integer, so that one look-up finds them.
+    corners = np.empty((samples, channels, height + 2, width + 2, 4), np.uint8)
     for corner, (row, column) in enumerate(np.ndindex(2, 2)):
-        places[..., corner] = padded[:, :, row : row + height + 2, column : column + width + 2]
-    table = places.view(np.uint32).ravel()
+        corners[..., corner] = padded[:, :, row : row + height + 2, column : column + width + 2]
+    table = corners.view(np.uint32).ravel()
 
     left, right_part = _split(from_x, width)
     top, lower_part = _split(from_y, height)

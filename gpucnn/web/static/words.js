@@ -95,7 +95,7 @@ const EXPLANATIONS = {
   Concat: "The maps of several paths from the same maps, one after the other.",
   Flatten: "All maps in one row of numbers.",
   Rows: "The rows of the image, from top to bottom: the steps of a sequence.",
-  RNN: "A row of numbers that is computed anew from each step and from itself.",
+  RNN: "A row of numbers that each step computes from its input and from its previous values.",
   GRU: "A row of numbers, of which gates keep a part at each step and renew the rest.",
   Linear: "Each number is a weighted sum of all numbers before it.",
 };
