@@ -11,6 +11,7 @@ network can be exact.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ def main() -> None:
     parser.add_argument("file", help="the .npz file to write")
     parser.add_argument("--images", type=int, default=60_000, help="training images, up to 60000")
     arguments = parser.parse_args()
+    folder = Path(arguments.file).parent
+    if not folder.is_dir():
+        parser.error(f"there is no folder {str(folder)!r}")
     data = gpucnn.data.mnist().limit(arguments.images)
     x_train, y_train = angles(data.train.images, seed=0)
     x_test, y_test = angles(data.test.images, seed=1)

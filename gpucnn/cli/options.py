@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gpucnn.cli.parser import MainParser
 from gpucnn.cli.runs import Values, resume_command
+from gpucnn.config import check_integer
 from gpucnn.errors import SettingError
 from gpucnn.training.files.checkpoint import FILE_NAME
 from gpucnn.training.files.metadata import parse_json
@@ -98,6 +99,8 @@ def check_model_options(options: Values) -> None:
         if name in options and not (name == "hidden" and model == "mlp"):
             models = "rbm and mlp" if name == "hidden" else "rbm"
             raise SettingError(f"{_option(name)} is for --model {models}, not for {model}: omit it")
+    if "hidden" in options:
+        check_integer("--hidden", options["hidden"], 1)
 
 
 def _option(name: str) -> str:

@@ -16,10 +16,10 @@ from gpucnn.cli.running import read_run_data
 from gpucnn.cli.settings import make_settings, with_class_weights, with_recipe_model
 from gpucnn.cli.sources import make_backend, model_name
 from gpucnn.cli.train import first_run_model
-from gpucnn.config import import_extra
+from gpucnn.config import check_integer, import_extra
 from gpucnn.errors import SettingError
 from gpucnn.files import write_atomically
-from gpucnn.training.rates import LearningRates, find_lr
+from gpucnn.training.rates import FIRST, LearningRates, find_lr
 from gpucnn.training.settings import settle
 
 _HEIGHT, _MOST_COLUMNS = 12, 72
@@ -36,6 +36,12 @@ def find_lr_command(arguments: argparse.Namespace) -> int:
     if options.get("model") == RBM:
         raise SettingError("--model rbm has no loss to watch: gpucnn find-lr is for networks")
     check_model_options(options)
+    check_integer("--steps", arguments.steps, 2 * FIRST)
+    if not 0 < arguments.lowest < arguments.highest:
+        raise SettingError(
+            f"--from must be above 0 and below --to, got {arguments.lowest:g} and "
+            f"{arguments.highest:g}"
+        )
     settings = make_settings(options)
     data = read_run_data(options, settings.seed, None)
     settings = with_class_weights(settle(settings, data.is_regression), options, data)

@@ -74,6 +74,8 @@ def parse_augmentation(text: str) -> Augmentation | None:
         name, separator, number = part.partition("=")
         if separator and name not in names:
             raise unknown("augmentation", name, names)
+        if name in sizes:
+            raise SettingError(f"--augment has {name} twice: give it once")
         try:
             value = float(number)
         except ValueError:
@@ -112,10 +114,10 @@ def named(kind: str, name: str, known: dict[str, Any]) -> Any:
 def with_class_weights(settings: Settings, options: Values, data: Data) -> Settings:
     """Return the settings with the weights of ``--class-weights``: numbers, or the data's."""
     text = options.get("class_weights")
+    if data.is_regression:
+        _check_numbers(settings, options)
     if text is None:
         return settings
-    if data.is_regression:
-        raise SettingError("--class-weights are for classes, but the labels are numbers: omit it")
     if text == "balanced":
         weights = data.class_weights()
     else:
@@ -132,3 +134,16 @@ def with_class_weights(settings: Settings, options: Values, data: Data) -> Setti
                 f"{len(data.classes)} classes: give a number for each, or balanced"
             )
     return replace(settings, loss=replace(settings.loss, weight=weights))  # type: ignore[type-var]
+
+
+def _check_numbers(settings: Settings, options: Values) -> None:
+    """Raise SettingError for an option or a recipe that is for classes; the labels are numbers."""
+    for option, verb in (("class_weights", "are"), ("label_smoothing", "is")):
+        if option in options:
+            name = option.replace("_", "-")
+            raise SettingError(f"--{name} {verb} for classes, but the labels are numbers: omit it")
+    if "loss" not in options and "recipe" in options and not settings.loss.for_numbers:
+        raise SettingError(
+            f"--recipe {options['recipe']} has a loss of classes, but the labels are numbers to "
+            "predict: add --loss mse"
+        )

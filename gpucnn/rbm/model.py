@@ -65,9 +65,13 @@ class RBM(FlatParameters):
         seed: int = 0,
         backend: str | Backend = "numpy",
     ) -> None:
+        listed = isinstance(input_shape, list | tuple) and len(input_shape) == 3
+        if not listed or not all(isinstance(k, int | np.integer) and k > 0 for k in input_shape):
+            raise ShapeError(
+                "RBM: input_shape must be (channels, height, width), such as (1, 28, 28), got "
+                f"{input_shape!r}"
+            )
         sizes = tuple(int(size) for size in input_shape)
-        if len(sizes) != 3 or min(sizes) < 1:
-            raise ShapeError(f"input_shape must be (channels, height, width), got {sizes}")
         self.input_shape = sizes
         self.hidden = check_integer("RBM: hidden", hidden, 1)
         self.visible = sizes[0] * sizes[1] * sizes[2]

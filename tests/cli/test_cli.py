@@ -885,6 +885,8 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
             "train --augment shift=x",
             "--augment takes default, none, or changes with their sizes, such",
         ),
+        ("train --augment default,shift=1,shift=2", "--augment has shift twice: give it once"),
+        ("train --model mlp --hidden 0", "--hidden must be an integer >= 1, got 0"),
         ("train --augment shift=1.5", "augmentation: shift must be an integer >= 0, got 1.5"),
         ("train --augment default,flip=2", "augmentation: flip must be at most 1, got 2"),
         ("train --mixup -1", "mixup must be a finite number >= 0, got -1"),

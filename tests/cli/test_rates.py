@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small import save_npz, small_data
 
@@ -49,7 +51,9 @@ def test_png(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--png", "rates.txt"], "--png needs a file with the suffix .png, got 'rates.txt'"),
         (["--png", "no/rates.png"], "--png: there is no folder 'no'"),
-        (["--from", "2", "--to", "1"], "0 < lowest < highest, got 2 and 1"),
+        (["--from", "2", "--to", "1"], "--from must be above 0 and below --to, got 2 and 1"),
+        (["--from", "0"], "--from must be above 0 and below --to, got 0 and 10"),
+        (["--steps", "1"], "--steps must be an integer >= 20, got 1"),
         (["--model", "rbm"], "gpucnn find-lr is for networks"),
         (["--epochs", "3"], "unknown option '--epochs'"),
         (["--class-weights", "1,2"], "--class-weights has 2 numbers, but the data has 4 classes"),
@@ -73,3 +77,21 @@ def test_png_without_matplotlib(
     assert run([*SMALL, "--png", "rates.png"]) == 2
     expected = "gpucnn: --png needs Matplotlib: pip install 'gpucnn[report]'\n"
     assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--label-smoothing", "0.1"], "--label-smoothing is for classes, but the labels are"),
+        (["--class-weights", "balanced"], "--class-weights are for classes, but the labels are"),
+        (["--recipe", "quick"], "--recipe quick has a loss of classes, .*: add --loss mse"),
+    ],
+)
+def test_options_of_classes_are_refused_by_name_for_numbers(
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = np.arange(12 * 64, dtype=np.uint8).reshape(12, 8, 8)
+    path, numbers = tmp_path / "numbers.npz", np.arange(12) / 8
+    np.savez(path, x_train=images, y_train=numbers, x_test=images[:4], y_test=numbers[:4])
+    assert run(["find-lr", "--data", str(path), "--regression", "--model", "mlp", *more]) == 2
+    assert re.search(message, capsys.readouterr().err)

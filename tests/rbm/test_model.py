@@ -155,8 +155,9 @@ def test_files_with_wrong_contents_are_refused(
 
 
 def test_wrong_arguments_are_refused() -> None:
-    with pytest.raises(ShapeError, match="input_shape must be"):
-        rbm.RBM((28, 28))
+    for shape in ((28, 28), 784, (1, 28, 28.5), (1, 0, 28), None):
+        with pytest.raises(ShapeError, match="input_shape must be"):
+            rbm.RBM(shape)  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="hidden must be an integer >= 1, got 0"):
         rbm.RBM(hidden=0)
     with pytest.raises(DataError, match=r"images must have shape \(N, 1, 2, 2\)"):

@@ -223,9 +223,13 @@ def _target_layout(
     for name in targets:
         if cells.count(name) != 1:
             known = [cell for cell in cells if not re.search(r"\d", cell)][:_MOST_NAMED]
-            found = f"{cells.count(name)} columns" if name in cells else "no column"
+            if name in cells:
+                raise DataError(
+                    f"{path} has {cells.count(name)} columns named {name!r}: give each column a "
+                    "name of its own in the first line"
+                )
             hint = f": the names without a number are {', '.join(known)}" if known else ""
-            raise DataError(f"{path} has {found} named {name!r}{hint}")
+            raise DataError(f"{path} has no column named {name!r}{hint}")
     labels = [cells.index(name) for name in targets]
     rest = [k for k, cell in enumerate(cells) if k not in labels and cell.lower() not in _NUMBERS]
     pixels = rest

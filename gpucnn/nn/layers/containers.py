@@ -244,7 +244,10 @@ class Concat(_Container):
 
     def __post_init__(self) -> None:
         if not isinstance(self.branches, list | tuple) or not self.branches:
-            raise SettingError(f"Concat: branches must be a list, got {self.branches!r}")
+            raise SettingError(
+                "Concat: branches must be a list, whose items are layers, layers by name or None, "
+                f"got {self.branches!r}"
+            )
         paths = {f"branches.{index}": path for index, path in enumerate(self.branches)}
         self.branches = self._set_paths(paths)
 

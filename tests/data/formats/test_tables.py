@@ -312,7 +312,7 @@ def test_with_regression_labels_are_numbers_and_without_it_classes(tmp_path):
         ("2.5,-5", "2.5,1e999", ["x", "y"], "FILE, line 7, column y is '1e999', expected a fin"),
         ("2.5,-5", "red,-5", ["x"], "FILE, line 7, column x is 'red', expected a finite number"),
         ("id", "id", ["z"], "FILE has no column named 'z': the names without a number are id, x"),
-        ("id,x,y", "x,x,y", ["x"], "FILE has 2 columns named 'x'"),
+        ("id,x,y", "x,x,y", ["x"], "FILE has 2 columns named 'x': give each column a name"),
     ],
 )
 def test_columns_that_are_no_numbers_to_predict(tmp_path, old, new, targets, message):
