@@ -52,7 +52,7 @@ def train(folder: Path, out: Path, failure: str) -> tuple[int, list[str]]:
     ("failure", "begins", "contains"),
     [
         ("cudaMalloc:1+=2", "gpucnn: the GPU has no free memory (", "nvidia-smi"),
-        ("cudaMalloc:8+=2", "gpucnn: out of memory: ", "; try half the batch size (--batch-size)"),
+        ("cudaMalloc:12+=2", "gpucnn: out of memory: ", "; try half the batch size (--batch-size)"),
         ("cudaMemcpyAsync:9=700", FAULT, ""),
         (
             "cuModuleLoadData:3=2",

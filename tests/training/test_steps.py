@@ -441,8 +441,12 @@ def test_runs_on_two_streams_do_not_meet(device: Any, make: Callable[..., Iterat
     for seed, stream in zip((1, 2), streams, strict=True):
         with stream:
             runs.append(make(device, seed=seed))
-    for _ in range(100):
-        for stream, run, events in zip(streams, runs, found, strict=True):
+    for turn in range(100):
+        for place, (stream, run, events) in enumerate(zip(streams, runs, found, strict=True)):
             with stream:
+                # More work in the second stream, in each turn another amount: its steps meet
+                # those of the first at other distances.
+                for _ in range(place * turn % 6):
+                    device.zeros((1,))
                 events += [event for event in (next(run, None),) if event is not None]
     assert [figures(events) for events in found] == wanted
