@@ -104,8 +104,8 @@ ELEMENTWISE = (
         "*= factor(words.at[0]", "dropout",
     ),
     fault(
-        "the last element is not written", "dropout.cu", "if (first + i < n)",
-        "if (first + i < n - 1)", "dropout",
+        "the last element is not written", "dropout.cu", "if (at < n)",
+        "if (at < n - 1)", "dropout",
     ),
     fault(
         "dropout keeps what it should drop", "dropout.cu", ">= threshold ? scale : 0",
