@@ -52,7 +52,7 @@ def test_nothing_but_the_command_line_knows_of_a_terminal() -> None:
 
 def test_training_imports_no_optional_dependency() -> None:
     """Neither the package nor `gpucnn train` needs an extra, or takes the time to import one."""
-    train = "train --limit 64 --epochs 1 --batch-size 32 --workers 1 --out"
+    train = "train --backend numpy --limit 64 --epochs 1 --batch-size 32 --workers 1 --out"
     with TemporaryDirectory() as folder:
         code = (
             f"{EVERYTHING}; import sys; from gpucnn.cli.main import run; "
