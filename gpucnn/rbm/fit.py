@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import Unpack
 
@@ -18,9 +17,8 @@ from gpucnn.rbm.model import RBM
 from gpucnn.rbm.progress import make_progress
 from gpucnn.rbm.run import Run
 from gpucnn.rbm.settings import Overrides, Settings
-from gpucnn.training.event_types import RunStarted, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint
-from gpucnn.training.fit import Callback, Events
+from gpucnn.training.fit import Callback, Events, follow
 
 PathLike = str | os.PathLike[str]
 
@@ -92,21 +90,7 @@ def fit(
         should_stop=should_stop,
         **overrides,
     )
-    epochs: list[EpochEnded] = []
-    with closing(run), ExitStack() as stack:
-        display = make_progress(progress)
-        if display is not None:
-            callbacks.insert(0, stack.enter_context(display))
-        for event in run:
-            if isinstance(event, RunStarted):
-                started = event
-            elif isinstance(event, EpochEnded):
-                epochs.append(event)
-            elif isinstance(event, Stopped):
-                stopped = event
-            for callback in callbacks:
-                callback(event)
-    return History(epochs, started, stopped)
+    return History(*follow(run, EpochEnded, callbacks, make_progress(progress)))
 
 
 def events(

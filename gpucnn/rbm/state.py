@@ -45,7 +45,7 @@ class RunState:
     def checkpoint(self) -> Checkpoint:
         """Return everything that is needed to resume from here, except the data."""
         identity = self._identity()
-        # Another name or place of the same data is no other run.
+        # The same data under another name or in another place are not another run.
         identity["data"] |= {"name": self.data.name, "builtin": self.data.builtin}
         progress = {"epoch": self.epoch, "index": self.index}
         last = None if self.last is None else asdict(self.last)

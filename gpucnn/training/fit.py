@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from gpucnn.backends import Backend
 from gpucnn.config import check_integer, override
@@ -22,6 +22,7 @@ from gpucnn.training.run import PathLike, Run
 from gpucnn.training.settings import Overrides, Settings, settle
 
 Callback = Callable[[Event], object]
+Epoch = TypeVar("Epoch", bound=Event)
 
 
 def fit(
@@ -114,23 +115,7 @@ def fit(
         should_stop=should_stop,
         **overrides,
     )
-    epochs: list[EpochEnded] = []
-    with closing(run), ExitStack() as stack:
-        display = make_progress(progress)
-        if display is not None:
-            callbacks.insert(0, stack.enter_context(display))
-        for event in run:
-            if isinstance(event, RunStarted):
-                started = event
-                for note in event.notes if display is None else ():
-                    warnings.warn(note, DataWarning, stacklevel=2)
-            elif isinstance(event, EpochEnded):
-                epochs.append(event)
-            elif isinstance(event, Stopped):
-                stopped = event
-            for callback in callbacks:
-                callback(event)
-    return History(epochs, started, stopped)
+    return History(*follow(run, EpochEnded, callbacks, make_progress(progress)))
 
 
 def events(
@@ -181,6 +166,35 @@ def events(
     if resume is not None:
         run.restore(resume if isinstance(resume, Checkpoint) else load(resume))
     return Events(run.events())
+
+
+def follow(
+    run: Events,
+    kind: type[Epoch],
+    callbacks: list[Callback],
+    display: AbstractContextManager[Callback] | None,
+) -> tuple[list[Epoch], RunStarted, Stopped]:
+    """Run to the end; return the events of type ``kind``, the first event and the last.
+
+    Every event goes to ``display``, if there is one, and then to the callbacks. Without a display,
+    notes on the data are issued as a DataWarning of the caller of ``fit``.
+    """
+    epochs: list[Epoch] = []
+    with closing(run), ExitStack() as stack:
+        if display is not None:
+            callbacks = [stack.enter_context(display), *callbacks]
+        for event in run:
+            if isinstance(event, RunStarted):
+                started = event
+                for note in event.notes if display is None else ():
+                    warnings.warn(note, DataWarning, stacklevel=3)
+            elif isinstance(event, kind):
+                epochs.append(event)
+            elif isinstance(event, Stopped):
+                stopped = event
+            for callback in callbacks:
+                callback(event)
+    return epochs, started, stopped
 
 
 class Events(Iterator[Event]):

@@ -287,9 +287,11 @@ def check_rates(saved: Checkpoint, settings: Planned, steps: int) -> None:
     """
     metadata = saved.metadata
     before, now = metadata["settings"]["epochs"], settings.epochs
-    begun = metadata["epoch"] + (metadata["index"] > 0)
-    if now < begun:
-        raise CheckpointError(f"epochs is {now}, but {begun} epochs of the run are done or started")
+    started = metadata["epoch"] + (metadata["index"] > 0)
+    if now < started:
+        raise CheckpointError(
+            f"epochs is {now}, but {started} epochs of the run are done or started"
+        )
     done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
     for step in range(done):
         first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))

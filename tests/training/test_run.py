@@ -231,8 +231,9 @@ def test_shared_images_are_noted_before_training() -> None:
     assert [note.partition(" (")[0] for note in events[0].notes] == [
         "70 of 70 test images are also training images"
     ]
-    with pytest.warns(gpucnn.errors.DataWarning, match="70 of 70 test images"):
+    with pytest.warns(gpucnn.errors.DataWarning, match="70 of 70 test images") as caught:
         gpucnn.fit(small_model(), leaking, epochs=1)
+    assert caught[0].filename == __file__, "the warning is of the line that calls fit"
     # Reading the data has reported it already.
     _, events = train(data=replace(leaking, notes=events[0].notes), epochs=1)
     assert events[0].notes == ()

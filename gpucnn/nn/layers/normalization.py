@@ -80,7 +80,7 @@ class BatchNorm(_Normalization, register=False):
         return shape
 
     def least_batch(self, shape: Shape) -> int:
-        """Of one value there is no variance."""
+        """The variance of one value is not defined."""
         return 2 if math.prod(shape[1:]) == 1 else 1
 
     def statistics(self) -> tuple[Array, Array] | None:

@@ -57,7 +57,7 @@ class TensorBoard:
     - the settings as hyperparameters, with the test accuracy and loss as metrics
 
     A run that is resumed adds a file: TensorBoard hides steps after the resumed one in older files.
-    If a file cannot be written, a RuntimeWarning is issued and the run goes on without event files.
+    If a file cannot be written, a RuntimeWarning is issued and the run continues without them.
 
     Args:
         folder: where to write; created if it does not exist. ``tensorboard --logdir FOLDER`` shows

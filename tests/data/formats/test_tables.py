@@ -293,7 +293,7 @@ def test_named_columns_are_numbers_to_predict(tmp_path):
     data = quietly(number_table(tmp_path / "set.csv"), targets=["y", "x"])
     assert data.targets == ("y", "x")
     assert all_labels(data) == sorted([-float(row), row / 2] for row in range(12))
-    assert data.train.images.shape[1:] == (1, 5, 5), "the label is no pixel"
+    assert data.train.images.shape[1:] == (1, 5, 5), "the label is not a pixel"
 
 
 def test_with_regression_labels_are_numbers_and_without_it_classes(tmp_path):
