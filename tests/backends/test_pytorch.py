@@ -91,7 +91,7 @@ OTHERS: dict[str, Callable[..., Any]] = {
         input, 1, start, start + input.shape[1]
     ),
     "read_channels": lambda input, start, channels: input.narrow(1, start, channels),
-    "lerp": torch.lerp,
+    "lerp": lambda input, end, weight: torch.lerp(input, end, weight[0]),
     "flatten": lambda input: input.reshape(len(input), -1),
     "stack_rows": lambda first, second, first_factor, second_factor: torch.cat(
         [first * first_factor, second * second_factor]
