@@ -30,7 +30,8 @@ def in_blocks(function: Callable[..., None], *inputs: Array, options: Any = ()) 
     """
     result = np.empty_like(inputs[-1])
     target, sources = result.ravel("K"), [_flat(array, result) for array in inputs]
-    with np.errstate(over="ignore", invalid="ignore"):  # exp, and infinities of the input
+    # Of exp, of infinities of the input, and of poles inside GELU's continued fraction.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for first in range(0, target.size, BLOCK):
             block = slice(first, first + BLOCK)
             function(target[block], *(source[block] for source in sources), *options)
