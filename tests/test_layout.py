@@ -18,7 +18,8 @@ PACKAGE = Path(gpucnn.__file__).parent
 
 GROUND = {"errors", "version", "files", "config", "arithmetic", "rng"}
 DATA_CHECKS = {"data.files", "data.checks"}
-DATA_GROUND = GROUND | DATA_CHECKS | {"data.dataset", "data.digests", "data.sides"}
+DATA_SET = {"data.types", "data.names", "data.lazy", "data.split", "data.dataset"}
+DATA_GROUND = GROUND | DATA_CHECKS | DATA_SET | {"data.assembly", "data.digests", "data.sides"}
 DATA = DATA_GROUND | {"data", "data.formats", "data.images"}
 BACKENDS = GROUND | {"backends", "backends.contract", "backends.cuda"}
 # A room may import those that stand above it in this table, as far as they are listed.
@@ -42,14 +43,21 @@ MAY_IMPORT = {
     "data.files": GROUND,
     "data.sides": GROUND,
     "data.checks": GROUND,
-    "data.dataset": GROUND | DATA_CHECKS,
-    "data.digests": GROUND | {"data.dataset"},
+    "data.types": set(),
+    "data.names": set(),
+    "data.lazy": {"errors", "data.types"},
+    "data.split": GROUND | DATA_CHECKS | {"data.types", "data.lazy"},
+    "data.dataset": GROUND | DATA_CHECKS | {"data.names", "data.split"},
+    "data.assembly": GROUND | DATA_CHECKS | DATA_SET,
+    "data.digests": GROUND | DATA_SET,
+    "data.packed": DATA_GROUND,
     "data.arrays": DATA_GROUND,
     "data.formats": DATA_GROUND | {"data.arrays"},
     "data.digits": DATA_GROUND | {"data.formats"},
     "data.images": DATA_GROUND | {"data.digits"},
     "data.folders": DATA_GROUND | {"data.images"},
-    "data": DATA_GROUND | {"data.arrays", "data.formats", "data.images", "data.folders"},
+    "data": DATA_GROUND
+    | {"data.arrays", "data.formats", "data.images", "data.folders", "data.packed"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
     "exchange": GROUND | {"nn", "backends", "backends.contract"},

@@ -16,8 +16,9 @@ from gpucnn.cli.exchange import check_target
 from gpucnn.cli.output import printable
 from gpucnn.cli.parsing import parse_names, parse_shape
 from gpucnn.cli.sources import build_model
-from gpucnn.data.dataset import PREPARATIONS, normalize_name
+from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.files import format_sides
+from gpucnn.data.names import normalize_name
 from gpucnn.errors import CheckpointError, SettingError, unknown
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.files.model_files import load_model, save_model

@@ -18,7 +18,8 @@ from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.cli.parsing import parse_names, parse_size
 from gpucnn.data import Data
-from gpucnn.data.dataset import PREPARATIONS, default_targets
+from gpucnn.data.dataset import PREPARATIONS
+from gpucnn.data.names import default_targets
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
 from gpucnn.models import MODELS
 from gpucnn.nn.imports import import_file

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Data, Split
+from gpucnn.data.dataset import Data
+from gpucnn.data.split import Split
 from gpucnn.errors import DataWarning, SettingError
 
 __all__ = ["Data", "Split", "from_arrays", "load", "mnist"]
@@ -58,7 +59,8 @@ def load(
     - a folder of image files with one sub-folder for each class, inside ``train/``, ``test/`` and
       perhaps ``val/``, or alone: then about a fifth of the images becomes the test split. A hash of
       its content decides whether an image is for testing, so it stays so when files are added,
-      removed or renamed.
+      removed or renamed;
+    - a folder that ``gpucnn pack`` has made, whose images stay on disk: see ``Split.mapped``.
 
     Args:
         path: the file, the folder, or the folder and a prefix.
@@ -93,7 +95,7 @@ def load(
     from gpucnn.data.choice import read
 
     chosen = labelling(regression, targets)
-    return _finished(read(Path(path), resize, seed, on_progress, chosen), transpose)
+    return _finished(read(Path(path), resize, seed, on_progress, chosen, transpose), transpose)
 
 
 def from_arrays(
@@ -167,8 +169,9 @@ def _finished(data: Data, transpose: bool | None) -> Data:
     from gpucnn.data.orientation import upright
     from gpucnn.data.preparation import recognise
 
-    data = upright(data, transpose)
-    data = replace(data, preparation=data.preparation or recognise(data))
+    if data.preparation is None:  # else it was packed, and is finished
+        data = upright(data, transpose)
+        data = replace(data, preparation=recognise(data))
     for note in data.notes:
         warnings.warn(note, DataWarning, stacklevel=3)
     return data

@@ -65,14 +65,20 @@ def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def mean_std(planes: npt.NDArray[np.uint8]) -> tuple[float, float]:
-    """Return mean and std of one channel (N, H, W), divided by 255."""
-    counts = np.zeros(256, dtype=np.int64)
-    step = max(1, _CHUNK // planes[0].size)
-    for start in range(0, len(planes), step):
-        counts += np.bincount(planes[start : start + step].ravel(), minlength=256)
+def add_counts(counts: npt.NDArray[np.int64], images: npt.NDArray[np.uint8]) -> None:
+    """Add to ``counts`` (C, 256) how often each value is in each channel of images (N, C, H, W)."""
+    step = max(1, _CHUNK // images[0, 0].size)
+    for channel, levels in enumerate(counts):
+        for start in range(0, len(images), step):
+            values = images[start : start + step, channel].ravel()
+            levels += np.bincount(values, minlength=256)
+
+
+def mean_std(counts: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """Return mean and std of pixels / 255, of which each value occurs ``counts`` (256,) times."""
     # Python's integers do not overflow; n * squares may exceed 64 bits.
-    n, levels = planes.size, [int(count) for count in counts]
+    levels = [int(count) for count in counts]
+    n = sum(levels)
     total = sum(level * count for level, count in enumerate(levels))
     squares = sum(level * level * count for level, count in enumerate(levels))
     spread = n * squares - total * total

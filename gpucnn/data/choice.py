@@ -12,6 +12,7 @@ from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
+from gpucnn.data.packed.reading import is_packed, read_packed
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ def read(
     seed: int,
     on_progress: OnProgress | None,
     chosen: Labelling = AUTO,
+    transpose: bool | None = None,
 ) -> Data:
     """Read the data set at ``path``; see ``gpucnn.data.load``."""
     kind = _kind(path)
     if kind == "folder":
+        if is_packed(path):
+            _refuse_resize(path, resize)
+            return read_packed(path, chosen.regression, chosen.targets, transpose)
         return _read_folder(path, resize, seed, on_progress, chosen)
     if kind == "file":
         _refuse_resize(path, resize)

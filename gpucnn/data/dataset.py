@@ -1,118 +1,21 @@
-"""The data set that every reader returns: two checked splits of uint8 images with their labels.
-
-Labels are classes or, for regression, numbers to predict.
-"""
+"""The data set that every reader returns: training and test images, and what the labels mean."""
 
 from __future__ import annotations
 
-import hashlib
 import reprlib
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from gpucnn.data.checks import (
-    check_array,
-    check_labels,
-    check_targets,
-    mean_std,
-    read_only,
-    target_statistics,
-)
+from gpucnn.data.checks import check_labels
 from gpucnn.data.files import format_sides
+from gpucnn.data.names import default_targets, normalize_name
+from gpucnn.data.split import Split
 from gpucnn.errors import DataError, SettingError, unknown
 from gpucnn.rng import Stream, generator
 
-Bytes = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
-
 PREPARATIONS = ("digit", "plain")
 """How an image file can be prepared as an input of a network."""
-
-# A greater class number is a damaged label, not a class.
-_MAX_CLASSES = 1 << 16
-# With at most this many classes any may be empty; with more, half must have training images.
-_FEW_CLASSES = 10
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Split:
-    """Images and their labels, checked and read-only.
-
-    Args:
-        images: uint8 of shape (N, C, H, W), values 0 to 255; kept C-contiguous.
-        labels: int64 of shape (N,), the class index of each image; or, for regression, floats of
-            shape (N,) or (N, K), the numbers to predict, kept as float64.
-
-    Raises:
-        DataError: wrong dtype or number of axes, an axis of length 0, N that differ, or a number
-            to predict that is NaN or infinite.
-    """
-
-    images: Bytes
-    labels: Array
-
-    def __post_init__(self) -> None:
-        check_array("images", self.images, np.uint8, "(N, C, H, W)", 4)
-        if isinstance(self.labels, np.ndarray) and self.labels.dtype.kind == "f":
-            object.__setattr__(self, "labels", check_targets(self.labels))
-        else:
-            check_array("labels", self.labels, np.int64, "(N,)", 1)
-        if len(self.images) != len(self.labels):
-            raise DataError(
-                f"{len(self.images)} images but {len(self.labels)} labels: expected one label"
-                " for each image"
-            )
-        object.__setattr__(self, "images", read_only(self.images))
-        object.__setattr__(self, "labels", read_only(self.labels))
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        numbers = f"targets {self.labels.min():g} to {self.labels.max():g}"
-        labels = f"labels {self.labels.min()} to {self.labels.max()}"
-        return (
-            f"<{type(self).__name__}: {len(self)} images of shape {self.images.shape[1:]},"
-            f" {numbers if self.is_regression else labels}>"
-        )
-
-    @property
-    def is_regression(self) -> bool:
-        """Whether the labels are numbers to predict, not classes."""
-        return self.labels.dtype.kind == "f"
-
-    @property
-    def targets(self) -> npt.NDArray[np.float64]:
-        """The numbers to predict, (N, K); DataError if the labels are classes."""
-        if not self.is_regression:
-            raise DataError("the labels are classes, not numbers to predict")
-        return self.labels.reshape(len(self), -1)
-
-    def target_statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return (mean, std) of the numbers to predict, K floats in both.
-
-        A constant target gets std 1.0, so that it can be divided by.
-        """
-        return target_statistics(self.targets)
-
-    def limit(self, n: int) -> Split:
-        """Return the first ``n`` items as views; SettingError unless 1 <= n <= len(self)."""
-        if not 1 <= n <= len(self):
-            raise SettingError(f"limit is {n}, expected 1 to {len(self)}, the number of images")
-        return Split(self.images[:n], self.labels[:n])
-
-    def fingerprint(self) -> str:
-        """Return the SHA-256, in hexadecimal, of the labels (as <i8 or <f8), then the images."""
-        kind = "<f8" if self.is_regression else "<i8"
-        digest = hashlib.sha256(self.labels.astype(kind, copy=False).data)
-        digest.update(self.images.data)
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -279,9 +182,7 @@ class Data:
             )
         held = np.zeros(total, dtype=np.bool_)
         held[generator(seed, Stream.HOLD_OUT).permutation(total)[:n]] = True
-        images, labels = self.train.images, self.train.labels
-        rest = Split(images[~held], labels[~held])
-        return replace(self, train=rest), Split(images[held], labels[held])
+        return replace(self, train=self.train.subset(~held)), self.train.subset(held)
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return (mean, std) of the training pixels / 255, one float for each channel in both.
@@ -289,8 +190,7 @@ class Data:
         They are computed from exact integer sums. A constant channel gets std 1.0, so that it
         can be divided by.
         """
-        pairs = [mean_std(self.train.images[:, channel]) for channel in range(self.channels)]
-        return tuple(mean for mean, _ in pairs), tuple(std for _, std in pairs)
+        return self.train.statistics()
 
     def class_weights(self) -> tuple[float, ...]:
         """Return a weight for each class with which all classes count alike in training.
@@ -312,55 +212,3 @@ class Data:
     def fingerprint(self) -> str:
         """Return the SHA-256, in hexadecimal, of the training labels, then images: see Split."""
         return self.train.fingerprint()
-
-
-def normalize_name(name: str) -> str:
-    """Return the name of a class in Unicode's composed form (NFC).
-
-    macOS stores "é" in file names as two characters, other systems as one.
-    """
-    return unicodedata.normalize("NFC", name)
-
-
-def default_targets(count: int) -> tuple[str, ...]:
-    """Return names for so many numbers to predict: "target", or "target 1" and so on."""
-    return ("target",) if count == 1 else tuple(f"target {k}" for k in range(1, count + 1))
-
-
-def assemble(
-    source: object,
-    name: str,
-    train: Sequence[npt.NDArray[Any]],
-    test: Sequence[npt.NDArray[Any]],
-    min_classes: int = 1,
-) -> Data:
-    """Build the Data of a format whose classes are numbers; every DataError names ``source``.
-
-    Args:
-        source: the file or folder that was read.
-        name: the name of the data set.
-        train: images uint8 (N, C, H, W) and labels (N,) of any integer dtype.
-        test: the same for the test split.
-        min_classes: the number of classes if the labels do not need more.
-
-    The classes are "0" up to the greatest training label. A test label beyond it could never be
-    predicted, so it is refused as an error. So is a training label so great that more than half
-    of the classes below it would be empty.
-    """
-    greatest = max(int(train[1].max(initial=0)), 0)
-    count = max(greatest + 1, min_classes)
-    if count > max(_FEW_CLASSES, min_classes):
-        distinct = len(np.unique(train[1]))
-        if count > min(2 * distinct, _MAX_CLASSES):
-            raise DataError(
-                f"{source}: training label {int(train[1].argmax())} is {greatest}, but only"
-                f" {distinct} different labels occur: number the classes from 0 to {distinct - 1}"
-            )
-    try:
-        # Before the cast to int64: a uint64 label may not fit.
-        check_labels("training", train[1], count)
-        check_labels("test", test[1], count)
-        splits = [Split(images, labels.astype(np.int64)) for images, labels in (train, test)]
-        return Data(splits[0], splits[1], tuple(str(label) for label in range(count)), name)
-    except DataError as error:
-        raise DataError(f"{source}: {error}") from None

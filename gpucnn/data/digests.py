@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Data, Split
+from gpucnn.data.dataset import Data
+from gpucnn.data.lazy import LazyImages, image_digests
+from gpucnn.data.split import Split
 
 Digests = npt.NDArray[np.uint64]
 
 MAX_KEPT = 1 << 17
 """A run keeps the digests of at most so many images, 1 MiB."""
 
+_PART = 1 << 20  # digests that are sorted at a time
 _NAMED = 5  # names of classes in a remark
 
 
 def digests(split: Split) -> Digests:
     """Return a 64-bit digest (BLAKE2b) of the pixels of each image, uint64 (N,)."""
-    rows = split.images.reshape(len(split), -1)
-    joined = b"".join([hashlib.blake2b(row.data, digest_size=8).digest() for row in rows])
-    return np.frombuffer(joined, dtype="<u8").astype(np.uint64)
+    kept = split.images.digests() if isinstance(split.images, LazyImages) else None
+    if kept is not None:
+        return kept
+    return np.concatenate([image_digests(images) for images in split.chunks()])
 
 
 def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
@@ -36,12 +38,21 @@ def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
     Returns:
         Digests in increasing order, uint64 (at most MAX_KEPT,).
     """
-    seen = [digests(data.train)]
-    if data.validation is not None:
-        seen.append(digests(data.validation))
-    if earlier is not None:
-        seen.append(earlier)
-    return np.unique(np.concatenate(seen))[:MAX_KEPT]
+    seen = np.empty(0, np.uint64) if earlier is None else earlier
+    for split in (data.train, data.validation):
+        found = digests(split) if split is not None else seen[:0]
+        # In parts, as those of many millions of images take much memory.
+        for start in range(0, max(len(found), 1), _PART):
+            seen = np.unique(np.concatenate([seen, found[start : start + _PART]]))[:MAX_KEPT]
+    return seen
+
+
+def are_in(found: Digests, known: Digests) -> npt.NDArray[np.bool_]:
+    """Return which of some digests are among those that are ``known``, (N,)."""
+    result = np.zeros(len(found), np.bool_)
+    for start in range(0, len(known), _PART):
+        result |= np.isin(found, known[start : start + _PART])
+    return result
 
 
 def remarks(data: Data) -> tuple[str, ...]:
@@ -92,7 +103,7 @@ def _shared(data: Data) -> list[str]:
     effect = "error will be too low" if data.is_regression else "accuracy will be too high"
     for one, other in (("training", "test"), ("validation", "test"), ("training", "validation")):
         if one in found and other in found:
-            both = np.isin(found[other], found[one])
+            both = are_in(found[other], found[one])
             if both.any():
                 notes.append(
                     f"{both.sum()} of {len(both)} {other} images are also {one} images (the first"

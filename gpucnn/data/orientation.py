@@ -15,8 +15,10 @@ from string import ascii_lowercase, ascii_uppercase, digits
 
 import numpy as np
 
-from gpucnn.data.dataset import Data, Split
+from gpucnn.data.dataset import Data
+from gpucnn.data.lazy import turned
 from gpucnn.data.preparation import has_black_borders, lies_transposed
+from gpucnn.data.split import Split
 
 _EMNIST = re.compile(r"(?<![a-z])emnist", re.IGNORECASE)
 _MERGED = digits + ascii_uppercase + "abdefghnqrt"
@@ -64,7 +66,7 @@ def upright(data: Data, transpose: bool | None) -> Data:
 
 
 def _turned(split: Split) -> Split:
-    return Split(split.images.transpose(0, 1, 3, 2), split.labels)
+    return Split(turned(split.images), split.labels)
 
 
 def _with_characters(data: Data) -> Data:

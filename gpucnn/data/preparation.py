@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes, Data, Labels
+from gpucnn.data.dataset import Data
 from gpucnn.data.formats.idx_file import read_idx
+from gpucnn.data.types import Bytes, Labels
 
 MNIST_FINGERPRINT = "6ec8b2bda93d92536a92256ebf1a467ebbbf3d2091d83fd0148536a007e75caa"
 """``Data.fingerprint()`` of MNIST's 60,000 training images."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpucnn.data import Data, Split, load
-from gpucnn.data.dataset import assemble
+from gpucnn.data.assembly import assemble
 from gpucnn.errors import DataError, DataWarning, SettingError
 
 

@@ -13,9 +13,13 @@ from gpucnn.data.arrays.labels import to_labels
 from gpucnn.data.arrays.pixels import to_images
 from gpucnn.data.arrays.source import Source
 from gpucnn.data.arrays.targets import AUTO, Labelling, are_targets, to_targets
-from gpucnn.data.dataset import Array, Data, Split, assemble, normalize_name
+from gpucnn.data.assembly import assemble
+from gpucnn.data.dataset import Data
 from gpucnn.data.digests import digests
+from gpucnn.data.names import normalize_name
 from gpucnn.data.sides import draw_test
+from gpucnn.data.split import Split
+from gpucnn.data.types import Array
 from gpucnn.errors import DataError
 
 _KINDS = {

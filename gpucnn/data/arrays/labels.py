@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from gpucnn.data.arrays.source import Source
-from gpucnn.data.dataset import Array, normalize_name
+from gpucnn.data.names import normalize_name
+from gpucnn.data.types import Array
 
 # A label of more digits is a name.
 _MAX_DIGITS = 9

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.arrays.source import Source, listed
-from gpucnn.data.dataset import Array, Bytes
+from gpucnn.data.types import Array, Bytes
 
 # Elements converted at a time, so that float copies stay small.
 _CHUNK = 1 << 20

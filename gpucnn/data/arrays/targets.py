@@ -9,7 +9,7 @@ import numpy as np
 
 from gpucnn.data.arrays.source import Source
 from gpucnn.data.checks import not_finite
-from gpucnn.data.dataset import Array
+from gpucnn.data.types import Array
 from gpucnn.errors import DataError, SettingError
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits.arrays import (
     FAINT,
     SQUARE,
@@ -29,6 +28,7 @@ from gpucnn.data.digits.lines import remove_lines
 from gpucnn.data.digits.page import fill_outside, find_frame, find_sheet
 from gpucnn.data.digits.shape import stroke_width
 from gpucnn.data.digits.surroundings import drop_surroundings
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 # Width of MNIST's thinnest strokes, as a fraction of the digit's longer side.

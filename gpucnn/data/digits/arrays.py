@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpucnn.config import import_extra
-from gpucnn.data.dataset import Bytes
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 Floats = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes
+from gpucnn.data.types import Bytes
 
 # Red, green and blue in the lightness of a pixel (ITU-R BT.601), as Pillow weighs them.
 _LIGHTNESS = np.array([0.299, 0.587, 0.114])

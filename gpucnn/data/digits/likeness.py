@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits.arrays import Floats, ndimage
 from gpucnn.data.formats.idx_file import read_idx
+from gpucnn.data.types import Bytes
 
 LIMIT = 0.19
 """Greater distances are no digit's. Measured: 1.6 % of MNIST's test digits exceed it."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.files import format_sides, open_file, unreadable
 from gpucnn.data.folders.listing import Report
 from gpucnn.data.folders.parallel import map_files
 from gpucnn.data.images.inputs import as_input, decode, find_bits, is_grey, shrink
 from gpucnn.data.images.opening import open_image, upright_size
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gpucnn.data.dataset import normalize_name
 from gpucnn.data.files import FOLDER, list_folder, other_kind, unreadable
 from gpucnn.data.images.opening import NotAnImage, has_image_suffix
+from gpucnn.data.names import normalize_name
 from gpucnn.errors import DataError
 
 Classes = dict[str, list[Path]]

@@ -15,12 +15,14 @@ from typing import TypeVar
 import numpy as np
 
 from gpucnn.config import check_integer
-from gpucnn.data.dataset import Bytes, Data, Split
+from gpucnn.data.dataset import Data
 from gpucnn.data.folders.decoding import ImageFile, OnProgress, examine, read
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.images.inputs import check_size
 from gpucnn.data.images.opening import pillow, quiet
 from gpucnn.data.sides import draw_test
+from gpucnn.data.split import Split
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator
 

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes, Data, assemble
+from gpucnn.data.assembly import assemble
+from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.idx_file import CONTENTS, read_idx, read_labels
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 # How the name begins for each split, the usual spelling first.

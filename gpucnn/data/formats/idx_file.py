@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.files import check_packing, format_sides, open_file, unreadable
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 _TYPES = {

@@ -14,8 +14,8 @@ import numpy as np
 from gpucnn.data.arrays.pixels import square_side
 from gpucnn.data.arrays.source import literal
 from gpucnn.data.arrays.targets import AUTO, Labelling, finite_number
-from gpucnn.data.dataset import Array
 from gpucnn.data.files import open_file, unreadable
+from gpucnn.data.types import Array
 from gpucnn.errors import DataError
 
 # Lines are converted in blocks of at most so many characters, unless a single one has more.

@@ -14,9 +14,10 @@ from pathlib import Path
 from gpucnn.data.arrays.build import Roles, build
 from gpucnn.data.arrays.source import Source
 from gpucnn.data.arrays.targets import AUTO, Labelling
-from gpucnn.data.dataset import Array, Data
+from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.rows import has_images, read_rows
+from gpucnn.data.types import Array
 from gpucnn.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")

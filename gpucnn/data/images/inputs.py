@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import find_strokes
 from gpucnn.data.digits.colour import as_grey, colour_axis
 from gpucnn.data.files import format_sides
 from gpucnn.data.images.opening import ImageSource, open_image, pillow, upright_size
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.images.inputs import as_input
 from gpucnn.data.images.reading import read_digit
+from gpucnn.data.types import Bytes
 
 Status = Literal["digit", "none", "several", "image"]
 """What an image shows: a digit, none, several, or anything, if it was only resized."""

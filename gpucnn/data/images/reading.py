@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.dataset import Bytes
 from gpucnn.data.digits import Found, find
 from gpucnn.data.digits.arrays import FAINT, bounding_box
 from gpucnn.data.digits.components import MOST
 from gpucnn.data.digits.likeness import LIMIT, distances
 from gpucnn.data.digits.shape import why_no_digit
 from gpucnn.data.images.inputs import check_digit_size, place_strokes, to_grey
+from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 # The side of MNIST's images.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpucnn.data.dataset import normalize_name
 from gpucnn.data.formats.archive import open_npz
+from gpucnn.data.names import normalize_name
 from gpucnn.errors import CheckpointError, DataError
 from gpucnn.files import write_atomically
 from gpucnn.nn.losses import complete

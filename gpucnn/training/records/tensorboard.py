@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.config import import_extra
+from gpucnn.data.lazy import Images
 from gpucnn.errors import SettingError
 from gpucnn.nn import Conv2d, Sequential
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
@@ -80,7 +81,7 @@ class TensorBoard:
         self,
         folder: str | os.PathLike[str],
         model: Sequential,
-        images: NDArray[np.uint8] | None = None,
+        images: Images | None = None,
         more: dict[str, Any] | None = None,
     ) -> None:
         check_installed()

@@ -1,0 +1,224 @@
+"""Reading items of .npy files in any order, and noticing files that were cut or changed.
+
+The files are read with pread, not mapped into memory: pages that are mapped count as memory of the
+process, and a file that is cut while it is mapped ends the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import weakref
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from gpucnn.data.files import format_sides, open_file, unreadable
+from gpucnn.data.lazy import image_digests
+from gpucnn.data.types import Array, Bytes
+from gpucnn.errors import DataError
+
+Digests = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of a packed data set, as dataset.json describes it."""
+
+    file: str
+    count: int  # images, labels or digests
+    bytes: int
+    sha256: str
+
+
+class _Opened(NamedTuple):
+    descriptor: int
+    start: int  # of the first image
+    state: tuple[int, int]  # size and time of the last change when it was opened
+
+
+class ShardFiles:
+    """The files with the images of a split, which any number of threads may read.
+
+    Args:
+        folder: where they are.
+        entries: the files in the order of their images.
+        shape: (C, H, W) of an image.
+        digests: reads the ``image_digests`` of all images.
+    """
+
+    def __init__(
+        self, folder: Path, entries: list[Entry], shape: tuple[int, int, int], digests: DigestFile
+    ) -> None:
+        self.folder, self.entries, self.shape, self.digests = folder, entries, shape, digests
+        counts = [entry.count for entry in entries]
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        self._image_bytes = int(np.prod(shape))
+        self._checked = np.zeros(int(self.starts[-1]), np.bool_)  # against their digests
+        self._opened: dict[int, _Opened] = {}
+        self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._opened)
+
+    def small(self, rows: npt.NDArray[np.int64]) -> Array:
+        """Return indices of images in a dtype of few bytes."""
+        return rows.astype(np.uint32 if self.starts[-1] <= 1 << 32 else np.int64)
+
+    def read(self, rows: npt.NDArray[np.int64], out: Bytes) -> None:
+        """Read the images with the indices ``rows`` (n,) into ``out`` (n, C, H, W), C-contiguous.
+
+        Raises:
+            DataError: a file is missing, was cut or changed, or an image is not the one that was
+                packed; the message names the file.
+        """
+        if not len(rows):
+            return
+        places = np.argsort(rows, kind="stable")  # in the order in which they are on disk
+        ordered = rows[places]
+        files = np.searchsorted(self.starts, ordered, "right") - 1
+        apart = (np.diff(ordered) != 1) | (np.diff(places) != 1) | (np.diff(files) != 0)
+        target, size = memoryview(cast(Any, out)).cast("B"), self._image_bytes
+        begin = 0
+        for end in (*(np.flatnonzero(apart) + 1).tolist(), len(rows)):
+            place = int(places[begin])
+            part = target[place * size : (place + end - begin) * size]
+            self._read_part(int(files[begin]), int(ordered[begin]), part)
+            begin = end
+        for index in set(files.tolist()):
+            self._check_unchanged(index)
+        self._check_content(rows, out)
+
+    def _read_part(self, index: int, row: int, target: memoryview) -> None:
+        """Read images that follow each other in a file, from ``row`` on."""
+        opened = self._opened.get(index) or self._open(index)
+        position = opened.start + (row - int(self.starts[index])) * self._image_bytes
+        while target:
+            try:
+                count = _pread(opened.descriptor, target, position, self._lock)
+            except OSError as error:
+                raise unreadable(self.folder / self.entries[index].file, error) from None
+            if not count:
+                self._check_unchanged(index)
+                raise self._fault(index, "ends before its last image")
+            target, position = target[count:], position + count
+
+    def _open(self, index: int) -> _Opened:
+        """Open a file, unless another thread did, and check its size and its header."""
+        entry = self.entries[index]
+        path = self.folder / entry.file
+        with self._lock:
+            if index in self._opened:
+                return self._opened[index]
+            try:
+                with open_file(path) as file:
+                    status = os.fstat(file.fileno())
+                    if status.st_size != entry.bytes:
+                        raise self._fault(
+                            index, f"has {status.st_size} bytes, expected {entry.bytes}"
+                        )
+                    start = _check_header(path, file.fileno(), (entry.count, *self.shape))
+                    descriptor = os.dup(file.fileno())
+            except OSError as error:
+                raise unreadable(path, error) from None
+            opened = _Opened(descriptor, start, (status.st_size, status.st_mtime_ns))
+            self._opened[index] = opened
+        return opened
+
+    def _check_unchanged(self, index: int) -> None:
+        """Raise DataError if a file has changed since it was opened."""
+        opened = self._opened[index]
+        status = os.fstat(opened.descriptor)
+        if (status.st_size, status.st_mtime_ns) != opened.state:
+            size = opened.state[0]
+            found = "" if status.st_size == size else f": it has {status.st_size} bytes, not {size}"
+            raise self._fault(index, f"was changed while it was in use{found}")
+
+    def _check_content(self, rows: npt.NDArray[np.int64], out: Bytes) -> None:
+        """Compare images that are read for the first time with their digests."""
+        new = np.flatnonzero(~self._checked[rows])
+        if not len(new):
+            return
+        found = image_digests(out if len(new) == len(rows) else out[new])
+        wrong = found != self.digests.values()[rows[new]]
+        if wrong.any():
+            row = int(rows[new[wrong.argmax()]])
+            index = int(np.searchsorted(self.starts, row, "right")) - 1
+            position = row - int(self.starts[index])
+            raise self._fault(index, f"is damaged: image {position} is not the one that was packed")
+        self._checked[rows[new]] = True
+
+    def _fault(self, index: int, text: str) -> DataError:
+        return DataError(
+            f"{self.folder / self.entries[index].file} {text}: check all files with gpucnn pack"
+            f" --verify {self.folder}"
+        )
+
+
+class DigestFile:
+    """The digests of all images of a split, read when they are first needed."""
+
+    def __init__(self, folder: Path, entry: Entry) -> None:
+        self.folder, self.entry = folder, entry
+        self._values: Digests | None = None
+        self._lock = threading.Lock()
+
+    def values(self) -> Digests:
+        """Return the digests, uint64 (N,); DataError if the file is damaged."""
+        with self._lock:
+            if self._values is None:
+                found = read_array(self.folder, self.entry, "<u8")
+                self._values = found.astype(np.uint64, copy=False)
+            return self._values
+
+
+def read_array(folder: Path, entry: Entry, dtype: str) -> Array:
+    """Return the array of a file; DataError unless it is the one that was packed."""
+    path = folder / entry.file
+    try:
+        with open_file(path) as file:
+            content = file.read(entry.bytes + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise DataError(f"{path} was cut or changed after it was packed: pack the data set again")
+    array: Array = np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+    if array.dtype != dtype or len(array) != entry.count:
+        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {dtype}")
+    return array
+
+
+def _check_header(path: Path, descriptor: int, shape: tuple[int, ...]) -> int:
+    """Return where the items of a .npy file begin; DataError unless they are uint8 of a shape."""
+    with open(descriptor, "rb", closefd=False) as file:
+        try:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("not of version (1, 0)")
+            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        except ValueError as error:
+            reason = str(error).partition("\n")[0]
+            raise DataError(f"{path} is not a .npy file: {reason}") from None
+        if (found, fortran, dtype) != (shape, False, np.dtype(np.uint8)):
+            raise DataError(
+                f"{path} holds {dtype} {format_sides(found)}, expected uint8 {format_sides(shape)}"
+            )
+        return file.tell()
+
+
+def _pread(descriptor: int, target: memoryview, position: int, lock: threading.Lock) -> int:
+    """Read bytes of a file from ``position`` on; return how many were read."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [target], position)
+    with lock:  # Windows
+        os.lseek(descriptor, position, os.SEEK_SET)
+        data = os.read(descriptor, len(target))
+    target[: len(data)] = data
+    return len(data)
+
+
+def _close(opened: dict[int, _Opened]) -> None:
+    for file in opened.values():
+        os.close(file.descriptor)

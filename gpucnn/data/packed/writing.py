@@ -1,0 +1,304 @@
+"""Packing a data set into a folder: .npy files and dataset.json, which is written last.
+
+Every file appears under its name when it is complete and on disk. What is complete is listed in
+.packing.json with its checksum, so that packing can be continued after an interruption of any kind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from gpucnn import files
+from gpucnn.data.dataset import Data
+from gpucnn.data.lazy import LazyImages, chunks
+from gpucnn.data.packed.account import Account, accounting
+from gpucnn.data.packed.files import Entry
+from gpucnn.data.packed.manifest import (
+    FILE_NAME,
+    STATE_NAME,
+    Manifest,
+    PackedSplit,
+    entry_of,
+    read_json,
+    read_manifest,
+)
+from gpucnn.data.split import Split
+from gpucnn.data.types import Array, Bytes
+from gpucnn.errors import DataError
+
+SHARD_BYTES = 1 << 26
+"""The size of a file of images, unless they would be more than ``MOST_SHARDS``."""
+
+MOST_SHARDS = 128
+"""Files of images of a split: as many are open at the same time."""
+
+_BLOCK = 1 << 22  # bytes that are read at a time
+
+OnProgress = Callable[[str, int, int], object]
+Source = Mapping[str, Any]
+
+
+def begin(folder: Path, source: Source) -> bool:
+    """Return whether a folder holds the complete data set of ``source``.
+
+    Raises:
+        DataError: the folder holds something else, or what was packed of another source.
+    """
+    if os.path.isfile(folder / FILE_NAME):
+        _expect_source(folder, read_manifest(folder).source, source, "holds the packed data set")
+        return True
+    if os.path.isfile(folder / STATE_NAME):
+        before = read_json(folder / STATE_NAME).get("source")
+        _expect_source(folder, before, source, "was begun with")
+    elif os.path.isdir(folder) and os.listdir(folder):
+        raise DataError(f"{folder} is not empty: give a new folder to pack into")
+    return False
+
+
+def _expect_source(folder: Path, before: Any, now: Source, what: str) -> None:
+    """Raise DataError unless two sources are the same."""
+    now = json.loads(json.dumps(now))
+    if before == now:
+        return
+    changed = [key for key in now if not isinstance(before, dict) or before.get(key) != now[key]]
+    raise DataError(
+        f"{folder} {what} of another source ({', '.join(changed) or 'files'} differ): remove"
+        f" {folder}, or give another folder"
+    )
+
+
+def pack(
+    data: Data,
+    folder: Path,
+    source: Source,
+    *,
+    transposed: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    on_progress: OnProgress | None = None,
+) -> Manifest:
+    """Write a data set to a folder, or what is missing of it.
+
+    Args:
+        data: the data set; its images may be in memory or not.
+        folder: a new one, or that of an interrupted call with the same ``source``.
+        source: where the data come from and how they were read, as JSON has it: an interrupted
+            call is continued only if it is the same.
+        transposed: whether rows and columns of the images were exchanged.
+        shard_bytes: the size of a file of images, unless they would be more than MOST_SHARDS.
+        on_progress: called with "packed", the number of images that were, and their total.
+
+    Raises:
+        DataError: the folder is not empty, holds another source, or is being written already.
+        OSError: a file cannot be written; it is named.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if begin(folder, source):
+        return read_manifest(folder)
+    with _locked(folder), accounting() as pool:
+        packer = _Packer(folder, source, shard_bytes, pool, on_progress, data)
+        splits = {name: packer.write_split(name, split) for name, split in _splits(data).items()}
+        assert data.preparation is not None
+        manifest = Manifest(
+            data.name,
+            data.input_shape,
+            data.classes,
+            data.targets,
+            data.preparation,
+            transposed,
+            data.notes,
+            dict(source),
+            splits,
+        )
+        files.write_atomically(folder / FILE_NAME, _json(manifest.to_json()))
+        (folder / STATE_NAME).unlink(missing_ok=True)
+    return manifest
+
+
+def _splits(data: Data) -> dict[str, Split]:
+    splits = {"train": data.train, "test": data.test, "validation": data.validation}
+    return {name: split for name, split in splits.items() if split is not None}
+
+
+def _json(values: Any) -> bytes:
+    return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock a folder for the time of the block; DataError if another process writes to it."""
+    if os.name != "posix":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        files.lock(descriptor, folder)
+        yield
+    except BlockingIOError:
+        raise DataError(f"{folder} is being packed by another process") from None
+    finally:
+        os.close(descriptor)
+
+
+class _Packer:
+    """Writes the files of one data set, as ``pack`` describes."""
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Source,
+        shard_bytes: int,
+        pool: ThreadPoolExecutor,
+        on_progress: OnProgress | None,
+        data: Data,
+    ) -> None:
+        self.folder, self.source, self.pool, self.on_progress = folder, source, pool, on_progress
+        self.shard_bytes = shard_bytes
+        self.done, self.total = 0, sum(map(len, _splits(data).values()))
+        self.state: dict[str, Any] = {}
+        with suppress(FileNotFoundError):
+            if os.path.exists(folder / STATE_NAME):
+                self.state = read_json(folder / STATE_NAME)["files"]
+        self._save_state()
+
+    def write_split(self, name: str, split: Split) -> PackedSplit:
+        """Write the files of a split."""
+        account = Account(split.images.shape[1], split.label_bytes(), self.pool)
+        entries = self._write_images(name, split, account)
+        recorded = account.recorded()
+        kind = "<f8" if split.is_regression else "<i8"
+        labels = self._write_array(f"{name}-labels.npy", split.labels.astype(kind))
+        digests = self._write_array(f"{name}-digests.npy", account.digests().astype("<u8"))
+        return PackedSplit(entries, labels, digests, recorded)
+
+    def _write_images(self, name: str, split: Split, account: Account) -> list[Entry]:
+        count, shape = len(split), tuple(int(side) for side in split.images.shape[1:])
+        size = int(np.prod(shape))
+        rows = max(1, self.shard_bytes // size, -(-count // MOST_SHARDS))
+        bounds = [(start, min(start + rows, count)) for start in range(0, count, rows)]
+        names = [f"{name}-images-{index:05}.npy" for index in range(len(bounds))]
+        entries: list[Entry] = []
+        for file, (start, stop) in zip(names, bounds, strict=True):
+            entry = self._complete(file, stop - start, shape)
+            if entry is None:
+                break
+            self._account_for(entry, shape, account)
+            entries.append(entry)
+        rest = zip(names[len(entries) :], bounds[len(entries) :], strict=True)
+        parts = _Parts(split, bounds[len(entries)][0] if len(entries) < len(bounds) else count)
+        for file, (start, stop) in rest:
+            entries.append(self._write_shard(file, stop - start, shape, parts, account))
+        return entries
+
+    def _complete(self, file: str, count: int, shape: tuple[int, ...]) -> Entry | None:
+        """Return a file that an interrupted call has written, if it is intact."""
+        try:
+            entry = entry_of(self.state[file])
+            content = hashlib.sha256()
+            with open(self.folder / file, "rb") as opened:
+                while block := opened.read(_BLOCK):
+                    content.update(block)
+        except (KeyError, TypeError, ValueError, OSError):
+            return None
+        is_same = content.hexdigest() == entry.sha256 and entry.count == count
+        return entry if is_same and entry.file == file else None
+
+    def _account_for(self, entry: Entry, shape: tuple[int, ...], account: Account) -> None:
+        """Add the images of a file that is complete."""
+        images: Bytes = np.load(self.folder / entry.file, mmap_mode="r")
+        for part in chunks(images):
+            account.add(np.array(part))
+            self._progress(len(part))
+
+    def _write_shard(
+        self, file: str, count: int, shape: tuple[int, ...], parts: _Parts, account: Account
+    ) -> Entry:
+        """Write a file of ``count`` images, the next of ``parts``."""
+        path, digest = self.folder / file, hashlib.sha256()
+        temporary = path.with_name(f".{file}.tmp")
+        header = _header((count, *shape))
+        try:
+            with open(temporary, "wb", buffering=0) as opened:
+
+                def write(images: Bytes) -> None:
+                    view = memoryview(cast(Any, images)).cast("B")
+                    while view:
+                        view = view[opened.write(view) :]
+
+                def hash_file(images: Bytes) -> None:
+                    digest.update(images.data)
+
+                opened.write(header)
+                digest.update(header)
+                for images in parts.take(count):
+                    account.add(images, write, hash_file)
+                    self._progress(len(images))
+                account.finish()
+                files.sync(opened.fileno(), temporary)
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.filename not in (None, os.fspath(temporary)):
+                raise  # of the source
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        size = len(header) + count * int(np.prod(shape))
+        entry = Entry(file, count, size, digest.hexdigest())
+        files.sync_path(self.folder)
+        self.state[file] = asdict(entry)
+        self._save_state()
+        return entry
+
+    def _write_array(self, file: str, array: Array) -> Entry:
+        buffer = BytesIO()
+        np.lib.format.write_array(buffer, np.ascontiguousarray(array), (1, 0), allow_pickle=False)
+        content = buffer.getvalue()
+        files.write_atomically(self.folder / file, content)
+        return Entry(file, len(array), len(content), hashlib.sha256(content).hexdigest())
+
+    def _save_state(self) -> None:
+        state = {"source": self.source, "files": self.state}
+        files.write_atomically(self.folder / STATE_NAME, _json(state))
+
+    def _progress(self, count: int) -> None:
+        self.done += count
+        if self.on_progress is not None:
+            self.on_progress("packed", self.done, self.total)
+
+
+class _Parts:
+    """The images of a split from ``start`` on, in parts that end where a file does."""
+
+    def __init__(self, split: Split, start: int) -> None:
+        images = split.images
+        if isinstance(images, LazyImages):
+            self._chunks = images.chunks(start=start)
+        else:
+            self._chunks = chunks(images[start:])
+        self._rest: Bytes | None = None
+
+    def take(self, count: int) -> Iterator[Bytes]:
+        """Yield the next ``count`` images in parts."""
+        while count:
+            part = next(self._chunks) if self._rest is None else self._rest
+            now, rest = part[:count], part[count:]
+            self._rest = rest if len(rest) else None
+            count -= len(now)
+            yield now
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+    """Return the header of a .npy file of uint8 in C order."""
+    header = BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "|u1", "fortran_order": False, "shape": shape}
+    )
+    return header.getvalue()

@@ -1,0 +1,180 @@
+"""Packed data sets: the same data as in memory, read a few images at a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small import number_data, small_data
+
+from gpucnn.data import Data, Split, load
+from gpucnn.data.digests import digests, seen_digests
+from gpucnn.data.packed.reading import verify
+from gpucnn.data.packed.writing import pack
+from gpucnn.errors import DataError
+
+SHARD = 64 * 10  # ten images of 1x8x8
+
+
+def packed(folder: Path, data: Data, shard_bytes: int = SHARD) -> Data:
+    pack(data, folder, {"made": "by a test"}, shard_bytes=shard_bytes)
+    return load(folder)
+
+
+def with_all(data: Data) -> Data:
+    """The data with a validation split and a preparation."""
+    from dataclasses import replace
+
+    return replace(data, validation=data.test.limit(15), preparation="plain")
+
+
+def assert_same(found: Split, expected: Split) -> None:
+    assert found.mapped
+    assert not expected.mapped
+    np.testing.assert_array_equal(found.images[:], expected.images)
+    np.testing.assert_array_equal(found.labels, expected.labels)
+    assert found.fingerprint() == expected.fingerprint()
+    assert found.statistics() == expected.statistics()
+    np.testing.assert_array_equal(digests(found), digests(expected))
+
+
+@pytest.mark.parametrize("data", [small_data(channels=3), number_data()])
+def test_packed_data_are_the_data(tmp_path: Path, data: Data) -> None:
+    data = with_all(data)
+    found = packed(tmp_path / "set", data)
+    assert repr(found) == repr(data)
+    assert found.preparation == "plain"
+    pairs = [(found.train, data.train), (found.test, data.test)]
+    assert found.validation is not None
+    assert data.validation is not None
+    for one, other in (*pairs, (found.validation, data.validation)):
+        assert_same(one, other)
+    np.testing.assert_array_equal(seen_digests(found), seen_digests(data))
+
+
+def test_numpy_maps_every_file(tmp_path: Path) -> None:
+    data = with_all(small_data())
+    packed(tmp_path, data)
+    parts = [np.load(path, mmap_mode="r") for path in sorted(tmp_path.glob("train-images-*.npy"))]
+    assert len(parts) == 7
+    np.testing.assert_array_equal(np.concatenate(parts), data.train.images)
+    np.testing.assert_array_equal(np.load(tmp_path / "train-labels.npy"), data.train.labels)
+
+
+def test_parts_are_those_of_the_data(tmp_path: Path) -> None:
+    data = with_all(small_data())
+    found = packed(tmp_path, data)
+    assert_same(found.train.limit(33), data.train.limit(33))
+    (rest, held), (expected_rest, expected) = found.hold_out(12, 5), data.hold_out(12, 5)
+    assert_same(rest.train, expected_rest.train)
+    assert_same(held, expected)
+    assert_same(held.limit(5), expected.limit(5))
+    assert found.class_weights() == data.class_weights()
+
+
+def test_images_are_taken_in_any_order(tmp_path: Path) -> None:
+    data = with_all(small_data())
+    images = packed(tmp_path, data).train.images
+    rng = np.random.default_rng(0)
+    for indices in ([69, 0, 0, 10, 9], rng.permutation(70), np.arange(70), [-1, 3], []):
+        chosen = np.asarray(indices, np.int64)
+        out = np.full((len(chosen), 1, 8, 8), 7, np.uint8)
+        images.take(chosen, out)
+        np.testing.assert_array_equal(out, data.train.images[chosen])
+    np.testing.assert_array_equal(images[[2, 1], 0], data.train.images[[2, 1], 0])
+    np.testing.assert_array_equal(images[3], data.train.images[3])
+    with pytest.raises(IndexError, match="70 images"):
+        images.take([70])
+    with pytest.raises(DataError, match=r"use images\[:1000\]"):
+        np.asarray(images)
+
+
+def damage(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_named_when_its_image_is_read(tmp_path: Path) -> None:
+    found = packed(tmp_path, with_all(small_data()))
+    damage(tmp_path / "train-images-00003.npy", 128 + 64 * 4 + 5)
+    images = load(tmp_path).train.images
+    images.take(np.arange(34))
+    with pytest.raises(DataError, match=r"train-images-00003.npy is damaged: image 4 is not"):
+        images.take([2, 34])
+    with pytest.raises(DataError, match=r"train-images-00003.npy was changed: its SHA-256"):
+        verify(tmp_path)
+    assert len(found.train) == 70
+
+
+@pytest.mark.parametrize("change", ["cut", "touched"])
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path, change: str) -> None:
+    images = packed(tmp_path, with_all(small_data())).train.images
+    images.take([15])
+    path = tmp_path / "train-images-00001.npy"
+    if change == "cut":
+        with path.open("r+b") as file:
+            file.truncate(200)
+    else:
+        path.write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=r"train-images-00001.npy was changed while it was in use"):
+        images.take([12])
+
+
+def test_a_file_of_another_size_is_named_at_the_start(tmp_path: Path) -> None:
+    packed(tmp_path, with_all(small_data()))
+    path = tmp_path / "test-images-00001.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"test-images-00001.npy has 767 bytes, expected 768"):
+        load(tmp_path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"test-images-00001.npy cannot be read: No such file"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train-labels.npy", "train-digests.npy"])
+def test_changed_labels_and_digests_are_named(tmp_path: Path, name: str) -> None:
+    packed(tmp_path, with_all(small_data()))
+    damage(tmp_path / name, -1)
+    with pytest.raises(DataError, match=f"{name} was cut or changed after it was packed"):
+        load(tmp_path).train.images.take([0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("format", 2, "is of format 2, expected 1"),
+        ("shape", [1, 8], "is damaged: not enough values"),
+        ("shape", [1, 8, 9], "expected uint8 10x1x8x9"),
+        ("splits", {}, "expected the splits train and test"),
+        ("classes", [3], "expected text, got 3"),
+        ("classes", ["a"], "training label"),
+        ("preparation", "none", "unknown preparation"),
+    ],
+)
+def test_a_damaged_description_is_one_line(tmp_path: Path, key: str, value: Any, text: str) -> None:
+    packed(tmp_path, with_all(small_data()))
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(DataError, match=text):
+        load(tmp_path).train.images.take([0])
+
+
+def test_files_of_other_folders_are_not_read(tmp_path: Path) -> None:
+    packed(tmp_path, with_all(small_data()))
+    path = tmp_path / "dataset.json"
+    path.write_text(path.read_text().replace('"train-labels.npy"', '"../train-labels.npy"'))
+    with pytest.raises(DataError, match=r"'../train-labels.npy' is not the name of a file"):
+        load(tmp_path)
+
+
+def test_the_arguments_of_load_must_be_those_of_packing(tmp_path: Path) -> None:
+    packed(tmp_path, with_all(small_data()))
+    assert load(tmp_path, transpose=False, regression=False).classes == ("a", "b", "c", "d")
+    with pytest.raises(DataError, match=r"packed as they were stored"):
+        load(tmp_path, transpose=True)
+    with pytest.raises(DataError, match=r"are classes: to change that, pack"):
+        load(tmp_path, regression=True)
