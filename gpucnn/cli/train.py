@@ -25,10 +25,10 @@ from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
 from gpucnn.training.history import columns
+from gpucnn.training.processes.workers import default_workers
 from gpucnn.training.settings import Settings, settle
 from gpucnn.training.state import EpochsError
 from gpucnn.training.task import task_of
-from gpucnn.training.workers import default_workers
 
 
 def train_command(arguments: argparse.Namespace) -> int:

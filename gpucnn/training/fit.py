@@ -12,11 +12,13 @@ from typing import TypeVar, Unpack
 from gpucnn.backends import Backend
 from gpucnn.config import check_integer, override
 from gpucnn.data import Data
-from gpucnn.errors import DataWarning
+from gpucnn.errors import DataWarning, SettingError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
+from gpucnn.training.processes.agreement import reporting
+from gpucnn.training.processes.group import Alone, Group
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
 from gpucnn.training.settings import Overrides, Settings, settle
@@ -35,6 +37,8 @@ def fit(
     checkpoint_every: int | None = None,
     resume: PathLike | Checkpoint | None = None,
     should_stop: Callable[[], bool] | None = None,
+    group: Group | None = None,
+    change_workers: bool = False,
     progress: bool | None = None,
     on_event: Callback | Iterable[Callback] = (),
     **overrides: Unpack[Overrides],
@@ -56,6 +60,11 @@ def fit(
             ``epochs`` may be another number if no learning rate so far would have been another.
         should_stop: called after every ``StepEnded``; if it returns True, the run writes its
             checkpoint and ends.
+        group: the processes that share the run, each of which calls this function with the same
+            arguments, such as ``training.mpi()``; None trains in this process, and those that
+            ``workers`` starts. Rank 0 writes files and evaluates, and all return its results.
+        change_workers: resume with another number of processes than the run had, which is refused
+            otherwise: the results are no longer those of a run that was never stopped.
         progress: True shows the progress on standard output, False does not, None does on a
             terminal and in a notebook.
         on_event: a callable, or several, to call with every event: ``RunStarted``, ``StepEnded``,
@@ -113,8 +122,12 @@ def fit(
         checkpoint_every=checkpoint_every,
         resume=resume,
         should_stop=should_stop,
+        group=group,
+        change_workers=change_workers,
         **overrides,
     )
+    if progress is None and group is not None and group.rank:
+        progress = False
     return History(*follow(run, EpochEnded, callbacks, make_progress(progress)))
 
 
@@ -128,6 +141,8 @@ def events(
     checkpoint_every: int | None = None,
     resume: PathLike | Checkpoint | None = None,
     should_stop: Callable[[], bool] | None = None,
+    group: Group | None = None,
+    change_workers: bool = False,
     **overrides: Unpack[Overrides],
 ) -> Events:
     """Train a model as ``gpucnn.fit`` does, step by step: an iterator of events.
@@ -153,19 +168,38 @@ def events(
         3 epoch
         3 stop
     """
-    chosen = settle(
-        override(settings or Settings(), overrides), isinstance(data, Data) and data.is_regression
-    )
-    # A copy: the state of the optimizer belongs to this run.
-    chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
-    if checkpoint_every is not None:
-        checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
-    if backend is not None:
-        model.to(backend)
-    run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop)
-    if resume is not None:
-        run.restore(resume if isinstance(resume, Checkpoint) else load(resume))
+    group = group or Alone()
+    with reporting(group):
+        chosen = settle(
+            override(settings or Settings(), overrides),
+            isinstance(data, Data) and data.is_regression,
+        )
+        # A copy: the state of the optimizer belongs to this run.
+        chosen = replace(chosen, optimizer=copy.copy(chosen.optimizer))
+        if group.size > 1:
+            chosen = _shared_by(group, chosen)
+        if checkpoint_every is not None:
+            checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
+        if backend is not None:
+            model.to(backend)
+        run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop, group)
+        saved = None
+        if resume is not None and group.rank == 0:  # the others may not see the file
+            saved = resume if isinstance(resume, Checkpoint) else load(resume)
+        if (saved := group.broadcast(saved)) is not None:
+            run.restore(saved, change_workers)
+        run.agree()
     return Events(run.events())
+
+
+def _shared_by(group: Group, settings: Settings) -> Settings:
+    """Return the settings of a run whose processes are the ranks of ``group``."""
+    if settings.workers not in (1, group.size):
+        raise SettingError(
+            f"workers is {settings.workers}, but the group has {group.size} processes, which share "
+            "each batch: omit workers"
+        )
+    return replace(settings, workers=group.size)
 
 
 def follow(

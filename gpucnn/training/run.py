@@ -12,20 +12,26 @@ from gpucnn.backends import device_error
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
-from gpucnn.errors import BackendError, WorkerError
+from gpucnn.errors import BackendError, SettingError, WorkerError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
 from gpucnn.training.checks import check_fit, fit_to
 from gpucnn.training.divergence import raise_if_overflowed
-from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event
+from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint, save
+from gpucnn.training.processes.agreement import (
+    check_same_run,
+    check_same_weights,
+    reporting,
+)
+from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.workers import Workers
 from gpucnn.training.reports import Reports
 from gpucnn.training.results.evaluation import BATCH_SIZE, evaluate_batches
 from gpucnn.training.settings import Settings
-from gpucnn.training.state import RunState
+from gpucnn.training.state import Result, RunState
 from gpucnn.training.steps import EpochPlan, Steps, plan_epoch
-from gpucnn.training.workers import Workers
 
 PathLike = str | os.PathLike[str]
 
@@ -41,7 +47,9 @@ class Run:
         path: PathLike | None = None,
         every: int | None = None,
         should_stop: Callable[[], bool] | None = None,
+        group: Group | None = None,
     ) -> None:
+        self.group = group or Alone()
         check_fit(model, data, settings)
         self.model, self.data, self.settings = model, data, settings
         self.path, self.every = path, every
@@ -63,15 +71,16 @@ class Run:
         ):
             if batches is not None:
                 batches.check_weight(settings.loss, f"{kind} images")
+        if self.group.size > (batch := self.train.batch_size):
+            raise SettingError(f"a batch of {batch} is too small for {self.group.size} processes")
         self.workers: Workers | None = None
-        if settings.workers > 1:
-            batch = self.train.batch_size
+        if settings.workers > 1 and self.group.size == 1:
             self.workers = Workers(
                 model, settings.loss, settings.seed, settings.workers, batch, settings.augment
             )
         settings.optimizer.reset(model.backend, model.flat_size)
         self.average = WeightAverage(model) if settings.ema else None
-        self.steps = Steps(self.train, settings, self.workers, self.average)
+        self.steps = Steps(self.train, settings, self.workers, self.average, self.group)
         self.state = RunState(model, data, settings, self.steps.arrays.totals, self.average)
 
         self.reports = Reports(data, self.steps, self.validation, self.state)
@@ -83,10 +92,15 @@ class Run:
         """Steps done since the beginning of the run."""
         return self.state.steps_done(len(self.train))
 
-    def restore(self, saved: Checkpoint) -> None:
+    def restore(self, saved: Checkpoint, change_workers: bool = False) -> None:
         """Continue from ``saved``; CheckpointError if it is not a checkpoint of the same run."""
-        self.state.restore(saved, len(self.train))
+        self.state.restore(saved, len(self.train), change_workers)
         self.reports.finished_step = self.step
+
+    def agree(self) -> None:
+        """Raise SettingError, on all ranks, unless all begin or resume the same run."""
+        if self.group.size > 1:
+            check_same_run(self.group, self.state.common())
 
     # --- the loop -------------------------------------------------------------------------------
 
@@ -94,12 +108,15 @@ class Run:
         """Train to the end and yield what happens."""
         run = self._run()
         with closing(run):
-            while True:
-                with self.model.backend.limit_threads():  # not while the caller has an event
-                    event = next(run, None)
-                if event is None:
-                    return
-                yield event
+            stopped = False
+            while not stopped:
+                with reporting(self.group):  # also if the caller does not ask for the next event
+                    with self.model.backend.limit_threads():  # not while the caller has an event
+                        event = next(run)
+                    if not (stopped := isinstance(event, Stopped)):
+                        yield event
+            yield event
+            next(run, None)
 
     def _run(self) -> Generator[Event, None, None]:
         with self._resources():
@@ -143,11 +160,7 @@ class Run:
                 self._show_average()
                 yield self.reports.stopped("interrupted")
                 return
-            try:
-                ended = self._end_epoch()
-            except KeyboardInterrupt:  # while images are evaluated
-                if not self.should_stop():
-                    raise
+            if (ended := self._end_epoch()) is None:
                 yield from self._save()  # all steps of the epoch are done; a resume evaluates
                 self._show_average()
                 yield self.reports.stopped("interrupted")
@@ -171,7 +184,7 @@ class Run:
             if not asynchronous:
                 self.reports.wait()
             yield self.reports.step_ended()
-            if self.should_stop():
+            if self.group.any(self.should_stop()):
                 return True
             # The end of an epoch writes a checkpoint anyway.
             if self.every and self.step % self.every == 0 and state.index < len(self.train):
@@ -193,16 +206,37 @@ class Run:
         settings, steps = self.settings, len(self.train)
         return plan_epoch(settings, epoch, self.train.count, steps, settings.ema, settings.mixup)
 
-    def _end_epoch(self) -> EpochEnded:
-        self.reports.end_training()  # raises if a step failed: before _save looks at the weights
-        raise_if_overflowed(self.model, self.step)
-        self._show_average()  # until the next epoch begins
-        loss, validation = self.settings.loss, None
-        test = evaluate_batches(self.test, loss)
-        if self.validation is not None:
-            validation = evaluate_batches(self.validation, loss)
-        self.state.end_epoch(test, validation)
-        return self.reports.epoch_ended(test, validation)
+    def _end_epoch(self) -> EpochEnded | None:
+        """Evaluate and count an epoch; return None if the run was asked to stop meanwhile."""
+        check_same_weights(self.group, self.model, self.step)
+        results: tuple[Result, Result | None] | None = None
+        try:
+            self.reports.end_training()  # raises if a step failed: before _save sees the weights
+            raise_if_overflowed(self.model, self.step)
+            self._show_average()  # until the next epoch begins
+            if self.group.rank == 0:
+                results = self._evaluate()
+        except KeyboardInterrupt:
+            if not self.should_stop():
+                raise
+        results = self.group.broadcast(results)
+        if results is None:
+            return None
+        self.state.end_epoch(*results)
+        return self.reports.epoch_ended(*results)
+
+    def _evaluate(self) -> tuple[Result, Result | None]:
+        """Return the figures of the test and validation images."""
+
+        def check(*batch: object) -> None:
+            self.group.check()
+
+        test, validation = (
+            None if batches is None else evaluate_batches(batches, self.settings.loss, check)
+            for batches in (self.test, self.validation)
+        )
+        assert test is not None
+        return test, validation
 
     def _show_average(self) -> None:
         """Give the model the moving average of its weights, if the run keeps one."""
@@ -212,7 +246,7 @@ class Run:
     def _save(self) -> Iterator[Event]:
         self.reports.wait()
         raise_if_overflowed(self.model, self.step)
-        if self.path is not None:
+        if self.path is not None and self.group.rank == 0:
             save(self.path, self.state.checkpoint())
             self.saved_step = self.step
             yield CheckpointWritten(self.step, self.state.epoch, os.fspath(self.path))

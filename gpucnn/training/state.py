@@ -17,6 +17,7 @@ from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.files.checkpoint import Checkpoint, differences
+from gpucnn.training.processes.agreement import digest
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.results.regression import RegressionMetrics
 from gpucnn.training.settings import Settings
@@ -123,11 +124,12 @@ class RunState:
             arrays,
         )
 
-    def restore(self, saved: Checkpoint, steps: int) -> None:
+    def restore(self, saved: Checkpoint, steps: int, change_workers: bool = False) -> None:
         """Continue from ``saved``, of a run with ``steps`` steps in an epoch.
 
         Raises CheckpointError if it is not a checkpoint of the same run; nothing is changed then.
-        The number of epochs may differ, if no step that is done would have been another.
+        The number of epochs may differ, if no step that is done would have been another, and with
+        ``change_workers`` that of processes.
         """
         metadata, be = saved.metadata, self.model.backend
         if "settings" not in metadata:
@@ -137,6 +139,8 @@ class RunState:
             )
         faults, own = [*self._other_data(metadata["data"])], self._identity()
         own["settings"]["epochs"] = metadata["settings"]["epochs"]  # see check_epochs
+        if change_workers:
+            own["settings"]["workers"] = metadata["settings"]["workers"]
         for key in ("model", "classes", "settings", "dtype", "precision"):
             faults += differences(own[key], metadata[key], key)
         if faults:
@@ -222,6 +226,20 @@ class RunState:
         ]
         if faults:
             raise CheckpointError("the checkpoint's arrays are wrong: " + "; ".join(faults))
+
+    def common(self) -> dict[str, Any]:
+        """Return what must be equal on all ranks of a group that begins or resumes a run."""
+        identity, model = self._identity(), self.model
+        for name in ("name", "builtin"):
+            identity["data"].pop(name)
+        return {
+            "gpucnn": __version__,
+            "backend": model.backend.name,
+            **identity,
+            "weights": digest(*self._weights().values(), *self._optimizer_state().values()),
+            "epoch": self.epoch,
+            "index": self.index,
+        }
 
     def _identity(self) -> dict[str, Any]:
         """Return what must be equal for a run to be resumed, as JSON would return it."""

@@ -27,9 +27,11 @@ from gpucnn.rng import epoch_order
 from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
 from gpucnn.training.mixup import own_shares
+from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.part import GroupGradients, Part
+from gpucnn.training.processes.workers import Workers
 from gpucnn.training.settings import Settings
 from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
-from gpucnn.training.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -194,13 +196,15 @@ class Steps(StepRunner):
         settings: Settings,
         workers: Workers | None = None,
         average: WeightAverage | None = None,
+        group: Group | None = None,
     ) -> None:
         loss, optimizer = settings.loss, settings.optimizer
+        self.group = group or Alone()
         self.model, self.batches, self.loss = batches.model, batches, loss
         self.seed, self.augment, self.workers = settings.seed, settings.augment, workers
         be = self.model.backend
         loss.prepare(be)
-        eager = why_eager(self.model, loss, optimizer) if be.records else None
+        eager = why_eager(self.model, loss, optimizer, self.group) if be.records else None
         captured = be.records and eager is None
         multiply_adds = 3 * self.model.summary().multiply_adds if captured else 0
         super().__init__(
@@ -225,6 +229,10 @@ class Steps(StepRunner):
         model = self.model
         if self.workers is not None:
             return self.workers
+        if self.group.size > 1:
+            rank, ranks = self.group.rank, self.group.size
+            part = Part(model, self.loss, self.seed, self.augment, rank, ranks)
+            return GroupGradients(part, self.group, self.batches.totals())
         # Launched one by one, the operations are those of the layers.
         if self.captured and self.augment is None and not self.mixup:
             be, shape = model.backend, model.input_shape
@@ -234,12 +242,16 @@ class Steps(StepRunner):
         return LayerGradients(model, self.loss, self.seed, self.augment)
 
 
-def why_eager(model: Sequential, loss: Loss, optimizer: Optimizer) -> str | None:
+def why_eager(
+    model: Sequential, loss: Loss, optimizer: Optimizer, group: Group | None = None
+) -> str | None:
     """Return why a step cannot be captured and replayed, None if it can.
 
     What the host decides would be the same in every replay, and custom classes may do anything on
     the host.
     """
+    if group is not None and group.size > 1 and not group.capturable:
+        return f"the gradients of {group.size} processes are added by the host"
     if type(model) is not Sequential:
         return f"the model ({type(model).__name__}) is a custom class"
     for name in ("forward", "backward"):

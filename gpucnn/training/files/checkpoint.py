@@ -161,16 +161,22 @@ def read(file: Path) -> Checkpoint:
 
 def differences(wanted: Any, found: Any, path: str = "") -> Iterator[str]:
     """Yield where plain data ``wanted`` has another value than ``found``, by its path."""
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for key in wanted:
-            yield from differences(wanted[key], found.get(key), f"{path}.{key}" if path else key)
-    elif isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for index, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            yield from differences(one, other, f"{path}[{index}]")
-    elif isinstance(wanted, list) and isinstance(found, list):
-        yield f"{path} had {len(found)} entries, now {len(wanted)}"
-    elif wanted != found:
-        yield f"{path} was {_shortened(found)}, now {_shortened(wanted)}"
+    for place, now, before in compare(wanted, found, path):
+        yield f"{place} was {before}, now {now}"
+
+
+def compare(one: Any, other: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield where plain data differ: the path, and both values as short text."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one:
+            yield from compare(one[key], other.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            yield from compare(*pair, f"{path}[{index}]")
+    elif isinstance(one, list) and isinstance(other, list):
+        yield f"the number of {path}", str(len(one)), str(len(other))
+    elif one != other:
+        yield path, _shortened(one), _shortened(other)
 
 
 def _shortened(value: Any) -> str:

@@ -13,7 +13,6 @@ DistributedDataParallel without SyncBatchNorm.
 from __future__ import annotations
 
 import atexit
-import math
 import multiprocessing
 import os
 import pickle
@@ -22,7 +21,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import pairwise
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -37,9 +35,10 @@ from gpucnn.machine import processor
 from gpucnn.nn.imports import files_of
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.processes.part import Part, bounds
+from gpucnn.training.processes.shared import SHARED_MEMORY, SharedArrays, receive, send
+from gpucnn.training.processes.worker import Job, SharedPart, work
 from gpucnn.training.settings import Settings
-from gpucnn.training.shared import SHARED_MEMORY, SharedArrays, receive, send
-from gpucnn.training.worker import Job, Part, work
 
 MIN_RUN, MIN_PART = 1e10, 1e7
 """Multiply-adds, forward, of a run that is worth starting workers, and of a worker's part of a
@@ -100,7 +99,8 @@ class Workers:
         """Start the processes and wait until all are ready; WorkerError if one is not."""
         atexit.register(self.close)  # runs before the interpreter would wait for the processes
         self.shared = SharedArrays(self.model, self.count, self.max_batch)
-        self.part = Part(self.model, self.loss, self.seed, self.augment, 0, self.shared)
+        part = Part(self.model, self.loss, self.seed, self.augment, 0, self.count)
+        self.part = SharedPart(part, self.shared)
         self.restore_signals = _keep_child_status()
         try:
             self._start_processes()
@@ -157,16 +157,15 @@ class Workers:
             raise SettingError("the model was moved to a backend while its workers trained it")
         np.take(arrays.images, arrays.indices, axis=0, out=shared.images[:count], mode="clip")
         shared.labels[:count] = arrays.targets
-        bounds = [math.ceil(rank * count / self.count) for rank in range(self.count + 1)]
-        step = int(arrays.step[0])
         own_share = None if arrays.own_share is None else float(arrays.own_share[0])
-        parts = [(start, end, count, step, own_share) for start, end in pairwise(bounds)]
-        active = [rank for rank, (start, end, *_) in enumerate(parts) if rank and end > start]
+        batch = count, int(arrays.step[0]), own_share
+        spans = [bounds(count, rank, self.count) for rank in range(self.count)]
+        active = [rank for rank, (start, end) in enumerate(spans) if rank and end > start]
         for rank in active:
-            self._send(rank, parts[rank])
+            self._send(rank, batch)
         buffers = {name: buffer.data.copy() for name, buffer in self.model.named_buffers()}
         try:
-            found = [self.part.compute(*parts[0]), *(self._receive(rank) for rank in active)]
+            found = [self.part.compute(*batch), *(self._receive(rank) for rank in active)]
         except WorkerError:
             for name, buffer in self.model.named_buffers():
                 buffer.data[...] = buffers[name]

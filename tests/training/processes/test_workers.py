@@ -26,9 +26,9 @@ from gpucnn.errors import CheckpointError, DivergedError, SettingError, WorkerEr
 from gpucnn.machine import processor
 from gpucnn.nn.imports import files_of, import_file
 from gpucnn.nn.layers import Dropout, Layer, ReLU, TrainingPass
-from gpucnn.training import workers
 from gpucnn.training.event_types import CheckpointWritten, Event, StepEnded
 from gpucnn.training.files import checkpoint
+from gpucnn.training.processes import workers
 from gpucnn.training.settings import Settings
 
 
