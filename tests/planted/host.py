@@ -6,9 +6,7 @@ them, and ``tests/standin/test_planted_faults.py`` compares what is found with t
 
 from __future__ import annotations
 
-from planted.planting import MODES, Change, HostFault
-
-STANDIN, DELAYED = MODES[:3], MODES[1:3]
+from planted.planting import Change, HostFault
 
 
 def table() -> str:
@@ -16,11 +14,10 @@ def table() -> str:
     rows = ["| fault | found by | stand-in | emulated |", "| --- | --- | --- | --- |"]
     for fault in HOST_FAULTS:
         test = fault.test.partition("::")[2].partition("[")[0].removeprefix("test_")
-        modes = [mode for mode in fault.found if mode != "emulated" and fault.tests(mode)]
-        emulated = "not applicable"
-        if fault.tests("emulated"):
-            emulated = "yes" if "emulated" in fault.found else "no"
-        rows.append(f"| {fault.name} | `{test}` | {', '.join(modes)} | {emulated} |")
+        emulated = "yes" if "emulated" in fault.found else "no"
+        if fault.cupy_only:
+            emulated = "not applicable"
+        rows.append(f"| {fault.name} | `{test}` | {fault.found[0]} | {emulated} |")
     return "\n".join(rows) + "\n"
 
 
@@ -46,7 +43,7 @@ COPIES = (
             ),
         ),
         BITS,
-        DELAYED,
+        ("late",),
         cupy_only=True,
         error="DivergedError",
     ),
@@ -69,7 +66,7 @@ COPIES = (
             ),
         ),
         BITS,
-        DELAYED,
+        ("late",),
         cupy_only=True,
         error="DivergedError",
     ),
@@ -85,7 +82,7 @@ COPIES = (
             ),
         ),
         CONTRACT + "a_large_array_is_there_when_it_is_read[cuda]",
-        DELAYED,
+        ("late",),
         cupy_only=True,
     ),
     HostFault(
@@ -100,7 +97,7 @@ COPIES = (
             ),
         ),
         CONTRACT + "a_large_array_is_there_when_it_is_read[cuda]",
-        DELAYED,
+        ("late",),
         cupy_only=True,
     ),
     HostFault(
@@ -151,7 +148,7 @@ CAPTURES = (
         "at the limit CuPy's pool frees what graphs still use",
         (Change("backends.cuda.graphs:GraphMemory.__init__", "self._pool.set_limit()", "pass"),),
         GRAPHS + "graphs_have_no_limit_of_their_own",
-        STANDIN,
+        ("eager",),
         cupy_only=True,
         error="OutOfMemoryError",
     ),
@@ -166,7 +163,7 @@ CAPTURES = (
             ),
         ),
         GRAPHS + "out_of_memory_at_a_capture_leaves_other_graphs_valid",
-        STANDIN,
+        ("eager",),
         cupy_only=True,
         error="DID NOT RAISE",
     ),
@@ -260,7 +257,7 @@ STREAMS = (
             ),
         ),
         BITS,
-        DELAYED,
+        ("late",),
     ),
     HostFault(
         "graphs in flight share a workspace",
@@ -303,7 +300,7 @@ STREAMS = (
             ),
         ),
         GRAPHS + "no_more_than_two_calls_are_unfinished",
-        DELAYED,
+        ("late",),
     ),
     HostFault(
         "an event is recorded on another stream",
@@ -316,7 +313,7 @@ STREAMS = (
             ),
         ),
         GRAPHS + "no_more_than_two_calls_are_unfinished",
-        DELAYED,
+        ("late",),
     ),
 )
 
@@ -392,7 +389,7 @@ LAUNCHES = (
         "the kernel reads from an address of another device",
         (Change("backends.cuda.loader:Kernels.__init__", "device.id", "None"),),
         "tests/backends/cuda/test_loader.py::test_arrays_of_another_gpu_are_refused",
-        STANDIN,
+        ("eager",),
         cupy_only=True,
         error="DID NOT RAISE",
     ),

@@ -2,7 +2,8 @@
 
 ``python tests/planted/host_run.py MODE [TEXT]`` prints a JSON object: for the name of each fault
 (that contains TEXT) the failure of its test, null if it passed. Under "" are the failures of the
-same tests without a fault. Children are forks, which need not import everything again.
+same tests without a fault, in the modes in which the suite does not run all of them. pytest starts
+and collects the tests once, and its forks run them.
 """
 
 from __future__ import annotations
@@ -25,53 +26,78 @@ from planted.planting import Change, plant
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = (
-    "-q", "--tb=short", "-W", "ignore:Module already imported",
-    "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout",
+    "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:timeout",
     "-o", "addopts=--strict-markers --import-mode=importlib",
 )  # fmt: skip
 MAX_SECONDS = 60
+CONTROLLED = ("late", "mixed")  # in the others the suite itself runs the tests without a fault
 
 
-def failure(tests: Iterable[str], changes: Iterable[Change] = ()) -> str | None:
-    """Run tests in a fork with the changes; return their output if one fails."""
-    with tempfile.TemporaryFile("w+") as output:
-        child = os.fork()
-        if not child:
-            signal.alarm(MAX_SECONDS)
-            for stream in (1, 2):
-                os.dup2(output.fileno(), stream)
-            _end(changes, tests)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        output.seek(0)
-        text = output.read()
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f"pytest ended with status {status}:\n{text}")
-    return text if status else None
+class Planted:
+    """A plugin of pytest that runs the collected tests in forks: for each fault those that are to
+    find it, and in the modes of ``CONTROLLED`` all of them without a fault. ``found`` has their
+    failures.
+    """
 
+    def __init__(self, mode: str, text: str) -> None:
+        self.mode = mode
+        self.faults = [f for f in HOST_FAULTS if text in f.name and f.tests(mode)]
+        self.tests = list(dict.fromkeys(t for fault in self.faults for t in fault.tests(mode)))
+        self.found: dict[str, str | None] = {}
+        self._failures: list[str] = []  # of the tests of this process
 
-def _end(changes: Iterable[Change], tests: Iterable[str]) -> NoReturn:
-    """Run the tests and end this process with pytest's status."""
-    status: int = pytest.ExitCode.INTERNAL_ERROR
-    try:
-        plant(changes)
-        status = pytest.main([*OPTIONS, *tests])
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        items = {item.nodeid: item for item in session.items}
+        for fault in self.faults:
+            tests = [items[test] for test in fault.tests(self.mode)]
+            self.found[fault.name] = self._failure(tests, fault.changes)
+        if self.mode in CONTROLLED:
+            self.found[""] = self._failure([items[test] for test in self.tests])
+        return True  # nothing is left to run
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._failures.append(f"{report.nodeid}\n{report.longreprtext}\n")
+
+    def _failure(self, tests: list[pytest.Item], changes: Iterable[Change] = ()) -> str | None:
+        """Run tests in a fork with the changes; return the failures, None if there are none."""
+        with tempfile.TemporaryFile("w+") as output:
+            child = os.fork()
+            if not child:
+                signal.alarm(MAX_SECONDS)
+                self._end(tests, changes, output.fileno())
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            output.seek(0)
+            text = output.read()
+        if status:
+            raise RuntimeError(f"the tests ended with status {status}:\n{text}")
+        return text or None
+
+    def _end(self, tests: list[pytest.Item], changes: Iterable[Change], output: int) -> NoReturn:
+        """Run the tests, write their failures and end this process."""
+        status = 1
+        try:
+            plant(changes)
+            for test, following in zip(tests, [*tests[1:], None], strict=True):
+                test.ihook.pytest_runtest_protocol(item=test, nextitem=following)
+            os.write(output, "".join(self._failures).encode())
+            status = 0
+        except BaseException:
+            os.write(output, traceback.format_exc().encode())
+        finally:
+            os._exit(status)
 
 
 def main(mode: str, text: str = "") -> None:
     os.chdir(ROOT)
-    faults = [fault for fault in HOST_FAULTS if text in fault.name and fault.tests(mode)]
-    control = [test for fault in faults for test in fault.tests(mode)]
     if mode != "emulated":
         import_module("cupy")
-    with redirect_stdout(sys.stderr):  # forks need not import the tests again
-        pytest.main([*OPTIONS, "--collect-only", *control])
-    found = {fault.name: failure(fault.tests(mode), fault.changes) for fault in faults}
-    print(json.dumps({"": failure(dict.fromkeys(control)), **found}))
+    planted = Planted(mode, text)
+    with redirect_stdout(sys.stderr):
+        status = pytest.main([*OPTIONS, *planted.tests], plugins=[planted])
+    if status:
+        sys.exit(f"pytest ended with status {status}")
+    print(json.dumps(planted.found))
 
 
 if __name__ == "__main__":
