@@ -1,4 +1,5 @@
-"""Every kernel through NVRTC, CUDA's own compiler, which needs no GPU: no warning and no spill.
+"""Every kernel through NVRTC, CUDA's own compiler, which needs no GPU: no warning, no spill, and
+the instructions that the options ask for.
 
 ``python tests/test_compile.py`` prints the table of registers, spills and shared memory.
 """
@@ -29,9 +30,13 @@ TENSOR_CORES = 80  # the first that multiplies TF32
 FILES = sorted(kernel_folder().glob("*.cu"))
 
 
+def is_tf32(file: Path) -> bool:
+    return file.stem.endswith("_tf32")
+
+
 def reals(file: Path) -> tuple[str, ...]:
     """Return the types that a file is for."""
-    return ("float",) if file.stem.endswith("_tf32") else ("float", "double")
+    return ("float",) if is_tf32(file) else ("float", "double")
 
 
 class Compiled:
@@ -43,20 +48,18 @@ class Compiled:
 
     options: tuple[str, ...]
     code: bytes
+    ptx: str  # of which the machine code is made
 
-    def __init__(
-        self, file: Path, architecture: int, real: str, *more: str, ptx: bool = False
-    ) -> None:
-        """more: options in addition to gpucnn's; ptx: ask for PTX instead of machine code."""
+    def __init__(self, file: Path, architecture: int, real: str, *more: str) -> None:
+        """more: options in addition to gpucnn's."""
         cupy, compiler = import_cupy()
         module = _module(cupy, file, np.dtype("float32" if real == "float" else "float64"))
         # Without the memory for each device, which would ask for one.
         compile_module = cupy._core.raw._get_raw_module.__wrapped__
         options, log = (*module.options, *more), io.StringIO()
-        replaced = self._replaced(compiler, architecture) | {"_use_ptx": ptx}
         with (
             mock.patch.dict(os.environ, CUPY_CACHE_IN_MEMORY="1"),
-            mock.patch.multiple(compiler, **replaced),
+            mock.patch.multiple(compiler, **self._replaced(compiler, architecture)),
         ):
             try:
                 compile_module(
@@ -73,7 +76,9 @@ class Compiled:
         class Program(compiler._NVRTCProgram):  # type: ignore[misc]
             def compile(self, options: tuple[str, ...] = (), log_stream: Any = None) -> Any:
                 compiled.options = tuple(options)
-                return super().compile(options, log_stream)
+                machine_code = super().compile(options, log_stream)
+                compiled.ptx = compiler.nvrtc.getPTX(self.ptr).decode()
+                return machine_code
 
         class Module(compiler.function.Module):  # type: ignore[misc]
             def load(self, code: bytes) -> None:
@@ -81,6 +86,7 @@ class Compiled:
 
         return {
             "_NVRTCProgram": Program,
+            "_use_ptx": False,
             "_get_arch": lambda: str(architecture),
             "_get_arch_for_options_for_nvrtc": compiler._get_arch_for_options_for_nvrtc.__wrapped__,
             "function": SimpleNamespace(Module=Module),
@@ -103,6 +109,27 @@ def import_cupy() -> Any:
     return cupy, compiler
 
 
+ARITHMETIC = re.compile(
+    r"\s((?:add|sub|mul|fma|div|sqrt|min|max|abs|neg|setp)\.[\w.]*f(?:32|64))\b"
+)
+
+
+def assert_flushes_float32_only(ptx: str) -> None:
+    """Arithmetic in float32 flushes subnormal numbers, and that in float64 does not."""
+    found = set(ARITHMETIC.findall(ptx))
+    assert all((".ftz" in name) == name.endswith("f32") for name in found), found
+
+
+def assert_multiplies(ptx: str, file: Path, by_tensor_cores: bool) -> None:
+    """Every kernel of the file multiplies TF32 by tensor cores, or as the emulator does."""
+    kernels = ptx.split(".entry ")[1:]
+    assert len(kernels) == source(file).count("__global__")
+    for kernel in kernels:
+        instruction = "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" in kernel
+        assert instruction == by_tensor_cores
+        assert ("shfl.sync" in kernel) != instruction
+
+
 @pytest.mark.parametrize(
     ("file", "architecture"),
     [
@@ -110,10 +137,11 @@ def import_cupy() -> Any:
         for architecture in ARCHITECTURES
         for file in FILES
         # Without tensor cores for it, --precision tf32 is refused.
-        if reals(file) != ("float",) or architecture >= TENSOR_CORES
+        if not is_tf32(file) or architecture >= TENSOR_CORES
     ],
 )
 def test_kernels_compile_without_a_warning_or_a_spill(file: Path, architecture: int) -> None:
+    """All is read from one compilation, which may take seconds."""
     names = {name for name, found in signatures(kernel_folder()).items() if found.file == file}
     for real in reals(file):
         if real == "double" and architecture not in ARCHITECTURES_FOR_DOUBLE:
@@ -125,6 +153,16 @@ def test_kernels_compile_without_a_warning_or_a_spill(file: Path, architecture: 
         for name, row in found.items():
             assert (row.spill_stores, row.spill_loads) == (0, 0), f"{name} spills ({real})"
         assert compiled.code[:4] == b"\x7fELF"
+        assert set(re.findall(r"\.entry (\w+)", compiled.ptx)) == names
+        assert_flushes_float32_only(compiled.ptx)
+        if is_tf32(file):
+            assert_multiplies(compiled.ptx, file, by_tensor_cores=True)
+
+
+def test_tf32_is_multiplied_without_tensor_cores_where_there_are_none() -> None:
+    file = next(file for file in FILES if file.stem == "linear_tf32")
+    compiled = Compiled(file, TENSOR_CORES - 5, "float")
+    assert_multiplies(compiled.ptx, file, by_tensor_cores=False)
 
 
 def test_resources_are_read_without_cupy_as_well() -> None:
@@ -145,34 +183,6 @@ def test_the_options_are_those_of_gpucnn_and_two_that_cupy_adds() -> None:
             *("-ftz=true", "--device-as-default-execution-space"),
         ]
     )
-
-
-ARITHMETIC = re.compile(
-    r"\s((?:add|sub|mul|fma|div|sqrt|min|max|abs|neg|setp)\.[\w.]*f(?:32|64))\b"
-)
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_float32_arithmetic_flushes_subnormal_numbers_and_float64_does_not(file: Path) -> None:
-    for real in reals(file):
-        ptx = Compiled(file, 90, real, ptx=True).code.decode()
-        found = set(ARITHMETIC.findall(ptx))
-        assert all((".ftz" in name) == name.endswith("f32") for name in found), found
-
-
-@pytest.mark.parametrize("architecture", [75, TENSOR_CORES, 90])
-@pytest.mark.parametrize("file", [f for f in FILES if reals(f) == ("float",)], ids=lambda f: f.stem)
-def test_tf32_is_multiplied_by_tensor_cores_where_there_are_some(
-    file: Path, architecture: int
-) -> None:
-    """In every kernel of the file, and nowhere by the path that the emulator takes."""
-    ptx = Compiled(file, architecture, "float", ptx=True).code.decode()
-    kernels = ptx.split(".entry ")[1:]
-    assert len(kernels) == source(file).count("__global__")
-    for kernel in kernels:
-        instruction = "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" in kernel
-        assert instruction == (architecture >= TENSOR_CORES)
-        assert ("shfl.sync" in kernel) != instruction
 
 
 def main(architecture: int = 90) -> None:
