@@ -38,6 +38,12 @@ class DataError(GpucnnError, ValueError):
     status = 2
 
 
+class ReadError(DataError):
+    """Images that are read while a network uses them could not be read, or have changed."""
+
+    status = 1
+
+
 class DataWarning(UserWarning):
     """A data set was read, but not as it may have been meant. The message is one line."""
 

@@ -5,15 +5,21 @@
 //
 // Shapes: counter (2), order (images), labels (items), table (steps, width), indices and target
 // (count), rates (width). Labels that are numbers to predict are (items, columns), and target
-// (count, columns). One block. Beyond the order and the table nothing is read: indices and labels
+// (count, columns). One block.
+//
+// With a ring the images of the batches to come lie in a ring of so many images, in the order of
+// the epoch: indices are positions there, and labels still those of the images themselves.
+//
+// Beyond the order and the table nothing is read: indices and labels
 // are -1, or numbers NaN, and rates NaN, which a run detects.
 
-// Writes the index of image i of batch `batch`, -1 beyond the order, and returns it.
+// Writes where image i of batch `batch` is, -1 beyond the order, and returns its index.
 __device__ inline int64 pick(const int64* order, int64* indices, int64 images, int64 batch,
-                             int batch_size, int i) {
+                             int batch_size, int64 ring, int i) {
     const int64 at = batch * batch_size + i;
-    const int64 item = at >= 0 && at < images ? order[at] : -1;
-    indices[i] = item;
+    const bool exists = at >= 0 && at < images;
+    const int64 item = exists ? order[at] : -1;
+    indices[i] = exists && ring ? at % ring : item;
     return item;
 }
 
@@ -33,10 +39,11 @@ extern "C" __global__ void __launch_bounds__(256)
 begin_step(int64* __restrict__ counter, const int64* __restrict__ order,
            const int64* __restrict__ labels, const real* __restrict__ table,
            int64* __restrict__ indices, int64* __restrict__ target, real* __restrict__ rates,
-           int64 images, int64 items, int64 steps, int width, int count, int batch_size) {
+           int64 images, int64 items, int64 steps, int width, int count, int batch_size,
+           int64 ring) {
     const int64 batch = counter[0];
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
-        const int64 item = pick(order, indices, images, batch, batch_size, i);
+        const int64 item = pick(order, indices, images, batch, batch_size, ring, i);
         target[i] = item >= 0 && item < items ? labels[item] : -1;
     }
     pick_rates(table, rates, batch, steps, width);
@@ -48,10 +55,10 @@ begin_step_numbers(int64* __restrict__ counter, const int64* __restrict__ order,
                    const real* __restrict__ labels, const real* __restrict__ table,
                    int64* __restrict__ indices, real* __restrict__ target,
                    real* __restrict__ rates, int64 images, int64 items, int columns, int64 steps,
-                   int width, int count, int batch_size) {
+                   int width, int count, int batch_size, int64 ring) {
     const int64 batch = counter[0];
     for (int i = threadIdx.x; i < count; i += blockDim.x) {
-        const int64 item = pick(order, indices, images, batch, batch_size, i);
+        const int64 item = pick(order, indices, images, batch, batch_size, ring, i);
         const bool valid = item >= 0 && item < items;
 #pragma unroll 1  // unrolled, it spills registers
         for (int k = 0; k < columns; ++k) {

@@ -17,7 +17,7 @@ from rich.progress import (
 
 from gpucnn.cli.console import PlainConsole, is_fancy, print_table
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, StepEnded, Stopped
-from gpucnn.training.progress import REFRESH_SECONDS, epoch_line, start_lines
+from gpucnn.training.progress import REFRESH_SECONDS, epoch_lines, start_lines
 from gpucnn.training.task import CLASSES, percent
 
 READING_SECONDS, READING_LINE_SECONDS = 0.5, 10.0
@@ -51,7 +51,8 @@ class PlainDisplay:
         elif isinstance(event, EpochEnded):
             self.seconds += event.seconds
             self.images += event.images_per_second * event.seconds
-            self.console.print(epoch_line(event, self.epochs))
+            for line in epoch_lines(event, self.epochs):
+                self.console.print(line)
 
     def print_results(self, stopped: Stopped, folder: str) -> None:
         """Print the table of results."""

@@ -105,8 +105,11 @@ class ndarray(Operators):
             graphs.refuse_copy()
         return self._host.copy()
 
-    def set(self, values: np.ndarray[Any, Any]) -> None:
-        """Copy from an array of the host of the same shape and dtype."""
+    def set(self, values: np.ndarray[Any, Any], stream: graphs.Stream | None = None) -> None:
+        """Copy from an array of the host of the same shape and dtype, by default at once.
+
+        With a ``stream`` the copy is work of that stream: also it is done before this returns.
+        """
         if not isinstance(values, np.ndarray) or values.dtype != self.dtype:
             raise ArrayError(f"set() requires a numpy.ndarray of {self.dtype}")
         if values.shape != self.shape:
@@ -116,8 +119,9 @@ class ndarray(Operators):
                 f"set() requires a contiguous array, not strides {self.strides}",
                 kind=Kind.ARGUMENT,
             )
-        graphs.refuse_copy()
-        self._assign(values)
+        with stream or graphs.get_current_stream():
+            graphs.refuse_copy()
+            self._assign(values)
 
     def fill(self, value: complex | ndarray) -> None:
         """Set every element to one value."""

@@ -250,6 +250,11 @@ def get_default_memory_pool() -> MemoryPool:
     return _default_pool
 
 
+def alloc_pinned_memory(size: int) -> bytearray:
+    """Return memory of the host. CuPy's is page-locked; NumPy's ``frombuffer`` reads both."""
+    return bytearray(size)
+
+
 def alloc(size: int) -> MemoryPointer:
     """Return ``size`` bytes from the allocator of this thread."""
     return get_allocator()(size)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,12 @@ from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_integer
 from gpucnn.data import Split
+from gpucnn.data.lazy import LazyImages
 from gpucnn.errors import DataError, OutOfMemoryError, SettingError, ShapeError
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
+from gpucnn.training.feed import Feed, read
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.results.regression import RegressionMetrics, r_squared, sum_squares
 from gpucnn.training.task import task_of
@@ -42,18 +45,13 @@ class ImageBatches:
     ) -> None:
         self.count = len(split)
         self.batch_size = min(check_integer("batch_size", batch_size, 1), self.count)
-        try:
-            self.images = be.asarray(split.images, np.uint8)
-        except OutOfMemoryError as error:
-            raise OutOfMemoryError(
-                f"{error.found} for {self.count:,} images",
-                "use fewer or smaller ones (--limit, --resize)",
-            ) from error
+        self.images, self.source = _place(be, split)
         if targets is None and split.is_regression:
             targets = split.targets
         self.labels = be.asarray(split.labels if targets is None else targets.astype(be.dtype))
         self.scale, self.shift = scaling
         self.order = be.asarray(np.arange(self.count))
+        self._order: NDArray[np.int64] | None = None  # the same on the host; None is the split's
         self._backend = be
 
     def __len__(self) -> int:
@@ -63,6 +61,31 @@ class ImageBatches:
     def set_order(self, order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
         """Put the images in another order: indices into the split, int64 (M,)."""
         self.order[...] = self._backend.asarray(order)
+        # Where the host has the order already there is no second copy of it.
+        self._order = self.order if isinstance(self.order, np.ndarray) else order
+
+    def feed(self, per_launch: int = 1) -> Feed | None:
+        """Return what reads the images ahead of steps, of which a launch has ``per_launch``.
+
+        None if the images are in memory.
+        """
+        if self.source is None:
+            return None
+        return Feed(self._backend, self.source, self.batch_size, per_launch)
+
+    def begin(self, feed: Feed, index: int) -> None:
+        """Let ``feed`` read the images from batch ``index`` on, in their order."""
+        feed.begin(self._order, index)
+
+    def gather(self, start: int, stop: int) -> Array:
+        """Return the normalised images ``start`` to ``stop`` in their order, (N, C, H, W)."""
+        be, images, indices = self._backend, self.images, self.order[start:stop]
+        if self.source is not None:
+            chosen = np.arange(start, stop) if self._order is None else self._order[start:stop]
+            host = np.empty((len(chosen), *self.source.shape[1:]), np.uint8)
+            read(self.source, chosen, host)
+            images, indices = be.asarray(host, np.uint8), be.asarray(np.arange(len(chosen)))
+        return be.gather_images(images, indices, self.scale, self.shift)
 
     def label_array(self, size: int) -> Array:
         """Return an array for the labels of ``size`` images, zeros."""
@@ -72,6 +95,31 @@ class ImageBatches:
         """Return the totals of steps, float64 (2,), or (1 + 2 K,) of numbers (M, K); zeros."""
         size = 2 if self.labels.ndim == 1 else 1 + 2 * self.labels.shape[1]
         return self._backend.zeros((*shape, size), np.float64)
+
+
+def _place(be: Backend, split: Split) -> tuple[Array, LazyImages | None]:
+    """Return the images of a split on the device, or what they are read from while steps run.
+
+    Images in files go to a device that has room for all, in parts.
+    """
+    images = split.images
+    try:
+        if not isinstance(images, LazyImages):
+            return be.asarray(images, np.uint8), None
+        if be.has_room(math.prod(images.shape)):
+            device, done = be.empty(images.shape, np.uint8), 0
+            for part in images.chunks():
+                device[done : done + len(part)] = be.asarray(part, np.uint8)
+                done += len(part)
+            return device, None
+    except OutOfMemoryError as error:
+        if not isinstance(images, LazyImages):
+            raise OutOfMemoryError(
+                f"{error.found} for {len(split):,} images",
+                "use fewer or smaller ones (--limit, --resize), or gpucnn pack: packed images are "
+                "read while training",
+            ) from error
+    return None, images
 
 
 class Batches(ImageBatches):
@@ -118,10 +166,44 @@ class Batches(ImageBatches):
 
         Labels are (N,), or numbers (N, K).
         """
-        be, start = self.model.backend, index * self.batch_size
-        indices = self.order[start : start + self.batch_size]
-        images = be.gather_images(self.images, indices, self.scale, self.shift)
-        return images, be.gather_labels(self.labels, indices)
+        start, stop = self._bounds(index)
+        return self.gather(start, stop), self.targets_of(start, stop)
+
+    def _bounds(self, index: int) -> tuple[int, int]:
+        start = index * self.batch_size
+        return start, min(start + self.batch_size, self.count)
+
+    def targets_of(self, start: int, stop: int) -> Array:
+        """Return the labels of images ``start`` to ``stop`` in their order: (N,), or (N, K)."""
+        return self.model.backend.gather_labels(self.labels, self.order[start:stop])
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int], tuple[Array, Array]]]:
+        """Return ``batch`` for a pass over all batches in their order.
+
+        A device gets images in files from a thread that reads ahead, and the batches must be asked
+        for one by one. Where several threads may ask for batches, each reads those that it asks
+        for.
+        """
+        be = self.model.backend
+        feed = None if be.thread_parallel else self.feed()
+        if feed is None:
+            yield self.batch
+            return
+
+        def batch(index: int) -> tuple[Array, Array]:
+            feed.acquire(index)
+            start, stop = self._bounds(index)
+            positions = be.asarray(np.arange(start, stop) % feed.size)
+            images = be.gather_images(feed.images, positions, self.scale, self.shift)
+            feed.release(index + 1)
+            return images, self.targets_of(start, stop)
+
+        try:
+            self.begin(feed, 0)
+            yield batch
+        finally:
+            feed.end()
 
     def shuffled(self, epoch: int, seed: int = 0) -> Iterator[tuple[Array, Array]]:
         """Put the images in the order that ``fit`` gives them, and yield every batch.

@@ -9,6 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from gpucnn.training.task import CLASSES, FIGURES, NUMBERS, PARTS, Task
 
+READING = ("waited", "read_per_second")
+"""The fields of ``EpochEnded`` on images that are read while steps run."""
+
 Reason = Literal["finished", "early stopping", "interrupted"]
 
 
@@ -109,6 +112,11 @@ class EpochEnded(Event):
     weights changed. ``seconds`` and ``images_per_second`` are of the training part in this process,
     without evaluation.
 
+    ``waited`` and ``read_per_second`` are for images that are read from files while steps run: the
+    part of ``seconds`` in which steps waited for them, and at how many images/s they were read. If
+    waiting took a large part, training is as slow as the files are read. They are None for images
+    in memory.
+
     For regression accuracies are None, and errors and R² (``training.task``) take their place, in
     the units of the targets; the losses are of standardised targets.
     """
@@ -133,6 +141,8 @@ class EpochEnded(Event):
     validation_mse: float | None = None
     validation_mae: float | None = None
     validation_r2: float | None = None
+    waited: float | None = None
+    read_per_second: float | None = None
 
     @property
     def task(self) -> Task:
@@ -142,7 +152,8 @@ class EpochEnded(Event):
     @property
     def unused(self) -> frozenset[str]:
         """As in ``Event``."""
-        return unused_figures(self.task)
+        reading = () if self.waited is not None else READING
+        return unused_figures(self.task).union(reading)
 
     def figure(self, part: str, name: str) -> float:
         """Return a figure of "train", "validation" or "test"; NaN if there is none."""

@@ -7,7 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gpucnn.nn.tables import html_table, text_table
-from gpucnn.training.event_types import EpochEnded, Reason, RunStarted, Stopped, unused_figures
+from gpucnn.training.event_types import (
+    READING,
+    EpochEnded,
+    Reason,
+    RunStarted,
+    Stopped,
+    unused_figures,
+)
 from gpucnn.training.task import CLASSES, Task
 
 MAX_ROWS = 20
@@ -127,7 +134,7 @@ class History:
 
 def columns(task: Task) -> tuple[str, ...]:
     """Return the names of the columns of a history, those of ``EpochEnded`` for a task."""
-    unused = unused_figures(task)
+    unused = unused_figures(task).union(READING)
     return tuple(field.name for field in fields(EpochEnded) if field.name not in unused)
 
 

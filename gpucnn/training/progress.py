@@ -15,6 +15,9 @@ from gpucnn.training.task import CLASSES
 REFRESH_SECONDS = 0.1
 """The line is redrawn at most this often: reading the figures waits for the device."""
 
+MIN_WAITED = 0.1
+"""The part of an epoch for which waiting for images is worth a line."""
+
 _BAR = 16
 
 
@@ -35,6 +38,17 @@ def start_lines(event: RunStarted, title: str, note: str = "") -> list[str]:
         lines.append(f"{event.eager}, so training steps run eagerly instead of as a CUDA graph")
     if event.step:
         lines.append(f"resuming from step {event.step:,}")
+    return lines
+
+
+def epoch_lines(event: EpochEnded, epochs: int) -> list[str]:
+    """Return the figures of an epoch; a line more if steps waited long for images from files."""
+    lines, waited = [epoch_line(event, epochs)], event.waited or 0.0
+    if waited > max(MIN_WAITED * event.seconds, 0.5):
+        lines.append(
+            f"steps waited {waited:.1f} s for images, which were read at "
+            f"{event.read_per_second:,.0f} images/s"
+        )
     return lines
 
 
@@ -92,7 +106,8 @@ class Progress:
                 columns = shutil.get_terminal_size().columns
                 self._draw(self._step_line(event, now - self.began, columns))
         elif isinstance(event, EpochEnded):
-            self._write_line(epoch_line(event, self.epochs))
+            for line in epoch_lines(event, self.epochs):
+                self._write_line(line)
         elif isinstance(event, Stopped) and event.reason != "finished":
             self._write_line(f"{event.reason}: stopped after step {event.step:,}")
 

@@ -48,6 +48,8 @@ class Reports:
         self.wait()
         self.training = self.train.metrics(self._totals(), self.steps.loss)
         self.seconds, self.speed = time.perf_counter() - self.began, self._images_per_second()
+        feed = self.steps.feed
+        self.reading = (None, None) if feed is None else (feed.waited, feed.speed)
 
     def wait(self) -> None:
         """Wait for the device; DivergedError if a step failed."""
@@ -106,12 +108,15 @@ class Reports:
         for part, result in zip(PARTS, (self.training, validation, test), strict=True):
             if result is not None:
                 figures |= {f"{part}_{name}": value for name, value in result.figures.items()}
+        waited, read_per_second = self.reading
         return EpochEnded(
             step=self._step(),
             epoch=self.state.epoch,
             lr=self.lrs[-1],
             seconds=self.seconds,
             images_per_second=self.speed,
+            waited=waited,
+            read_per_second=read_per_second,
             **figures,  # type: ignore[arg-type]
         )
 

@@ -12,7 +12,7 @@ from gpucnn.backends import device_error
 from gpucnn.config import is_builtin
 from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
-from gpucnn.errors import BackendError, SettingError, WorkerError
+from gpucnn.errors import BackendError, ReadError, SettingError, WorkerError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
@@ -122,10 +122,11 @@ class Run:
         with self._resources():
             try:
                 yield from self._train()
-            except WorkerError as error:
+            except (WorkerError, ReadError) as error:
                 yield from self._save()  # the weights are those before the step
                 saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
-                raise WorkerError(f"{error}: stopped after step {self.step}{saved}") from error
+                kind = type(error)
+                raise kind(f"{error}: stopped after step {self.step}{saved}") from error
             except Exception as error:
                 fault = device_error(error)
                 if fault is None:

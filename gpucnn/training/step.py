@@ -21,6 +21,7 @@ from gpucnn.optim.optimizers import Trainable
 from gpucnn.rng import Stream, philox_key
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import ImageBatches
+from gpucnn.training.feed import Feed
 from gpucnn.training.mixup import Mixture, partners
 
 
@@ -209,8 +210,10 @@ class TrainStep:
         clip_grad_norm: float | None = None,
         average: WeightAverage | None = None,
         mixup: bool = False,
+        feed: Feed | None = None,
     ) -> None:
         self.model, self.batches, self.gradients = model, batches, gradients
+        self.images, self.ring = (batches.images, 0) if feed is None else (feed.images, feed.size)
         self.optimizer, self.run = optimizer, run
         self.clip_grad_norm, self.average = clip_grad_norm, average
         # Views, made once: a captured step is to allocate nothing.
@@ -244,12 +247,13 @@ class TrainStep:
             self.targets,
             run.rates,
             batches.batch_size,
+            self.ring,
         )
 
     def _arrays(self) -> StepArrays:
         batches, run = self.batches, self.run
         return StepArrays(
-            images=batches.images,
+            images=self.images,
             indices=self.indices,
             targets=self.targets,
             scale=batches.scale,

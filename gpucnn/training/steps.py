@@ -128,6 +128,7 @@ class StepRunner:
         self.full, last = divmod(batches.count, size)
         self.eager, self.captured = eager, be.records and eager is None
         self.per_launch = be.steps_per_launch(multiply_adds * size) if self.captured else 1
+        self.feed = batches.feed(self.per_launch)
         self._full: Callable[[int], None] | None = self._make(gradients(size), size)
         # The last batch of an epoch, if shorter. It may use the same memory: they never overlap.
         self._last = self._make(gradients(last), last, self._full) if last else None
@@ -136,10 +137,14 @@ class StepRunner:
         """Begin an epoch at batch ``index``, after ``done`` steps of the run."""
         self.check_model()
         be = self.trained.backend
+        if self.feed is not None:
+            self.feed.end()  # it reads the order
         self.train.set_order(plan.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
             self.arrays.rate_table[...] = be.asarray(plan.rates)
         self.arrays.counter[...] = be.asarray(np.array([index, done]))
+        if self.feed is not None:
+            self.train.begin(self.feed, index)
 
     def run(self, index: int, limit: int) -> int:
         """Run the step of batch ``index`` and up to ``limit`` - 1 after it; return their number.
@@ -148,13 +153,15 @@ class StepRunner:
         ``index`` must be the number of steps that were run in the epoch.
         """
         self.check_model()
-        if index >= self.full:
-            assert self._last is not None
-            self._last(1)
-            return 1
-        assert self._full is not None
-        count = min(self.per_launch, self.full - index, limit)
-        self._full(count)
+        if self.feed is not None:
+            limit = min(limit, self.feed.acquire(index))
+        replay, count = self._last, 1
+        if index < self.full:
+            replay, count = self._full, min(self.per_launch, self.full - index, limit)
+        assert replay is not None
+        replay(count)
+        if self.feed is not None:
+            self.feed.release(index + count)
         return count
 
     def check_model(self) -> None:
@@ -164,6 +171,8 @@ class StepRunner:
 
     def close(self) -> None:
         """Release CUDA graphs and their memory now, not when the garbage collector runs."""
+        if self.feed is not None:
+            self.feed.end()
         self._full, self._last = None, None
 
     def _make(
@@ -183,6 +192,7 @@ class StepRunner:
             self.clip_grad_norm,
             self.average,
             self.mixup,
+            self.feed,
         )
         return self.trained.backend.capture(step, self.captured, share_memory_with)
 

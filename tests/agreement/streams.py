@@ -74,6 +74,29 @@ def events_can_be_waited_for(xp: Any) -> Iterator[Any]:
     yield attempt(event.synchronize)
 
 
+@gives(True, [1, 2, 5, 6], [8, 9])
+def page_locked_memory_is_copied_in_a_stream(xp: Any) -> Iterator[Any]:
+    memory = xp.cuda.alloc_pinned_memory(8)
+    host = np.frombuffer(memory, np.uint8, 8)
+    yield host.flags.writeable
+    host[...] = range(1, 9)
+    x, stream, copied = xp.zeros(4, np.uint8), xp.cuda.Stream(non_blocking=True), xp.cuda.Event()
+    copied.record()  # of the stream that has made the zeros
+    stream.wait_event(copied)
+    x[:2].set(host[:2], stream=stream)
+    x[2:].set(host[4:6], stream=stream)
+    copied.record(stream)
+    copied.synchronize()
+    yield x.get().tolist()
+    y = xp.empty(2, np.uint8)
+    xp.cuda.Device().synchronize()
+    host[:2] = 8, 9
+    y.set(host[:2], stream)
+    copied.record(stream)
+    xp.cuda.get_current_stream().wait_event(copied)
+    yield y.get().tolist()
+
+
 @gives(0, True, [(2**31 - 1, 65535, 65535)])
 def the_device(xp: Any) -> Iterator[Any]:
     device = xp.cuda.Device()

@@ -16,6 +16,7 @@ from gpucnn.backends.contract.checks import (
     Checks,
     ParameterGrads,
 )
+from gpucnn.backends.contract.rings import Ring
 from gpucnn.errors import SettingError, unknown
 
 PRECISIONS = ("ieee", "tf32")
@@ -75,6 +76,17 @@ class Arrays(Checks, ABC):
     @abstractmethod
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         """Return an array of zeros, of the backend's dtype unless ``dtype`` is given."""
+
+    def ring(self, slots: int, slot_size: int, shape: Sequence[int]) -> Ring:
+        """Return a ring of ``slots`` times ``slot_size`` uint8 images of ``shape`` (C, H, W)."""
+        return Ring(self.empty((slots * slot_size, *shape), np.uint8), slots)
+
+    def has_room(self, size: int) -> bool:
+        """Return whether a device may keep so many bytes of images that lie in files.
+
+        If not, they are read while steps run (``ring``). The host's memory keeps no such images.
+        """
+        return False
 
     def empty_maps(self, shape: Sequence[int]) -> Array:
         """Return an array (N, ...) with unset contents, in the memory order of feature maps."""

@@ -64,7 +64,7 @@ class StepArrays:
     """
 
     images: Array
-    """uint8 (M, C, H, W)"""
+    """uint8 (M, C, H, W): all images, or a ring of those of the batches to come"""
     indices: Array
     """int64 (N,): the batch is ``images[indices]``"""
     targets: Array

@@ -34,6 +34,7 @@ class Training(Arrays):
         target: Array,
         rates: Array,
         batch_size: int,
+        ring: int = 0,
     ) -> None:
         """Write the inputs of the next training step, and advance ``counter``.
 
@@ -42,6 +43,10 @@ class Training(Arrays):
         order[b * batch_size:][:n], ``target`` (n,) to the ``labels`` (M,) of these images, and
         ``rates`` (R,) to row b of ``table`` (steps, R). Integers are int64. Labels that are numbers
         to predict are floats (M, K), and ``target`` (n, K).
+
+        With a ``ring`` the images are not all in one array: those of the batches to come lie in a
+        ring of so many images, in their order. Then ``indices`` are set to their positions there,
+        (b * batch_size + i) % ring, and ``target`` to the labels of the same images as without it.
 
         A training step that reads these arrays can be replayed without the host. If b is outside
         ``order`` or ``table``, NumPy raises ShapeError. A device does not wait: it sets indices and
@@ -56,7 +61,8 @@ class Training(Arrays):
         self._check(op, "target", target, (indices.shape[0], *row), None if row else np.int64)
         self._check(op, "rates", rates, (table.shape[1],))
         batch_size = check_integer(f"{op}: batch_size", batch_size, 1)
-        self._begin_step(counter, order, labels, table, indices, target, rates, batch_size)
+        ring = check_integer(f"{op}: ring", ring, 0)
+        self._begin_step(counter, order, labels, table, indices, target, rates, batch_size, ring)
 
     @abstractmethod
     def _begin_step(
@@ -69,6 +75,7 @@ class Training(Arrays):
         target: Array,
         rates: Array,
         batch_size: int,
+        ring: int,
     ) -> None: ...
 
     def gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:

@@ -12,9 +12,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.backends.contract.arrays import Arrays
 from gpucnn.backends.contract.checks import Array, Shape, host_array
+from gpucnn.backends.contract.rings import Ring
 from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.graphs import MAX_STEPS_PER_GRAPH, CapturedWork
 from gpucnn.backends.cuda.loader import Kernels
+from gpucnn.backends.cuda.rings import DeviceRing
 from gpucnn.backends.cuda.tiles import Tile, Untiled, Variant
 from gpucnn.errors import ArrayError, OutOfMemoryError, SettingError
 
@@ -34,6 +36,8 @@ class CudaArrays(Arrays):
 
     name = "cuda"
     records = True
+    share_of_images = 0.5
+    """How much of the free memory ``has_room`` gives to the images of a data set."""
     max_launch_work = 5e10
     """Multiply-adds that one launch of captured work may have."""
 
@@ -118,6 +122,20 @@ class CudaArrays(Arrays):
 
     def zeros(self, shape: Sequence[int], dtype: DTypeLike | None = None) -> Array:
         return self._allocate(self._xp.zeros, tuple(shape), dtype)
+
+    def ring(self, slots: int, slot_size: int, shape: Sequence[int]) -> Ring:
+        images = self.empty((slots * slot_size, *shape), np.uint8)
+        try:
+            return DeviceRing(self._xp.cuda, images, slots)
+        except MemoryError as error:
+            raise self._out_of_memory(images.nbytes) from error
+
+    def has_room(self, size: int) -> bool:
+        if self.name != "cuda":
+            return False
+        free = self._xp.cuda.runtime.memGetInfo()[0]
+        free += self._xp.get_default_memory_pool().free_bytes()
+        return bool(size <= self.share_of_images * free)
 
     def _allocate(
         self, make: Callable[..., Array], shape: tuple[int, ...], dtype: DTypeLike | None

@@ -30,12 +30,13 @@ class CudaTraining(CudaArrays, Training):
         target: Array,
         rates: Array,
         batch_size: int,
+        ring: int,
     ) -> None:
         name, sizes = "begin_step", (order.size, *labels.shape, *table.shape)
         self._kernels.launch(
             name if labels.ndim == 1 else f"{name}_numbers",
             1, counter, order, labels, table, indices, target, rates,
-            *sizes, indices.size, batch_size,
+            *sizes, indices.size, batch_size, ring,
         )  # fmt: skip
 
     def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:

@@ -28,6 +28,7 @@ class NumpyTraining(NumpyArrays, Training):
         target: Array,
         rates: Array,
         batch_size: int,
+        ring: int,
     ) -> None:
         batch = int(counter[0])
         batch_indices = order[max(batch, 0) * batch_size :][: indices.size]
@@ -41,6 +42,9 @@ class NumpyTraining(NumpyArrays, Training):
         indices[...] = batch_indices
         self._check_within("begin_step", "indices", indices, len(labels), "labels")
         np.take(labels, indices, axis=0, out=target)
+        if ring:
+            first = batch * batch_size
+            indices[...] = np.arange(first, first + indices.size) % ring
         counter += 1
 
     def _gather_images(self, images: Array, indices: Array, scale: Array, shift: Array) -> Array:

@@ -33,7 +33,14 @@ def one_hot(name: str, size: int, classes: int) -> Case:
 
 
 def begin(
-    name: str, images: int, done: int, count: int, batch_size: int, width: int = 1, columns: int = 0
+    name: str,
+    images: int,
+    done: int,
+    count: int,
+    batch_size: int,
+    width: int = 1,
+    columns: int = 0,
+    ring: int = 0,
 ) -> Case:
     """Return a case of begin_step after ``done`` steps of the third epoch.
 
@@ -54,7 +61,8 @@ def begin(
             "rates": normal(rng, width),
         }
 
-    return Case("begin_step", name, make, {"batch_size": batch_size})
+    options = {"batch_size": batch_size} | ({"ring": ring} if ring else {})
+    return Case("begin_step", name, make, options)
 
 
 def images(name: str, shape: Shape, count: int) -> Case:
@@ -221,6 +229,8 @@ TRAINING = [
     begin("1 image", 1, 0, 1, 5),
     begin("more elements than a block", 700, 1, 300, 300, width=300),
     *(begin(f"{size} of a batch", 600, 0, size, size) for size in (255, 256, 257)),
+    begin("a ring that ends within the batch", 40, 2, 8, 8, ring=20),
+    begin("numbers, a ring", 20, 2, 4, 8, columns=2, ring=16),
     begin("numbers, incomplete last batch", 20, 2, 4, 8, columns=3),
     begin("numbers, more rows than a block", 600, 0, 257, 257, columns=1),
     images("4 of 9", (9, 2, 4, 3), 4),

@@ -26,11 +26,12 @@ def begin_step(
     target: Array,
     rates: Array,
     batch_size: int,
+    ring: int = 0,
 ) -> None:
     """Fill in the batch's indices, labels and rates; count the step."""
     first = int(counter[0]) * batch_size
     for n in range(len(indices)):
-        indices[n] = order[first + n]
+        indices[n] = (first + n) % ring if ring else order[first + n]
         target[n] = labels[order[first + n]]
     for k in range(len(rates)):
         rates[k] = table[counter[0], k]

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from gpucnn.errors import SettingError
-from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped, unused_figures
+from gpucnn.training.event_types import (
+    READING,
+    EpochEnded,
+    Event,
+    RunStarted,
+    Stopped,
+    unused_figures,
+)
 from gpucnn.training.files.metadata import (
     Schema,
     integer,
@@ -133,6 +140,7 @@ _SCHEMAS: Mapping[type[Event], Schema] = {
             **dict.fromkeys(("train_accuracy", "test_accuracy", "validation_accuracy"), _ACCURACY),
             **dict.fromkeys((f"{part}_{name}" for part in PARTS for name in _ERRORS), _FIGURE),
             **dict.fromkeys(("seconds", "images_per_second"), _FIGURE),
+            **dict.fromkeys(READING, _FIGURE),
         }
     ),
     Stopped: record(
@@ -173,7 +181,7 @@ def _event(kind: type[E], values: Values) -> E | None:
         return None
     task = task_of("train_mae" in values)  # of an epoch
     for name, value in known.items():
-        unused = name in unused_figures(task)
+        unused = name in unused_figures(task).union(READING)
         always = kind is EpochEnded and not (unused or name.startswith("validation"))
         if isinstance(value, list):
             known[name] = tuple(value)

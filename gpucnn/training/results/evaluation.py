@@ -132,7 +132,7 @@ def evaluate_batches(
 
     def evaluate_batch(index: int) -> None:
         with be.limit_threads(), np.errstate(all="ignore"):  # the loss shows NaN and infinity
-            x, target = batches.batch(index)
+            x, target = batch(index)
             scores = model(x)
             loss.add_metrics(be, totals[index], scores, target)
             if keep is not None:
@@ -141,7 +141,8 @@ def evaluate_batches(
     # A custom layer may still store something on itself during a forward pass.
     thread_safe = all(is_builtin(part) for part in (*model.every_layer().values(), loss))
     threads = min(cores(), MAX_THREADS) if be.thread_parallel and thread_safe else 1
-    _in_threads(evaluate_batch, len(batches), threads)
+    with batches.reading() as batch:
+        _in_threads(evaluate_batch, len(batches), threads)
     return batches.metrics(be.to_numpy(totals).sum(0), loss)
 
 

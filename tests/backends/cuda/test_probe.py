@@ -318,7 +318,8 @@ def test_images_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         Batches(model, Split(images, np.zeros(len(images), np.int64)), 10)
     assert re.fullmatch(
         r"out of memory: 1 MiB requested, [\d,]+ MiB free for 20,000 images; "
-        r"use fewer or smaller ones \(--limit, --resize\)",
+        r"use fewer or smaller ones \(--limit, --resize\), or gpucnn pack: packed images are "
+        r"read while training",
         str(raised.value),
     )
 
