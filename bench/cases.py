@@ -71,11 +71,21 @@ def call(
 
     An operation that returns None has changed some of them in place.
     """
-    forward = partial(getattr(lib, case.op), **arrays, **case.options)
+    forward = partial(getattr(lib, case.op), **arrays, **_options(case))
     if direction == "forward":
         return forward, list(arrays.values())
     backward = getattr(lib, f"{case.op}_backward")
     return partial(backward, **_backward_arguments(lib, case, arrays)), []
+
+
+def _options(case: Case) -> dict[str, Any]:
+    """Return the options of a case as gpucnn takes them, which is imported here as below."""
+    options = dict(case.options)
+    if "augmentation" in options:
+        from gpucnn.backends.contract import Augmentation
+
+        options["augmentation"] = Augmentation(**options["augmentation"])
+    return options
 
 
 def gradient(case: Case, shape: Shape) -> np.ndarray:
@@ -147,6 +157,11 @@ def _dropout(op: str, shape: Shape) -> Case:
     return Case(op, arrays, options, work=50 * math.prod(shape))
 
 
+def _batch_norm(n: int, c: int, side: int) -> Case:
+    arrays = {"input": (n, c, side, side), "weight": (c,), "bias": (c,)}
+    return Case("batch_norm", arrays, work=n * c * side * side)
+
+
 def _loss(op: str) -> Case:
     return Case(op, {"input": (64, 10), "target": (64, 10)}, work=640)
 
@@ -189,6 +204,9 @@ CASES: dict[str, Case] = {
     "add 16x28x28": Case(
         "add", {"input": (64, 16, 28, 28), "other": (64, 16, 28, 28)}, work=64 * 16 * 28 * 28
     ),
+    "batch_norm 16x28x28": _batch_norm(64, 16, 28),
+    "batch_norm 32x28x28, batch 128": _batch_norm(128, 32, 28),
+    "batch_norm 64x7x7": _batch_norm(64, 64, 7),
     "relu 120": _map("relu", (64, 120)),
     "dropout 120": _dropout("dropout", (64, 120)),
     "dropout 1024": _dropout("dropout", (64, 1024)),
@@ -205,6 +223,18 @@ CASES: dict[str, Case] = {
         {"images": (10_000, 1, 28, 28), "indices": (64,), "scale": (1,), "shift": (1,)},
         work=50_176,
     ),
+    # An angle that is drawn, but that changes nothing: all sides have the same images.
+    "augment_images 64 of 10,000": Case(
+        "augment_images",
+        {
+            "images": (10_000, 1, 28, 28),
+            "indices": (64,),
+            "scale": (1,),
+            "shift": (1,),
+            "step": (1,),
+        },
+        {"augmentation": {"rotate": 1e-9}, "key": 1},
+    ),
     "gather_labels 64 of 10,000": Case(
         "gather_labels",
         {"labels": (10_000,), "indices": (64,)},
@@ -214,6 +244,11 @@ CASES: dict[str, Case] = {
         "add_metrics",
         {"totals": (2,), "loss": (), "scores": (64, 10), "target": (64,)},
         work=640,
+    ),
+    "add_errors 2": Case(
+        "add_errors",
+        {"totals": (5,), "loss": (), "outputs": (64, 2), "target": (64, 2)},
+        work=128,
     ),
     "check_finite 61,706": Case(
         "check_finite",

@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
-    | {"emulator", "exchange", "plots", "web", "rbm"},
+    | {"emulator", "exchange", "plots", "web", "rbm", "data.arrays"},
     "": DATA
     | {"backends", "nn", "optim", "models", "exchange", "training", "rbm", "plots", "machine"}
     | {"cli"},

@@ -218,6 +218,7 @@ def _gradient(
     for name in differentiated:
         tensors[name].requires_grad_()
     output = _function(case.op)(**tensors, **case.options)
+    output = output[0] if isinstance(output, tuple) else output
     grad = None
     if "target" not in tensors:
         grad = torch.tensor(cases.gradient(case, output.shape), device=device).float()
@@ -227,6 +228,29 @@ def _gradient(
 
 def _function(op: str) -> Callable[..., Any]:
     return OTHERS.get(op) or getattr(F, op)
+
+
+def _batch_norm(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> Any:
+    """Return the output, the mean and the inverse deviation of each channel."""
+    return torch.native_batch_norm(input, weight, bias, None, None, True, 0.1, 1e-5)
+
+
+def _augment_images(
+    images: torch.Tensor,
+    indices: torch.Tensor,
+    scale: torch.Tensor,
+    shift: torch.Tensor,
+    step: torch.Tensor,
+    augmentation: dict[str, float],
+    key: int,
+) -> torch.Tensor:
+    """Return images that are rotated by random angles, with torchvision's two functions."""
+    batch = images[indices].float()
+    angles = torch.empty(len(batch)).uniform_(-1, 1) * math.radians(augmentation["rotate"])
+    c, s, zero = angles.cos(), angles.sin(), torch.zeros(len(batch))
+    theta = torch.stack([c, -s, zero, s, c, zero], 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, list(batch.shape), align_corners=False)
+    return F.grid_sample(batch, grid, align_corners=False).mul_(scale).add_(shift)
 
 
 def _add_metrics(
@@ -292,6 +316,8 @@ OTHERS: dict[str, Callable[..., Any]] = {
     "dropout": lambda input, p, key, step: F.dropout(input, p),
     "dropout2d": lambda input, p, key, step: F.dropout2d(input, p),
     "add": torch.add,
+    "batch_norm": _batch_norm,
+    "augment_images": _augment_images,
     "flatten": lambda input: input.flatten(1),
     "one_hot": lambda target, num_classes: F.one_hot(target, num_classes).float(),
     "gather_images": lambda images, indices, scale, shift: (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleDimensions
 from rich.table import Table
 from rich.text import Text
+
+from gpucnn.cli.output import printable
 
 MIN_COLUMNS = 20
 """A narrower terminal breaks the lines itself."""
@@ -54,6 +57,12 @@ class PlainConsole(Console):
         else:
             self.print(text)
             self.print(f"  {command}", soft_wrap=True)
+
+    def print_report(self, figures: int, size: int, out: Path, png: str | None) -> None:
+        """Print where a report of ``size`` bytes is; ``png`` is the folder of its figures."""
+        many = "1 figure" if figures == 1 else f"{figures} figures"
+        where = f"{out}" if png is None else f"{out}, and as images in {png}"
+        self.print(printable(f"report with {many}, {size / 1000:,.0f} kB: {where}"))
 
     def print_indented(self, text: Cell, indent: int) -> None:
         """Print a line; on a terminal all its rows are indented."""

@@ -13,10 +13,10 @@ from gpucnn.cli.display import plain_json
 from gpucnn.cli.output import printable
 from gpucnn.cli.overlap import check_fit, unseen_test_images
 from gpucnn.cli.parsing import parse_shape
+from gpucnn.cli.recorded import data_for, record_of
 from gpucnn.cli.sources import (
     build_model,
     how_labelled,
-    how_read,
     label_options,
     loss_for,
     read_data,
@@ -29,7 +29,6 @@ from gpucnn.models import MODELS
 from gpucnn.nn import Sequential
 from gpucnn.nn.summary import Summary
 from gpucnn.training.files.checkpoint import load
-from gpucnn.training.files.model_files import is_mnist
 from gpucnn.training.results.evaluation import evaluate
 from gpucnn.training.results.figures import HEADINGS, USELESS, Evaluation
 from gpucnn.training.results.regression import TARGET_HEADINGS
@@ -43,13 +42,8 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    trained_on = saved.metadata.get("data")
-    if arguments.data is None and not (trained_on and is_mnist(trained_on)):
-        name = repr(trained_on["name"]) if trained_on else "data that the file does not name"
-        raise SettingError(f"the network was trained on {name}: give test data with --data PATH")
-    seed, transpose = how_read(saved, arguments.transpose)
-    labels = how_labelled(model, arguments)
-    data = read_data(arguments.data or "mnist", arguments.resize, seed, transpose, labels)
+    record = record_of(arguments.checkpoint)
+    data = data_for(saved, record, arguments, how_labelled(model, arguments))
     check_fit(model, data)
     test = unseen_test_images(saved, data, arguments.skip_trained)
     scale_pixels(model, arguments.checkpoint)

@@ -9,14 +9,14 @@ from typing import Any
 
 from gpucnn.cli.console import make_console
 from gpucnn.cli.output import printable
-from gpucnn.cli.sources import make_backend, read_data
+from gpucnn.cli.recorded import data_for, record_of
+from gpucnn.cli.sources import make_backend
 from gpucnn.data import Data
 from gpucnn.errors import DataError, GpucnnError, SettingError
 from gpucnn.rbm import RBM, evaluate, load_rbm
 from gpucnn.rbm.events import epoch_table
 from gpucnn.rbm.files import find, read_epochs
 from gpucnn.training.files.checkpoint import Checkpoint
-from gpucnn.training.records.folder import CONFIG_NAME, read_record
 from gpucnn.training.settings import flatten
 
 CHAINS, STEPS = 64, 200
@@ -43,12 +43,11 @@ def machine_in(names: list[str]) -> Checkpoint | None:
 def report_machine(arguments: argparse.Namespace, saved: Checkpoint, title: str, out: Path) -> None:
     """Write the report on a machine that is saved in a file or in the folder of a run."""
     folder = Path(arguments.runs[0])
-    options = _texts(read_record(folder).options) if folder.is_dir() else {}
     backend, _ = make_backend(arguments.backend, precision=arguments.precision)
     machine, notes = load_rbm(saved, backend), []
     data = None
     try:
-        data = _data(arguments, saved, options)
+        data = data_for(saved, record_of(arguments.runs[0]), arguments)
         if data.input_shape != machine.input_shape:
             raise DataError(f"its images are {data.input_shape}, not {machine.input_shape}")
     except GpucnnError as error:
@@ -99,33 +98,4 @@ def write_report(
         notes,
     )
     count, size = write_machine_report(subject, out, None if png is None else Path(png))
-    where = f"{out}" if png is None else f"{out}, and as images in {png}"
-    make_console().print(printable(f"report with {count} figures, {size / 1000:,.0f} kB: {where}"))
-
-
-def _data(arguments: argparse.Namespace, saved: Checkpoint, options: dict[str, str]) -> Data:
-    """Return the data of the run: those of --data, or those in its options, if still the same."""
-    seed = saved.metadata.get("settings", {}).get("seed", 0)
-    if arguments.data is not None:
-        return read_data(arguments.data, arguments.resize, seed, arguments.transpose)
-    trained_on = saved.metadata.get("data")
-    if trained_on is None:
-        raise SettingError("the file does not name its data; give them with --data PATH")
-    if trained_on["builtin"]:
-        return read_data("mnist", None)
-    if "data" not in options:
-        raise SettingError(
-            f"{CONFIG_NAME} does not name the data, {trained_on['name']!r}; give them with "
-            "--data PATH"
-        )
-    transpose, resize = options.get("transpose"), options.get("resize")
-    data = read_data(options["data"], arguments.resize or resize, seed, transpose)
-    if data.test.fingerprint() != trained_on["test_fingerprint"]:
-        raise DataError(
-            f"{options['data']} no longer holds those of the run; give them with --data PATH"
-        )
-    return data
-
-
-def _texts(options: dict[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in options.items() if isinstance(value, str)}
+    make_console().print_report(count, size, out, png)

@@ -49,6 +49,8 @@ _ALSO_OF_RBM = (
     "weight_decay",
 )  # fmt: skip
 
+_OF_LABELS = ("class_weights", "label_smoothing", "regression", "targets")
+
 _MAX_SIZE = 1 << 20
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -92,6 +94,11 @@ def check_model_options(options: Values) -> None:
     model = options.get("model", "lenet5")
     if model == RBM:
         for name in options:
+            if name in _OF_LABELS:
+                raise SettingError(
+                    f"{_option(name)} is for networks: --model rbm learns from images alone, "
+                    "without labels or numbers to predict: omit it"
+                )
             if name not in (*_OF_RBM, *_ALSO_OF_RBM):
                 raise SettingError(f"{_option(name)} is not an option of --model rbm: omit it")
         return

@@ -52,8 +52,7 @@ def write(subjects: Sequence[Subject], out: Path, png: str | None = None) -> Non
         for note in subject.notes:
             print(printable(f"note: {subject.title}: {note}"), file=sys.stderr)
     count, size = write_report(subjects, out, None if png is None else Path(png))
-    where = f"{out}" if png is None else f"{out}, and as images in {png}"
-    make_console().print(printable(f"report with {count} figures, {size / 1000:,.0f} kB: {where}"))
+    make_console().print_report(count, size, out, png)
 
 
 def _out(arguments: argparse.Namespace) -> Path:

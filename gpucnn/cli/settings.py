@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -52,8 +54,23 @@ def make_settings(options: Values) -> Settings:
     if "label_smoothing" in options:
         loss = changes.get("loss", settings.loss)
         changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
-    changes["optimizer"] = make_optimizer(settings.optimizer, options)
-    return replace(settings, **changes)
+    if options.get("clip_grad_norm") == 0:
+        raise SettingError("--clip-grad-norm must be above 0, got 0: omit it for no limit")
+    with naming_options(options):
+        changes["optimizer"] = make_optimizer(settings.optimizer, options)
+        return replace(settings, **changes)
+
+
+@contextmanager
+def naming_options(options: Values) -> Iterator[None]:
+    """Have the SettingError of a setting name the option that gave its value."""
+    try:
+        yield
+    except SettingError as error:
+        name, _, rest = str(error).partition(" ")
+        if name not in options:
+            raise
+        raise SettingError(f"--{name.replace('_', '-')} {rest}") from None
 
 
 def parse_augmentation(text: str) -> Augmentation | None:
@@ -118,6 +135,10 @@ def with_class_weights(settings: Settings, options: Values, data: Data) -> Setti
         _check_numbers(settings, options)
     if text is None:
         return settings
+    if settings.mixup:
+        raise SettingError(
+            "--class-weights is not for images that are mixed: omit it, or add --mixup 0"
+        )
     if text == "balanced":
         weights = data.class_weights()
     else:

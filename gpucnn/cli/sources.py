@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from gpucnn.cli.builders import MNIST_SHAPE, call_builder, takes_seed
 from gpucnn.cli.display import ReadingProgress
 from gpucnn.cli.parsing import parse_names, parse_size
 from gpucnn.data import Data
+from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import PREPARATIONS
 from gpucnn.data.names import default_targets
 from gpucnn.errors import CheckpointError, DataWarning, GpucnnError, SettingError, unknown
@@ -34,19 +34,11 @@ TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
 
 
-@dataclass(frozen=True)
-class LabelOptions:
-    """What --regression and --targets say about the labels of a data set."""
-
-    regression: bool | None = None
-    targets: tuple[str, ...] | None = None
-
-
-def label_options(regression: bool | None, targets: str | None) -> LabelOptions:
+def label_options(regression: bool | None, targets: str | None) -> Labelling:
     """Return what --regression and --targets mean; SettingError unless --targets are names."""
     if targets is None:
-        return LabelOptions(regression or None)
-    return LabelOptions(True, parse_names("--targets", targets, "x,y"))
+        return Labelling(regression or None)
+    return Labelling(True, parse_names("--targets", targets, "x,y"))
 
 
 def read_data(
@@ -54,7 +46,7 @@ def read_data(
     resize: str | None,
     seed: int = 0,
     transpose: str | None = None,
-    labels: LabelOptions = LabelOptions(),
+    labels: Labelling = AUTO,
 ) -> Data:
     """Return the data set ``name``, "mnist" or a path; its notes go to standard error."""
     size = None if resize is None else parse_size(resize)
@@ -297,7 +289,7 @@ def how_read(saved: Checkpoint, transpose: str | None) -> tuple[int, str | None]
     return settings["seed"] if settings else 0, transpose
 
 
-def how_labelled(model: Sequential, arguments: argparse.Namespace) -> LabelOptions:
+def how_labelled(model: Sequential, arguments: argparse.Namespace) -> Labelling:
     """Return what the labels of data for a saved network are, unless the command says it.
 
     A network for regression takes numbers, from the columns that it was trained to predict.
@@ -306,7 +298,7 @@ def how_labelled(model: Sequential, arguments: argparse.Namespace) -> LabelOptio
     if given.regression or model.targets is None:
         return given
     names = model.targets.names
-    return LabelOptions(True, None if names == default_targets(len(names)) else names)
+    return Labelling(True, None if names == default_targets(len(names)) else names)
 
 
 def loss_for(saved: Checkpoint, model: Sequential) -> Loss:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gpucnn.cli.overlap import check_fit, digests_for, without_trained
+from gpucnn.cli.recorded import data_for
 from gpucnn.cli.sources import (
-    LabelOptions,
     how_labelled,
-    how_read,
     loss_for,
     model_name,
     read_data,
@@ -20,12 +19,12 @@ from gpucnn.cli.sources import (
     scale_pixels,
 )
 from gpucnn.data import Data, Split
+from gpucnn.data.arrays.targets import Labelling
 from gpucnn.errors import CheckpointError, DataError, GpucnnError, SettingError
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.plots.page.subject import Subject
 from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
-from gpucnn.training.files.model_files import is_mnist
 from gpucnn.training.records.folder import RunRecord, read_record
 from gpucnn.training.results.evaluation import evaluate
 
@@ -77,7 +76,8 @@ class SubjectReader:
             return _noted(subject, f"the network cannot be shown: {error}")
         subject = replace(subject, model=model)
         try:
-            data = self._data(model, saved, record)
+            labels = how_labelled(model, self.arguments)
+            data = data_for(saved, record, self.arguments, labels, self._read_data)
             check_fit(model, data)
             test, note = _unseen(saved, data)
         except GpucnnError as error:
@@ -97,52 +97,18 @@ class SubjectReader:
                 raise
             return read_model(saved, backend, self.arguments.model, precision)
 
-    def _data(self, model: Sequential, saved: Checkpoint, record: RunRecord | None) -> Data:
-        """Return the data to evaluate the run on.
-
-        Where --data is not given, they are those in the options of the run, if they are still the
-        same: the folder may come from somebody else.
-        """
-        given, trained_on = self.arguments, saved.metadata.get("data")
-        seed, transpose = how_read(saved, given.transpose)
-        labels = how_labelled(model, given)
-        if given.data is not None:
-            return self._read_data(given.data, given.resize, seed, transpose, labels)
-        if trained_on is None:
-            raise SettingError("the file does not name its data; give them with --data PATH")
-        if is_mnist(trained_on):
-            return self._read_data("mnist", None, seed, None, labels)
-        options = {key: v for key, v in (record.options if record else {}).items() if _is_text(v)}
-        if "data" not in options:
-            name = trained_on["name"]
-            raise SettingError(f"it was trained on {name!r}; give them with --data PATH")
-        transpose = transpose or options.get("transpose")
-        resize = given.resize or options.get("resize")
-        data = self._read_data(options["data"], resize, seed, transpose, labels)
-        older = "test_fingerprint" not in trained_on  # an older version: of all images
-        expected = trained_on["fingerprint" if older else "test_fingerprint"]
-        if (data if older else data.test).fingerprint() != expected:
-            raise DataError(
-                f"{options['data']} no longer holds those of the run; give them with --data PATH"
-            )
-        return data
-
     def _read_data(
         self,
         name: str,
         resize: str | None,
         seed: int,
         transpose: str | None,
-        labels: LabelOptions,
+        labels: Labelling,
     ) -> Data:
         key = (name, resize, seed, transpose, labels)
         if key not in self.read:
             self.read[key] = read_data(name, resize, seed, transpose, labels)
         return self.read[key]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _unseen(saved: Checkpoint, data: Data) -> tuple[Split, str]:

@@ -43,19 +43,9 @@ def fit(
         rbm: the machine.
         data: training and test images, uint8 (N, C, H, W) of its input shape; labels are not used.
         settings: number of epochs, batch size, optimizer and so on; ``rbm.Settings()`` if None.
-        backend: a name or a ``Backend`` to move the machine to first; None trains it where it is.
-        checkpoint: a file to write at the start, after every epoch, and when the run is stopped.
-        checkpoint_every: write it every so many steps as well.
-        resume: a checkpoint, or the folder of a run, to continue from. The result has the same bits
-            as a run that was never stopped; persistent chains are in the checkpoint. Machine, data
-            and settings must be those of the run; ``epochs`` may be another number if no learning
-            rate so far would have been another.
-        should_stop: called after every ``StepEnded``; if it returns True, the run writes its
-            checkpoint and ends.
-        progress: True shows the progress on standard output, False does not, None does on a
-            terminal and in a notebook.
-        on_event: a callable, or several, to call with every event: those of ``gpucnn.training``,
-            but ``rbm.EpochEnded``.
+        backend, checkpoint, checkpoint_every, should_stop, progress: as in ``gpucnn.fit``.
+        resume: as in ``gpucnn.fit``; persistent chains are in the checkpoint.
+        on_event: as in ``gpucnn.fit``, but an epoch ends with ``rbm.EpochEnded``.
         **overrides: fields of ``rbm.Settings`` (``epochs``, ``batch_size``, ``optimizer``,
             ``schedule``, ``gibbs_steps``, ``persistent``, ``seed``) with other values.
 

@@ -130,24 +130,11 @@ def find_lr(
         >>> 0.003 < found.suggestion < 0.3
         True
     """
-    chosen = settle(
-        override(settings or Settings(), overrides), isinstance(data, Data) and data.is_regression
-    )
-    chosen = replace(
-        chosen, optimizer=copy.copy(chosen.optimizer), validation=0, early_stopping=None,
-        keep_best=False, ema=0.0, mixup=0.0, workers=1,
-    )  # fmt: skip
-    steps = check_integer("steps", steps, 2 * FIRST)
-    lowest, highest = check_number("lowest", lowest, 0.0), check_number("highest", highest, 0.0)
-    if not 0 < lowest < highest:
-        raise SettingError(
-            f"lowest and highest must be learning rates with 0 < lowest < highest, got {lowest:g} "
-            f"and {highest:g}"
-        )
+    chosen = _for_sweep(override(settings or Settings(), overrides), data)
+    rates = _spaced(lowest, highest, steps)
     check_fit(model, data, chosen)
     if backend is not None:
         model.to(backend)
-    rates = np.geomspace(lowest, highest, steps)
     with _unchanged(model):
         fit_to(model, data)
         with (
@@ -156,6 +143,27 @@ def find_lr(
             np.errstate(all="ignore"),
         ):
             return _judge(rates, sweep)
+
+
+def _for_sweep(settings: Settings, data: Data) -> Settings:
+    """Return the settings with a loss that fits the labels, and without what plays no part."""
+    chosen = settle(settings, isinstance(data, Data) and data.is_regression)
+    return replace(
+        chosen, optimizer=copy.copy(chosen.optimizer), validation=0, early_stopping=None,
+        keep_best=False, ema=0.0, mixup=0.0, workers=1,
+    )  # fmt: skip
+
+
+def _spaced(lowest: float, highest: float, steps: int) -> NDArray[np.float64]:
+    """Return the learning rates of the steps; SettingError if an argument is outside its range."""
+    steps = check_integer("steps", steps, 2 * FIRST)
+    lowest, highest = check_number("lowest", lowest, 0.0), check_number("highest", highest, 0.0)
+    if not 0 < lowest < highest:
+        raise SettingError(
+            f"lowest and highest must be learning rates with 0 < lowest < highest, got {lowest:g} "
+            f"and {highest:g}"
+        )
+    return np.geomspace(lowest, highest, steps)
 
 
 @contextmanager

@@ -162,18 +162,7 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
         for _ in range(rounds):
             for work in everything:
                 work.sample()
-    itemsize, found = be.dtype.itemsize, places(model.layers, model.input_shape)
-    layers = [
-        LayerTime(
-            *(place.name, type(place.layer).__name__, place.output_shape),
-            sum(parameter.size for parameter in place.layer.parameters.values()),
-            forward=rates.compare(forward, *_cost(place, batch_size, itemsize)),
-            backward=rates.compare(backward, *_cost(place, batch_size, itemsize, backward=True)),
-            level=place.level,
-            label=place.label,
-        )
-        for place, (forward, backward) in zip(found, passes, strict=True)
-    ]
+    found = places(model.layers, model.input_shape)
     return LayerTimes(
         backend=be.name,
         device=be.device_name() or processor.name(),
@@ -184,7 +173,25 @@ def layer_times(model: Sequential, batch_size: int = 64, rounds: int = ROUNDS) -
         bytes_per_second=rates.bytes,
         network_seconds=network.seconds,
         captured=be.records and all(map(can_be_replayed, model.layers.values())),
-        layers=tuple(layers),
+        layers=tuple(
+            _layer_time(place, pair, rates, batch_size, be.dtype.itemsize)
+            for place, pair in zip(found, passes, strict=True)
+        ),
+    )
+
+
+def _layer_time(
+    place: Place, passes: tuple[Work, Work], rates: _Rates, samples: int, itemsize: int
+) -> LayerTime:
+    """Return the times of a layer's forward and backward passes."""
+    forward, backward = passes
+    return LayerTime(
+        *(place.name, type(place.layer).__name__, place.output_shape),
+        sum(parameter.size for parameter in place.layer.parameters.values()),
+        forward=rates.compare(forward, *_cost(place, samples, itemsize)),
+        backward=rates.compare(backward, *_cost(place, samples, itemsize, backward=True)),
+        level=place.level,
+        label=place.label,
     )
 
 

@@ -629,8 +629,17 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (figures["images"], figures["correct"]) == (40, round(40 * figures["accuracy"]))
     assert run(["evaluate", "r/checkpoint.npz", "--data", "small.npz"]) == 0
     assert "of 40 images of small" in capsys.readouterr().out
-    assert run(["evaluate", "r"]) == 2
+    for name in ("r", "r/checkpoint.npz"):  # the data that its folder names
+        assert run(["evaluate", name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {**figures, "checkpoint": name}
+    Path("r/checkpoint.npz").rename("alone.npz")
+    assert run(["evaluate", "alone.npz"]) == 2
     assert "trained on 'small': give test data with --data PATH" in capsys.readouterr().err
+    Path("alone.npz").rename("r/checkpoint.npz")
+    Path("small.npz").rename("moved.npz")
+    assert run(["evaluate", "r"]) == 2
+    assert "small.npz does not exist: give test data with --data PATH" in capsys.readouterr().err
+    Path("moved.npz").rename("small.npz")
     assert run(["evaluate", "r", "--data", "mnist"]) == 2
     assert (
         "the classes of mnist are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9; those of the network are 0, 1, 2, 3"
@@ -855,8 +864,7 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --epochs=x", "invalid int value: 'x'"),
         ("train extra", "unexpected argument 'extra'"),
         ("train --epochs 0", "epochs must be an integer >= 1, got 0"),
-        ("train --batch-size 0", "batch_size must be an integer >= 1, got 0"),
-        ("train --batch-size -4", "batch_size must be an integer"),
+        ("train --batch-size -4", "--batch-size must be an integer >= 1, got -4"),
         ("train --lr nan", "lr must be a finite number >= 0, got nan"),
         ("train --lr -1", "lr must be a finite number"),
         ("train --lr inf", "lr must be a finite number"),
@@ -889,13 +897,13 @@ def test_summary(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ("train --model mlp --hidden 0", "--hidden must be an integer >= 1, got 0"),
         ("train --augment shift=1.5", "augmentation: shift must be an integer >= 0, got 1.5"),
         ("train --augment default,flip=2", "augmentation: flip must be at most 1, got 2"),
-        ("train --mixup -1", "mixup must be a finite number >= 0, got -1"),
+        ("train --mixup -1", "--mixup must be a finite number >= 0, got -1"),
+        ("train --ema 1", "--ema must be a finite number >= 0 and < 1, got 1.0"),
+        ("train --clip-grad-norm 0", "--clip-grad-norm must be above 0, got 0: omit it"),
         (
             "train --mixup 1 --class-weights balanced",
-            "mixup needs a loss in which all classes count",
+            "--class-weights is not for images that are mixed: omit it, or add --mixup 0",
         ),
-        ("train --ema 1", "ema must be a finite number >= 0 and < 1, got 1.0"),
-        ("train --clip-grad-norm 0", "clip_grad_norm must be above 0"),
         ("train --keep-best", "set validation"),
         ("train --limit 0", "0"),
         ("train --limit 99999", "99999"),

@@ -110,6 +110,17 @@ def test_sgd_named_for_another_recipe_is_that_of_the_default_recipe() -> None:
     assert vars(optimizer)["betas"] == (0.7, 0.9)
 
 
+def test_the_number_of_figures_of_a_report() -> None:
+    output = StringIO()
+    console = PlainConsole(file=output)
+    console.print_report(1, 1234, Path("a.html"), None)
+    console.print_report(2, 1999, Path("a.html"), "figures")
+    assert output.getvalue().splitlines() == [
+        "report with 1 figure, 1 kB: a.html",
+        "report with 2 figures, 2 kB: a.html, and as images in figures",
+    ]
+
+
 def test_the_speed_is_a_mean_over_all_epochs() -> None:
     output = StringIO()
     display = PlainDisplay(PlainConsole(file=output), "title")

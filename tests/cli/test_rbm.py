@@ -110,6 +110,8 @@ def test_other_commands_refuse_a_machine(capsys: Capture) -> None:
     ("words", "message"),
     [
         (["--model", "rbm", "--loss", "mse"], "--loss is not an option of --model rbm"),
+        (["--model", "rbm", "--targets", "x"], "--targets is for networks: --model rbm learns"),
+        (["--model", "rbm", "--batch-size", "0"], "--batch-size must be an integer >= 1, got 0"),
         (["--model", "rbm", "--workers", "2"], "--workers is not an option of --model rbm"),
         (["--model", "rbm", "--cd-k", "0"], "--cd-k must be an integer >= 1, got 0"),
         (["--model", "rbm", "--hidden", "0"], "--hidden must be an integer >= 1, got 0"),

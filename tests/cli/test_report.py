@@ -138,7 +138,10 @@ def test_data_that_changed_are_not_used_unless_the_command_names_them(
             Data(data.train, Split(images, data.test.labels), data.classes, "x"),
         )
         assert run(["report", "mine"]) == 0
-        assert "no longer holds those of the run; give them with --data" in capsys.readouterr().err
+        assert (
+            "no longer holds the data of the run: give test data with --data"
+            in capsys.readouterr().err
+        )
         assert subjects[0].test is None
         assert run(["report", "mine", "--data", str(trained / "small.npz")]) == 0
         assert subjects[0].test is not None

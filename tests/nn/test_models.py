@@ -51,7 +51,11 @@ def test_lenet5_of_1998_starts_like_the_original() -> None:
 
 def test_digits_cnn_normalises_after_pooling() -> None:
     model = models.digits_cnn()
-    assert model.size == 75_706
+    pixels = (28 * 28, 14 * 14, 14 * 14, 7 * 7, 7 * 7)  # pooled after the first, third and fifth
+    weights = (5 * 5 * 16, 9 * 16 * 32, 9 * 32 * 32, 9 * 32 * 64, 9 * 64 * 64)
+    assert model.size == sum(weights) + 2 * (16 + 32 + 32 + 64 + 64) + 576 * 10 + 10 == 75_706
+    products = sum(a * b for a, b in zip(weights, pixels, strict=True)) + 576 * 10
+    assert model.summary().multiply_adds == products == 5_738_368
     assert "conv1.bias" not in model.state_dict()
     kinds = [type(layer).__name__ for layer in model.layers.values()]
     assert kinds[:7] == [
@@ -77,8 +81,22 @@ def test_resnet_small_halves_its_maps_twice() -> None:
     shapes = [row.output_shape for row in model.summary().outermost if row.name[:5] == "block"]
     wide, middle, narrow = (16, 30, 17), (32, 15, 9), (64, 8, 5)
     assert shapes == [wide, wide, middle, middle, narrow, narrow]
-    assert models.resnet_small().size == 174_970
     assert models.resnet_small(width=4).layers["fc"].parameters["weight"].shape == (10, 16)
+
+
+def test_resnet_small_has_the_parameters_and_products_of_its_convolutions() -> None:
+    """One, four in the blocks of each stage, and those in the shortcuts of two stages."""
+    model = models.resnet_small()
+    wide, middle, narrow = 28 * 28, 14 * 14, 7 * 7
+    weights = {
+        wide: 9 * (1 * 16 + 4 * 16 * 16),
+        middle: 9 * (16 * 32 + 3 * 32 * 32) + 16 * 32,
+        narrow: 9 * (32 * 64 + 3 * 64 * 64) + 32 * 64,
+    }
+    normalized = 5 * 16 + 5 * 32 + 5 * 64
+    assert model.size == sum(weights.values()) + 2 * normalized + 64 * 10 + 10 == 174_970
+    products = sum(pixels * count for pixels, count in weights.items()) + 64 * 10
+    assert model.summary().multiply_adds == products == 20_183_936
 
 
 def test_row_rnn_has_pytorchs_parameters() -> None:

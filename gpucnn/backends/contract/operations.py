@@ -69,9 +69,14 @@ class Operation:
         return ("output", *further)
 
     def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the results of a call by name; for None, the array arguments of the call."""
+        """Return the results of a call by name; for None, the array arguments of the call.
+
+        Named tuples have names of their own, such as the statistics of ``batch_norm``.
+        """
         if results is None:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
+        if hasattr(results, "_asdict"):
+            return dict(results._asdict())
         values = results if isinstance(results, tuple) else (results,)
         return dict(zip(self.results, values, strict=False))
 

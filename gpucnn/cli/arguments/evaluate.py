@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options to ``parser``."""
     add_checkpoint(parser)
     parser.add_argument(
-        "--data", metavar="PATH", help="data as for train (default: mnist, if trained on it)"
+        "--data", metavar="PATH", help="data as for train (default: those of the run)"
     )
     parser.add_argument("--resize", metavar="HxW", help=RESIZE_HELP)
     parser.add_argument("--transpose", metavar="HOW", help=TRANSPOSE_HELP)

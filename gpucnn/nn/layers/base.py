@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, ClassVar, NamedTuple
 
-from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.fused import LayerSpec
 from gpucnn.backends.contract.window import Window
 from gpucnn.config import describe, is_builtin
 from gpucnn.nn.layers.state import Buffer, Parameter
+from gpucnn.nn.receptive_fields import ReceptiveField
 from gpucnn.rng import Stream, philox_key
 
 Shape = tuple[int, ...]

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.errors import SettingError, ShapeError
@@ -22,6 +21,7 @@ from gpucnn.nn.layers.structure import (
     output_shapes,
     trace,
 )
+from gpucnn.nn.receptive_fields import ReceptiveField
 
 Path = Layer | Mapping[str, Layer] | Sequence[Layer]
 """A path: one layer, or layers one after the other, by name or named "0", "1", …"""

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpucnn.arithmetic import ReceptiveField
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import build, is_builtin
 from gpucnn.errors import GpucnnError, SettingError, ShapeError
 from gpucnn.nn.layers.base import Fields, Layer, Shape, Visit
+from gpucnn.nn.receptive_fields import ReceptiveField
 
 _MOST_CHARACTERS = 1000
 """Characters of a layer's name: entries of an archive have at most 65,535 bytes."""
