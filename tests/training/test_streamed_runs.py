@@ -18,7 +18,9 @@ from gpucnn.backends import Backend
 from gpucnn.data import Data
 from gpucnn.data.packed.writing import pack
 from gpucnn.errors import ReadError
+from gpucnn.nn.layers import Flatten, Linear, ReLU
 from gpucnn.nn.losses import CrossEntropyLoss
+from gpucnn.nn.sequential import Sequential
 from gpucnn.training import CheckpointWritten, StepEnded, feed
 from gpucnn.training.files import checkpoint
 from gpucnn.training.progress import epoch_lines
@@ -40,6 +42,14 @@ def packed(data: Data, folder: Path) -> Data:
     """Return a data set as it is read from files of ten images each."""
     pack(replace(data, preparation="plain"), folder, {"made": "by a test"}, shard_bytes=768)
     return gpucnn.data.load(folder)
+
+
+class CustomReLU(ReLU):
+    """A layer that the library does not know, so that its steps are not captured."""
+
+
+def custom() -> Sequential:
+    return Sequential([CustomReLU(), Flatten(), Linear(64, 4)], (1, 8, 8), seed=3)
 
 
 PLACES = [(name, "streamed") for name in BACKENDS]
@@ -64,6 +74,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "dropout": {},
     "one image": {"batch_size": 1, "epochs": 1},
     "one batch": {"batch_size": 100},
+    "eager": {"model": custom},
     "augmentation": {"augment": Augmentation.for_digits(), "mixup": 0.4, "ema": 0.9},
     "held out": {"validation": 10, "keep_best": True},
     "weighted": {"loss": CrossEntropyLoss(weight=[1, 2, 0, 1], label_smoothing=0.1)},

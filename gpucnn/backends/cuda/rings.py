@@ -36,7 +36,7 @@ class DeviceRing(Ring):
         self._copied, self._used = (
             [cuda.Event(block=True, disable_timing=True) for _ in range(slots)] for _ in range(2)
         )
-        self._current = cuda.get_current_stream
+        self._device, self._current = cuda.Device(), cuda.get_current_stream
 
     def host(self, slot: int) -> NDArray[np.uint8]:
         """As in ``Ring``."""
@@ -49,7 +49,8 @@ class DeviceRing(Ring):
 
     def wait_until_free(self, slot: int) -> None:
         """As in ``Ring``."""
-        self._copied[slot].synchronize()
+        with self._device:  # a thread begins with device 0, whose context any call creates
+            self._copied[slot].synchronize()
 
     def upload(self, slot: int) -> None:
         """As in ``Ring``."""
