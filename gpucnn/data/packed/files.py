@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -39,7 +40,12 @@ class Entry:
 class _Opened(NamedTuple):
     descriptor: int
     start: int  # of the first image
-    state: tuple[int, int]  # size and time of the last change when it was opened
+    state: tuple[int, int, bool]  # when it was opened
+
+
+def _state(status: os.stat_result) -> tuple[int, int, bool]:
+    """Return size, time of the last change, and whether the file is in a folder."""
+    return status.st_size, status.st_mtime_ns, status.st_nlink > 0
 
 
 class ShardFiles:
@@ -81,24 +87,39 @@ class ShardFiles:
         ordered = rows[places]
         files = np.searchsorted(self.starts, ordered, "right") - 1
         apart = (np.diff(ordered) != 1) | (np.diff(places) != 1) | (np.diff(files) != 0)
+        begins = np.concatenate([[0], np.flatnonzero(apart) + 1])
+        columns = files[begins], ordered[begins], places[begins], np.diff(begins, append=len(rows))
+        runs = list(zip(*(column.tolist() for column in columns), strict=True))
         target, size = memoryview(cast(Any, out)).cast("B"), self._image_bytes
-        begin = 0
-        for end in (*(np.flatnonzero(apart) + 1).tolist(), len(rows)):
-            place = int(places[begin])
-            part = target[place * size : (place + end - begin) * size]
-            self._read_part(int(files[begin]), int(ordered[begin]), part)
-            begin = end
+        if len(runs) > 1:
+            self._announce(runs)
+        for index, row, place, count in runs:
+            self._read_part(index, row, target[place * size : (place + count) * size])
         for index in set(files.tolist()):
             self._check_unchanged(index)
         self._check_content(rows, out)
 
-    def _read_part(self, index: int, row: int, target: memoryview) -> None:
-        """Read images that follow each other in a file, from ``row`` on."""
+    def _announce(self, runs: list[tuple[int, int, int, int]]) -> None:
+        """Let the system fetch images from the disk all at once, not each when it is read."""
+        if hasattr(os, "posix_fadvise"):
+            for index, row, _, count in runs:
+                descriptor, position = self._position(index, row)
+                size = count * self._image_bytes
+                with suppress(OSError):  # reading tells what is wrong
+                    os.posix_fadvise(descriptor, position, size, os.POSIX_FADV_WILLNEED)
+
+    def _position(self, index: int, row: int) -> tuple[int, int]:
+        """Return a file's descriptor, and where the image ``row`` begins."""
         opened = self._opened.get(index) or self._open(index)
         position = opened.start + (row - int(self.starts[index])) * self._image_bytes
+        return opened.descriptor, position
+
+    def _read_part(self, index: int, row: int, target: memoryview) -> None:
+        """Read images that follow each other in a file, from ``row`` on."""
+        descriptor, position = self._position(index, row)
         while target:
             try:
-                count = _pread(opened.descriptor, target, position, self._lock)
+                count = _pread(descriptor, target, position, self._lock)
             except OSError as error:
                 raise unreadable(self.folder / self.entries[index].file, error) from None
             if not count:
@@ -124,18 +145,20 @@ class ShardFiles:
                     descriptor = os.dup(file.fileno())
             except OSError as error:
                 raise unreadable(path, error) from None
-            opened = _Opened(descriptor, start, (status.st_size, status.st_mtime_ns))
+            opened = _Opened(descriptor, start, _state(status))
             self._opened[index] = opened
         return opened
 
     def _check_unchanged(self, index: int) -> None:
         """Raise DataError if a file has changed since it was opened."""
         opened = self._opened[index]
-        status = os.fstat(opened.descriptor)
-        if (status.st_size, status.st_mtime_ns) != opened.state:
-            size = opened.state[0]
-            found = "" if status.st_size == size else f": it has {status.st_size} bytes, not {size}"
-            raise self._fault(index, f"was changed while it was in use{found}")
+        found = _state(os.fstat(opened.descriptor))
+        if found != opened.state:
+            size, _, in_folder = opened.state
+            if found[2] != in_folder:
+                raise self._fault(index, "was removed or replaced while it was in use")
+            more = "" if found[0] == size else f": it has {found[0]} bytes, not {size}"
+            raise self._fault(index, f"was changed while it was in use{more}")
 
     def _check_content(self, rows: npt.NDArray[np.int64], out: Bytes) -> None:
         """Compare images that are read for the first time with their digests."""

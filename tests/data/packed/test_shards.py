@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,41 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path, change: s
         path.write_bytes(path.read_bytes())
     with pytest.raises(DataError, match=r"train-images-00001.npy was changed while it was in use"):
         images.take([12])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be replaced")
+def test_a_file_that_is_replaced_while_it_is_read_is_named(tmp_path: Path) -> None:
+    images = packed(tmp_path, with_all(small_data())).train.images
+    images.take([15])
+    path = tmp_path / "train-images-00001.npy"
+    (tmp_path / "new").write_bytes(path.read_bytes())
+    (tmp_path / "new").replace(path)
+    with pytest.raises(DataError, match=r"train-images-00001.npy was removed or replaced while"):
+        images.take([12])
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system has no such call")
+def test_images_are_fetched_from_the_disk_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = packed(tmp_path, with_all(small_data())).train.images
+    calls: list[tuple[str, int]] = []
+    read, advise = os.preadv, os.posix_fadvise
+
+    def preadv(descriptor: int, buffers: Any, position: int) -> int:
+        calls.append(("read", position))
+        return read(descriptor, buffers, position)
+
+    def posix_fadvise(descriptor: int, position: int, size: int, advice: int) -> None:
+        assert (size, advice) == (64, os.POSIX_FADV_WILLNEED)
+        calls.append(("fetch", position))
+        advise(descriptor, position, size, advice)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "posix_fadvise", posix_fadvise)
+    images.take([18, 3, 35])
+    starts = [128 + 64 * row for row in (3, 8, 5)]
+    assert calls == [("fetch", start) for start in starts] + [("read", start) for start in starts]
 
 
 def test_a_file_of_another_size_is_named_at_the_start(tmp_path: Path) -> None:
