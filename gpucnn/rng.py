@@ -12,6 +12,7 @@ and the index of the element: ``philox`` here and kernels/philox.cuh return the 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from enum import IntEnum
 from functools import lru_cache, partial
@@ -59,6 +60,7 @@ _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
 _KEY_INCREMENTS = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 _LOW, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+_HIGH_HALF = 1 if sys.byteorder == "little" else 0  # of the two uint32 in a uint64
 # Blocks whose states fit into the processor's second cache. With a power of two, the arrays lie at
 # addresses whose last 12 bits are equal, which takes twice the time.
 _AT_ONCE = 5000
@@ -89,33 +91,33 @@ def philox(key: int, step: int, blocks: NDArray[np.uint64]) -> NDArray[np.uint32
     for start in range(0, blocks.size, _AT_ONCE):
         part = flat[start : start + _AT_ONCE]
         # The state is words 0 and 2, which are multiplied, and 1 and 3, each pair in an array.
-        even, odd = (np.empty((2, part.size), np.uint64) for _ in range(2))
-        np.bitwise_and(part, _LOW, out=even[0])
-        np.right_shift(part, _HALF, out=odd[0])
+        even, odd = (np.empty((2, part.size), np.uint32) for _ in range(2))
+        even[0], odd[0] = part & _LOW, part >> _HALF
         even[1], odd[1] = step & int(_LOW), step >> 32
-        product = np.empty_like(even)
-        for round_key in keys:
-            np.multiply(even, _MULTIPLIERS, out=product)
-            np.right_shift(product[::-1], _HALF, out=even)
-            odd ^= round_key
-            even ^= odd
-            even &= _LOW
-            odd, product = product[::-1], odd  # of odd only the low halves count
+        products = np.empty((2, 2, part.size), np.uint64)
+        for number, round_key in enumerate(keys):
+            product = products[number % 2]  # the other one holds ``odd``
+            product[...] = even
+            product *= _MULTIPLIERS
+            halves = product[::-1].view(np.uint32)
+            np.bitwise_xor(halves[:, _HIGH_HALF::2], odd, out=even)
+            even ^= round_key
+            odd = halves[:, 1 - _HIGH_HALF :: 2]
         words[0::2, start : start + part.size] = even
         words[1::2, start : start + part.size] = odd
     return words.reshape(4, *blocks.shape)
 
 
 @lru_cache(1024)
-def _round_keys(key: int) -> NDArray[np.uint64]:
-    """Return the two words of the key in each round, (10, 2, 1)."""
+def _round_keys(key: int) -> NDArray[np.uint32]:
+    """Return the two words of the key in each round, uint32 (10, 2, 1)."""
     halves = key & int(_LOW), key >> 32
     keys = [
         [(half + index * increment) & int(_LOW)]
         for index in range(_ROUNDS)
         for half, increment in zip(halves, _KEY_INCREMENTS, strict=True)
     ]
-    return np.array(keys, np.uint64).reshape(_ROUNDS, 2, 1)
+    return np.array(keys, np.uint32).reshape(_ROUNDS, 2, 1)
 
 
 # --- initialisers: functions of a generator, a parameter's shape and its numbers of inputs and

@@ -138,19 +138,21 @@ def _with_relu(
 ) -> tuple[Block, int]:
     """Return the block of a layer and of a ReLU and a max-pooling that follow."""
     first, kinds = layers[0], [type(layer) for layer in layers]  # a subclass may compute otherwise
-    if not (first.takes_relu and is_builtin(first) and kinds[1:2] == [ReLU]):
+    if not (first.takes_relu and is_builtin(first)):
         return first, 1
-    if kinds[2:] != [MaxPool2d]:
-        return WithReLU(first), 2
+    count = 2 if kinds[1:2] == [ReLU] else 1
+    pooled = kinds[count : count + 1] == [MaxPool2d]
     conv = first.layer if isinstance(first, Folded) else first
-    if isinstance(conv, Conv2d):
-        specs = layer_specs(layers, shape)
+    if pooled and isinstance(conv, Conv2d):
+        specs = layer_specs(layers[: count + 1], shape)
         assert specs is not None
         fuse = partial(be.fuse_layers, specs, samples, training)
         operation = fuse()
         if operation is not None:
-            return FusedBlock(cast(Conv2d | Folded, first), operation, fuse), 3
-    return WithReLU(first, cast(MaxPool2d, layers[2])), 3
+            return FusedBlock(cast(Conv2d | Folded, first), operation, fuse), count + 1
+    if count == 1:
+        return first, 1
+    return (WithReLU(first, cast(MaxPool2d, layers[2])), 3) if pooled else (WithReLU(first), 2)
 
 
 def layer_specs(layers: Iterable[Layer], input_shape: Shape) -> list[LayerSpec] | None:

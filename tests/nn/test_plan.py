@@ -39,8 +39,10 @@ from gpucnn.nn.plan import Block, FusedBlock
 from gpucnn.nn.sequential import Sequential
 
 
-def network(conv: Conv2d, plane: tuple[int, int], pool: MaxPool2d | None = None) -> Sequential:
-    layers = {"conv": conv, "relu": ReLU(), "pool": pool or MaxPool2d(2)}
+def network(
+    conv: Conv2d, plane: tuple[int, int], pool: MaxPool2d | None = None, relu: bool = True
+) -> Sequential:
+    layers = {"conv": conv, **({"relu": ReLU()} if relu else {}), "pool": pool or MaxPool2d(2)}
     return Sequential(layers, (conv.in_channels, *plane), backend=get_backend("numpy", "float64"))
 
 
@@ -81,7 +83,7 @@ def test_a_fused_block_computes_what_its_layers_compute(data: st.DataObject) -> 
     channels, outputs, samples = (data.draw(st.integers(1, 4), name) for name in "COn")
     bias = data.draw(st.booleans(), "bias")
     conv = Conv2d(channels, outputs, kernel, padding=padding, bias=bias)
-    model = network(conv, plane)
+    model = network(conv, plane, relu=data.draw(st.booleans(), "relu"))
     strip = data.draw(st.sampled_from([1, 2000, fused.STRIP_BYTES]), "strip")
     with patch.object(fused, "STRIP_BYTES", strip):  # one row, some or all at a time
         assert is_fused(model, samples, True)
@@ -162,8 +164,9 @@ def test_padding_may_be_same() -> None:
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_ties_go_to_the_first_element_in_a_fused_block() -> None:
-    model = network(Conv2d(1, 1, 1), (4, 4))
+@pytest.mark.parametrize("relu", [False, True])
+def test_ties_go_to_the_first_element_in_a_fused_block(relu: bool) -> None:
+    model = network(Conv2d(1, 1, 1), (4, 4), relu=relu)
     model.load_state_dict({"conv.weight": np.ones((1, 1, 1, 1)), "conv.bias": np.zeros(1)})
     for pattern in np.ndindex(2, 2, 2, 2):
         x = np.tile(np.reshape(pattern, (2, 2)) + 1.0, (2, 2))[None, None]
@@ -183,8 +186,18 @@ def test_negative_outputs_get_no_gradient() -> None:
     assert weight_grad == bias_grad == 0
 
 
-def test_a_nan_passes_through_a_fused_block() -> None:
-    model = network(Conv2d(1, 2, 3, padding=1), (6, 6))
+def test_negative_outputs_without_relu_get_their_gradient() -> None:
+    model = network(Conv2d(1, 1, 1), (2, 2), relu=False)
+    model.load_state_dict({"conv.weight": -np.ones((1, 1, 1, 1)), "conv.bias": np.zeros(1)})
+    assert is_fused(model, 1, True)
+    output, input_grad, *grads = by_plan(model, np.ones((1, 1, 2, 2)), np.ones((1, 1, 1, 1)))
+    assert (output.item(), [grad.item() for grad in grads]) == (-1, [1, 1])
+    np.testing.assert_array_equal(input_grad, [[[[-1, 0], [0, 0]]]])
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_nan_passes_through_a_fused_block(relu: bool) -> None:
+    model = network(Conv2d(1, 2, 3, padding=1), (6, 6), relu=relu)
     x = np.zeros((2, 1, 6, 6))
     x[1, 0, 3, 3] = np.nan
     output = model(x)
@@ -214,7 +227,10 @@ class Doubled(Conv2d):
         [Conv2d(2, 2, 3), ReLU(), AvgPool2d(2)],
         [Conv2d(2, 2, 3), Tanh(), MaxPool2d(2)],
         [Conv2d(2, 2, 3), ReLU()],
+        [Conv2d(2, 16, 1), ReLU(), Conv2d(16, 2, 3), ReLU(), MaxPool2d(2)],  # does not pay
+        [Conv2d(2, 16, 1), Conv2d(16, 2, 3), MaxPool2d(2)],
         [Doubled(2, 2, 3), ReLU(), MaxPool2d(2)],
+        [Doubled(2, 2, 3), MaxPool2d(2)],
     ],
     ids=str,
 )
@@ -275,6 +291,11 @@ def test_lenet_has_two_fused_blocks_on_numpy() -> None:
     blocks = plan(gpucnn.models.lenet5(), 64, training=True)
     assert list(blocks) == [0, 3, 6, 7, 9, 11]
     assert [type(block) is FusedBlock for block in blocks.values()] == [True] * 2 + [False] * 4
+
+
+def test_the_first_convolution_of_digits_cnn_is_fused_with_its_pooling_on_numpy() -> None:
+    blocks = plan(gpucnn.models.digits_cnn(), 64, training=True)
+    assert [index for index, block in blocks.items() if isinstance(block, FusedBlock)] == [0]
 
 
 def test_a_plan_is_made_once_and_few_are_kept() -> None:

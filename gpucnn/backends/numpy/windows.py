@@ -161,17 +161,20 @@ def max_with_index(x: Array, window: Window) -> tuple[Array, Array]:
     """Return the maximum of each window of (C, H, W, N), and its flat index in the plane."""
     view = window_view(pad(x, window, -np.inf), window)
     elements = list(kernel_indices(window))
-    best = view[:, *elements[0]].copy()
-    argmax = np.zeros(best.shape, np.min_scalar_type(len(elements)))  # a number of a kernel element
-    for k, element in enumerate(elements[1:], 1):
-        candidate = view[:, *element]
-        # A maximum: the last element that exceeds all before it has the greatest number.
-        np.maximum(argmax, argmax.dtype.type(k) * (candidate > best), out=argmax)
-        np.maximum(best, candidate, out=best)
+    offsets = [_index_offset(window, *element) for element in elements]
+    candidates = [view[:, *element] for element in elements]
+    best = candidates[0] if len(elements) > 1 else candidates[0].copy()
+    argmax, offset = (np.zeros(best.shape, np.min_scalar_type(offsets[-1])) for _ in range(2))
+    exceeds = np.empty(best.shape, bool)
+    for k, candidate in enumerate(candidates[1:], 1):
+        # The last element that exceeds all before it has the greatest offset: padding never does.
+        np.greater(candidate, best, out=exceeds)
+        np.multiply(exceeds, argmax.dtype.type(offsets[k]), out=offset)
+        np.maximum(argmax, offset, out=argmax)
+        best = np.maximum(best, candidate, out=best if k > 1 else None)
     if not np.isfinite(best).all():
         return best, _first_index(view, best, window)
-    offsets = np.array([_index_offset(window, *element) for element in elements])
-    return best, offsets[argmax] + _first_element(window)
+    return best, argmax + _first_element(window)
 
 
 def _first_index(view: Array, best: Array, window: Window) -> Array:

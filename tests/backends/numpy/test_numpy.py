@@ -8,6 +8,7 @@ import pytest
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.numpy import im2col
 from gpucnn.errors import DataError
+from gpucnn.testing import naive
 from gpucnn.testing.case import (
     Case,
     assert_results,
@@ -76,6 +77,16 @@ def test_gradients_of_a_shared_maximum_are_added(numpy_backend: Backend) -> None
     grads = numpy_backend.max_pool2d_backward(grad, indices, x.shape, 3, stride=1)
     np.testing.assert_allclose(grads[:, :, 2, 2], grad.sum((2, 3)), rtol=1e-5)
     assert np.count_nonzero(grads) == 6
+
+
+def test_indices_of_windows_that_are_wider_than_the_plane(numpy_backend: Backend) -> None:
+    """Flat indices of kernel elements outside the plane are those of other rows."""
+    x = np.random.default_rng(0).permutation(48).reshape(2, 3, 4, 2).astype(numpy_backend.dtype)
+    options = {"kernel_size": (2, 5), "stride": 1, "padding": (0, 2), "return_indices": True}
+    output, indices = numpy_backend.max_pool2d(x, **options)
+    wanted, places = naive.max_pool2d(x, **options)
+    np.testing.assert_array_equal(output, wanted)
+    np.testing.assert_array_equal(indices, places)
 
 
 @pytest.mark.parametrize("label", [-1, -(2**63), 4, 2**63 - 1])
