@@ -27,6 +27,7 @@ from packages import AGAIN, BUILD, HERE, MODULE, NAME, PYTHON, SETUP, Failure, t
 EMULATOR = HERE.parents[1] / "gpucnn" / "emulator"
 OBJECTS = BUILD / "objects"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+LIBRARIES = {"nccl": "libnccl.so.2", "nvrtc": "libnvrtc.so.12"}  # of src/nccl*.cpp, src/nvrtc*.cpp
 
 COMPILER = os.environ.get("CXX", "").strip() or "g++"
 # NVIDIA's headers refuse compilers that are newer than they are, unless this is defined.
@@ -179,9 +180,19 @@ def link(name: str, *objects: Path) -> Path:
 
 
 def functions(kind: str, library: Path) -> set[str]:
-    """Return CUDA's functions that a library defines, or leaves undefined."""
+    """Return CUDA's and NCCL's functions that a library defines, or leaves undefined."""
     text = run(["nm", "--dynamic", f"--{kind}-only", str(library)], library.name)
-    return set(re.findall(r"\b(cu[A-Z]\w+|cuda[A-Z]\w+)$", text, re.MULTILINE))
+    return set(re.findall(r"\b(cu[A-Z]\w+|cuda[A-Z]\w+|nccl[A-Z]\w+)$", text, re.MULTILINE))
+
+
+def check_functions(module: Path, library: Path) -> None:
+    """Raise Failure if a module of CuPy's calls functions that a library does not define."""
+    missing = sorted(functions("undefined", module) - functions("defined", library))
+    if missing:
+        raise Failure(
+            f"CuPy {packages.cupy_pin()[1]} is not supported: it calls {', '.join(missing)}, "
+            f"which {HERE}/src does not define"
+        )
 
 
 def build() -> set[Path]:
@@ -195,17 +206,17 @@ def build() -> set[Path]:
         module = pool.submit(compile_cupys, cupys)  # the longest first
         compiled = list(pool.map(lambda source: compile_own(source, own), sources))
     objects = dict(zip(sources, compiled, strict=True))
-    nvrtc = objects.pop(HERE / "src" / "nvrtc.cpp")
-    cuda = link("libcuda.so.1", *objects.values())
-    linked = [cuda, link("libnvrtc.so.12", nvrtc, BUILD / "libcuda.so.1")]
-    linked.append(link(f"runtime{SUFFIX}", module.result(), BUILD / "libcuda.so.1"))
-    missing = sorted(functions("undefined", linked[-1]) - functions("defined", cuda))
-    if missing:
-        raise Failure(
-            f"CuPy {packages.cupy_pin()[1]} is not supported: it calls {', '.join(missing)}, "
-            f"which {HERE}/src does not define"
-        )
-    return {nvrtc, module.result(), *objects.values(), *linked}
+    parts = {
+        name: [objects.pop(source) for source in sources if source.name.startswith(name)]
+        for name in ("nccl", "nvrtc")
+    }
+    cuda, entry = link("libcuda.so.1", *objects.values()), BUILD / "libcuda.so.1"
+    nvrtc, nccl = (link(LIBRARIES[name], *parts[name], entry) for name in ("nvrtc", "nccl"))
+    runtime = link(f"runtime{SUFFIX}", module.result(), entry)
+    check_functions(runtime, cuda)
+    check_functions(packages.nccl_module(), nccl)
+    linked = {cuda, nvrtc, nccl, runtime}
+    return {module.result(), *objects.values(), *parts["nccl"], *parts["nvrtc"], *linked}
 
 
 def remove_unused(used: set[Path], sources: str) -> None:

@@ -14,7 +14,17 @@ import pytest
 from available import BACKENDS, STANDIN, backend_or_skip, standin_or_skip
 
 # Without CUDA one test is skipped (test_consistency.py) and shows how to run all of them.
-RULES = ["captures", "devices", "emulator", "errors", "knobs", "launches", "memory", "streams"]
+RULES = [
+    "captures",
+    "devices",
+    "emulator",
+    "errors",
+    "knobs",
+    "launches",
+    "memory",
+    "nccl",
+    "streams",
+]
 NEED_CUDA = [f"test_{name}.py" for name in (*RULES, "failing_calls")]
 collect_ignore = [] if "cuda" in BACKENDS else NEED_CUDA
 

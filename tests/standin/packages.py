@@ -113,6 +113,15 @@ def pip(*arguments: str, **variables: str) -> None:
         raise Failure(f"{what}; details: {PYTHON} -m pip {' '.join(arguments)}")
 
 
+def nccl_module() -> Path:
+    """Return the module of CuPy's wheel that calls NCCL."""
+    wheel, version = cupy_pin()
+    for file in metadata.files(wheel) or []:
+        if file.match("cupy_backends/cuda/libs/nccl.*.so"):
+            return Path(str(file.locate()))
+    raise Failure(f"{wheel} {version} is not supported: it has no module for NCCL")
+
+
 def cupy_source() -> Path:
     """Return the folder of CuPy's source; pip downloads it the first time."""
     version = cupy_pin()[1]

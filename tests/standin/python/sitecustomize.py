@@ -28,7 +28,8 @@ class Finder:
         if not library.exists():
             setup = HERE.parent / "setup"
             raise RuntimeError(f"no stand-in is built for this Python: {setup} {sys.executable}")
-        # Loaded first, so that it is the NVRTC that CuPy finds, whatever else is installed.
+        # Loaded first, so that they are those that CuPy finds, whatever else is installed.
+        ctypes.CDLL(str(BUILD / "libnccl.so.2"))
         nvrtc = ctypes.CDLL(str(BUILD / "libnvrtc.so.12"))
         nvrtc.nvrtcGetErrorString(0)  # a bad value of STANDIN_... ends the process here
         return spec_from_file_location(

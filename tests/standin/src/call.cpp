@@ -45,14 +45,8 @@ static cudaError_t planned_failure(const char *name)
     return cudaSuccess;
 }
 
-cudaError_t begin_call(const char *name, Needs needs, bool of_runtime)
+static cudaError_t check(Needs needs, bool of_runtime)
 {
-    trace_call(name);
-    if (cudaError_t error = planned_failure(name)) {
-        if (is_sticky(error)) set_fault(error);
-        return error;
-    }
-    if (needs == NOTHING) return cudaSuccess;
     // A runtime of CUDA 12 works with a driver of any CUDA 12, but with no older one.
     if (of_runtime && knobs().driver_version / 1000 < CUDA_VERSION / 1000)
         return cudaErrorInsufficientDriver;
@@ -65,6 +59,18 @@ cudaError_t begin_call(const char *name, Needs needs, bool of_runtime)
     if (fault()) return fault();
     return load_emulator() ? cudaSuccess : cudaErrorInitializationError;
 }
+
+cudaError_t begin_call(const char *name, Needs needs, bool of_runtime)
+{
+    trace_call(name);
+    if (cudaError_t error = planned_failure(name)) {
+        if (is_sticky(error)) set_fault(error);
+        return error;
+    }
+    return needs == NOTHING ? cudaSuccess : check(needs, of_runtime);
+}
+
+cudaError_t check_context(bool of_runtime) { return check(CONTEXT, of_runtime); }
 
 cudaError_t end_call(const char *name, cudaError_t error, bool of_runtime)
 {

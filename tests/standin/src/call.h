@@ -2,12 +2,13 @@
 // of STANDIN_FAIL, a missing device, an old driver, an earlier fault, the last error.
 #pragma once
 #include "errors.h"
+#include "exports.h"
 
 #include <mutex>
 
 // Held by everything that uses the state of devices, streams, events, graphs and memory. A thread
 // that holds it must never wait for Python's global lock, since the owner of that may wait for it.
-extern std::mutex state;
+EXPORTED extern std::mutex state;
 typedef std::lock_guard<std::mutex> Hold;
 
 // State is never destroyed: threads may use it until the process has ended.
@@ -25,6 +26,8 @@ enum Needs {
 
 extern "C" {
 void trace_call(const char *name);
+// Whether a call that needs a device without fault can go on: cudaSuccess, or its error.
+EXPORTED cudaError_t check_context(bool of_runtime);
 // Returns the error with which the call fails before it does anything, or cudaSuccess.
 cudaError_t begin_call(const char *name, Needs needs, bool of_runtime);
 cudaError_t end_call(const char *name, cudaError_t error, bool of_runtime);

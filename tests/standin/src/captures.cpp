@@ -57,7 +57,13 @@ cudaError_t capture_work(Stream &stream, Work work)
 {
     Capture &capture = *stream.capture;
     if (capture.invalid) return cudaErrorStreamCaptureInvalidated;
-    capture.nodes.push_back({std::move(work), stream.tail});
+    std::vector<size_t> after = stream.tail;
+    for (size_t node = capture.nodes.size(); work.line && node--;)
+        if (capture.nodes[node].work.line == work.line) {
+            after.push_back(node);
+            break;
+        }
+    capture.nodes.push_back({std::move(work), std::move(after)});
     stream.tail = {capture.nodes.size() - 1};
     return cudaSuccess;
 }

@@ -1,6 +1,9 @@
-// What libcuda.so.1 of the stand-in exports for its libnvrtc.so.12.
+// What libcuda.so.1 of the stand-in exports for its libnvrtc.so.12 and its libnccl.so.2.
 #pragma once
 #include <string>
+
+// Of functions and variables that libnccl.so.2 uses
+#define EXPORTED __attribute__((visibility("default")))
 
 #pragma GCC visibility push(default)
 extern "C" {

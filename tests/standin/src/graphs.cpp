@@ -58,6 +58,31 @@ static Works order(const std::vector<Node> &nodes)
     return works;
 }
 
+// Which nodes come before one in every order, and that itself.
+static std::vector<bool> all_before(const std::vector<Node> &nodes, size_t node)
+{
+    std::vector<bool> before(nodes.size(), false);
+    before[node] = true;
+    for (size_t i = node + 1; i--;)
+        if (before[i])
+            for (size_t earlier : nodes[i].after) before[earlier] = true;
+    return before;
+}
+
+static void trace_graph(const std::vector<Node> &nodes)
+{
+    fprintf(stderr, "stand-in: a graph of %zu nodes\n", nodes.size());
+    for (size_t i = 0; i < nodes.size(); ++i) {
+        if (!nodes[i].work.line) continue;
+        auto before = all_before(nodes, i);
+        auto beside = std::count(before.begin(), before.begin() + (long)i, false);
+        for (size_t later = i + 1; later < nodes.size(); ++later)
+            beside += !all_before(nodes, later)[i];
+        fprintf(stderr, "stand-in: %s, node %zu, may run beside %ld others\n", nodes[i].work.kind,
+                i, beside);
+    }
+}
+
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *handle, cudaGraph_t graph, unsigned long long)
 {
     return runtime_call(__func__, CONTEXT, [&] {
@@ -65,8 +90,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *handle, cudaGraph_t graph, uns
         if (!handle || found == graphs.end()) return cudaErrorInvalidValue;
         auto instance = std::make_unique<CUgraphExec_st>();
         instance->works = std::make_shared<Works>(order(found->second->nodes));
-        if (knobs().trace)
-            fprintf(stderr, "stand-in: a graph of %zu nodes\n", instance->works->size());
+        if (knobs().trace) trace_graph(found->second->nodes);
         *handle = instance.get();
         instances[instance.get()] = std::move(instance);
         return cudaSuccess;

@@ -58,13 +58,13 @@ void read_capability(Knobs &knobs)
     knobs.minor = std::stoi(parts[2]);
 }
 
-// Whether this library, or the stand-in's NVRTC next to it, has a function of that name.
+// Whether this library, or one of the stand-in's next to it, has a function of that name.
 bool exists(const std::string &function)
 {
     Dl_info own;
     dladdr((void *)&knobs, &own);
-    std::string path = own.dli_fname, nvrtc = "libnvrtc.so.12";
-    for (const std::string &library : {path, path.substr(0, path.rfind('/') + 1) + nvrtc}) {
+    std::string path = own.dli_fname, folder = path.substr(0, path.rfind('/') + 1);
+    for (const std::string &library : {path, folder + "libnvrtc.so.12", folder + "libnccl.so.2"}) {
         void *handle = dlopen(library.c_str(), RTLD_LAZY);
         if (handle && dlsym(handle, function.c_str())) return true;
     }
@@ -97,7 +97,7 @@ void read_failures(Knobs &knobs)
 
 const char *const names[] = {"STANDIN_MODE", "STANDIN_TRACE", "STANDIN_DEVICES",
                              "STANDIN_DRIVER_VERSION", "STANDIN_MEMORY_MIB", "STANDIN_CAPABILITY",
-                             "STANDIN_FAIL"};
+                             "STANDIN_FAIL", "STANDIN_NCCL_SECONDS"};
 
 void reject_unknown_names()
 {
@@ -108,7 +108,7 @@ void reject_unknown_names()
         if (std::none_of(std::begin(names), std::end(names), is_it))
             reject(name.c_str(), text.substr(name.size() + 1),
                    "one of STANDIN_MODE, _TRACE, _DEVICES, _DRIVER_VERSION, _MEMORY_MIB,"
-                   " _CAPABILITY, _FAIL");
+                   " _CAPABILITY, _FAIL, _NCCL_SECONDS");
     }
 }
 
@@ -125,6 +125,8 @@ Knobs read_environment()
                                    "a version of CUDA such as 11040 for 11.4");
     knobs.memory_bytes = (size_t)integer("STANDIN_MEMORY_MIB", 8192, 1, 1 << 24,
                                          "a number of MiB, at least 1") << 20;
+    knobs.nccl_seconds = integer("STANDIN_NCCL_SECONDS", 120, 1, 99999,
+                                 "a number of seconds, at least 1");
     read_capability(knobs);
     read_failures(knobs);
     return knobs;

@@ -1,5 +1,7 @@
 // The variables STANDIN_* of the environment, which README.md describes.
 #pragma once
+#include "exports.h"
+
 #include <cstddef>
 #include <map>
 #include <string>
@@ -18,8 +20,9 @@ struct Knobs {
     size_t memory_bytes = (size_t)8192 << 20;   // of each device
     int devices = 1;
     int driver_version;
+    int nccl_seconds;   // that an operation waits for other ranks
     std::multimap<std::string, Failure> failures;
 };
 
 // The knobs, read once. The process ends with status 2 and one line if one has a bad value.
-const Knobs &knobs();
+EXPORTED const Knobs &knobs();

@@ -1,6 +1,7 @@
 // Memory that the functions of CUDA have allocated, on devices and on the host.
 #pragma once
 #include "emulator.h"
+#include "exports.h"
 
 #include <cstdint>
 
@@ -15,5 +16,5 @@ struct Block {
 };
 
 // The block that holds all of `bytes` bytes (one, if 0) from an address, or null.
-const Block *find_block(const void *pointer, size_t bytes = 0);
-void mark_written(const void *pointer, size_t bytes);
+EXPORTED const Block *find_block(const void *pointer, size_t bytes = 0);
+EXPORTED void mark_written(const void *pointer, size_t bytes);

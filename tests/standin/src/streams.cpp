@@ -7,6 +7,8 @@
 #include "knobs.h"
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <map>
 
@@ -46,13 +48,15 @@ Stream *find_stream(cudaStream_t handle)
 // ------------------------------------------------------------------------------------------ work
 bool Point::is_done() const { return !queue || queue->done >= count; }
 
-static void do_next(Queue &queue)
+// Returns false if the work waits for others.
+static bool do_next(Queue &queue)
 {
-    Work work = std::move(queue.pending.front().work);
+    cudaError_t error = fault() ? cudaSuccess : queue.pending.front().work.run();
+    if (error == cudaErrorNotReady) return false;
+    if (error) set_fault(error);
     queue.pending.pop_front();
-    if (!fault())
-        if (cudaError_t error = work.run()) set_fault(error);
     ++queue.done;
+    return true;
 }
 
 // Whether the next work of a queue waits for the work before a point, the last of those it names.
@@ -64,21 +68,24 @@ static bool waits(Queue &queue)
 }
 
 // Does one work of each queue in turn, so that work without an order between it is mixed.
-static void finish_in_turns(const Point &point)
+static bool advance_in_turns(const Point &point)
 {
     auto now = queues;
-    while (!point.is_done()) {
+    bool moves = true;
+    while (!point.is_done() && moves) {
+        moves = false;
         for (auto queue : now) {
             while (!queue->pending.empty() && waits(*queue))
                 queue = queue->pending.front().after.back().queue;
-            if (!queue->pending.empty()) do_next(*queue);
+            if (!queue->pending.empty() && do_next(*queue)) moves = true;
         }
     }
+    return point.is_done();
 }
 
-void finish(const Point &point)
+bool advance(const Point &point)
 {
-    if (knobs().mixed) return finish_in_turns(point);
+    if (knobs().mixed) return advance_in_turns(point);
     std::vector<Point> wanted = {point};
     while (!wanted.empty()) {
         Point last = wanted.back();
@@ -88,8 +95,29 @@ void finish(const Point &point)
         }
         if (waits(*last.queue))
             wanted.push_back(last.queue->pending.front().after.back());
-        else
-            do_next(*last.queue);
+        else if (!do_next(*last.queue))
+            return false;
+    }
+    return true;
+}
+
+void advance_all()
+{
+    auto now = queues;
+    for (auto &queue : now) advance({queue, queue->enqueued});
+}
+
+static auto &others = make_state<std::condition_variable>();
+
+void wake_waiting() { others.notify_all(); }
+
+// Other threads use the state while this one waits.
+void finish(Point point)
+{
+    while (!advance(point)) {
+        std::unique_lock<std::mutex> held(state, std::adopt_lock);
+        others.wait_for(held, std::chrono::milliseconds(50));
+        held.release();
     }
 }
 
@@ -130,10 +158,13 @@ cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after)
         Stream &legacy = legacy_stream(queue.device);
         after.push_back({legacy.queue, legacy.queue->enqueued});
     }
+    std::shared_ptr<Line> line = work.line;
+    if (line && !line->empty()) after.push_back(line->back());
     static uint64_t last_number = 0;
     queue.pending.push_back({std::move(work), std::move(after), ++last_number});
     ++queue.enqueued;
-    if (!knobs().late) finish({stream.queue, queue.enqueued});
+    if (line) line->push_back({stream.queue, queue.enqueued});
+    if (!knobs().late) advance({stream.queue, queue.enqueued});
     return cudaSuccess;   // later calls return what goes wrong in the work
 }
 
@@ -169,7 +200,7 @@ cudaError_t query(const Point &point)
 {
     static unsigned queries;
     if (point.is_done()) return cudaSuccess;
-    if (knobs().mixed || ++queries % 64 == 0) finish({point.queue, point.queue->done + 1});
+    if (knobs().mixed || ++queries % 64 == 0) advance({point.queue, point.queue->done + 1});
     return fault() ? fault() : cudaErrorNotReady;
 }
 

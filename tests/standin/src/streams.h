@@ -5,6 +5,7 @@
 // of their graphs, are then done in turns, so that streams that write to the same memory show.
 #pragma once
 #include "errors.h"
+#include "exports.h"
 
 #include <cstdint>
 #include <deque>
@@ -15,15 +16,19 @@
 struct Capture;
 struct Queue;
 
-struct Work {
-    const char *kind;
-    std::function<cudaError_t()> run;   // returns a fault, which sticks
-};
-
 struct Point {   // the end of the first `count` works of a queue
     std::shared_ptr<Queue> queue;
     uint64_t count = 0;
-    bool is_done() const;
+    EXPORTED bool is_done() const;
+};
+
+typedef std::deque<Point> Line;   // works that are done in the order of the calls, in all streams
+
+struct Work {
+    const char *kind;
+    // Returns a fault, which sticks, or cudaErrorNotReady: it waits for others, to be called again.
+    std::function<cudaError_t()> run;
+    std::shared_ptr<Line> line = nullptr;
 };
 
 struct Queued {
@@ -48,13 +53,17 @@ struct CUstream_st {
 };
 typedef CUstream_st Stream;
 
-Stream *find_stream(cudaStream_t handle);   // null: there is no such stream (any more)
+EXPORTED Stream *find_stream(cudaStream_t handle);   // null: there is no such stream (any more)
 bool is_legacy(const Stream &stream);
-cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after = {});
-void finish(const Point &point);
+EXPORTED cudaError_t enqueue(Stream &stream, Work work, std::vector<Point> after = {});
+EXPORTED void finish(Point point);
+// Does work until a point is done; false where some of it waits for others first.
+EXPORTED bool advance(const Point &point);
+EXPORTED void advance_all();
+EXPORTED void wake_waiting();   // those that wait for others look again
 void finish_device(int device);
 void finish_all();
 cudaError_t synchronize(Stream &stream);      // unless a capture forbids it
 cudaError_t finish_work_of(Stream &stream);
 cudaError_t query(const Point &point);
-cudaError_t report_freed(const char *what);   // the fault of work whose memory has been freed
+EXPORTED cudaError_t report_freed(const char *what);   // the fault of work whose memory has been freed
