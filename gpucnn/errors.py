@@ -75,9 +75,16 @@ class DivergedError(GpucnnError, ArithmeticError):
 
 
 class WorkerError(GpucnnError, RuntimeError):
-    """A worker process has ended or failed."""
+    """A worker process, or another process of a group, has ended or failed.
+
+    ``rank`` is its number in a group, if it is known.
+    """
 
     status = 1
+
+    def __init__(self, message: str, rank: int | None = None, status: int = 1) -> None:
+        super().__init__(message)
+        self.rank, self.status = rank, status
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:

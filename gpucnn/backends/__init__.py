@@ -19,6 +19,7 @@ __all__ = [
     "device_error",
     "get_backend",
     "has_nvidia_driver",
+    "prefer_gpu",
 ]
 
 BACKENDS = ("auto", "numpy", "cuda", "emulated")
@@ -99,6 +100,13 @@ def choose_backend(
                 f"precision tf32 requires CUDA, which is not available: {error}"
             ) from None
         return NumpyBackend(dtype, precision), f"CUDA is not available: {error}"
+
+
+def prefer_gpu(number: int) -> None:
+    """Have "cuda" and "auto" use another GPU than the first; numbers beyond the last start over."""
+    from gpucnn.backends.cuda import probe
+
+    probe.prefer_gpu(number)
 
 
 def has_nvidia_driver() -> bool:

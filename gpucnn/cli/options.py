@@ -23,7 +23,7 @@ from gpucnn.training.records.log import read_log
 from gpucnn.training.records.metrics import METRICS_NAME
 
 RUN_FILES = (FILE_NAME, CONFIG_NAME, LOG_NAME, METRICS_NAME)
-NOT_SAVED = ("command", "debug", "help", "resume", "out", "check")
+NOT_SAVED = ("command", "debug", "help", "resume", "out", "check", "group", "change_workers")
 
 _MAY_DIFFER = (
     "backend",
@@ -83,7 +83,8 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
             raise SettingError(f"{folder} holds no run to resume")
         print(f"{folder} holds no run: starting a new one", file=sys.stderr)
         return folder, given
-    options = _resumed_options(folder, read_options(config), given)
+    may_differ = ("workers", *_MAY_DIFFER) if hasattr(arguments, "change_workers") else _MAY_DIFFER
+    options = _resumed_options(folder, read_options(config), given, may_differ)
     if not checkpoint.exists():
         print(f"{folder} has no checkpoint yet: starting at step 0", file=sys.stderr)
     return folder, options
@@ -141,11 +142,13 @@ def _check_nothing_lost(folder: Path) -> None:
         )
 
 
-def _resumed_options(folder: Path, saved: Values, given: Values) -> Values:
+def _resumed_options(
+    folder: Path, saved: Values, given: Values, may_differ: tuple[str, ...]
+) -> Values:
     """Return the saved options with those given now; SettingError for those that may not differ."""
     for key, value in given.items():
         moved = key == "model" and ".py:" in value  # the checkpoint decides on its layers
-        if key not in _MAY_DIFFER and not moved and value != saved.get(key):
+        if key not in may_differ and not moved and value != saved.get(key):
             option = key.replace("_", "-")
             before = f"{saved[key]!r}" if key in saved else "not given"
             raise SettingError(

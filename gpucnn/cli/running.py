@@ -58,6 +58,16 @@ def note_epochs(folder: Path, before: int, settings: Planned) -> None:
         print(f"{folder}: the run ends after epoch {now} instead of {before}", file=sys.stderr)
 
 
+def note_workers(folder: Path, before: int, now: int) -> None:
+    """Print what another number of processes than ``before`` means for a resumed run."""
+    if now != before:
+        print(
+            f"{folder}: continues with {now} processes instead of {before}: gradients are rounded "
+            "otherwise, and dropout masks and batch statistics are of other parts of a batch",
+            file=sys.stderr,
+        )
+
+
 def follow(
     events: Iterable[Event],
     display: PlainDisplay,

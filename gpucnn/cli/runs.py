@@ -26,13 +26,15 @@ Values = dict[str, Any]
 """Options of ``gpucnn train`` by name, with their values; only those that were given."""
 
 
-def resume_command(folder: Path, model: str = "") -> str:
+def resume_command(folder: Path, model: str = "", ranks: int = 1) -> str:
     """Return the command that resumes a run, ready to be pasted into a shell.
 
     ``model`` is the run's --model; a Python file is imported only if the command names it.
+    ``ranks`` is the number of processes that mpiexec started.
     """
     name = str(folder)
-    words = ["gpucnn", "train", "--resume", f"./{name}" if name.startswith("-") else name]
+    started = ["mpiexec", "-n", str(ranks)] if ranks > 1 else []
+    words = [*started, "gpucnn", "train", "--resume", f"./{name}" if name.startswith("-") else name]
     if ".py:" in model:
         words += ["--model", model]
     return shlex.join(words)

@@ -36,6 +36,8 @@ class StopRequest:
     def __init__(self) -> None:
         self.status = 0
         self.grace = MIN_GRACE
+        self.patient = False
+        """Whether the run may take any time to stop, as a rank that waits for others does"""
         self._finishing = False
         self._earlier_alarm: Any = None
 
@@ -91,7 +93,7 @@ class StopRequest:
         self.ask(128 + number)
         if not self._finishing:
             raise Interrupted(self.status)
-        if hasattr(signal, "setitimer"):  # not on Windows
+        if hasattr(signal, "setitimer") and not self.patient:  # not on Windows
             self._earlier_alarm = signal.signal(signal.SIGALRM, self._on_alarm)
             signal.setitimer(signal.ITIMER_REAL, self.grace)
 

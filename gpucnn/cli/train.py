@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from gpucnn.backends import Backend
+from gpucnn.backends import Backend, prefer_gpu
 from gpucnn.cli.board import RUN_FOLDER, make_board
 from gpucnn.cli.console import make_console
 from gpucnn.cli.display import make_display
-from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options, folder_and_options
-from gpucnn.cli.running import follow, note_epochs, read_run_data
+from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options
+from gpucnn.cli.ranks import (
+    folder_and_options_of,
+    follow_quietly,
+    refuse_ranks,
+    run_on_ranks,
+    with_ranks,
+)
+from gpucnn.cli.running import follow, note_epochs, note_workers, read_run_data
 from gpucnn.cli.runs import Log, Values, absolute, resume_command, run_folder, write_config
 from gpucnn.cli.settings import make_settings, with_class_weights, with_recipe_model
 from gpucnn.cli.signals import StopRequest
@@ -25,6 +32,8 @@ from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
 from gpucnn.training.history import columns
+from gpucnn.training.processes.choice import make_group
+from gpucnn.training.processes.group import Group
 from gpucnn.training.processes.workers import default_workers
 from gpucnn.training.settings import Settings, settle
 from gpucnn.training.state import EpochsError
@@ -35,8 +44,9 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Train a network; the first signal ends the run after its step, with a checkpoint."""
     stop = StopRequest()
     with stop.handling():
-        _train(arguments, stop)
-    return stop.status
+        group = make_group(getattr(arguments, "group", "auto"))
+        debug = getattr(arguments, "debug", False)
+        return run_on_ranks(group, stop, lambda: _train(arguments, stop, group), debug)
 
 
 def _given(arguments: argparse.Namespace) -> Values:
@@ -54,8 +64,9 @@ def _given(arguments: argparse.Namespace) -> Values:
     return given
 
 
-def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
-    folder, options = folder_and_options(arguments, _given(arguments))
+def _train(arguments: argparse.Namespace, stop: StopRequest, group: Group) -> None:
+    given = _given(arguments)
+    folder, options = folder_and_options_of(group, arguments, given)
     options = with_recipe_model(options)
     resumed = folder if arguments.resume is not None else None
     check_model_options(options)
@@ -63,6 +74,7 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     if options.get("model") == RBM:
         from gpucnn.cli.rbm import train_rbm
 
+        refuse_ranks(group, "--model rbm")
         train_rbm(folder, resumed is not None, options, check, stop)
         return
     settings = make_settings(options)
@@ -73,15 +85,20 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
     data = read_run_data(options, settings.seed, resumed)
     settings = with_class_weights(settle(settings, data.is_regression), options, data)
     precision = options.get("precision", "ieee")
+    prefer_gpu(group.local_rank)
     backend, note = make_backend(options.get("backend", "auto"), precision=precision)
     mode, mode_note = emulator_mode(backend, check)
     name = model_name(options)
-    with run_folder(folder, f"{Path(name).stem}-{data.name}") as folder:
-        checkpoint = folder / FILE_NAME
-        saved = load(checkpoint) if resumed is not None and checkpoint.exists() else None
+    own_folder = run_folder(folder, f"{Path(name).stem}-{data.name}")
+    with own_folder if group.rank == 0 else nullcontext() as folder:
+        checkpoint = folder and folder / FILE_NAME
+        saved = load(checkpoint) if resumed and checkpoint and checkpoint.exists() else None
+        saved = group.broadcast(saved)
         model = first_run_model(options, data, settings.seed, saved)
-        board = make_board(options, folder, model, data, resumed is not None)
-        if "workers" not in options:
+        board = make_board(options, folder, model, data, resumed is not None) if folder else None
+        if group.size > 1:
+            settings, options = with_ranks(group, settings, options, given)
+        elif "workers" not in options:
             settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
         try:
             run = events(
@@ -93,22 +110,34 @@ def _train(arguments: argparse.Namespace, stop: StopRequest) -> None:
                 checkpoint_every=options.get("checkpoint_every"),
                 resume=saved,
                 should_stop=stop.requested,
+                group=group,
+                change_workers=hasattr(arguments, "change_workers"),
             )
         except EpochsError as error:
             further = _train_further(folder, options, saved, settings)
             raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
         with mode, closing(run):
-            if saved:
-                note_epochs(folder, saved.metadata["settings"]["epochs"], settings)
+            if folder is None or board is None:
+                follow_quietly(run, stop)
+                return
+            _note_changes(folder, saved, settings)
             write_config(folder, options, settings.as_dict())
             shown = columns(task_of(data.is_regression))
             log = Log(folder, saved.metadata["epoch"] if saved else None, shown)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
-            again = resume_command(folder, options.get("model", ""))
+            again = resume_command(folder, options.get("model", ""), group.size)
             with board as writer:
                 ended = follow(run, display, folder, again, stop, log, writer)
         if ended and options.get("report"):
             report_on_training(folder, model, data, settings.loss)
+
+
+def _note_changes(folder: Path, saved: Checkpoint | None, settings: Settings) -> None:
+    """Print what is otherwise in a resumed run than it was before."""
+    if saved:
+        before = saved.metadata["settings"]
+        note_epochs(folder, before["epochs"], settings)
+        note_workers(folder, before["workers"], settings.workers)
 
 
 def first_run_model(
@@ -135,7 +164,7 @@ def _workers(
 
 
 def _train_further(
-    folder: Path, options: Values, saved: Checkpoint | None, settings: Settings
+    folder: Path | None, options: Values, saved: Checkpoint | None, settings: Settings
 ) -> str:
     """Return the command of a new run that starts from the weights of the one in ``folder``."""
     done = saved.metadata["epoch"] if saved else 0

@@ -41,6 +41,8 @@ from gpucnn.training.event_types import (
 )
 from gpucnn.training.fit import Events, events
 from gpucnn.training.history import History
+from gpucnn.training.processes.choice import make_group
+from gpucnn.training.processes.group import Group
 from gpucnn.training.rates import LearningRates, find_lr
 from gpucnn.training.records.tensorboard import TensorBoard
 from gpucnn.training.settings import RECIPES, Settings
@@ -53,6 +55,7 @@ __all__ = [
     "EpochEnded",
     "Event",
     "Events",
+    "Group",
     "History",
     "LearningRates",
     "RunStarted",
@@ -63,4 +66,5 @@ __all__ = [
     "events",
     "find_lr",
     "loss_and_grads",
+    "make_group",
 ]

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 from typing import TypeVar, Unpack
 
-from gpucnn.backends import Backend
+from gpucnn.backends import Backend, prefer_gpu
 from gpucnn.config import check_integer, override
 from gpucnn.data import Data
 from gpucnn.errors import DataWarning, SettingError
@@ -61,8 +61,8 @@ def fit(
         should_stop: called after every ``StepEnded``; if it returns True, the run writes its
             checkpoint and ends.
         group: the processes that share the run, each of which calls this function with the same
-            arguments, such as ``training.mpi()``; None trains in this process, and those that
-            ``workers`` starts. Rank 0 writes files and evaluates, and all return its results.
+            arguments, such as ``training.make_group()``; None trains in this process, and in those
+            that ``workers`` starts. Rank 0 writes files and evaluates, and all return its results.
         change_workers: resume with another number of processes than the run had, which is refused
             otherwise: the results are no longer those of a run that was never stopped.
         progress: True shows the progress on standard output, False does not, None does on a
@@ -181,6 +181,7 @@ def events(
         if checkpoint_every is not None:
             checkpoint_every = check_integer("checkpoint_every", checkpoint_every, 1)
         if backend is not None:
+            prefer_gpu(group.local_rank)
             model.to(backend)
         run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop, group)
         saved = None

@@ -125,8 +125,10 @@ class Run:
             except (WorkerError, ReadError) as error:
                 yield from self._save()  # the weights are those before the step
                 saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
-                kind = type(error)
-                raise kind(f"{error}: stopped after step {self.step}{saved}") from error
+                message = f"{error}: stopped after step {self.step}{saved}"
+                if isinstance(error, ReadError):
+                    raise ReadError(message) from error
+                raise WorkerError(message, error.rank, error.status) from error
             except Exception as error:
                 fault = device_error(error)
                 if fault is None:

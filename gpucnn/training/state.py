@@ -24,6 +24,11 @@ from gpucnn.training.settings import Settings
 from gpucnn.training.steps import Planned
 from gpucnn.version import __version__
 
+_ANOTHER_NUMBER = (
+    "--change-workers (change_workers=True) continues with another number of processes: its "
+    "results are then no longer those of a run that was never stopped"
+)
+
 Result = Metrics | RegressionMetrics
 """The figures of a model on a split: of classes, or of numbers."""
 
@@ -144,6 +149,8 @@ class RunState:
         for key in ("model", "classes", "settings", "dtype", "precision"):
             faults += differences(own[key], metadata[key], key)
         if faults:
+            if any(fault.startswith("settings.workers") for fault in faults):
+                faults.append(_ANOTHER_NUMBER)
             raise CheckpointError("the checkpoint is of another run: " + "; ".join(faults))
         self._check_arrays(saved)
         if metadata["index"] > steps:

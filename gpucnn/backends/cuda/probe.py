@@ -19,6 +19,9 @@ from gpucnn.errors import BackendError
 PROBE = 'extern "C" __global__ void probe(int* out) { *out = 42; }'
 
 
+_preferred = 0
+
+
 def import_cupy() -> Any:
     """Return the CuPy module after running a kernel on the GPU.
 
@@ -43,8 +46,16 @@ def import_cupy() -> Any:
             f"CuPy cannot be imported ({_first_line(error)}): {install_line()}"
         ) from error
     _check_driver(cupy)
+    if _preferred:
+        cupy.cuda.Device(_preferred % cupy.cuda.runtime.getDeviceCount()).use()
     _check_compiler(cupy)
     return cupy
+
+
+def prefer_gpu(number: int) -> None:
+    """Have this process use another GPU than the first; numbers beyond the last count from 0."""
+    global _preferred
+    _preferred = number
 
 
 def installed_wheels() -> list[str]:

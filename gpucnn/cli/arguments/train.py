@@ -25,6 +25,7 @@ examples:
                                                 look for faults of the kernels, without a GPU
   gpucnn train --tensorboard                    then: tensorboard --logdir runs
   gpucnn train --resume runs/seed1              gives the same weights as an uninterrupted run
+  mpiexec -n 4 gpucnn train     four processes share each batch, also on several machines
   gpucnn train --init runs/seed1 --data mine/ --lr 0.01
                                                 fine-tune its weights on other data
   gpucnn train --model rbm --hidden 256 --out runs/rbm
@@ -186,6 +187,18 @@ def _run_options(option: Callable[..., None]) -> None:
         "physical cores, or 1 for short runs)",
         type=int,
         metavar="N",
+    )
+    option(
+        "--change-workers",
+        "with --resume: continue with another number of processes; the results are then no longer "
+        "those of a run that was never stopped",
+        action="store_true",
+    )
+    option(
+        "--group",
+        "how processes that mpiexec started train together: auto (default) by MPI if there are "
+        "several, mpi, or alone, each by itself",
+        metavar="NAME",
     )
     option(
         "--checkpoint-every",

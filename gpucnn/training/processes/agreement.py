@@ -32,9 +32,10 @@ def check_same_run(group: Group, identity: Mapping[str, Any]) -> None:
     """
     first, *others = group.gather(dict(identity))
     for rank, other in enumerate(others, 1):
+        names = dict.fromkeys((*first, *other))
+        one, two = ({name: run.get(name) for name in names} for run in (first, other))
         faults = [
-            f"{path} is {there} there, {here} on rank 0"
-            for path, here, there in compare(first, other)
+            f"{path} is {there} there, {here} on rank 0" for path, here, there in compare(one, two)
         ]
         if faults:
             more = [f"and {len(faults) - _MOST_FAULTS} more"] if len(faults) > _MOST_FAULTS else []

@@ -1,0 +1,49 @@
+"""Which group of processes a run has: those that were started with this one, or none."""
+
+from __future__ import annotations
+
+from gpucnn.errors import SettingError, unknown
+from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.launch import find_launch
+
+GROUPS = ("auto", "mpi", "alone")
+
+
+def make_group(name: str = "auto") -> Group:
+    """Return the processes that ``mpiexec`` started with this one, for ``fit(..., group=...)``.
+
+    All of them must call it.
+
+    Args:
+        name: "auto" takes MPI if this process was started by ``mpiexec``, ``mpirun`` or ``srun``
+            with others, and is alone if not; "mpi" always takes MPI; "alone" never does, so that
+            each process trains by itself.
+
+    Raises:
+        SettingError: the name is unknown, mpi4py is not installed, or it belongs to another MPI
+            than what started the processes.
+    """
+    if name not in GROUPS:
+        raise unknown("group", name, GROUPS)
+    launch = find_launch()
+    if name == "alone" or (name == "auto" and launch is None):
+        return Alone()
+    size = launch.size if launch else 1
+    try:
+        from gpucnn.training.processes.mpi import Mpi
+    except (ImportError, RuntimeError) as error:  # RuntimeError: there is no library of MPI
+        raise SettingError(
+            f"{size} processes were started together, and need mpi4py and MPI to train together: "
+            f"pip install 'gpucnn[mpi]' (and mpich, without an MPI on this machine); {error}. "
+            "With --group alone each would train by itself"
+        ) from None
+    group = Mpi()
+    if group.size != size:
+        found = group.size
+        group.close()
+        raise SettingError(
+            f"{size} processes were started together, but MPI finds {found}: start them by the "
+            "mpiexec of the MPI that mpi4py was built for, under Slurm with srun --mpi=pmi2 or "
+            "--mpi=pmix; with --group alone each would train by itself"
+        )
+    return group
