@@ -232,7 +232,7 @@ class Run:
         """Return the figures of the test and validation images."""
 
         def check(*batch: object) -> None:
-            self.group.check()
+            (self.group if self.workers is None else self.workers).check()
 
         test, validation = (
             None if batches is None else evaluate_batches(batches, self.settings.loss, check)

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import time
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 
 from gpucnn.errors import GpucnnError, WorkerError
 from gpucnn.training.processes.group import Group
-from gpucnn.training.processes.watch import LEAVE_SECONDS, SILENT_SECONDS, Fault, Watch
+from gpucnn.training.processes.pulse import SILENT_SECONDS
+from gpucnn.training.processes.watch import LEAVE_SECONDS, Fault, Watch
 
 T = TypeVar("T")
 
@@ -40,7 +42,9 @@ class Mpi(Group):
     def __init__(self) -> None:
         self._comm = MPI.COMM_WORLD.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
-        self.local_rank = self._comm.Split_type(MPI.COMM_TYPE_SHARED).rank
+        here = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
+        self.local_rank = here.rank
+        _unlink_shared_memory(here)
         self._sums: dict[Any, _Sum] = {}
         self._flags = np.zeros(1, np.int8), np.zeros(1, np.int8)
         self._closed = False
@@ -113,13 +117,13 @@ class Mpi(Group):
                 self._watch.stop()
                 atexit.unregister(self._leave_early)
         elif self.rank:
-            self._watch.leave(ready=False)
+            self._watch.leave(ready=True)
 
     def _leave_early(self) -> None:
-        """End the process without finalising MPI, which would wait for ranks that are gone.
+        """End the process without finalising MPI if that would wait for ranks that are gone.
 
-        Rank 0 does so first, when it has saved and printed everything: what started the ranks may
-        kill all others as soon as one of them has ended.
+        Rank 0 decides, when it has saved and printed everything: what started the ranks may kill
+        all as soon as one of them ends in this way.
         """
         if not self._closed:  # the program did not
             atexit.unregister(self._leave_early)
@@ -130,10 +134,13 @@ class Mpi(Group):
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         if self.rank == 0:
-            self._watch.wait_for_leave(LEAVE_SECONDS)
-            self._watch.leave(ready=False)
+            ready = self._watch.wait_for_leave(LEAVE_SECONDS)
+            self._watch.leave(ready)
         else:
-            self._watch.wait_for_leave(SILENT_SECONDS + 2 * LEAVE_SECONDS)
+            ready = self._watch.wait_for_leave(SILENT_SECONDS + LEAVE_SECONDS)
+        if ready:
+            self._watch.stop()
+            return
         self._watch.end_silent()
         os._exit(self._status or (fault.status if fault else 1))
 
@@ -192,6 +199,20 @@ class _Sum:
         first[...] = self.all.reshape(-1)[: first.size].reshape(first.shape)
         for rows, array in zip(self._received[1:], others, strict=True):
             array[...] = rows[0].reshape(array.shape)
+
+
+def _unlink_shared_memory(here: Any) -> None:
+    """Remove the names of the memory that the ranks of one machine share, when all have opened it.
+
+    MPICH does so only when it is finalised: killed ranks would leave the memory to nobody.
+    """
+    here.Barrier()
+    if here.rank == 0 and sys.platform == "linux":
+        with open("/proc/self/maps") as maps:
+            files = {line.split()[-1] for line in maps if "/dev/shm/mpich_shm_" in line}
+        for file in files:
+            with suppress(OSError):
+                os.unlink(file)
 
 
 def _padded(size: int) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from gpucnn.errors import SettingError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.processes.pulse import BEAT_SECONDS, Pulse
 
 SHARED_MEMORY = "/dev/shm"
 """Where Linux keeps shared memory; Python's multiprocessing needs it."""
@@ -67,6 +68,7 @@ class SharedArrays:
         labels: int64 (max_batch,), its classes; or numbers (max_batch, K).
         requests: int64 (count, 2), the messages sent to each process, and those received by it.
         replies: int64 (count, 2), the same for its replies.
+        beats: int64 (count,), the pulse of each process.
     """
 
     def __init__(self, model: Sequential, count: int, max_batch: int) -> None:
@@ -79,6 +81,7 @@ class SharedArrays:
             "labels": _SharedArray.zeros(labels, dtype if numbers else np.int64),
             "requests": _SharedArray.zeros((count, 2), np.int64),
             "replies": _SharedArray.zeros((count, 2), np.int64),
+            "beats": _SharedArray.zeros((count,), np.int64),
         }
         self._make_views()
 
@@ -94,6 +97,7 @@ class SharedArrays:
         self.parameters, self.grads = arrays["parameters"], arrays["grads"]
         self.images, self.labels = arrays["images"], arrays["labels"]
         self.requests, self.replies = arrays["requests"], arrays["replies"]
+        self.beats = arrays["beats"]
 
 
 # --- messages -----------------------------------------------------------------------------------
@@ -107,11 +111,17 @@ def send(connection: Connection, message: Any, counts: NDArray[np.int64]) -> Non
     connection.send_bytes(pickle.dumps(message))  # connection.send uses a slower pickler
 
 
-def receive(connection: Connection, counts: NDArray[np.int64]) -> Any:
-    """Return the next message; EOFError or OSError if the other process has ended."""
+def receive(connection: Connection, counts: NDArray[np.int64], pulse: Pulse | None = None) -> Any:
+    """Return the next message; EOFError or OSError if the other process has ended.
+
+    TimeoutError, an OSError, if its ``pulse`` has stopped.
+    """
     until = time.perf_counter() + SPIN_SECONDS
     while counts[0] == counts[1] and time.perf_counter() < until:
         pass
+    while pulse is not None and counts[0] == counts[1] and not connection.poll(BEAT_SECONDS):
+        if pulse.stopped():
+            raise TimeoutError
     message = pickle.loads(connection.recv_bytes())
     counts[1] += 1
     return message

@@ -16,10 +16,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-POLL_SECONDS, BEAT_SECONDS, SILENT_SECONDS = 0.1, 0.5, 6.0
-"""How often messages are read and sent, and after which silence a rank does not respond."""
+from gpucnn.training.processes.pulse import BEAT_SECONDS, SILENT_SECONDS
 
-LEAVE_SECONDS = 1.0
+POLL_SECONDS = 0.1
+"""How often messages are read."""
+
+LEAVE_SECONDS = 2.0
 """How long rank 0 waits for the others in the end of a run that failed."""
 
 _BEAT, _FAULT, _LEAVE = 1, 2, 3

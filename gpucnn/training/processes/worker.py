@@ -20,6 +20,7 @@ from gpucnn.errors import GpucnnError, WorkerError
 from gpucnn.nn.imports import import_file
 from gpucnn.training.mixup import partners
 from gpucnn.training.processes.part import Part
+from gpucnn.training.processes.pulse import beating
 from gpucnn.training.processes.shared import SharedArrays, receive, send
 
 
@@ -79,7 +80,8 @@ def work(connection: Connection, rank: int, shared: SharedArrays) -> None:
     """Run a worker process: compute and reply until the connection closes."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the first process decides what they mean
-    with suppress(EOFError, OSError):  # the first process has ended
+    # EOFError, OSError: the first process has ended.
+    with beating(shared.beats, rank), suppress(EOFError, OSError):
         requests, replies = shared.requests[rank], shared.replies[rank]
         part = _caught(_make_part, receive(connection, requests), rank, shared)
         if isinstance(part, Exception):

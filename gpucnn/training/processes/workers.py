@@ -36,6 +36,7 @@ from gpucnn.nn.imports import files_of
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.processes.part import Part, bounds
+from gpucnn.training.processes.pulse import Pulse
 from gpucnn.training.processes.shared import SHARED_MEMORY, SharedArrays, receive, send
 from gpucnn.training.processes.worker import Job, SharedPart, work
 from gpucnn.training.settings import Settings
@@ -91,6 +92,7 @@ class Workers:
         self.count, self.max_batch = count, max_batch
         self.job = Job(pickled, files_of(pickled), seed, augment)
         self.processes: list[BaseProcess] = []
+        self.pulses: list[Pulse] = []
         self.connections: list[Connection] = []
         self.owner = os.getpid()
         self.restore_signals: Callable[[], None] = _nothing
@@ -101,6 +103,7 @@ class Workers:
         self.shared = SharedArrays(self.model, self.count, self.max_batch)
         part = Part(self.model, self.loss, self.seed, self.augment, 0, self.count)
         self.part = SharedPart(part, self.shared)
+        self.pulses = [Pulse(self.shared.beats, rank) for rank in range(1, self.count)]
         self.restore_signals = _keep_child_status()
         try:
             self._start_processes()
@@ -178,6 +181,15 @@ class Workers:
         loss = np.asarray(summed[0] / count, shared.grads.dtype)
         self.model.backend.check_finite(arrays.failed_step, loss, arrays.grads, arrays.step)
 
+    def check(self) -> None:
+        """Raise WorkerError if a worker has ended or does not respond; called in long work."""
+        for rank, (process, pulse) in enumerate(zip(self.processes, self.pulses, strict=True), 1):
+            if pulse.stopped():
+                raise WorkerError(f"worker {rank} does not respond")
+            if wait([process.sentinel], 0):
+                process.join()
+                raise WorkerError(f"worker {rank} {_describe_exit(process.exitcode)}")
+
     def close(self) -> None:
         """End the processes and give the model memory of its own again."""
         if os.getpid() != self.owner:  # a forked copy: the processes belong to its parent
@@ -206,7 +218,10 @@ class Workers:
 
     def _receive(self, rank: int) -> Any:
         try:
-            reply = receive(self.connections[rank - 1], self.shared.replies[rank])
+            connection, replies = self.connections[rank - 1], self.shared.replies[rank]
+            reply = receive(connection, replies, self.pulses[rank - 1])
+        except TimeoutError:
+            raise WorkerError(f"worker {rank} does not respond") from None
         except (EOFError, OSError):
             process = self.processes[rank - 1]
             process.join(10)
