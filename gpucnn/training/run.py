@@ -18,7 +18,7 @@ from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
 from gpucnn.training.checks import check_fit, fit_to
 from gpucnn.training.divergence import raise_if_overflowed
-from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event, Stopped
+from gpucnn.training.event_types import CheckpointWritten, EpochEnded, Event, Reason, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint, save
 from gpucnn.training.processes.agreement import (
     check_same_run,
@@ -161,12 +161,12 @@ class Run:
             if (yield from self._train_epoch()):
                 yield from self._save()
                 self._show_average()
-                yield self.reports.stopped("interrupted")
+                yield self._stopped("interrupted")
                 return
             if (ended := self._end_epoch()) is None:
                 yield from self._save()  # all steps of the epoch are done; a resume evaluates
                 self._show_average()
-                yield self.reports.stopped("interrupted")
+                yield self._stopped("interrupted")
                 return
             yield ended
             yield from self._save()
@@ -174,7 +174,16 @@ class Run:
         if state.ends_with_best():
             self.model.load_state_dict(state.best_parameters)
             yield from self._save()
-        yield self.reports.stopped("early stopping" if state.out_of_patience() else "finished")
+        yield self._stopped("early stopping" if state.out_of_patience() else "finished")
+
+    def _stopped(self, reason: Reason) -> Stopped:
+        """Return the last event. Every rank then has the buffers of rank 0, which files have."""
+        if self.group.size > 1:
+            be = self.model.backend
+            for _, buffer in self.model.named_buffers():
+                values = self.group.broadcast(be.to_numpy(buffer.data))
+                buffer.data[...] = be.asarray(values, values.dtype)
+        return self.reports.stopped(reason)
 
     def _train_epoch(self) -> Generator[Event, None, bool]:
         """Run the rest of an epoch's steps; return whether the run was asked to stop."""

@@ -10,8 +10,9 @@ import pytest
 from groups import Threads, together
 from small import small_data, small_model
 
-from gpucnn import training
-from gpucnn.errors import SettingError
+from gpucnn import Augmentation, Sequential, training
+from gpucnn.errors import CheckpointError, SettingError, WorkerError
+from gpucnn.nn import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
 from gpucnn.training.files import checkpoint
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": 1}
@@ -26,23 +27,32 @@ def train(path: Path | None, group: Threads | None = None, **options: Any) -> An
     return model.flat_parameters.copy(), [event.name for event in events]
 
 
+def normalized_model(seed: int = 1) -> Sequential:
+    layers = [Conv2d(1, 3, 3), BatchNorm2d(3), ReLU(), Flatten(), Dropout(0.2), Linear(108, 4)]
+    return Sequential(layers, (1, 8, 8), seed=seed)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_ranks_give_the_bytes_of_workers(tmp_path: Path, size: int) -> None:
-    """Only rank 0 writes; every rank has the same weights."""
-    changes = {"ema": 0.9, "clip_grad_norm": 1.0}
-    train(tmp_path / "workers.npz", workers=size, **changes)
+    """Only rank 0 writes; every rank has its weights and, in the end, its running statistics."""
+    changes = {
+        **{"ema": 0.9, "clip_grad_norm": 1.0, "augment": Augmentation(shift=1), "mixup": 0.3},
+        **{"validation": 12, "keep_best": True, "early_stopping": 1},
+    }
+    train(tmp_path / "workers.npz", workers=size, model=normalized_model(), **changes)
 
     def rank(group: Threads) -> Any:
         path = tmp_path / f"{group.rank}.npz"
-        model = small_model(seed=1)
+        model = normalized_model()
         _, events = train(path, group, model=model, **changes)
-        return model.flat_parameters, path.exists(), events
+        return model.state_dict(), path.exists(), events
 
     results: list[Any] = together(size, rank)
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "workers.npz").read_bytes()
     assert [written for _, written, _ in results] == [True] + [False] * (size - 1)
-    for parameters, _, events in results[1:]:
-        np.testing.assert_array_equal(parameters, results[0][0])
+    for state, _, events in results[1:]:
+        for name, values in results[0][0].items():
+            np.testing.assert_array_equal(state[name], values, err_msg=name)
         assert events == [name for name in results[0][2] if name != "checkpoint"]
 
 
@@ -67,5 +77,83 @@ def test_a_rank_with_other_settings_is_named() -> None:
 
     message = "rank 2 is to train another run than rank 0: settings.seed is 7 there, 1 on rank 0"
     for error in together(3, rank):
+        assert isinstance(error, SettingError)
+        assert message in str(error)
+
+
+def test_a_rank_that_asks_stops_all_after_the_same_step(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+
+    def rank(group: Threads) -> Any:
+        asked = iter([False] * 3 + [group.rank == 1] + [False] * 99)
+        return train(path, group, should_stop=lambda: next(asked))[1]
+
+    results: list[Any] = together(3, rank)
+    assert [names.count("step") for names in results] == [4, 4, 4]
+    assert [names[-1] for names in results] == ["stop"] * 3
+    assert checkpoint.load(path).metadata["index"] == 4
+
+
+def test_a_rank_that_fails_ends_all_and_rank_0_saves(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+
+    def rank(group: Threads) -> Any:
+        def stop() -> bool:
+            if group.rank == 1 and group.calls > 12:
+                raise KeyError("tea")
+            return False
+
+        return train(path, group, should_stop=stop)
+
+    first, second = together(2, rank)
+    assert isinstance(second, KeyError)
+    assert isinstance(first, WorkerError)
+    saved = checkpoint.load(path).metadata
+    step = 5 * saved["epoch"] + saved["index"]
+    assert f"another rank has failed: stopped after step {step}; checkpoint saved to" in str(first)
+    assert step > 0
+
+
+def test_another_number_of_processes_is_refused_unless_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    train(path, workers=2, should_stop=lambda: True)
+
+    def rank(group: Threads) -> Any:
+        return train(path, group, resume=path, change_workers=changed)
+
+    changed = False
+    for error in together(3, rank):
+        assert isinstance(error, CheckpointError | WorkerError)
+    first = together(3, rank)[0]
+    assert "settings.workers was 2, now 3; --change-workers (change_workers=True)" in str(first)
+    changed = True
+    results: list[Any] = together(3, rank)
+    assert [names.count("step") for _, names in results] == [9, 9, 9]
+    assert checkpoint.load(path).metadata["settings"]["workers"] == 3
+
+
+def test_weights_that_differ_are_found(tmp_path: Path) -> None:
+    """As where a callback of one rank changes them."""
+
+    def rank(group: Threads) -> None:
+        model = small_model(seed=1)
+        for event in training.events(model, small_data(), group=group, **OPTIONS):
+            if event.name == "step" and group.rank == 1:
+                model.flat_parameters[0] += 1
+
+    for error in together(2, rank):
+        assert isinstance(error, WorkerError)
+        assert "the weights of rank 1 are no longer those of rank 0 (step 5)" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 3}, "workers is 3, but the group has 2 processes"),
+        ({"batch_size": 1}, "a batch of 1 is too small for 2 processes"),
+    ],
+)
+def test_settings_that_do_not_fit_the_group(options: dict[str, Any], message: str) -> None:
+    for error in together(2, lambda group: train(None, group, **options)):
         assert isinstance(error, SettingError)
         assert message in str(error)
