@@ -1,0 +1,87 @@
+"""How a process finds out that it was started with others, and what it then needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from small import save_npz, small_data
+
+from gpucnn.cli import run
+from gpucnn.errors import SettingError
+from gpucnn.training import make_group
+from gpucnn.training.processes import choice
+from gpucnn.training.processes.group import Alone
+from gpucnn.training.processes.launch import Launch, find_launch
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({}, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "3"}, Launch(4, 3)),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"}, Launch(2, 0)),
+        ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5"}, Launch(8, 5)),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "4"}, None),
+        ({"PMI_SIZE": "4", "PMI_RANK": "x"}, None),
+        # The script of a Slurm job is one process, whatever its steps have.
+        ({"SLURM_NTASKS": "8", "SLURM_PROCID": "0"}, None),
+    ],
+)
+def test_what_started_a_process_is_in_its_environment(
+    environ: dict[str, str], wanted: Launch | None
+) -> None:
+    assert find_launch(environ) == wanted
+
+
+def test_an_ordinary_run_needs_no_mpi(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # importing it would fail
+    monkeypatch.setattr(choice, "find_launch", lambda: None)
+    assert isinstance(make_group(), Alone)
+    with pytest.raises(SettingError, match="unknown group 'mpl': did you mean 'mpi'"):
+        make_group("mpl")
+
+
+def test_several_processes_without_mpi4py_do_not_train_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_npz(tmp_path / "small.npz", small_data())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setitem(sys.modules, "gpucnn.training.processes.mpi", None)
+    monkeypatch.setattr(choice, "find_launch", lambda: Launch(4, 2))
+    words = [
+        "train",
+        "--data",
+        "small.npz",
+        "--model",
+        "mlp",
+        "--epochs",
+        "1",
+        "--backend",
+        "numpy",
+    ]
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("gpucnn: 4 processes were started together, and need mpi4py and MPI")
+    assert "pip install 'gpucnn[mpi]'" in error
+    assert not (tmp_path / "runs").exists()
+    assert run([*words, "--group", "alone", "--workers", "1"]) == 0
+
+
+@pytest.mark.skipif(find_spec("mpi4py") is None, reason="mpi4py is not installed")
+def test_an_mpi_that_did_not_start_the_processes_is_refused() -> None:
+    program = (
+        "from gpucnn.training.processes import choice\n"
+        "from gpucnn.training.processes.launch import Launch\n"
+        "choice.find_launch = lambda: Launch(4, 2)\n"
+        "try:\n    choice.make_group()\n"
+        "except ValueError as error:\n    print(error)\n"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "4 processes were started together, but MPI finds 1: start them by" in done.stdout
