@@ -28,6 +28,9 @@ FORWARD = OPS + "forward[('{device}', 'float32')-"
 GRIDS = "tests/backends/cuda/test_grids.py::test_the_longest_stride_has_one_output["
 WORK = "backends.cuda.graphs:CapturedWork"
 ARRAYS = "backends.cuda.arrays:CudaArrays"
+RING = "backends.cuda.rings:DeviceRing"
+IN_RING = "tests/training/test_feed.py::test_a_batch_is_in_the_ring_when_its_step_is_done"
+IN_RING += "[{device}-23-2-0]"
 BITS = STEPS + "captured_steps_give_the_bits_of_eager_ones[{device}-SGD]"
 
 COPIES = (
@@ -106,6 +109,33 @@ COPIES = (
         (Change(f"{ARRAYS}.zeros", "self._xp.zeros", "self._xp.empty"),),
         GRAPHS + "arrays_of_zeros_are_zero_each_time[{device}]",
         error="assert nan",
+    ),
+)
+
+RINGS = (
+    HostFault(
+        "a slot of a ring is copied while steps still use it",
+        "the steps that were launched last compute from the images of later ones",
+        (Change(f"{RING}.upload", "self._stream.wait_event(self._used[slot])", "pass"),),
+        IN_RING,
+        ("late",),
+        cupy_only=True,
+    ),
+    HostFault(
+        "steps use a slot of a ring before its copy is done",
+        "they compute from the images that were there before",
+        (Change(f"{RING}.upload", "self._current().wait_event(self._copied[slot])", "pass"),),
+        IN_RING,
+        ("late",),
+        cupy_only=True,
+    ),
+    HostFault(
+        "a slot of a ring is filled before the copy from it is done",
+        "the GPU copies the images of a later batch",
+        (Change(f"{RING}.wait_until_free", "self._copied[slot].synchronize()", "pass"),),
+        IN_RING,
+        ("late",),
+        cupy_only=True,
     ),
 )
 
@@ -419,4 +449,4 @@ ERRORS = (
     ),
 )
 
-HOST_FAULTS = (*COPIES, *CAPTURES, *STREAMS, *LAUNCHES, *ERRORS)
+HOST_FAULTS = (*COPIES, *RINGS, *CAPTURES, *STREAMS, *LAUNCHES, *ERRORS)

@@ -21,9 +21,11 @@ Bytes = NDArray[np.uint8]
 class Images(LazyImages):
     """Images in memory that are taken as if they were in files; ``hook`` is called first."""
 
-    def __init__(self, count: int, hook: Callable[[NDArray[np.int64]], object] = len) -> None:
+    def __init__(
+        self, count: int, hook: Callable[[NDArray[np.int64]], object] = len, seed: int = 0
+    ) -> None:
         super().__init__((count, 1, 2, 3))
-        self.values = np.random.default_rng(count).integers(0, 256, self.shape, np.uint8)
+        self.values = np.random.default_rng(seed).integers(0, 256, self.shape, np.uint8)
         self.hook, self.taken = hook, 0
 
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
@@ -80,6 +82,24 @@ def test_a_batch_is_in_the_ring_when_its_step_is_done(
         wanted = images.values if chosen is None else images.values[chosen]
         found = np.concatenate([be.to_numpy(step) for step in steps])
         np.testing.assert_array_equal(found, wanted[first * batch_size :])
+
+
+def test_rings_share_no_memory_with_work_before_and_after_them(backend32: Backend) -> None:
+    """Memory that was released, of the device and of the host, serves the next ring at once."""
+    be, outputs, wanted = backend32, [], []
+    scaling = be.asarray(np.ones(1)), be.asarray(np.zeros(1))
+    places = be.asarray(np.arange(2))
+    for seed in range(4):
+        images = Images(24, seed=seed)
+        feed = Feed(be, images, 2)
+        feed.begin()
+        feed.acquire(0)
+        outputs.append(be.gather_images(feed.images, places, *scaling))
+        wanted.append(images.values[:2])
+        feed.end()
+        del feed
+    for output, expected in zip(outputs, wanted, strict=True):
+        np.testing.assert_array_equal(be.to_numpy(output), expected)
 
 
 def test_reading_is_never_ahead_by_more_than_the_slots(
