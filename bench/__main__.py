@@ -29,6 +29,7 @@ BENCHES = (
     "linear",
     "rbm",
     "profile",
+    "scale",
 )
 GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 FIELDS = tuple(field.name for field in fields(Options) if field.name != "progress")
@@ -68,6 +69,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="as --tiny, without a GPU: in the emulator, with PyTorch on the CPU",
     )
     parser.add_argument("--write", action="store_true", help="tune: write the table to the package")
+    parser.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="scale: predict with another value of an assumption, which the bench lists",
+    )
+    parser.add_argument("--out", metavar="FOLDER", help="scale: write the plot to FOLDER/scale.svg")
     arguments: argparse.Namespace = parser.parse_args(argv)
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds must be at least 1")
@@ -105,9 +114,10 @@ def main(argv: list[str] | None = None) -> int:
             print(f"bench {name}: {error}", file=sys.stderr)
             return 1
         keep(report)
-        console.print(table(report))
+        if report.rows:
+            console.print(table(report))
         for note in report.notes:
-            console.print(note, markup=False, highlight=False)
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         if report.compares_pytorch and not peers.HAS_TORCH:
             console.print(MISSING, markup=False, highlight=False)
     console.print(footer(found["machine"]), markup=False, highlight=False)

@@ -43,6 +43,8 @@ class Options:
     rehearse: bool = False
     seconds: float | None = None
     write: bool = False
+    assume: tuple[str, ...] = ()
+    out: str | None = None
     progress: Callable[[Report], None] = lambda report: None
 
     def __post_init__(self) -> None:

@@ -33,7 +33,8 @@ class Flavour:
 
     ``spec`` is added to every job's own: "workers", the number of gpucnn's training processes;
     "backend" or "device", if not the CPU; "mode", how training steps are launched there.
-    A process that takes longer than ``patience`` seconds for a reply is ended.
+    A process that takes longer than ``patience`` seconds for a reply is ended. ``launch`` is a
+    command that starts several processes of one that is appended to it; the first one replies.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Flavour:
     env: Mapping[str, str]
     spec: Mapping[str, Any] = field(default_factory=dict)
     patience: float | None = None
+    launch: tuple[str, ...] = ()
 
 
 def flavours(naive: bool = False, sharing: bool = False) -> list[Flavour]:
@@ -80,7 +82,7 @@ class Worker:
     def __init__(self, flavour: Flavour) -> None:
         self.flavour = flavour
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", flavour.side],
+            [*flavour.launch, sys.executable, "-m", "bench.worker", flavour.side],
             cwd=ROOT,
             env=environment(flavour),
             stdin=subprocess.PIPE,

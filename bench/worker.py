@@ -41,7 +41,7 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     side, jobs = import_module(f"bench.sides.{sys.argv[1]}"), list[Job]()
-    for line in sys.stdin:
+    for line in side.commands() if hasattr(side, "commands") else sys.stdin:
         command, _, rest = line.strip().partition(" ")
         arguments = [rest] if command == "load" else rest.split(" ", 1)
         try:

@@ -1,7 +1,8 @@
 """The sides of a comparison, in separate worker processes: gpucnn, PyTorch and plain loops.
 
 A side is a module with ``about()``, which returns versions and threads, ``load(spec)``, which
-returns a Job, and, if it trains in whole processes, ``whole(spec)``.
+returns a Job, and, if it trains in whole processes, ``whole(spec)``; if it is several processes
+that were started together, ``commands()``, which yields the lines of the first one's input there.
 """
 
 from __future__ import annotations
