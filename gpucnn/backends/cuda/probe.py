@@ -6,15 +6,19 @@ import atexit
 import ctypes
 import importlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import warnings
-from importlib import metadata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from gpucnn.errors import BackendError
+
+_METADATA = re.compile(r"(cupy(?:_cuda\w*)?)-[^-]+(?:-.*)?\.(?:dist|egg)-info", re.IGNORECASE)
+"""The folder of the metadata of a CuPy: cupy_cuda12x-14.2.0.dist-info."""
 
 PROBE = 'extern "C" __global__ void probe(int* out) { *out = 42; }'
 
@@ -59,9 +63,16 @@ def prefer_gpu(number: int) -> None:
 
 
 def installed_wheels() -> list[str]:
-    """Return the names of the installed distributions that provide CuPy."""
-    names = {str(found.metadata["Name"] or "").lower() for found in metadata.distributions()}
-    return sorted(name for name in names if name == "cupy" or name.startswith("cupy-cuda"))
+    """Return the names of the installed distributions that provide CuPy.
+
+    They are those of the folders of metadata: to read the metadata of every package takes longer
+    than to run a kernel.
+    """
+    found = set()
+    for folder in sys.path:
+        with suppress(OSError):  # a zip file, or a folder that does not exist
+            found.update(filter(None, map(_METADATA.fullmatch, os.listdir(folder or "."))))
+    return sorted({match[1].lower().replace("_", "-") for match in found})
 
 
 def driver_version() -> int | None:

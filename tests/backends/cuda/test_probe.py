@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,9 +101,14 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
                 raise cupy
             return cupy
 
-        found = [SimpleNamespace(metadata={"Name": name}) for name in ("numpy", *wheels)]
+        folder = tmp_path / " ".join(["packages", *wheels])
+        for name in ("numpy", *wheels):
+            metadata = f"{name.replace('-', '_')}-14.2.0.dist-info"
+            (folder / metadata).mkdir(parents=True, exist_ok=True)
+        missing = str(tmp_path / "missing.zip")
+        system = SimpleNamespace(path=[missing, str(folder)], platform=sys.platform)
+        monkeypatch.setattr(probe, "sys", system)
         monkeypatch.setattr(probe.importlib, "import_module", import_module)
-        monkeypatch.setattr(probe.metadata, "distributions", lambda: found)
         monkeypatch.setattr(probe, "driver_version", lambda: driver)
         return cupy
 
@@ -223,6 +229,12 @@ def test_auto_is_cuda_if_a_kernel_runs(machine: Machine) -> None:
 def test_wheels_of_cupy_by_any_name(name: str, machine: Machine) -> None:
     machine(wheels=(name, "cupyx-tools", "cupy_helper"))
     assert probe.installed_wheels() == [name.lower()]
+
+
+def test_the_wheels_are_those_of_the_metadata() -> None:
+    names = {str(found.metadata["Name"]).lower() for found in metadata.distributions()}
+    provide = {name for name in names if name == "cupy" or name.startswith("cupy-cuda")}
+    assert set(probe.installed_wheels()) == provide
 
 
 # --- the cache of compiled kernels --------------------------------------------------------------
