@@ -1,4 +1,4 @@
-"""The backends that tests can use on this machine, and CuPy."""
+"""The backends that tests can use on this machine, and what they compute; CuPy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ import pytest
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.cuda.probe import driver_version
 from gpucnn.errors import BackendError
+from gpucnn.testing.case import Case
 
 STANDIN = os.environ.get("STANDIN") == "1"
 """Whether CuPy works on the stand-in for CUDA (tests/standin/run)."""
@@ -32,6 +34,19 @@ DTYPES = {
     "cuda": ("float32", "float64"),
 }
 """The dtypes in which a backend computes the table of cases outside the emulator's check mode."""
+
+
+def cases_for(name: str, cases: Iterable[Case]) -> list[Case]:
+    """Return the cases that a backend computes in a test of the kernels themselves.
+
+    On the stand-in the emulator runs the kernels of the cuda backend, and has run them in all cases
+    under its own name. Left is how CuPy launches them: a case of each operation shows that, the one
+    with the most arrays and options.
+    """
+    if name != "cuda" or not STANDIN:
+        return list(cases)
+    ordered = sorted(cases, key=lambda case: (len(case.arrays()), len(case.options)))
+    return list({case.op: case for case in ordered}.values())
 
 
 def backend_or_skip(name: str, dtype: str = "float32") -> Backend:

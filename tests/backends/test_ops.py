@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import BACKENDS, DTYPES, backend_or_skip
+from available import BACKENDS, DTYPES, backend_or_skip, cases_for
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.operations import operation, operations
@@ -32,8 +32,21 @@ DIFFERENTIABLE = [case for case in CASES if case.has_backward]
 LARGEST = {case.op: case for case in sorted(CASES, key=lambda c: (len(c.arrays()), len(c.options)))}
 """A case of each operation, with the most arrays and options."""
 
-every_case = pytest.mark.parametrize("case", CASES, ids=str)
-every_backward = pytest.mark.parametrize("case", DIFFERENTIABLE, ids=str)
+KINDS = [(name, dtype) for name in BACKENDS for dtype in DTYPES[name]]
+
+
+def computed(cases: list[Case]) -> pytest.MarkDecorator:
+    """Each backend computes all cases in float32, and those of ``cases_for`` in float64."""
+    parameters = [
+        (kind, case)
+        for kind in KINDS
+        for case in (cases if kind[1] == "float32" else cases_for(kind[0], cases))
+    ]
+    return pytest.mark.parametrize(("backend", "case"), parameters, ids=str, indirect=["backend"])
+
+
+every_case = computed(CASES)
+every_backward = computed(DIFFERENTIABLE)
 every_operation = pytest.mark.parametrize("case", LARGEST.values(), ids=str)
 every_out = pytest.mark.parametrize(
     "case",
@@ -42,9 +55,7 @@ every_out = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(
-    scope="session", params=[(name, dtype) for name in BACKENDS for dtype in DTYPES[name]], ids=str
-)
+@pytest.fixture(scope="session", params=KINDS, ids=str)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """The dtypes in which the table is computed on each backend.
 

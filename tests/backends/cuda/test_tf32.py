@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import BACKENDS, backend_or_skip
+from available import BACKENDS, backend_or_skip, cases_for
 from numpy.typing import NDArray
 from small import save_npz, small_data, small_model
 
@@ -33,7 +33,7 @@ from gpucnn.training.files.checkpoint import load, save
 
 KERNEL_BACKENDS = [name for name in BACKENDS if name != "numpy"]
 CASES = [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR]
-ROWS = {str(case): case for case in CASES if case.tested.is_product}
+ROWS = [case for case in CASES if case.tested.is_product]
 
 
 def tf32(variant: str = "auto", name: str = "emulated") -> Any:
@@ -43,9 +43,12 @@ def tf32(variant: str = "auto", name: str = "emulated") -> Any:
     return backend
 
 
-@pytest.mark.parametrize("name", KERNEL_BACKENDS)
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [(case, name) for name in KERNEL_BACKENDS for case in cases_for(name, ROWS)],
+    ids=str,
+)
 @pytest.mark.parametrize("variant", ["small", "large"])
-@pytest.mark.parametrize("case", ROWS.values(), ids=str)
 def test_rows_of_the_table(case: Case, variant: str, name: str) -> None:
     check_row(tf32(variant, name), case)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from available import BACKENDS, backend_or_skip
+from available import BACKENDS, backend_or_skip, cases_for
 
 from gpucnn.backends.cuda import tiles
 from gpucnn.backends.cuda.sources import kernel_folder, signatures
@@ -196,9 +196,17 @@ VARIANTS: dict[str, tiles.Variant] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "numpy"])
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [
+        (case, name)
+        for name in BACKENDS
+        if name != "numpy"
+        for case in cases_for(name, [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR])
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("case", [*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *LINEAR], ids=str)
 def test_variants(case: Case, variant: str, name: str) -> None:
     """Each way to compute a product on every shape, whichever would be chosen."""
     backend: Any = backend_or_skip(name)
