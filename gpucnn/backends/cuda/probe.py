@@ -68,11 +68,12 @@ def installed_wheels() -> list[str]:
     They are those of the folders of metadata: to read the metadata of every package takes longer
     than to run a kernel.
     """
-    found = set()
+    found: set[str] = set()
     for folder in sys.path:
         with suppress(OSError):  # a zip file, or a folder that does not exist
-            found.update(filter(None, map(_METADATA.fullmatch, os.listdir(folder or "."))))
-    return sorted({match[1].lower().replace("_", "-") for match in found})
+            matches = filter(None, map(_METADATA.fullmatch, os.listdir(folder or ".")))
+            found.update(match[1].lower().replace("_", "-") for match in matches)
+    return sorted(found)
 
 
 def driver_version() -> int | None:
