@@ -21,7 +21,8 @@ OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": 1, "ema": 0.9,
 
 def check_sums(group: training.Group) -> None:
     """Sums have the bits of additions from left to right, whatever the shapes."""
-    for shapes in (((1001,), (5,)), ((2,), (2, 3)), ((3, 4),), ((1,), (1,), (7,))):
+    large = (600_001,), (5,)
+    for shapes in (large, ((1001,), (5,)), ((2,), (2, 3)), ((3, 4),), ((1,), (1,), (7,))):
         rng = np.random.default_rng(len(shapes))
         values = [
             [rng.normal(size=shape).astype(f"f{4 + 4 * (k % 2)}") for k, shape in enumerate(shapes)]

@@ -1,8 +1,4 @@
-"""Ranks that were started by ``mpiexec``: MPI through mpi4py.
-
-MPI's own reduction promises no order of the summands. Here each rank gets a slice of the arrays of
-all others (``Ialltoall``), adds them in the order of ranks, and returns the sums (``Iallgather``).
-"""
+"""Ranks that were started by ``mpiexec``: MPI through mpi4py."""
 
 from __future__ import annotations
 
@@ -19,6 +15,7 @@ from mpi4py import MPI
 from numpy.typing import NDArray
 
 from gpucnn.errors import GpucnnError, WorkerError
+from gpucnn.training.processes.exchange import Gathered, Sliced, make_exchange
 from gpucnn.training.processes.group import Group
 from gpucnn.training.processes.pulse import SILENT_SECONDS
 from gpucnn.training.processes.watch import LEAVE_SECONDS, Fault, Watch
@@ -45,7 +42,7 @@ class Mpi(Group):
         here = self._comm.Split_type(MPI.COMM_TYPE_SHARED)
         self.local_rank = here.rank
         _unlink_shared_memory(here)
-        self._sums: dict[Any, _Sum] = {}
+        self._exchanges: dict[Any, Gathered | Sliced] = {}
         self._flags = np.zeros(1, np.int8), np.zeros(1, np.int8)
         self._closed = False
         self._status = 0
@@ -56,14 +53,10 @@ class Mpi(Group):
     def sum(self, *arrays: NDArray[Any]) -> None:
         """As in ``Group``."""
         key = tuple((array.shape, array.dtype) for array in arrays)
-        if key not in self._sums:
-            self._sums[key] = _Sum(arrays, self.size)
-        buffers = self._sums[key]
-        buffers.put(arrays)
-        self._wait(self._comm.Ialltoall(buffers.sent, buffers.received))
-        buffers.add()
-        self._wait(self._comm.Iallgather(buffers.summed, buffers.all))
-        buffers.take(arrays)
+        if key not in self._exchanges:
+            self._exchanges[key] = make_exchange(arrays, self.size)
+        for request in self._exchanges[key].run(self._comm, arrays):
+            self._wait(request)
 
     def broadcast(self, value: T) -> T:
         """As in ``Group``."""
@@ -154,53 +147,6 @@ class Mpi(Group):
                 sleep = min(2 * sleep, longest)
 
 
-class _Sum:
-    """Memory for the sum of arrays of certain shapes and dtypes over ``size`` ranks.
-
-    The first array is cut into a slice for each rank; the others, which are small, go to every one.
-    """
-
-    def __init__(self, arrays: tuple[NDArray[Any], ...], size: int) -> None:
-        first, *others = arrays
-        self.length = -(-first.size // size)
-        ends = np.cumsum([_padded(self.length * first.itemsize), *map(_bytes, others)])
-        self.sent, self.received = (np.zeros((size, ends[-1]), np.uint8) for _ in range(2))
-        self.summed = np.zeros(self.length, first.dtype)
-        self.all = np.zeros((size, self.length), first.dtype)
-        self._sent, self._received = (
-            [_view(rows, 0, self.length, first.dtype)]
-            + [
-                _view(rows, start, array.size, array.dtype)
-                for start, array in zip(ends[:-1], others, strict=True)
-            ]
-            for rows in (self.sent, self.received)
-        )
-
-    def put(self, arrays: tuple[NDArray[Any], ...]) -> None:
-        """Copy this rank's arrays to what is sent."""
-        first, *others = arrays
-        flat, (slices, *copies) = first.reshape(-1), self._sent
-        for rank, row in enumerate(slices):
-            part = flat[rank * self.length : (rank + 1) * self.length]
-            row[: part.size] = part
-        for copy, array in zip(copies, others, strict=True):
-            copy[...] = array.reshape(-1)
-
-    def add(self) -> None:
-        """Add what was received, in the order of ranks."""
-        self.summed[...] = self._received[0][0]
-        for total, *rows in ((self.summed, *self._received[0][1:]), *self._received[1:]):
-            for row in rows:
-                total += row
-
-    def take(self, arrays: tuple[NDArray[Any], ...]) -> None:
-        """Copy the sums to the arrays."""
-        first, *others = arrays
-        first[...] = self.all.reshape(-1)[: first.size].reshape(first.shape)
-        for rows, array in zip(self._received[1:], others, strict=True):
-            array[...] = rows[0].reshape(array.shape)
-
-
 def _unlink_shared_memory(here: Any) -> None:
     """Remove the names of the memory that the ranks of one machine share, when all have opened it.
 
@@ -213,19 +159,6 @@ def _unlink_shared_memory(here: Any) -> None:
         for file in files:
             with suppress(OSError):
                 os.unlink(file)
-
-
-def _padded(size: int) -> int:
-    return -(-size // 8) * 8
-
-
-def _bytes(array: NDArray[Any]) -> int:
-    return _padded(array.nbytes)
-
-
-def _view(rows: NDArray[np.uint8], start: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return ``count`` elements of each row, from a byte on, as an array (rows, count)."""
-    return rows[:, start : start + count * dtype.itemsize].view(dtype)
 
 
 def _described(error: BaseException) -> tuple[str, int]:
