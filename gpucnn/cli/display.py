@@ -149,9 +149,9 @@ def make_display(
 
 
 class ReadingProgress:
-    """Shows on standard error how many image files are read: a bar, or a line every ten seconds.
+    """Shows on standard error how many images are read: a bar, or a line every ten seconds.
 
-    Call it with what was done to how many files of how many, as ``gpucnn.data.load`` does.
+    Call it with what was done to how many of how many, as ``gpucnn.data.load`` does.
     """
 
     def __init__(self) -> None:
@@ -178,8 +178,9 @@ class ReadingProgress:
             self.progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show that ``done`` files of ``total`` were "examined" or "read"."""
-        now, text = time.monotonic(), f"{what} {done:,} of {total:,} image files"
+        """Show that ``done`` images of ``total`` were "read", or bytes "verified"."""
+        unit = "bytes" if what == "verified" else "images"
+        now, text = time.monotonic(), f"{what} {done:,} of {total:,} {unit}"
         if self.progress is not None and now - self.began >= READING_SECONDS:
             self.progress.start()
             self.progress.update(self.task, description=text, completed=done, total=total)

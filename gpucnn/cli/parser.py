@@ -19,6 +19,7 @@ examples:
   gpucnn train --data photos/ --model small_cnn --resize 64x64
                                                 train on a folder of image files
   gpucnn train --resume runs/mine               continue a run that was interrupted
+  gpucnn pack photos/ packed/ --resize 64x64    prepare a data set that may not fit in memory
   gpucnn find-lr --model small_cnn --data photos/ --resize 64x64
                                                 suggest a learning rate for gpucnn train
   gpucnn runs --sort test_accuracy --reverse    list the runs in runs/, the best first
@@ -41,6 +42,10 @@ examples:
 
 COMMANDS = {
     "train": ("train a network and save it", "train:train_command"),
+    "pack": (
+        "write a data set of any size as files to train from without loading it",
+        "pack:pack_command",
+    ),
     "find-lr": (
         "suggest a learning rate, by steps with rising ones",
         "rates:find_lr_command",

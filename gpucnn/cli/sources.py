@@ -34,6 +34,13 @@ TRANSPOSE = {None: None, "auto": None, "yes": True, "no": False}
 """Values of ``--transpose``, and what ``gpucnn.data.load`` takes for them."""
 
 
+def transpose_option(word: str | None) -> bool | None:
+    """Return what ``gpucnn.data.load`` takes for --transpose; SettingError if there is none."""
+    if word not in TRANSPOSE:
+        raise unknown("--transpose", str(word), [word for word in TRANSPOSE if word])
+    return TRANSPOSE[word]
+
+
 def label_options(regression: bool | None, targets: str | None) -> Labelling:
     """Return what --regression and --targets mean; SettingError unless --targets are names."""
     if targets is None:
@@ -50,8 +57,7 @@ def read_data(
 ) -> Data:
     """Return the data set ``name``, "mnist" or a path; its notes go to standard error."""
     size = None if resize is None else parse_size(resize)
-    if transpose not in TRANSPOSE:
-        raise unknown("--transpose", str(transpose), [word for word in TRANSPOSE if word])
+    turn = transpose_option(transpose)
     if name != "mnist":
         with warnings.catch_warnings(), ReadingProgress() as progress:
             warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
@@ -59,7 +65,7 @@ def read_data(
                 name,
                 resize=size,
                 seed=seed,
-                transpose=TRANSPOSE[transpose],
+                transpose=turn,
                 regression=labels.regression,
                 targets=labels.targets,
                 on_progress=progress,
@@ -71,7 +77,7 @@ def read_data(
         raise SettingError("--resize is for folders of images, not for mnist")
     if labels.regression:
         raise SettingError("--regression and --targets are for --data PATH, an .npz or .csv file")
-    if TRANSPOSE[transpose]:
+    if turn:
         raise SettingError("--transpose yes is for your own data, not for mnist")
     return gpucnn.data.mnist()
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from gpucnn.data.dataset import Data
 from gpucnn.data.split import Split
-from gpucnn.errors import DataWarning, SettingError
+from gpucnn.errors import SettingError
 
-__all__ = ["Data", "Split", "from_arrays", "load", "mnist"]
+__all__ = ["Data", "Split", "from_arrays", "load", "mnist", "pack", "verify"]
 
 
 def mnist() -> Data:
@@ -29,10 +27,9 @@ def mnist() -> Data:
     >>> data.test.images.shape, data.test.images.dtype
     ((10000, 1, 28, 28), dtype('uint8'))
     """
-    from gpucnn.data.formats.idx import read_idx_folder
+    from gpucnn.data.finishing import read_mnist
 
-    data = read_idx_folder(Path(__file__).parent / "mnist")
-    return replace(data, builtin=True, preparation="digit")
+    return read_mnist()
 
 
 def load(
@@ -92,10 +89,83 @@ def load(
     """
     # The readers are imported when they are needed, so that importing gpucnn stays cheap.
     from gpucnn.data.arrays.targets import labelling
-    from gpucnn.data.choice import read
+    from gpucnn.data.choice import Reading, read
+    from gpucnn.data.finishing import finished
 
-    chosen = labelling(regression, targets)
-    return _finished(read(Path(path), resize, seed, on_progress, chosen, transpose), transpose)
+    labels = labelling(regression, targets)
+    how = Reading(resize, seed, on_progress, labels, transpose)
+    return finished(read(Path(path), how), transpose)
+
+
+def pack(
+    source: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    resize: tuple[int, int] | None = None,
+    seed: int = 0,
+    transpose: bool | None = None,
+    regression: bool | None = None,
+    targets: Sequence[str] | None = None,
+    on_progress: Callable[[str, int, int], object] | None = None,
+) -> Data:
+    """Write a data set of any size to a folder of .npy files, to train from there.
+
+    Images are read in parts, so memory is bounded; those of ``load(folder)`` then stay on disk.
+    The folder holds the images of each split in files such as ``train-images-00000.npy``, uint8
+    (n, C, H, W), its labels, a digest of each image, and ``dataset.json``. If a call is
+    interrupted, the same call continues it.
+
+    Args:
+        source: as the path of ``load``, or "mnist".
+        folder: a new folder.
+        resize: as for ``load``.
+        seed: as for ``load``.
+        transpose: as for ``load``.
+        regression: as for ``load``.
+        targets: as for ``load``.
+        on_progress: called with "examined" or "packed", the number of images, and their total.
+
+    Returns:
+        The packed data set, as ``load(folder)`` returns it.
+
+    Raises:
+        DataError: as ``load``; or the folder holds something else, or what was packed of another
+            source or of files that have changed since.
+        SettingError: as ``load``.
+        OSError: a file cannot be written, for example as the disk is full.
+
+    >>> packed = gpucnn.data.pack("mnist", "packed")
+    >>> packed.train.images
+    <Shards: uint8 (60000, 1, 28, 28)>
+    >>> numpy.load("packed/test-images-00000.npy", mmap_mode="r").shape
+    (10000, 1, 28, 28)
+    """
+    from gpucnn.data.arrays.targets import labelling
+    from gpucnn.data.choice import Reading
+    from gpucnn.data.packing import pack_source
+
+    labels = labelling(regression, targets)
+    how = Reading(resize, seed, on_progress, labels, transpose, lazy=True)
+    pack_source(source, Path(folder), how)
+    return load(folder)
+
+
+def verify(
+    folder: str | os.PathLike[str], on_progress: Callable[[str, int, int], object] | None = None
+) -> tuple[int, int]:
+    """Compare every file of a packed data set with its SHA-256.
+
+    ``on_progress`` is called with "verified", the bytes that were, and their total.
+
+    Returns:
+        The number of files and of bytes.
+
+    Raises:
+        DataError: a file is missing or differs; the message names it.
+    """
+    from gpucnn.data.packed.reading import verify_files
+
+    return verify_files(Path(folder), on_progress)
 
 
 def from_arrays(
@@ -147,6 +217,7 @@ def from_arrays(
     from gpucnn.data.arrays.build import as_array, build
     from gpucnn.data.arrays.source import Source
     from gpucnn.data.arrays.targets import labelling
+    from gpucnn.data.finishing import finished
 
     pairs = {"train": (x_train, y_train), "test": (x_test, y_test), "val": (x_val, y_val)}
     arrays, roles = {}, {}
@@ -161,17 +232,4 @@ def from_arrays(
     chosen = labelling(regression, targets)
     if classes is not None and chosen.regression:
         raise SettingError("numbers to predict have no classes: remove classes, or regression")
-    return _finished(build(Source(), name, arrays, roles, classes, chosen), transpose)
-
-
-def _finished(data: Data, transpose: bool | None) -> Data:
-    """Return a data set upright and with its preparation; its notes become warnings."""
-    from gpucnn.data.orientation import upright
-    from gpucnn.data.preparation import recognise
-
-    if data.preparation is None:  # else it was packed, and is finished
-        data = upright(data, transpose)
-        data = replace(data, preparation=recognise(data))
-    for note in data.notes:
-        warnings.warn(note, DataWarning, stacklevel=3)
-    return data
+    return finished(build(Source(), name, arrays, roles, classes, chosen), transpose)

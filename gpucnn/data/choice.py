@@ -6,8 +6,9 @@ import difflib
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from gpucnn.data.arrays.parts import Lazy
 from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
@@ -25,32 +26,42 @@ _EXPECTED = (
 _PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
 
-def read(
-    path: Path,
-    resize: tuple[int, int] | None,
-    seed: int,
-    on_progress: OnProgress | None,
-    chosen: Labelling = AUTO,
-    transpose: bool | None = None,
-) -> Data:
+class Reading(NamedTuple):
+    """How a data set is read: the arguments of ``gpucnn.data.load``."""
+
+    resize: tuple[int, int] | None = None
+    seed: int = 0
+    on_progress: OnProgress | None = None
+    labels: Labelling = AUTO
+    transpose: bool | None = None
+    lazy: bool = False
+    """Whether images are read when they are needed, even if the data set is not packed."""
+
+    def refuse_resize(self, path: Path) -> None:
+        """Raise SettingError if images are to be scaled, which those of ``path`` cannot be."""
+        if self.resize is not None:
+            raise SettingError(
+                f"resize is for folders of images and Parquet files only: remove it to read {path}"
+            )
+
+    def parts(self) -> Lazy:
+        """Return how the formats for arrays are read."""
+        return Lazy(self.lazy, self.on_progress)
+
+
+def read(path: Path, how: Reading) -> Data:
     """Read the data set at ``path``; see ``gpucnn.data.load``."""
     kind = _kind(path)
     if kind == "folder":
-        if is_packed(path):
-            _refuse_resize(path, resize)
-            return read_packed(path, chosen.regression, chosen.targets, transpose)
-        return _read_folder(path, resize, seed, on_progress, chosen)
+        return _read_folder(path, how)
     if kind == "file":
-        _refuse_resize(path, resize)
-        return _read_file(path, chosen)
+        return _read_file(path, how)
     prefixes: set[str] = set()
     if _kind(path.parent) == "folder":
         for folder in _idx_folders(path.parent):
             found = {key.prefix for key in idx.idx_files(folder)}
             if path.name in found:
-                _refuse_resize(path, resize)
-                chosen.refuse("IDX files")
-                return idx.read_idx_folder(folder, path.name)
+                return _read_idx(folder, path.name, how)
             prefixes |= found
     raise _does_not_exist(path, prefixes)
 
@@ -67,13 +78,7 @@ def _kind(path: Path) -> str:
         raise unreadable(path, error) from None
 
 
-def _read_folder(
-    path: Path,
-    resize: tuple[int, int] | None,
-    seed: int,
-    on_progress: OnProgress | None,
-    chosen: Labelling,
-) -> Data:
+def _read_folder(path: Path, how: Reading) -> Data:
     """Read the data set in a folder."""
     from gpucnn.data.folders.reader import read_folder
 
@@ -81,24 +86,29 @@ def _read_folder(
         raise DataError(
             f"{path} is the folder of a run, which holds a network, not a data set: {_EXPECTED}"
         )
+    if is_packed(path):
+        how.refuse_resize(path)
+        return read_packed(path, how.labels.regression, how.labels.targets, how.transpose)
     folders = _idx_folders(path)
     if len(folders) > 1:
         names = ", ".join(str(folder.relative_to(path).parent) for folder in folders)
         raise DataError(f"{path} holds several data sets ({names}): give one as {folders[0]}")
     if folders:
-        _refuse_resize(path, resize)
-        chosen.refuse("IDX files")
-        return idx.read_idx_folder(folders[0])
-    if table := tables.find_table(path, chosen):
-        _refuse_resize(path, resize)
-        return tables.read_table(table, chosen)
+        return _read_idx(folders[0], None, how)
+    if table := tables.find_table(path, how.labels):
+        return _read_file(table, how)
     files = list_folder(path)
     archives = [file for file in files if file.suffix.lower() == ".npz" and os.path.isfile(file)]
     if len(archives) == 1 and not any(map(os.path.isdir, files)):
-        _refuse_resize(path, resize)
-        return _read_file(archives[0], chosen)
-    chosen.refuse("folders of images")
-    return read_folder(path, resize=resize, seed=seed, on_progress=on_progress)
+        return _read_file(archives[0], how)
+    how.labels.refuse("folders of images")
+    return read_folder(path, resize=how.resize, seed=how.seed, on_progress=how.on_progress)
+
+
+def _read_idx(folder: Path, prefix: str | None, how: Reading) -> Data:
+    how.refuse_resize(folder)
+    how.labels.refuse("IDX files")
+    return idx.read_idx_folder(folder, prefix, how.lazy)
 
 
 def _idx_folders(path: Path) -> list[Path]:
@@ -114,23 +124,19 @@ def _idx_folders(path: Path) -> list[Path]:
     return inside[:1] if inside[0] in found else found
 
 
-def _read_file(path: Path, chosen: Labelling) -> Data:
+def _read_file(path: Path, how: Reading) -> Data:
     """Read the data set in a single file."""
+    how.refuse_resize(path)
     if path.suffix.lower() == ".npz":
         from gpucnn.data.formats.npz import read_npz
 
-        return read_npz(path, chosen)
+        return read_npz(path, how.labels, how.parts())
     if path.suffix.lower() in tables.SUFFIXES:
-        return tables.read_table(path, chosen)
+        return tables.read_table(path, how.labels, how.parts())
     if idx.is_idx_name(path.name):
         raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
     hint = ". Unpack it first" if path.suffix.lower() in _PACKED else ""
     raise DataError(f"{path} is not a data set: {_EXPECTED}{hint}")
-
-
-def _refuse_resize(path: Path, resize: tuple[int, int] | None) -> None:
-    if resize is not None:
-        raise SettingError(f"resize is for folders of images only: remove it to read {path}")
 
 
 def _does_not_exist(path: Path, prefixes: set[str]) -> DataError:

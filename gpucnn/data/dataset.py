@@ -37,6 +37,7 @@ class Data:
             None: ``gpucnn.data.preparation.recognise`` finds out from the training images.
         targets: for regression, the name of each number to predict, K strings; by default "target",
             or "target 1" and so on. Empty for classes.
+        transposed: whether rows and columns of its images were exchanged when they were read.
 
     Names are kept in Unicode's composed form (NFC), so that names that look equal are equal.
 
@@ -56,6 +57,7 @@ class Data:
     notes: tuple[str, ...] = ()
     preparation: str | None = None
     targets: tuple[str, ...] = ()
+    transposed: bool = False
 
     def __post_init__(self) -> None:
         if not (self.classes or self.is_regression):

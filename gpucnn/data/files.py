@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from io import BufferedReader
 from pathlib import Path
 
@@ -30,6 +32,46 @@ def unreadable(path: Path | str, error: OSError) -> DataError:
     return DataError(f"{path} cannot be read: {error.strerror or error}")
 
 
+class Opened:
+    """The files that are opened in a context, with their sizes and times of the last change."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, tuple[int, int]] = {}
+
+    def add(self, path: Path | str, status: os.stat_result) -> None:
+        """Remember a file; DataError if it has changed since it was first opened."""
+        state = status.st_size, status.st_mtime_ns
+        if self.files.setdefault(os.path.abspath(path), state) != state:
+            raise changed(path)
+
+    def check(self) -> None:
+        """Raise DataError for the first file that has changed since it was opened."""
+        for path in self.files:
+            try:
+                self.add(path, os.stat(path))
+            except OSError as error:
+                raise unreadable(path, error) from None
+
+
+_opened: ContextVar[Opened | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[Opened]:
+    """Collect the files that are opened within the block by this thread."""
+    found = Opened()
+    token = _opened.set(found)
+    try:
+        yield found
+    finally:
+        _opened.reset(token)
+
+
+def changed(path: Path | str) -> DataError:
+    """Return the error for a file that changes while it is read."""
+    return DataError(f"{path} was changed while it was read: start over")
+
+
 def open_file(path: Path | str) -> BufferedReader:
     """Open a file for reading; OSError if the system does not.
 
@@ -40,7 +82,10 @@ def open_file(path: Path | str) -> BufferedReader:
     kind = other_kind(os.stat(path).st_mode)
     if kind and kind != FOLDER:  # which the system refuses
         raise DataError(f"{path} is {kind}, not a file")
-    return Path(path).open("rb")
+    file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
+    if (found := _opened.get()) is not None:
+        found.add(path, os.fstat(file.fileno()))
+    return file
 
 
 def other_kind(mode: int) -> str:

@@ -73,10 +73,10 @@ class LazyImages(ABC):
         """
         rows = self.checked(indices)
         result = self.new(len(rows)) if out is None else out
-        order = np.argsort(rows, kind="stable")
-        pending, start = 0, int(rows[order[0]]) if len(rows) else 0
         if not len(rows):
             return result
+        order = np.argsort(rows, kind="stable")
+        pending, start = 0, int(rows[order[0]])
         for chunk in self.chunks(start=start):
             stop = pending + int(np.searchsorted(rows[order[pending:]], start + len(chunk)))
             wanted = order[pending:stop]
@@ -147,6 +147,10 @@ class Chosen(LazyImages):
         super().__init__((len(rows), *images.shape[1:]))
         self.images, self.rows = images, rows
 
+    def take(self, indices: npt.ArrayLike, out: Bytes | None = None) -> Bytes:
+        """Return the images with some indices, as the base class says."""
+        return self.images.take(np.asarray(self.rows, np.int64)[self.checked(indices)], out)
+
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
         """Yield all images from ``start`` on in their order, as the base class says."""
         size = size or self.chunk_size()
@@ -177,6 +181,12 @@ class Turned(LazyImages):
         count, channels, height, width = images.shape
         super().__init__((count, channels, width, height))
         self.images = images
+
+    def take(self, indices: npt.ArrayLike, out: Bytes | None = None) -> Bytes:
+        """Return the images with some indices, as the base class says."""
+        result = self.new(np.size(indices)) if out is None else out
+        result[...] = self.images.take(indices).transpose(0, 1, 3, 2)
+        return result
 
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
         """Yield all images from ``start`` on in their order, as the base class says."""

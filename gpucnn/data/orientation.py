@@ -62,7 +62,9 @@ def upright(data: Data, transpose: bool | None) -> Data:
     train, test = _turned(data.train), _turned(data.test)
     validation = data.validation and _turned(data.validation)
     notes = (*data.notes, note)
-    return replace(data, train=train, test=test, validation=validation, notes=notes)
+    return replace(
+        data, train=train, test=test, validation=validation, notes=notes, transposed=True
+    )
 
 
 def _turned(split: Split) -> Split:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from gpucnn.data.dataset import Data
 from gpucnn.data.formats.idx_file import read_idx
+from gpucnn.data.lazy import Images, LazyImages
 from gpucnn.data.types import Bytes, Labels
 
 MNIST_FINGERPRINT = "6ec8b2bda93d92536a92256ebf1a467ebbbf3d2091d83fd0148536a007e75caa"
@@ -45,10 +47,10 @@ def recognise(data: Data) -> str:
         "digit" if the training images are handwritten digits prepared as MNIST's, else "plain":
         also for regression, as moving and scaling the strokes may change what is to be predicted.
     """
-    if data.is_regression:
+    if data.is_regression or data.input_shape != (1, _SIDE, _SIDE):
         return "plain"
     images, digits = _sample(data)
-    if data.input_shape != (1, _SIDE, _SIDE) or not _is_dark_around(images):
+    if not _is_dark_around(images):
         return "plain"
     if _geometry_share(images) >= _GEOMETRY_SHARE or _agreement(images, digits) >= _AGREEMENT:
         return "digit"
@@ -57,8 +59,10 @@ def recognise(data: Data) -> str:
 
 def lies_transposed(data: Data) -> bool | None:
     """Return whether the images are digits with rows and columns exchanged; None if undecided."""
+    if data.input_shape != (1, _SIDE, _SIDE):
+        return None
     images, digits = _sample(data)
-    if data.input_shape != (1, _SIDE, _SIDE) or not _is_dark_around(images):
+    if not _is_dark_around(images):
         return None
     upright = _agreement(images, digits)
     transposed = _agreement(images.transpose(0, 2, 1), digits)
@@ -76,11 +80,24 @@ def _sample(data: Data) -> tuple[Bytes, Labels]:
     """Return some training images (n, H, W) and the digit each is labelled with, or -1."""
     count = len(data.train)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _SAMPLE)).astype(np.int64))
-    images = data.train.images[chosen, 0]
+    images = _chosen(data.train.images, chosen)
     if data.is_regression:
         return images, np.full(len(chosen), -1)
     names = [int(name) if name in tuple("0123456789") else -1 for name in data.classes]
     return images, np.array(names)[data.train.labels[chosen]]
+
+
+_samples: WeakKeyDictionary[LazyImages, Bytes] = WeakKeyDictionary()
+
+
+def _chosen(images: Images, chosen: Labels) -> Bytes:
+    """Return the first channel of some images, which are read once where they are lazy."""
+    if not isinstance(images, LazyImages):
+        sample: Bytes = images[chosen, 0]
+        return sample
+    if images not in _samples:
+        _samples[images] = images[chosen, 0]
+    return _samples[images]
 
 
 def _is_dark_around(images: Bytes) -> bool:

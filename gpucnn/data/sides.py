@@ -7,14 +7,20 @@ images would all be on one side: one of them then changes sides.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 # The share of the images that are for testing.
 _TEST_SHARE = 0.2
 
 
-def draw_test(digests: Sequence[bytes], labels: Sequence[int], seed: int) -> list[bool]:
+def draw_test(
+    digests: Sequence[bytes] | npt.NDArray[np.void],
+    labels: Sequence[int] | npt.NDArray[np.int64],
+    seed: int,
+) -> list[bool]:
     """Return for each image whether it is a test image.
 
     A digest and the seed give a number from 0 to 1, and images below 0.2 are for testing. Identical
@@ -27,31 +33,32 @@ def draw_test(digests: Sequence[bytes], labels: Sequence[int], seed: int) -> lis
     no number of 0.2 or more, which has a probability of 0.2**n for n images.
 
     Args:
-        digests: of the content of each image.
+        digests: of the content of each image, bytes of one length; or an array of void (N,).
         labels: the class of each image.
         seed: another seed draws other test images.
     """
-    numbers = {digest: _number(digest, seed) for digest in digests}
-    test = {digest: number < _TEST_SHARE for digest, number in numbers.items()}
-    labels_of = defaultdict(set)
-    members = defaultdict(set)
-    for digest, label in zip(digests, labels, strict=True):
-        labels_of[digest].add(label)
-        members[label].add(digest)
-    classes = [sorted(members[label], key=numbers.__getitem__) for label in sorted(members)]
+    if not len(digests):
+        return []
+    size = len(digests[0]) if isinstance(digests, Sequence) else digests.itemsize
+    contents, index = np.unique(np.asarray(digests, f"V{size}"), return_inverse=True)
+    numbers = np.array([_number(content.tobytes(), seed) for content in contents])
+    test = numbers < _TEST_SHARE
+    _, numbered = np.unique(np.asarray(labels, np.int64), return_inverse=True)
+    # Each content of each class once, by class, in a class by number.
+    pairs = np.unique(np.stack([numbered, index], axis=1), axis=0)
+    pairs = pairs[np.lexsort((numbers[pairs[:, 1]], pairs[:, 0]))]
+    only_here = np.bincount(pairs[:, 1], minlength=len(contents)) == 1
+    classes = np.split(pairs[:, 1], np.flatnonzero(np.diff(pairs[:, 0])) + 1)
     for own in classes:
-        if all(test[digest] for digest in own):
-            test[(_only_here(own, labels_of) or own)[-1]] = False
+        if test[own].all():
+            movable = own[only_here[own]]
+            test[(movable if len(movable) else own)[-1]] = False
     for own in classes:
-        movable = _only_here(own, labels_of)
-        if len(own) > 1 and movable and not any(test[digest] for digest in own):
+        movable = own[only_here[own]]
+        if len(own) > 1 and len(movable) and not test[own].any():
             test[movable[0]] = True
-    return [test[digest] for digest in digests]
-
-
-def _only_here(own: Sequence[bytes], labels_of: Mapping[bytes, set[int]]) -> list[bytes]:
-    """Return those images of a class that are in no other class."""
-    return [digest for digest in own if len(labels_of[digest]) == 1]
+    drawn: list[bool] = test[index].tolist()
+    return drawn
 
 
 def _number(digest: bytes, seed: int) -> float:

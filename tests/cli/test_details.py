@@ -71,7 +71,7 @@ def test_reading_for_long_prints_lines_where_there_is_no_terminal(
             progress("read", done, 2000)
     output, error = capsys.readouterr()
     assert output == ""
-    assert error.splitlines()[1:2] == ["read 1,500 of 2,000 image files"][:lines]
+    assert error.splitlines()[1:2] == ["read 1,500 of 2,000 images"][:lines]
     assert error.count("\n") == lines
 
 
@@ -88,8 +88,8 @@ def test_reading_on_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> N
     with ReadingProgress() as progress:
         progress("examined", 3, 80)
         progress("read", 40, 80)
-    assert "examined 3 of 80 image files" in screen.getvalue()
-    assert "read 40 of 80 image files" in screen.getvalue()
+    assert "examined 3 of 80 images" in screen.getvalue()
+    assert "read 40 of 80 images" in screen.getvalue()
 
 
 def test_a_signal_after_the_end_is_discarded_but_a_failed_output_is_not() -> None:

@@ -10,12 +10,15 @@ from dataclasses import replace
 import numpy as np
 
 from gpucnn.data.arrays.labels import to_labels
-from gpucnn.data.arrays.pixels import to_images
+from gpucnn.data.arrays.parts import LazyArray
+from gpucnn.data.arrays.pixels import AnyArray, to_images
 from gpucnn.data.arrays.source import Source
 from gpucnn.data.arrays.targets import AUTO, Labelling, are_targets, to_targets
 from gpucnn.data.assembly import assemble
 from gpucnn.data.dataset import Data
-from gpucnn.data.digests import digests
+from gpucnn.data.digests import Digests
+from gpucnn.data.lazy import Images, LazyImages, chunks, image_digests
+from gpucnn.data.lazy import part as part_of
 from gpucnn.data.names import normalize_name
 from gpucnn.data.sides import draw_test
 from gpucnn.data.split import Split
@@ -63,7 +66,7 @@ def find_roles(names: Iterable[str]) -> Roles:
 def build(
     source: Source,
     name: str,
-    arrays: Mapping[str, Array],
+    arrays: Mapping[str, AnyArray],
     roles: Roles,
     classes: Sequence[str] | None = None,
     chosen: Labelling = AUTO,
@@ -73,7 +76,8 @@ def build(
     Args:
         source: where they come from.
         name: the name of the data set.
-        arrays: by their names, as ``pixels.to_images`` and ``labels.to_labels`` take them.
+        arrays: by their names, as ``pixels.to_images`` and ``labels.to_labels`` take them; those
+            of images may be lazy.
         roles: as ``find_roles`` returns them, images and labels of each part that is there.
             Without a test part, a fifth of the images, chosen by their content, is held out.
         classes: the names of the classes in the order of their numbers, if they are known.
@@ -87,7 +91,7 @@ def build(
         x, y = roles[part, "images"], roles[part, "labels"]
         _check_lengths(source, (x, arrays[x]), (y, arrays[y]))
     images = to_images({key: arrays[key] for key in _of("images", parts, roles)}, source)
-    labelled = {key: arrays[key] for key in _of("labels", parts, roles)}
+    labelled = {key: _in_memory(arrays[key]) for key in _of("labels", parts, roles)}
     if not classes and are_targets(labelled, chosen):
         if chosen.regression is None:
             source.remark("labels are floats with fractions, so they are numbers to predict")
@@ -119,7 +123,7 @@ def build(
 
 
 def _of_numbers(
-    source: Source, name: str, splits: dict[str, tuple[Array, Array]], names: tuple[str, ...]
+    source: Source, name: str, splits: dict[str, tuple[Images, Array]], names: tuple[str, ...]
 ) -> Data:
     """Return a data set for regression; ``names`` are those of the targets, () for the default."""
     if "test" not in splits:
@@ -149,7 +153,14 @@ def _of(kind: str, parts: Iterable[str], roles: Roles) -> list[str]:
     return [roles[part, kind] for part in parts]
 
 
-def _check_lengths(source: Source, images: tuple[str, Array], labels: tuple[str, Array]) -> None:
+def _in_memory(array: AnyArray) -> Array:
+    """Return an array; one that is lazy is read."""
+    return np.concatenate(list(array.parts())) if isinstance(array, LazyArray) else array
+
+
+def _check_lengths(
+    source: Source, images: tuple[str, AnyArray], labels: tuple[str, AnyArray]
+) -> None:
     """Raise DataError unless there is a label for each image."""
     for name, array in (images, labels):
         if array.ndim == 0 or 0 in array.shape:
@@ -168,11 +179,15 @@ def _check_lengths(source: Source, images: tuple[str, Array], labels: tuple[str,
     )
 
 
-def _held_out(source: Source, images: Array, labels: Array) -> dict[str, tuple[Array, Array]]:
+def _held_out(source: Source, images: Images, labels: Array) -> dict[str, tuple[Images, Array]]:
     """Return a training and a test part, drawn by the pixels of each image."""
-    numbers = digests(Split(images, np.zeros(len(images), np.int64))).tolist()
-    contents = [number.to_bytes(8, "big") for number in numbers]
-    classes = [0] * len(labels) if labels.dtype.kind == "f" else labels.tolist()
+    found: list[Digests] = []
+    for chunk in chunks(images):
+        found.append(image_digests(np.ascontiguousarray(chunk)))
+        if isinstance(images, LazyImages):
+            source.progress(sum(map(len, found)), len(images))
+    contents = np.concatenate(found).astype(">u8").view("V8")
+    classes = np.zeros(len(labels), np.int64) if labels.dtype.kind == "f" else labels
     held = np.array(draw_test(contents, classes, seed=0))
     if not held.any():
         raise source.error(
@@ -183,7 +198,10 @@ def _held_out(source: Source, images: Array, labels: Array) -> dict[str, tuple[A
         f"there are no test images with labels, so {held.sum():,} of {len(held):,} images, chosen"
         " by their pixels, are held out for testing"
     )
-    return {"train": (images[~held], labels[~held]), "test": (images[held], labels[held])}
+    return {
+        "train": (part_of(images, ~held), labels[~held]),
+        "test": (part_of(images, held), labels[held]),
+    }
 
 
 def as_array(name: str, values: object) -> Array:

@@ -6,14 +6,16 @@ line that converts them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import isqrt
+from collections.abc import Callable, Iterator, Mapping
+from math import isqrt, prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from gpucnn.data.arrays.parts import Converted, LazyArray
 from gpucnn.data.arrays.source import Source, listed
+from gpucnn.data.lazy import Images
 from gpucnn.data.types import Array, Bytes
 
 # Elements converted at a time, so that float copies stay small.
@@ -31,7 +33,12 @@ _ROUNDING = 1 + 1e-5
 _LEAST_LEVELS = 32
 
 
-def to_images(arrays: Mapping[str, Array], source: Source) -> dict[str, Bytes]:
+AnyArray = Array | LazyArray
+Layout = Callable[[Array], Array]
+"""Makes images (N, C, H, W) of an array by exchanging or splitting its axes."""
+
+
+def to_images(arrays: Mapping[str, AnyArray], source: Source) -> dict[str, Images]:
     """Convert the images of all splits, scaled alike.
 
     Args:
@@ -41,7 +48,7 @@ def to_images(arrays: Mapping[str, Array], source: Source) -> dict[str, Bytes]:
         source: where they come from; remarks are added to it.
 
     Returns:
-        uint8 arrays of shape (N, C, H, W), by the same names.
+        uint8 arrays of shape (N, C, H, W), by the same names; of a ``LazyArray``, ``LazyImages``.
 
     Raises:
         DataError: another dtype, NaN or infinite values, a range or shape that is not certain.
@@ -50,8 +57,18 @@ def to_images(arrays: Mapping[str, Array], source: Source) -> dict[str, Bytes]:
         if array.dtype.kind not in "buif":
             raise source.error(f"{name} is {array.dtype}, expected numbers (pixels from 0 to 255)")
     scale = _find_scale(arrays, source)
-    shaped = {name: _shaped(name, arrays, source) for name in arrays}
-    return {name: _to_bytes(array, scale) for name, array in shaped.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    layouts = {name: _layout(name, shapes, source) for name in arrays}
+    return {name: _converted(array, layouts[name], scale) for name, array in arrays.items()}
+
+
+def _converted(array: AnyArray, layout: Layout, scale: _Scale | None) -> Images:
+    """Return an array as images: now, or where it is lazy when they are read."""
+    if isinstance(array, LazyArray):
+        sides = layout(np.empty((1, *array.shape[1:]), array.dtype)).shape[1:]
+        shape = (len(array), sides[0], sides[1], sides[2])
+        return Converted(array, shape, lambda items: _to_bytes(layout(items), scale))
+    return _to_bytes(layout(array), scale)
 
 
 class _Scale(NamedTuple):
@@ -67,7 +84,7 @@ class _Range(NamedTuple):
     integers: bool
 
 
-def _find_scale(arrays: Mapping[str, Array], source: Source) -> _Scale | None:
+def _find_scale(arrays: Mapping[str, AnyArray], source: Source) -> _Scale | None:
     """Return how the values of all arrays become 0 to 255; None if they are uint8 pixels."""
     ranges = {name: _range(name, array, source) for name, array in arrays.items()}
     low = min(one.low for one in ranges.values())
@@ -131,22 +148,30 @@ def _chunks(array: Array) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(array), step)]
 
 
-def _range(name: str, array: Array, source: Source) -> _Range:
+def _parts(array: AnyArray) -> Iterator[Array]:
+    """Yield an array in parts of its first axis."""
+    if isinstance(array, LazyArray):
+        yield from array.parts()
+    else:
+        yield from (array[part] for part in _chunks(array))
+
+
+def _range(name: str, array: AnyArray, source: Source) -> _Range:
     """Return the least and greatest value, and whether all are integers; DataError for NaN."""
     if array.ndim == 0 or array.size == 0:
         raise source.error(f"{name} has shape {array.shape}, dtype {array.dtype}: it is empty")
-    low, high, integers = np.inf, -np.inf, True
-    for part in _chunks(array):
-        values = array[part]
+    low, high, integers, start = np.inf, -np.inf, True, 0
+    for values in _parts(array):
         least, greatest = float(values.min()), float(values.max())
         if not np.isfinite([least, greatest]).all():
-            where = part.start + int(
-                (~np.isfinite(values)).reshape(len(values), -1).any(1).argmax()
-            )
+            where = start + int((~np.isfinite(values)).reshape(len(values), -1).any(1).argmax())
             raise source.error(f"{name} holds NaN or infinity, first in image {where}")
         low, high = min(low, least), max(high, greatest)
         if integers and array.dtype.kind == "f":
             integers = bool((values == np.rint(values)).all())
+        start += len(values)
+        if isinstance(array, LazyArray):
+            source.progress(start, len(array))
     if array.dtype.kind == "f":
         low, high = _without_rounding(low, high)
     return _Range(low, high, integers)
@@ -168,30 +193,31 @@ def _to_bytes(array: Array, scale: _Scale | None) -> Bytes:
     return result
 
 
-def _shaped(name: str, arrays: Mapping[str, Array], source: Source) -> Array:
-    """Return images as (N, C, H, W)."""
-    array = arrays[name]
-    alike = [key for key, other in arrays.items() if other.shape[1:] == array.shape[1:]]
-    if array.ndim == 3 and 1 in array.shape[1:] and array[0].size >= _LEAST_PIXELS:
-        array = array.reshape(len(array), -1)
-    if array.ndim == 2:
-        return _unflattened(name, array, alike, source)
-    if array.ndim == 3:
-        return array[:, None]
-    first, last = (array.ndim == 4 and array.shape[axis] in (1, 3) for axis in (1, -1))
+def _layout(name: str, shapes: Mapping[str, tuple[int, ...]], source: Source) -> Layout:
+    """Return what makes images (N, C, H, W) of arrays of the shape that ``name`` has."""
+    shape = shapes[name]
+    alike = [key for key, other in shapes.items() if other[1:] == shape[1:]]
+    if len(shape) == 3 and 1 in shape[1:] and prod(shape[1:]) >= _LEAST_PIXELS:
+        shape = (shape[0], prod(shape[1:]))
+    if len(shape) == 2:
+        side = _side(name, shape, alike, source)
+        return lambda array: array.reshape(len(array), 1, side, side)
+    if len(shape) == 3:
+        return lambda array: array[:, None]
+    first, last = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, -1))
     if first and last:
         raise source.error(
-            f"{name} has shape {array.shape}, where axis 1 and axis 3 could both be the channels"
+            f"{name} has shape {shape}, where axis 1 and axis 3 could both be the channels"
         )
     if first:
-        return array
+        return lambda array: array
     if last:
-        return array.transpose(0, 3, 1, 2)
+        return lambda array: array.transpose(0, 3, 1, 2)
     hint = ""
-    if array.ndim == 4 and array.shape[-1] == 4:
+    if len(shape) == 4 and shape[-1] == 4:
         hint = f". To drop the fourth channel, run: {source.converting(alike, 'x[..., :3]')}"
     raise source.error(
-        f"{name} has shape {array.shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C"
+        f"{name} has shape {shape}, expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C"
         f" 1 or 3, or (N, H*W){hint}"
     )
 
@@ -202,12 +228,12 @@ def square_side(values: int, channels: int = 1) -> int:
     return side if values >= _LEAST_PIXELS and channels * side * side == values else 0
 
 
-def _unflattened(name: str, array: Array, alike: list[str], source: Source) -> Array:
-    """Return rows of pixels as square grey images (N, 1, side, side); ``alike`` have such rows."""
-    pixels = array.shape[1]
+def _side(name: str, shape: tuple[int, ...], alike: list[str], source: Source) -> int:
+    """Return the side of the grey images that rows of pixels are; ``alike`` have such rows."""
+    pixels = shape[1]
     if side := square_side(pixels):
         source.remark(f"rows of {pixels} pixels are grey images of {side}x{side}")
-        return array.reshape(len(array), 1, side, side)
+        return side
     if third := square_side(pixels, channels=3):
         planes = source.converting(alike, f"x.reshape(-1, 3, {third}, {third})")
         triples = source.converting(alike, f"x.reshape(-1, {third}, {third}, 3)")
@@ -217,6 +243,6 @@ def _unflattened(name: str, array: Array, alike: list[str], source: Source) -> A
             f" red, green and blue alternate, run: {triples}"
         )
     raise source.error(
-        f"{name} has shape {array.shape}: rows of {pixels} values are not square images."
+        f"{name} has shape {shape}: rows of {pixels} values are not square images."
         " Expected (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3, or (N, H*W)"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,9 @@ class Source:
             ``n`` is NumPy.
         typed: whether uint8 was the choice of who made the arrays, so that 255 is white.
 
+        on_progress: called with "examined", the number of images that were, and their total, while
+            images are examined that are not kept in memory.
+
     Attributes:
         remarks: what was understood, as the parts of one line.
     """
@@ -32,6 +35,7 @@ class Source:
     loading: str = ""
     typed: bool = True
     remarks: list[str] = field(default_factory=list)
+    on_progress: Callable[[str, int, int], object] | None = None
 
     def error(self, text: str) -> DataError:
         """Return an error about this source."""
@@ -41,6 +45,11 @@ class Source:
         """Add what was understood, once."""
         if text not in self.remarks:
             self.remarks.append(text)
+
+    def progress(self, done: int, total: int) -> None:
+        """Report how many images of an array are examined."""
+        if self.on_progress is not None:
+            self.on_progress("examined", done, total)
 
     def notes(self, name: str) -> tuple[str, ...]:
         """Return the remarks as one line, or nothing."""

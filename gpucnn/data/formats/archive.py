@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gpucnn.data.files import check_packing
+from gpucnn.data.arrays.parts import LazyArray
+from gpucnn.data.files import check_packing, open_file, unreadable
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 
 # The zip methods that numpy.savez and numpy.savez_compressed write: stored, deflated.
 _METHODS = (0, 8)
+
+
+class Header(NamedTuple):
+    """The header of a .npy file."""
+
+    shape: tuple[int, ...]
+    fortran: bool  # whether the first axis is the one that varies fastest
+    dtype: np.dtype[Any]
 
 
 @contextmanager
@@ -100,9 +109,41 @@ class Archive:
         check_packing(what, info.file_size, present)
         return info
 
+    def lazy(self, key: str) -> LazyArray | None:
+        """Return an array that is read in parts; None if that cannot be: it is in Fortran order."""
+        member = self._member(key, packed=True)
+        check_packing(str(self.path), member.file_size, self.size)
+        with self._opened(key, member) as (_, header):
+            return (
+                None
+                if header.fortran and len(header.shape) > 1
+                else _Member(self.path, key, header)
+            )
+
+    def chunks(self, key: str, size: int, start: int) -> Iterator[npt.NDArray[Any]]:
+        """Yield the items of an array from ``start`` on, ``size`` at a time or fewer."""
+        with self._opened(key, self._member(key, packed=True)) as (stream, header):
+            item = prod(header.shape[1:]) * header.dtype.itemsize
+            stream.seek(start * item, 1)
+            for first in range(start, header.shape[0], size):
+                count = min(size, header.shape[0] - first)
+                data = self._exactly(key, stream, count * item)
+                yield np.frombuffer(data, header.dtype).reshape(count, *header.shape[1:])
+
     def _read(self, key: str, info: ZipInfo) -> npt.NDArray[Any]:
+        with self._opened(key, info) as (stream, header):
+            count = prod(header.shape) * header.dtype.itemsize
+            # zipfile checks the CRC with the last byte; without a count it might unpack more.
+            data = self._exactly(key, stream, count)
+        array = np.frombuffer(data, dtype=header.dtype)
+        return array.reshape(header.shape, order="F" if header.fortran else "C")
+
+    @contextmanager
+    def _opened(self, key: str, info: ZipInfo) -> Iterator[tuple[IO[bytes], Header]]:
+        """Open a member; return it at the first byte after its header, which is checked."""
         with self._archive.open(info) as stream:
-            shape, fortran, dtype = self._read_header(key, stream)
+            header = self._read_header(key, stream)
+            shape, _, dtype = header
             if dtype.hasobject:
                 raise DataError(
                     f"{self.path}: {key} holds pickled objects, which are never loaded:"
@@ -114,23 +155,21 @@ class Archive:
                     f"{self.path}: {key} has shape {shape}, dtype {dtype}: {count} bytes, but"
                     f" {present} follow its header"
                 )
-            # zipfile checks the CRC with the last byte; without a count it might unpack more.
-            data = stream.read(count)
+            yield stream, header
+
+    def _exactly(self, key: str, stream: IO[bytes], count: int) -> bytes:
+        data = stream.read(count)
         if len(data) != count:
             raise DataError(f"{self.path}: {key} is truncated: {len(data)} of {count} bytes")
-        array = np.frombuffer(data, dtype=dtype)
-        return array.reshape(shape, order="F" if fortran else "C")
+        return data
 
-    def _read_header(
-        self, key: str, stream: IO[bytes]
-    ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-        """Read a .npy header: shape, whether the array is in Fortran order, dtype."""
+    def _read_header(self, key: str, stream: IO[bytes]) -> Header:
         try:
             version = np.lib.format.read_magic(stream)
             if version == (1, 0):
-                return np.lib.format.read_array_header_1_0(stream)
+                return Header(*np.lib.format.read_array_header_1_0(stream))
             if version == (2, 0):
-                return np.lib.format.read_array_header_2_0(stream)
+                return Header(*np.lib.format.read_array_header_2_0(stream))
         except ValueError as error:
             raise DataError(
                 f"{self.path}: {key} is not a NumPy array: {_first_line(error)}"
@@ -138,6 +177,22 @@ class Archive:
         raise DataError(
             f"{self.path}: {key} is of .npy version {version}, expected (1, 0) or (2, 0)"
         )
+
+
+class _Member(LazyArray):
+    """An array of an archive that is opened again each time it is read."""
+
+    def __init__(self, path: Path | str, key: str, header: Header) -> None:
+        super().__init__(header.shape, header.dtype)
+        self.path, self.key = path, key
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[npt.NDArray[Any]]:
+        """Yield all items from ``start`` on, ``size`` at a time or fewer."""
+        try:
+            with open_file(self.path) as file, open_npz(self.path, file) as archive:
+                yield from archive.chunks(self.key, size, start)
+        except OSError as error:
+            raise unreadable(self.path, error) from None
 
 
 def _first_line(error: Exception) -> str:

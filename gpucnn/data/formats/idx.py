@@ -6,15 +6,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy.typing as npt
+from typing import NamedTuple
 
 from gpucnn.data.assembly import assemble
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.idx_file import CONTENTS, read_idx, read_labels
-from gpucnn.data.types import Bytes
+from gpucnn.data.formats.idx_lazy import IdxImages
+from gpucnn.data.lazy import Images
+from gpucnn.data.types import Array
 from gpucnn.errors import DataError
 
 # How the name begins for each split, the usual spelling first.
@@ -33,13 +33,14 @@ class Key(NamedTuple):
     content: str  # "images" or "labels"
 
 
-def read_idx_folder(folder: Path, prefix: str | None = None) -> Data:
+def read_idx_folder(folder: Path, prefix: str | None = None, lazy: bool = False) -> Data:
     """Read the four files of an IDX set.
 
     Args:
         folder: the folder of the files.
         prefix: selects one of several sets in the folder ("emnist-letters"); None: the only
             set, or the one whose files have no prefix.
+        lazy: whether images are read when they are needed.
 
     Returns:
         Data named after the prefix, or after the folder if there is none.
@@ -59,7 +60,7 @@ def read_idx_folder(folder: Path, prefix: str | None = None) -> Data:
         prefix = prefixes[0] if prefixes else ""
     train_files = _pair(folder, found, prefix, _TRAIN)
     test_files = _pair(folder, found, prefix, _TEST)
-    train, test = _read_pair(*train_files), _read_pair(*test_files)
+    train, test = (_read_pair(*files, lazy) for files in (train_files, test_files))
     # At least ten classes: a subset of the digits may lack the last ones.
     place = folder.resolve()
     name = prefix or (place.parent if place.name == "raw" else place).name
@@ -110,13 +111,14 @@ def _pair(
     return found[Key(prefix, part, "images")], found[Key(prefix, part, "labels")]
 
 
-def _read_pair(images: Path, labels: Path) -> tuple[Bytes, npt.NDArray[Any]]:
+def _read_pair(images: Path, labels: Path, lazy: bool) -> tuple[Images, Array]:
     """Read images (N, 1, H, W) and labels (N,) that belong together."""
     # Labels first: they are quick to read, and most mistakes show in them too.
-    numbers, pixels = read_labels(labels), read_idx(images, 3)
+    numbers = read_labels(labels)
+    pixels: Images = IdxImages(images) if lazy else read_idx(images, 3)[:, None]
     if len(pixels) != len(numbers):
         raise DataError(
             f"{images} holds {len(pixels)} images but {labels.name} {len(numbers)} labels:"
             " expected one label for each image"
         )
-    return pixels[:, None], numbers
+    return pixels, numbers

@@ -16,7 +16,8 @@ QMNIST's labels are rows of eight 32-bit integers, of which the first is the cla
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BufferedIOBase
 from math import prod
 from pathlib import Path
@@ -88,34 +89,71 @@ def read_labels(path: Path) -> npt.NDArray[Any]:
 
 def _read_file(path: Path, ndim: int) -> _Content:
     """Read a file as ``read_idx`` does; labels may be rows of integers."""
+    with open_idx(path, ndim) as opened:
+        stream, shape, count = opened.stream, opened.shape, opened.bytes
+        if not opened.packed:
+            return _Content(shape, stream.read(count))
+        data = bytearray()
+        while len(data) < count and (block := stream.read(min(_BLOCK, count - len(data)))):
+            data += block
+        opened.expect_end(len(data))
+    return _Content(shape, data)
+
+
+class OpenIdx(NamedTuple):
+    """An open IDX file: its items follow in ``stream``."""
+
+    path: Path
+    stream: BufferedIOBase
+    shape: tuple[int, ...]
+    bytes: int  # of all items
+    packed: bool  # whether the file is gzip data
+
+    def expect_end(self, count: int) -> None:
+        """Raise DataError unless the stream ends after the ``count`` bytes that were read of it.
+
+        Reaching the end also checks the CRC of gzip data.
+        """
+        extra = _count_remaining(self.stream) if count == self.bytes else 0
+        if count != self.bytes or extra:
+            _refuse_size(self.path, self.shape, self.bytes, count + extra)
+
+
+@contextmanager
+def open_idx(path: Path, ndim: int) -> Iterator[OpenIdx]:
+    """Open an IDX file and read its header; every fault within the block becomes a DataError."""
     try:
-        with open_file(path) as file:
-            return _read(path, file, ndim)
+        with open_file(path) as file, _opened(path, file, ndim) as opened:
+            yield opened
     except OSError as error:
         raise unreadable(path, error) from None
     except MemoryError:
         raise DataError(f"{path} does not fit in memory") from None
 
 
-def _read(path: Path, file: BufferedIOBase, ndim: int) -> _Content:
-    """Read an open IDX file: its header, then no more than the header declares."""
+@contextmanager
+def _opened(path: Path, file: BufferedIOBase, ndim: int) -> Iterator[OpenIdx]:
+    """Read the header of an open file, plain or gzip."""
     start = file.read(24)
     size = file.seek(0, 2)
     file.seek(0)
     if not start:
         raise DataError(f"{path} is empty: download it again")
     if start[:2] == b"\x1f\x8b":
-        return _read_gzip(path, file, ndim, size)
+        with _opened_gzip(path, file, ndim, size) as opened:
+            yield opened
+        return
     if start[:2] != b"\0\0" and not _is_little_endian(start):
         raise DataError(f"{path} is neither gzip data nor an IDX file: it begins with {start!r}")
     shape, count = _read_header(path, file, ndim)
     if (present := size - file.tell()) != count:
         _refuse_size(path, shape, count, present)
-    return _Content(shape, file.read(count))
+    yield OpenIdx(path, file, shape, count, packed=False)
 
 
-def _read_gzip(path: Path, file: BufferedIOBase, ndim: int, size: int) -> _Content:
-    """Read a gzip IDX file of ``size`` bytes without unpacking more than its header declares."""
+@contextmanager
+def _opened_gzip(path: Path, file: BufferedIOBase, ndim: int, size: int) -> Iterator[OpenIdx]:
+    """Read the header of a gzip file of ``size`` bytes that cannot declare too many."""
     import gzip  # here, because most programs that import gpucnn never unpack a file
     import zlib
 
@@ -123,23 +161,17 @@ def _read_gzip(path: Path, file: BufferedIOBase, ndim: int, size: int) -> _Conte
         with gzip.GzipFile(fileobj=file) as stream:
             shape, count = _read_header(path, stream, ndim)
             check_packing(f"{path} ({format_sides(shape)})", count, size)
-            data = bytearray()
-            # One byte more, which must not exist: reaching the end also checks the CRC.
-            while block := stream.read(min(_BLOCK, count + 1 - len(data))):
-                data += block
-            if len(data) != count:
-                _refuse_size(path, shape, count, len(data) + _count_remaining(stream))
+            yield OpenIdx(path, stream, shape, count, packed=True)
     except EOFError:
         raise DataError(f"{path} is truncated: its gzip data is incomplete") from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is damaged: {error}; download it again") from None
-    return _Content(shape, data)
 
 
 def _count_remaining(stream: BufferedIOBase) -> int:
     """Return the number of bytes left in the stream, counting to little more than _MAX_EXTRA."""
     count = 0
-    while count < _MAX_EXTRA and (block := stream.read(_BLOCK)):
+    while count <= _MAX_EXTRA and (block := stream.read(_BLOCK)):
         count += len(block)
     return count
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from gpucnn.data.arrays.build import Roles, build, find_roles
+from gpucnn.data.arrays.parts import EAGER, Lazy
+from gpucnn.data.arrays.pixels import AnyArray
 from gpucnn.data.arrays.source import Source, listed, npz_source
 from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import open_file, unreadable
-from gpucnn.data.formats.archive import open_npz
+from gpucnn.data.formats.archive import Archive, open_npz
 from gpucnn.errors import DataError
 
 _KEYS = ("x_train", "y_train", "x_test", "y_test")
 _UNNAMED = re.compile(r"arr_\d+")
 
 
-def read_npz(path: Path | str, chosen: Labelling = AUTO) -> Data:
+def read_npz(path: Path | str, chosen: Labelling = AUTO, lazy: Lazy = EAGER) -> Data:
     """Read an .npz file as numpy.savez or numpy.savez_compressed writes it.
 
     The arrays are x_train, y_train, x_test and y_test, or have names of the same meaning, such as
@@ -29,6 +28,11 @@ def read_npz(path: Path | str, chosen: Labelling = AUTO) -> Data:
     Without test arrays, or if there are only x and y, a fifth of the images is held out for
     testing. Arrays saved without names, arr_0 and so on, are recognised by their shapes.
     ``build`` describes what they may contain.
+
+    Args:
+        path: the file.
+        chosen: what the user says about the labels.
+        lazy: whether images are read when they are needed.
 
     Returns:
         Data named after the file; its classes are the names that the labels are, or "0" up to the
@@ -41,18 +45,27 @@ def read_npz(path: Path | str, chosen: Labelling = AUTO) -> Data:
     """
     path = Path(path)
     source = npz_source(path)
+    source.on_progress = lazy.on_progress
     try:
         with open_file(path) as file, open_npz(path, file) as archive:
             _refuse_weights(path, archive.keys)
             if archive.keys and all(map(_UNNAMED.fullmatch, archive.keys)):
-                arrays = archive.read(sorted(archive.keys, key=lambda key: int(key[4:])))
+                names = sorted(archive.keys, key=lambda key: int(key[4:]))
+                arrays = _arrays(archive, names, lazy)
                 roles = _roles_by_shape(source, arrays)
             else:
                 roles = _roles_by_name(source, archive.keys)
-                arrays = archive.read(roles.values())
+                arrays = _arrays(archive, roles.values(), lazy)
     except OSError as error:
         raise unreadable(path, error) from None
     return build(source, path.stem, arrays, roles, chosen=chosen)
+
+
+def _arrays(archive: Archive, names: Iterable[str], lazy: Lazy) -> dict[str, AnyArray]:
+    """Return arrays by their names; if ``lazy``, those that can are read in parts."""
+    parts = {name: archive.lazy(name) if lazy.wanted else None for name in names}
+    read = archive.read([name for name, array in parts.items() if array is None])
+    return {name: read[name] if array is None else array for name, array in parts.items()}
 
 
 def _refuse_weights(path: Path, keys: list[str]) -> None:
@@ -105,7 +118,7 @@ def _explained(roles: Roles) -> str:
     )
 
 
-def _roles_by_shape(source: Source, arrays: Mapping[str, npt.NDArray[Any]]) -> Roles:
+def _roles_by_shape(source: Source, arrays: Mapping[str, AnyArray]) -> Roles:
     """Return what arrays without names are for: images have more values per item than labels."""
     sizes = {
         name: array.size // max(len(array) if array.ndim else 1, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from gpucnn.data.arrays.pixels import square_side
+from gpucnn.data.arrays.parts import LazyArray
+from gpucnn.data.arrays.pixels import AnyArray, square_side
 from gpucnn.data.arrays.source import literal
 from gpucnn.data.arrays.targets import AUTO, Labelling, finite_number
 from gpucnn.data.files import open_file, unreadable
@@ -37,7 +39,7 @@ class Table(NamedTuple):
     """
 
     labels: Array
-    pixels: Array
+    pixels: AnyArray
     loading: str  # Python statements that read it, with PREFIX_ before the names of the arrays
     targets: tuple[str, ...] = ()
 
@@ -65,11 +67,18 @@ def has_images(path: Path, chosen: Labelling = AUTO) -> bool:
         return False
 
 
-def read_rows(path: Path, chosen: Labelling = AUTO) -> Table | None:
-    """Read a table; None if it has no labels."""
+def read_rows(path: Path, chosen: Labelling = AUTO, lazy: bool = False) -> Table | None:
+    """Read a table, if ``lazy`` without keeping its pixels; None if it has no labels."""
+    with _opened(path) as file:
+        return _parse(path, file, chosen, lazy)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """Open a table; every fault within the block becomes a DataError."""
     try:
         with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
-            return _parse(path, file, chosen)
+            yield file
     except OSError as error:
         raise unreadable(path, error) from None
     except UnicodeDecodeError:
@@ -78,7 +87,7 @@ def read_rows(path: Path, chosen: Labelling = AUTO) -> Table | None:
         raise DataError(f"{path} does not fit in memory") from None
 
 
-def _parse(path: Path, file: TextIO, chosen: Labelling) -> Table | None:
+def _parse(path: Path, file: TextIO, chosen: Labelling, lazy: bool) -> Table | None:
     rows = _rows(path, file)
     first = next(rows, None)
     if first is None:
@@ -86,20 +95,41 @@ def _parse(path: Path, file: TextIO, chosen: Labelling) -> Table | None:
     layout = _layout(path, first[1], chosen.targets)
     if not layout.labels:
         return None
-    labels: list[Any] = []
+    labels: list[Array] = []
     blocks: list[Array] = []
     if not layout.header:
         rows = chain([first], rows)
     for block in _blocks(rows):
         if chosen.regression:
-            labels += [_targets(path, number, line, layout) for number, line in block]
+            labels.append(np.array([_targets(path, *line, layout) for line in block]))
         else:
-            labels += [_label(path, number, line, layout) for number, line in block]
-        blocks.append(_numbers(path, block, layout))
+            labels.append(np.array([_label(path, *line, layout) for line in block]))
+        numbers = _numbers(path, block, layout)
+        blocks.append(numbers[:0] if lazy else numbers)  # of no rows: its dtype
     if not blocks:
         raise DataError(f"{path} has a header and no rows: expected a row for each image")
-    pixels = np.concatenate(blocks)
-    return Table(np.array(labels), pixels, _loading(path, layout), layout.headings)
+    numbered, pixels = np.concatenate(labels), np.concatenate(blocks)
+    kept = _Pixels(path, layout, len(numbered), pixels.dtype) if lazy else pixels
+    return Table(numbered, kept, _loading(path, layout), layout.headings)
+
+
+class _Pixels(LazyArray):
+    """The pixels of a table (N, D), which is read again each time."""
+
+    def __init__(self, path: Path, layout: _Layout, count: int, dtype: np.dtype[Any]) -> None:
+        super().__init__((count, len(layout.pixels)), dtype)
+        self.path, self.layout = path, layout
+
+    def chunks(self, size: int, start: int = 0) -> Iterator[Array]:
+        """Yield all rows from ``start`` on, ``size`` at a time or fewer."""
+        with _opened(self.path) as file:
+            rows = islice(_rows(self.path, file), self.layout.header + start, None)
+            count = start
+            while block := list(islice(rows, size)):
+                count += len(block)
+                yield _numbers(self.path, block, self.layout)
+            if count != len(self):
+                raise DataError(f"{self.path} was changed while it was read: it has {count} rows")
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:

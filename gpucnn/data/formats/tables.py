@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpucnn.data.arrays.build import Roles, build
+from gpucnn.data.arrays.parts import EAGER, Lazy
+from gpucnn.data.arrays.pixels import AnyArray
 from gpucnn.data.arrays.source import Source
 from gpucnn.data.arrays.targets import AUTO, Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder
 from gpucnn.data.formats.rows import has_images, read_rows
-from gpucnn.data.types import Array
 from gpucnn.errors import DataError
 
 SUFFIXES = (".csv", ".tsv")
@@ -50,11 +51,11 @@ def _tables(folder: Path) -> Iterator[Path]:
             )
 
 
-def read_table(path: Path | str, chosen: Labelling = AUTO) -> Data:
+def read_table(path: Path | str, chosen: Labelling = AUTO, lazy: Lazy = EAGER) -> Data:
     """Read the table of training images, and those of the test and validation images next to it.
 
     The columns that ``chosen.targets`` names, or with ``chosen.regression`` that of the labels, are
-    numbers to predict.
+    numbers to predict. If ``lazy``, images are read when they are needed.
 
     Returns:
         Data named after the file without "train", or after its folder.
@@ -66,7 +67,7 @@ def read_table(path: Path | str, chosen: Labelling = AUTO) -> Data:
     training = next(_siblings(path, "test", ("train",)), None)
     if training:
         raise DataError(f"{path} belongs to the training images in {training}: give that")
-    train = read_rows(path, chosen)
+    train = read_rows(path, chosen, lazy.wanted)
     if train is None:
         raise DataError(
             f"{path} has columns of pixels but none of labels, so it can neither train nor test a"
@@ -76,14 +77,14 @@ def read_table(path: Path | str, chosen: Labelling = AUTO) -> Data:
     tables, remarks = {"": train}, []
     for part, words in (("test", ("test",)), ("val", _VALIDATION)):
         other = next(_siblings(path, "train", words), None)
-        table = read_rows(other, chosen) if other else None
+        table = read_rows(other, chosen, lazy.wanted) if other else None
         if table:
             tables[part] = table
         elif other:
             remarks.append(f"{other.name} has no labels and is not used")
     if len(tables) > 1:
         tables = {"train": tables.pop(""), **tables}
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, AnyArray] = {}
     roles: Roles = {}
     loading = "d = {}; "
     for part, table in tables.items():
@@ -96,7 +97,7 @@ def read_table(path: Path | str, chosen: Labelling = AUTO) -> Data:
         chosen = Labelling(False)
     elif train.targets:
         chosen = chosen._replace(targets=train.targets)
-    source = Source(path, loading, typed=False, remarks=remarks)
+    source = Source(path, loading, typed=False, remarks=remarks, on_progress=lazy.on_progress)
     return build(source, _name(path), arrays, roles, chosen=chosen)
 
 

@@ -66,6 +66,7 @@ def read_packed(
             validation=splits.get("validation"),
             preparation=manifest.preparation,
             targets=manifest.targets,
+            transposed=manifest.transposed,
         )
     except (DataError, SettingError) as error:
         raise DataError(f"{folder}: {error}") from None
@@ -114,17 +115,8 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
                 )
 
 
-def verify(folder: Path, on_progress: OnProgress | None = None) -> tuple[int, int]:
-    """Compare every file of a packed data set with its SHA-256.
-
-    ``on_progress`` is called with "verified", the bytes that were, and their total.
-
-    Returns:
-        The number of files and of bytes.
-
-    Raises:
-        DataError: files that are missing or differ; the message names them.
-    """
+def verify_files(folder: Path, on_progress: OnProgress | None = None) -> tuple[int, int]:
+    """Compare all files with their SHA-256, as ``gpucnn.data.verify`` describes."""
     if not is_packed(folder):
         raise DataError(f"{folder} is not a packed data set: it has no {FILE_NAME}")
     manifest = read_manifest(folder)

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -45,84 +45,130 @@ MOST_SHARDS = 128
 
 _BLOCK = 1 << 22  # bytes that are read at a time
 
+EXAMINED = ".examined-{:05}.npy"
+"""What is known of the files of a folder of images, while it is packed."""
+
 OnProgress = Callable[[str, int, int], object]
-Source = Mapping[str, Any]
+Values = Mapping[str, Any]
 
 
-def begin(folder: Path, source: Source) -> bool:
-    """Return whether a folder holds the complete data set of ``source``.
+@contextmanager
+def opened(folder: Path, options: Values) -> Iterator[bool]:
+    """Prepare a folder for packing, and lock it for the time of the block.
+
+    Args:
+        folder: a new one, or that of an interrupted call with the same ``options``.
+        options: what is packed and how it is read, as JSON has it.
+
+    Yields:
+        Whether the data set is complete.
 
     Raises:
-        DataError: the folder holds something else, or what was packed of another source.
+        DataError: the folder holds something else, was begun with other options, or is being
+            packed by another process.
     """
-    if os.path.isfile(folder / FILE_NAME):
-        _expect_source(folder, read_manifest(folder).source, source, "holds the packed data set")
-        return True
-    if os.path.isfile(folder / STATE_NAME):
-        before = read_json(folder / STATE_NAME).get("source")
-        _expect_source(folder, before, source, "was begun with")
-    elif os.path.isdir(folder) and os.listdir(folder):
-        raise DataError(f"{folder} is not empty: give a new folder to pack into")
-    return False
+    is_new = not os.path.isdir(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        if os.path.isfile(folder / FILE_NAME):
+            _expect(folder, read_manifest(folder).source, options, "holds a data set, packed with")
+            yield True
+            return
+        if os.path.isfile(folder / STATE_NAME):
+            _expect(folder, read_json(folder / STATE_NAME), options, "was begun with")
+        elif os.listdir(folder):
+            raise DataError(f"{folder} is not empty: give a new folder to pack into")
+        else:
+            save_state(folder, {"options": options})
+        try:
+            yield False
+        except Exception:
+            _forget(folder, is_new)
+            raise
 
 
-def _expect_source(folder: Path, before: Any, now: Source, what: str) -> None:
-    """Raise DataError unless two sources are the same."""
-    now = json.loads(json.dumps(now))
+def _expect(folder: Path, found: Values, options: Values, what: str) -> None:
+    """Raise DataError unless a folder was begun with the same options."""
+    before, now = found.get("options"), json.loads(json.dumps(options))
     if before == now:
         return
-    changed = [key for key in now if not isinstance(before, dict) or before.get(key) != now[key]]
+    before = before if isinstance(before, dict) else {}
+    key = next((key for key in now if before.get(key) != now[key]), "options")
     raise DataError(
-        f"{folder} {what} of another source ({', '.join(changed) or 'files'} differ): remove"
-        f" {folder}, or give another folder"
+        f"{folder} {what} {key} {before.get(key)!r}, now it is {now.get(key)!r}: remove {folder},"
+        " or give another folder"
     )
 
 
-def pack(
+def _forget(folder: Path, is_new: bool) -> None:
+    """Remove a folder's state if nothing is packed yet, so that other options can be tried."""
+    if [path.name for path in folder.iterdir()] == [STATE_NAME]:
+        state = read_json(folder / STATE_NAME)
+        if not state.get("files"):
+            (folder / STATE_NAME).unlink()
+            if is_new:
+                folder.rmdir()
+
+
+def save_state(folder: Path, state: Values) -> None:
+    """Write how far packing has come."""
+    files.write_atomically(folder / STATE_NAME, _json(state))
+
+
+def write(
     data: Data,
     folder: Path,
-    source: Source,
+    options: Values,
+    sources: Values,
     *,
-    transposed: bool = False,
     shard_bytes: int = SHARD_BYTES,
     on_progress: OnProgress | None = None,
-) -> Manifest:
-    """Write a data set to a folder, or what is missing of it.
+    check: Callable[[], object] = lambda: None,
+) -> None:
+    """Write a data set to a folder that is ``opened``, or what is missing of it.
 
     Args:
         data: the data set; its images may be in memory or not.
-        folder: a new one, or that of an interrupted call with the same ``source``.
-        source: where the data come from and how they were read, as JSON has it: an interrupted
-            call is continued only if it is the same.
-        transposed: whether rows and columns of the images were exchanged.
+        folder: where to.
+        options: as for ``opened``.
+        sources: the sizes and times of the files that it is read from, as JSON has them: what an
+            interrupted call has written is kept only if they are the same.
         shard_bytes: the size of a file of images, unless they would be more than MOST_SHARDS.
         on_progress: called with "packed", the number of images that were, and their total.
+        check: called at the end; it raises DataError if the source has changed.
 
     Raises:
-        DataError: the folder is not empty, holds another source, or is being written already.
+        DataError: the files have changed since an interrupted call.
         OSError: a file cannot be written; it is named.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    if begin(folder, source):
-        return read_manifest(folder)
-    with _locked(folder), accounting() as pool:
-        packer = _Packer(folder, source, shard_bytes, pool, on_progress, data)
-        splits = {name: packer.write_split(name, split) for name, split in _splits(data).items()}
-        assert data.preparation is not None
-        manifest = Manifest(
-            data.name,
-            data.input_shape,
-            data.classes,
-            data.targets,
-            data.preparation,
-            transposed,
-            data.notes,
-            dict(source),
-            splits,
+    before = read_json(folder / STATE_NAME)
+    sources = json.loads(json.dumps(sources))
+    if before.get("sources", sources) != sources:
+        changed = [name for name in sources if sources[name] != before["sources"].get(name)]
+        raise DataError(
+            f"{folder} was begun before {', '.join(changed) or 'a file'} changed: remove {folder},"
+            " or give another folder"
         )
-        files.write_atomically(folder / FILE_NAME, _json(manifest.to_json()))
-        (folder / STATE_NAME).unlink(missing_ok=True)
-    return manifest
+    state = {"options": options, "sources": sources, "files": before.get("files", {})}
+    assert data.preparation is not None
+    with accounting() as pool:
+        packer = _Packer(folder, state, shard_bytes, pool, on_progress, data)
+        splits = {name: packer.write_split(name, split) for name, split in _splits(data).items()}
+    check()
+    manifest = Manifest(
+        data.name,
+        data.input_shape,
+        data.classes,
+        data.targets,
+        data.preparation,
+        data.transposed,
+        data.notes,
+        {"options": options, "files": sources},
+        splits,
+    )
+    files.write_atomically(folder / FILE_NAME, _json(manifest.to_json()))
+    for path in (folder / STATE_NAME, *folder.glob(EXAMINED.format(0).replace("00000", "*"))):
+        path.unlink(missing_ok=True)
 
 
 def _splits(data: Data) -> dict[str, Split]:
@@ -156,20 +202,16 @@ class _Packer:
     def __init__(
         self,
         folder: Path,
-        source: Source,
+        state: dict[str, Any],
         shard_bytes: int,
         pool: ThreadPoolExecutor,
         on_progress: OnProgress | None,
         data: Data,
     ) -> None:
-        self.folder, self.source, self.pool, self.on_progress = folder, source, pool, on_progress
-        self.shard_bytes = shard_bytes
+        self.folder, self.state, self.shard_bytes = folder, state, shard_bytes
+        self.pool, self.on_progress = pool, on_progress
         self.done, self.total = 0, sum(map(len, _splits(data).values()))
-        self.state: dict[str, Any] = {}
-        with suppress(FileNotFoundError):
-            if os.path.exists(folder / STATE_NAME):
-                self.state = read_json(folder / STATE_NAME)["files"]
-        self._save_state()
+        save_state(folder, state)
 
     def write_split(self, name: str, split: Split) -> PackedSplit:
         """Write the files of a split."""
@@ -203,7 +245,7 @@ class _Packer:
     def _complete(self, file: str, count: int, shape: tuple[int, ...]) -> Entry | None:
         """Return a file that an interrupted call has written, if it is intact."""
         try:
-            entry = entry_of(self.state[file])
+            entry = entry_of(self.state["files"][file])
             content = hashlib.sha256()
             with open(self.folder / file, "rb") as opened:
                 while block := opened.read(_BLOCK):
@@ -253,8 +295,8 @@ class _Packer:
         size = len(header) + count * int(np.prod(shape))
         entry = Entry(file, count, size, digest.hexdigest())
         files.sync_path(self.folder)
-        self.state[file] = asdict(entry)
-        self._save_state()
+        self.state["files"][file] = asdict(entry)
+        save_state(self.folder, self.state)
         return entry
 
     def _write_array(self, file: str, array: Array) -> Entry:
@@ -263,10 +305,6 @@ class _Packer:
         content = buffer.getvalue()
         files.write_atomically(self.folder / file, content)
         return Entry(file, len(array), len(content), hashlib.sha256(content).hexdigest())
-
-    def _save_state(self) -> None:
-        state = {"source": self.source, "files": self.state}
-        files.write_atomically(self.folder / STATE_NAME, _json(state))
 
     def _progress(self, count: int) -> None:
         self.done += count

@@ -520,6 +520,7 @@ def test_a_file_that_is_not_a_data_set(tmp_path):
 def test_resize_is_refused(tmp_path, which):
     write_set(tmp_path / "set", "emnist-letters-")
     with pytest.raises(
-        SettingError, match="resize is for folders of images only: remove it to read"
+        SettingError,
+        match="resize is for folders of images and Parquet files only: remove it to read",
     ):
         load(tmp_path / which, resize=(8, 8))

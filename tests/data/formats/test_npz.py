@@ -358,6 +358,7 @@ def test_an_unreadable_file(tmp_path, monkeypatch):
 
 def test_resize_is_refused(tmp_path):
     with pytest.raises(
-        SettingError, match=r"resize is for folders of images only: remove it to read .*npz"
+        SettingError,
+        match=r"resize is for folders of images and Parquet files only: remove it to read .*npz",
     ):
         load(saved(tmp_path), resize=(8, 8))

@@ -268,7 +268,9 @@ def test_several_tables(tmp_path):
     assert "FILE holds several tables: a_train.csv, b_train.csv. Give the one" in message
     (tmp_path / "b_train.csv").rename(tmp_path / "a_train.tsv")
     assert "FILE holds several tables: a_train.csv, a_train.tsv. Give the one" in refusal(tmp_path)
-    with pytest.raises(SettingError, match="resize is for folders of images only"):
+    with pytest.raises(
+        SettingError, match="resize is for folders of images and Parquet files only"
+    ):
         load(tmp_path / "a_train.csv", resize=(3, 3))
 
 

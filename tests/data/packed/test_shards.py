@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 from small import number_data, small_data
 
-from gpucnn.data import Data, Split, load
+from gpucnn.data import Data, Split, load, verify
 from gpucnn.data.digests import digests, seen_digests
-from gpucnn.data.packed.reading import verify
-from gpucnn.data.packed.writing import pack
+from gpucnn.data.packed.writing import opened, write
 from gpucnn.errors import DataError
 
 SHARD = 64 * 10  # ten images of 1x8x8
 
 
 def packed(folder: Path, data: Data, shard_bytes: int = SHARD) -> Data:
-    pack(data, folder, {"made": "by a test"}, shard_bytes=shard_bytes)
+    with opened(folder, {"made": "by a test"}):
+        write(data, folder, {"made": "by a test"}, {}, shard_bytes=shard_bytes)
     return load(folder)
 
 

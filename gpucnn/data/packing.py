@@ -1,0 +1,63 @@
+"""Packing data sets of any size into folders of .npy files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from gpucnn.data.choice import Reading, read
+from gpucnn.data.dataset import Data
+from gpucnn.data.files import recording
+from gpucnn.data.finishing import finished, read_mnist
+from gpucnn.data.packed import writing
+from gpucnn.errors import DataWarning
+
+BUILTIN = "mnist"
+
+
+def pack_source(
+    source: str | os.PathLike[str],
+    folder: Path,
+    how: Reading,
+    shard_bytes: int = writing.SHARD_BYTES,
+) -> None:
+    """Pack a data set, as ``gpucnn.data.pack`` describes.
+
+    ``how`` is lazy. ``shard_bytes`` is the size of a file of images; a split has at most 128.
+    """
+    name = os.fspath(source)
+    options: dict[str, Any] = {
+        "source": name if name == BUILTIN else os.path.abspath(name),
+        "resize": how.resize,
+        "seed": how.seed,
+        "transpose": how.transpose,
+        "regression": how.labels.regression,
+        "targets": how.labels.targets,
+    }
+    with writing.opened(folder, options) as is_complete:
+        if is_complete:
+            return
+        with recording() as opened:
+            data = _read(name, how)
+        parent = os.path.dirname(options["source"])
+        sources = {os.path.relpath(path, parent): state for path, state in opened.files.items()}
+        writing.write(
+            data,
+            folder,
+            options,
+            {} if name == BUILTIN else sources,
+            shard_bytes=shard_bytes,
+            on_progress=how.on_progress,
+            check=opened.check,
+        )
+
+
+def _read(source: str, how: Reading) -> Data:
+    """Return the data set; what should be known about it is in its notes."""
+    if source == BUILTIN:
+        return read_mnist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        return finished(read(Path(source), how), how.transpose)
