@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
-import os
 import shlex
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ from gpucnn.cli.display import ReadingProgress
 from gpucnn.cli.parsing import parse_size
 from gpucnn.cli.sources import label_options, transpose_option
 from gpucnn.data import Data
-from gpucnn.data.packed.manifest import STATE_NAME, read_manifest
-from gpucnn.errors import GpucnnError, SettingError
+from gpucnn.errors import DataWarning, GpucnnError, SettingError
 
 _OPTIONS = {"resize": "--resize", "transpose": "--transpose", "targets": "--targets"}
 
@@ -31,7 +30,8 @@ def pack_command(arguments: argparse.Namespace) -> int:
     labels = label_options(arguments.regression, arguments.targets)
     folder, began = Path(arguments.folder), time.monotonic()
     try:
-        with ReadingProgress() as progress:
+        with warnings.catch_warnings(), ReadingProgress() as progress:
+            warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
             data = gpucnn.data.pack(
                 arguments.source,
                 folder,
@@ -43,7 +43,7 @@ def pack_command(arguments: argparse.Namespace) -> int:
                 on_progress=progress,
             )
     except KeyboardInterrupt:
-        if os.path.isfile(folder / STATE_NAME):
+        if folder.is_dir():
             print(f"stopped. Continue with: {_command(arguments)}", file=sys.stderr)
         raise
     except OSError as error:
@@ -68,7 +68,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _print_summary(folder: Path, data: Data, seconds: float) -> None:
     """Print the notes on how the source was read, and what the folder holds."""
-    for note in read_manifest(folder).notes:
+    for note in data.notes:
         print(f"note: {note}", file=sys.stderr)
     parts = {"training": data.train, "test": data.test, "validation": data.validation}
     counts = [f"{len(split):,} {name}" for name, split in parts.items() if split is not None]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from gpucnn.data.dataset import Data
 from gpucnn.data.split import Split
-from gpucnn.errors import SettingError
+from gpucnn.errors import DataWarning, SettingError
 
 __all__ = ["Data", "Split", "from_arrays", "load", "mnist", "pack", "verify"]
 
@@ -134,6 +136,9 @@ def pack(
         SettingError: as ``load``.
         OSError: a file cannot be written, for example as the disk is full.
 
+    Warns:
+        DataWarning: as ``load``.
+
     >>> packed = gpucnn.data.pack("mnist", "packed")
     >>> packed.train.images
     <Shards: uint8 (60000, 1, 28, 28)>
@@ -146,8 +151,10 @@ def pack(
 
     labels = labelling(regression, targets)
     how = Reading(resize, seed, on_progress, labels, transpose, lazy=True)
-    pack_source(source, Path(folder), how)
-    return load(folder)
+    notes = pack_source(source, Path(folder), how)
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=2)
+    return replace(load(folder), notes=notes)
 
 
 def verify(

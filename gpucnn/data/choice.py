@@ -36,6 +36,8 @@ class Reading(NamedTuple):
     transpose: bool | None = None
     lazy: bool = False
     """Whether images are read when they are needed, even if the data set is not packed."""
+    cache: str | None = None
+    """Files where what is known of a lazy folder of images is kept: see ``examine_files``."""
 
     def refuse_resize(self, path: Path) -> None:
         """Raise SettingError if images are to be scaled, which those of ``path`` cannot be."""
@@ -102,7 +104,14 @@ def _read_folder(path: Path, how: Reading) -> Data:
     if len(archives) == 1 and not any(map(os.path.isdir, files)):
         return _read_file(archives[0], how)
     how.labels.refuse("folders of images")
-    return read_folder(path, resize=how.resize, seed=how.seed, on_progress=how.on_progress)
+    return read_folder(
+        path,
+        resize=how.resize,
+        seed=how.seed,
+        on_progress=how.on_progress,
+        lazy=how.lazy,
+        cache=how.cache,
+    )
 
 
 def _read_idx(folder: Path, prefix: str | None, how: Reading) -> Data:

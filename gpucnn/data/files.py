@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 from gpucnn.errors import DataError
 
@@ -37,6 +38,7 @@ class Opened:
 
     def __init__(self) -> None:
         self.files: dict[str, tuple[int, int]] = {}
+        self.notes: dict[str, Any] = {}  # what identifies many files
 
     def add(self, path: Path | str, status: os.stat_result) -> None:
         """Remember a file; DataError if it has changed since it was first opened."""
@@ -65,6 +67,12 @@ def recording() -> Iterator[Opened]:
         yield found
     finally:
         _opened.reset(token)
+
+
+def note_source(name: str, value: Any) -> None:
+    """Add what identifies the files of a folder to what is ``recording``, if anything is."""
+    if (found := _opened.get()) is not None:
+        found.notes[name] = value
 
 
 def changed(path: Path | str) -> DataError:

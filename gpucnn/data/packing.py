@@ -12,6 +12,7 @@ from gpucnn.data.dataset import Data
 from gpucnn.data.files import recording
 from gpucnn.data.finishing import finished, read_mnist
 from gpucnn.data.packed import writing
+from gpucnn.data.packed.manifest import read_manifest
 from gpucnn.errors import DataWarning
 
 BUILTIN = "mnist"
@@ -22,8 +23,8 @@ def pack_source(
     folder: Path,
     how: Reading,
     shard_bytes: int = writing.SHARD_BYTES,
-) -> None:
-    """Pack a data set, as ``gpucnn.data.pack`` describes.
+) -> tuple[str, ...]:
+    """Pack a data set, as ``gpucnn.data.pack`` describes; return the notes on how it was read.
 
     ``how`` is lazy. ``shard_bytes`` is the size of a file of images; a split has at most 128.
     """
@@ -38,11 +39,13 @@ def pack_source(
     }
     with writing.opened(folder, options) as is_complete:
         if is_complete:
-            return
+            return read_manifest(folder).notes
         with recording() as opened:
-            data = _read(name, how)
+            data = _read(name, how._replace(cache=os.path.join(folder, writing.EXAMINED)))
         parent = os.path.dirname(options["source"])
-        sources = {os.path.relpath(path, parent): state for path, state in opened.files.items()}
+        sources = {
+            os.path.relpath(path, parent): state for path, state in opened.files.items()
+        } | opened.notes
         writing.write(
             data,
             folder,
@@ -52,6 +55,7 @@ def pack_source(
             on_progress=how.on_progress,
             check=opened.check,
         )
+        return data.notes
 
 
 def _read(source: str, how: Reading) -> Data:

@@ -33,14 +33,14 @@ OnProgress = Callable[[str, int, int], object]
 _LARGE = 1 << 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageFile:
     """An image file: its split ("all" if that is drawn), class number, shape (C, H, W) and bits.
 
     ``bits`` are those that its 16-bit pixels take; 0 for another file.
     """
 
-    path: Path
+    path: str
     part: str
     label: int
     shape: tuple[int, int, int] = (0, 0, 0)
@@ -60,35 +60,40 @@ def examine(
         try:
             with open_image(image.path) as opened:
                 shape = (1 if is_grey(opened) else 3), *(resize or upright_size(opened))
-                with _turn(large, opened):
+                with turn(large, opened):
                     return replace(image, shape=shape, bits=find_bits(opened))
         except DataError as error:
             return error
 
     found = []
     for image, result in zip(
-        images, _mapped(examined, images, "examined", on_progress), strict=True
+        images, mapped(examined, images, "examined", on_progress), strict=True
     ):
         if isinstance(result, DataError):
-            report.add_error(image.path, result)
+            report.add_error(Path(image.path), result)
         else:
             found.append(result)
-    if any(image.bits for image in found) and (bits := _common_bits(found)) < 16:
+    remark_bits(_common_bits(found), report)
+    return found
+
+
+def remark_bits(bits: int, report: Report) -> None:
+    """Report how 16-bit files are read, which take so many ``bits``; 0: there are none."""
+    if 0 < bits < 16:
         report.remarks.append(
             f"{report.folder}: the values of all 16-bit files are below {1 << bits:,}, so they are"
             f" read as {bits}-bit"
         )
-    return found
 
 
-def _turn(large: threading.Lock, image: Image) -> AbstractContextManager[object]:
+def turn(large: threading.Lock, image: Image) -> AbstractContextManager[object]:
     """Return the lock for a large image: decoding takes about ten bytes for a pixel."""
     return large if image.width * image.height > _LARGE else nullcontext()
 
 
 def _common_bits(images: Sequence[ImageFile]) -> int:
     """Return the bits of 16-bit images, the same for all: a dark one stays darker than others."""
-    return max(image.bits for image in images)
+    return max((image.bits for image in images), default=0)
 
 
 def read(
@@ -98,7 +103,7 @@ def read(
 
     An image that cannot be read has the error in place of the digest.
     """
-    channels, size = _common_shape(images)
+    channels, size = common_shape(images)
     shape = (len(images), channels, *size)
     try:
         pixels: Bytes = np.empty(shape, dtype=np.uint8)
@@ -117,16 +122,16 @@ def read(
             with open_image(image.path) as opened:
                 if resize is not None:
                     shrink(opened, resize)
-                with _turn(large, opened):
+                with turn(large, opened):
                     pixels[index] = as_input(decode(opened, bits), channels, size)
         except DataError as error:
             return error
         return digest
 
-    return pixels, _mapped(read_one, range(len(images)), "read", on_progress)
+    return pixels, mapped(read_one, range(len(images)), "read", on_progress)
 
 
-def _mapped(
+def mapped(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     what: str,
@@ -138,7 +143,7 @@ def _mapped(
     return map_files(function, items, lambda done, total: on_progress(what, done, total))
 
 
-def _digest(path: Path) -> bytes:
+def _digest(path: str) -> bytes:
     """Return the SHA-256 of a file's content."""
     try:
         with open_file(path) as file:
@@ -147,14 +152,20 @@ def _digest(path: Path) -> bytes:
         raise unreadable(path, error) from None
 
 
-def _common_shape(images: Sequence[ImageFile]) -> tuple[int, tuple[int, int]]:
+def common_shape(images: Sequence[ImageFile]) -> tuple[int, tuple[int, int]]:
     """Return channels and (height, width) of the images; DataError if their sizes differ."""
     first = images[0]
     for image in images:
         if image.shape[1:] != first.shape[1:]:
-            raise DataError(
-                f"{first.path} is {format_sides(first.shape[1:])} pixels (height x width), but"
-                f" {image.path} is {format_sides(image.shape[1:])}: scale all to one size with"
-                " resize=(H, W) or --resize HxW"
-            )
+            raise different_sizes(first.path, first.shape[1:], image.path, image.shape[1:])
     return max(image.shape[0] for image in images), first.shape[1:]
+
+
+def different_sizes(
+    one: str, size: tuple[int, int], other: str, other_size: tuple[int, int]
+) -> DataError:
+    """Return the error for two images of different (height, width)."""
+    return DataError(
+        f"{one} is {format_sides(size)} pixels (height x width), but {other} is"
+        f" {format_sides(other_size)}: scale all to one size with resize=(H, W) or --resize HxW"
+    )

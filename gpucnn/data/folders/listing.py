@@ -12,7 +12,7 @@ from gpucnn.data.images.opening import NotAnImage, has_image_suffix
 from gpucnn.data.names import normalize_name
 from gpucnn.errors import DataError
 
-Classes = dict[str, list[Path]]
+Classes = dict[str, list[str]]
 """The files of each class, both sorted by name."""
 
 # The names of the folders of the splits, in any case.
@@ -127,7 +127,7 @@ def list_classes(folder: Path, report: Report) -> Classes:
                 f" {paths[name].name!a} and {path.name!a}: move their files into one"
             )
         paths[name] = path
-        classes[name] = list(_files_in(path, report, ()))
+        classes[name] = list(_files_in(os.fspath(path), report, ()))
     if not classes:
         raise DataError(
             f"{folder} is not a data set: it holds neither IDX files nor a folder for each class"
@@ -155,30 +155,48 @@ def sub_folders(folder: Path) -> dict[str, Path]:
         raise unreadable(folder, error) from None
 
 
-def _files_in(folder: Path, report: Report, above: tuple[os.stat_result, ...]) -> Iterator[Path]:
+def _files_in(folder: str, report: Report, above: tuple[os.stat_result, ...]) -> Iterator[str]:
     """Yield the files in a folder and below, sorted; ``above`` are the folders that it is in."""
     here = os.stat(folder)
     if any(os.path.samestat(here, other) for other in above):
-        report.add(folder, "is a link to a folder that it is in")
+        report.add(Path(folder), "is a link to a folder that it is in")
         return
-    entries = list_folder(folder)
-    if not entries and above:
-        report.add(folder, "is an empty folder, not a file")
-    for path in entries:
-        if _is_hidden(path):
+    names, plain = _list_names(folder)
+    if not names and above:
+        report.add(Path(folder), "is an empty folder, not a file")
+    for name in names:
+        path = os.path.join(folder, name)
+        if _is_system(name):
             report.others += 1
             continue
         try:
-            kind = other_kind(os.stat(path).st_mode)
+            kind = "" if name in plain else other_kind(os.stat(path).st_mode)
         except OSError as error:
-            report.add(path, f"cannot be read: {error.strerror}")
+            report.add(Path(path), f"cannot be read: {error.strerror}")
             continue
         if not kind:
             yield path
         elif kind == FOLDER:
             yield from _files_in(path, report, (*above, here))
         else:
-            report.add(path, f"is {kind}, not a file")
+            report.add(Path(path), f"is {kind}, not a file")
+
+
+def _list_names(folder: str) -> tuple[list[str], set[str]]:
+    """Return the names in a folder, sorted as by ``list_folder``, and those of plain files."""
+    plain = set()
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                if entry.is_file(follow_symlinks=False):  # of most systems without a call
+                    plain.add(entry.name)
+    except OSError as error:
+        raise unreadable(folder, error) from None
+    if all(map(str.isascii, names)):
+        return sorted(names), plain
+    return sorted(names, key=lambda name: (normalize_name(name), name)), plain
 
 
 def _skip(path: Path, report: Report, reason: str) -> None:
@@ -190,7 +208,12 @@ def _skip(path: Path, report: Report, reason: str) -> None:
 
 
 def _is_hidden(path: Path) -> bool:
-    return path.name.startswith(".") or path.name.casefold() in _SYSTEM
+    return _is_system(path.name)
+
+
+def _is_system(name: str) -> bool:
+    """Return whether a name is of a hidden file, or of one that the system has left."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -7,27 +7,29 @@ hash of each file's content.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import compress, pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Data
 from gpucnn.data.folders.decoding import ImageFile, OnProgress, examine, read
+from gpucnn.data.folders.lazy import FileImages, examine_files
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.images.inputs import check_size
 from gpucnn.data.images.opening import pillow, quiet
+from gpucnn.data.lazy import Images
+from gpucnn.data.lazy import part as part_of
 from gpucnn.data.sides import draw_test
 from gpucnn.data.split import Split
 from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 def read_folder(
@@ -36,6 +38,8 @@ def read_folder(
     resize: tuple[int, int] | None = None,
     seed: int = 0,
     on_progress: OnProgress | None = None,
+    lazy: bool = False,
+    cache: str | None = None,
 ) -> Data:
     """Read a folder of image files, in several threads.
 
@@ -50,6 +54,9 @@ def read_folder(
         seed: if there are no train/ and test/, it determines the test images, together with the
             content of each file and nothing else; see ``gpucnn.data.sides``.
         on_progress: see ``OnProgress``.
+        lazy: whether images are decoded when they are needed; all are decoded once to find those
+            that cannot be.
+        cache: of lazy images, files where the results of that are kept: see ``examine_files``.
 
     Returns:
         Data named after the folder; classes are the sorted names of the sub-folders.
@@ -76,19 +83,28 @@ def read_folder(
         for path in paths
     ]
     with quiet:
-        images = examine(images, resize, report, on_progress)
-        _check_classes(images, parts, classes, report)
-        pixels, digests = read(images, resize, on_progress)
-    for image, result in zip(images, digests, strict=True):
-        if isinstance(result, DataError):
-            report.add_error(image.path, result)
-    _check_classes(
-        [image for image, digest in zip(images, digests, strict=True) if isinstance(digest, bytes)],
-        parts,
-        classes,
-        report,
-    )
-    train, test, validation = _splits(folder, images, digests, pixels, seed)
+        if lazy:
+            found = examine_files(images, resize, report, on_progress, cache)
+            images, contents = found.images, found.contents
+            _check_classes(images, parts, classes, report)
+            order, bounds = _order(folder, images, [True] * len(images), contents, seed)
+            paths = [images[index].path for index in order.tolist()]
+            hashes = contents[order]
+            pixels: Images = FileImages(paths, hashes, found.shape, found.bits, resize is not None)
+        else:
+            images = examine(images, resize, report, on_progress)
+            _check_classes(images, parts, classes, report)
+            array, digests = read(images, resize, on_progress)
+            for image, result in zip(images, digests, strict=True):
+                if isinstance(result, DataError):
+                    report.add_error(Path(image.path), result)
+            present = [isinstance(digest, bytes) for digest in digests]
+            _check_classes(compress(images, present), parts, classes, report)
+            read_ones = [digest for digest in digests if isinstance(digest, bytes)]
+            order, bounds = _order(folder, images, present, read_ones, seed)
+            _rearrange(array, order.tolist())
+            pixels = array
+    train, test, validation = _splits(images, order, bounds, pixels)
     assert train is not None
     assert test is not None
     notes = (*_nested_note(images, parts, report), *report.notes())
@@ -127,44 +143,54 @@ def _check_classes(
             )
 
 
-def _splits(
+def _order(
     folder: Path,
     images: Sequence[ImageFile],
-    digests: Sequence[bytes | DataError],
-    pixels: Bytes,
+    present: Sequence[bool],
+    contents: Sequence[bytes] | npt.NDArray[Any],
     seed: int,
-) -> list[Split | None]:
-    """Return the training, test and validation split: parts of ``pixels``, which is rearranged."""
-    parts = ["unread" if isinstance(digest, DataError) else "" for digest in digests]
-    drawn = []
-    for index, image in enumerate(images):
-        if not parts[index]:
-            parts[index] = image.part
-            if image.part == "all":
-                drawn.append(index)
-    contents = [digest for digest in digests if isinstance(digest, bytes)]
-    sides = draw_test(contents, [images[index].label for index in drawn], seed) if drawn else []
-    for index, is_test in zip(drawn, sides, strict=True):
-        parts[index] = "test" if is_test else "train"
+) -> tuple[npt.NDArray[np.int64], list[int]]:
+    """Return the order of the images, by their splits, and where each split ends.
 
-    order: list[int] = []
-    bounds = [0]
-    for part in ("train", "test", "validation", "unread"):
-        members = np.array([i for i, name in enumerate(parts) if name == part], dtype=np.int64)
+    Those that are not ``present`` come last. ``contents`` are digests of those that are.
+    """
+    parts = np.array([image.part for image in images], "U10")
+    there = np.array(present)
+    parts[~there] = "none"
+    drawn = np.flatnonzero(parts == "all")
+    if len(drawn):
+        labels = np.array([images[index].label for index in drawn.tolist()])
+        chosen = contents
+        if len(drawn) < len(contents):
+            chosen = [contents[index] for index in np.flatnonzero(parts[there] == "all").tolist()]
+        sides = draw_test(chosen, labels, seed)
+        parts[drawn] = np.where(sides, "test", "train")
+    order: list[npt.NDArray[np.int64]] = []
+    for part in ("train", "test", "validation", "none"):
+        members = np.flatnonzero(parts == part)
         if part == "train":
             # Shuffled, so that the first N training images contain every class in proportion.
             members = members[generator(0, Stream.SPLIT, len(members)).permutation(len(members))]
         if part in ("train", "test") and not len(members):
-            different = "" if len(set(contents)) == len(contents) else " different"
+            alike = len(np.unique(np.asarray(contents))) < len(contents)
             raise DataError(
-                f"{folder} has one{different} image in each class: add more, some are for testing"
+                f"{folder} has one{' different' * alike} image in each class: add more, some are"
+                " for testing"
             )
-        order += members.tolist()
-        bounds.append(len(order))
-    _rearrange(pixels, order)
-    labels = np.array([images[index].label for index in order], dtype=np.int64)
+        order.append(members)
+    return np.concatenate(order), np.cumsum([0, *map(len, order)]).tolist()
+
+
+def _splits(
+    images: Sequence[ImageFile],
+    order: npt.NDArray[np.int64],
+    bounds: list[int],
+    pixels: Images,
+) -> list[Split | None]:
+    """Return the training, test and validation split: parts of ``pixels``, which is in order."""
+    labels = np.array([images[index].label for index in order.tolist()], dtype=np.int64)
     return [
-        Split(pixels[start:end], labels[start:end]) if end > start else None
+        Split(part_of(pixels, slice(start, end)), labels[start:end]) if end > start else None
         for start, end in pairwise(bounds[:-1])
     ]
 
@@ -186,10 +212,11 @@ def _rearrange(rows: Bytes, order: list[int]) -> None:
 
 def _nested_note(images: Sequence[ImageFile], parts: dict[str, Path], report: Report) -> list[str]:
     """Return a line on the images that lie in sub-folders of a class, if there are some."""
-    nested = [im.path for im in images if len(im.path.relative_to(parts[im.part]).parts) > 2]
+    depth = {part: len(folder.parts) for part, folder in parts.items()}
+    nested = [im.path for im in images if im.path.count(os.sep) > depth[im.part] + 1]
     if not nested:
         return []
     return [
         f"{report.folder}: {len(nested)} images in sub-folders of a class belong to that class, for"
-        f" example {report.name(nested[0])}"
+        f" example {report.name(Path(nested[0]))}"
     ]

@@ -54,10 +54,10 @@ ImageSource = str | os.PathLike[str] | bytes | IO[bytes]
 
 
 @contextmanager
-def open_image(source: ImageSource) -> Iterator[Image]:
+def open_image(source: ImageSource, name: str = "the image") -> Iterator[Image]:
     """Open an image file; any error until the end of the block becomes a DataError.
 
-    A file that is passed open stays open.
+    A file that is passed open stays open; it and bytes are called ``name`` in errors.
 
     Raises:
         NotAnImage: neither the content nor the name of the file is an image's.
@@ -65,7 +65,7 @@ def open_image(source: ImageSource) -> Iterator[Image]:
         SettingError: Pillow is not installed.
     """
     module = pillow()
-    path = os.fspath(source) if isinstance(source, str | os.PathLike) else "the image"
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else name
     try:
         with quiet, _opened(source) as file, _identify(module, path, file) as image:
             image.filename = path  # type: ignore[attr-defined]

@@ -167,7 +167,8 @@ def write(
         splits,
     )
     files.write_atomically(folder / FILE_NAME, _json(manifest.to_json()))
-    for path in (folder / STATE_NAME, *folder.glob(EXAMINED.format(0).replace("00000", "*"))):
+    leftovers = *folder.glob(".examined-*.npy"), *folder.glob(".*.tmp")
+    for path in (folder / STATE_NAME, *leftovers):
         path.unlink(missing_ok=True)
 
 
