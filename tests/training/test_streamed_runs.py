@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
+from packing import pack_data
 from small import number_data, small_data, small_model
 
 import gpucnn
 from gpucnn import Augmentation, training
 from gpucnn.backends import Backend
-from gpucnn.data import Data
-from gpucnn.data.packed.writing import pack
 from gpucnn.errors import ReadError
 from gpucnn.nn.layers import Flatten, Linear, ReLU
 from gpucnn.nn.losses import CrossEntropyLoss
@@ -36,12 +35,6 @@ def small_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "image reader"]
-
-
-def packed(data: Data, folder: Path) -> Data:
-    """Return a data set as it is read from files of ten images each."""
-    pack(replace(data, preparation="plain"), folder, {"made": "by a test"}, shard_bytes=768)
-    return gpucnn.data.load(folder)
 
 
 class CustomReLU(ReLU):
@@ -90,7 +83,7 @@ def test_results_are_the_bits_of_training_from_memory(
     make, data = options.pop("model", small_model), options.pop("data", small_data)()
     data = replace(data, preparation="plain")
     files = []
-    for kind, source in ("memory", data), ("files", packed(data, tmp_path / data.name)):
+    for kind, source in ("memory", data), ("files", pack_data(data, tmp_path / data.name)):
         files.append(tmp_path / f"{kind}.npz")
         model = make()
         history = gpucnn.fit(model, source, backend=placed, checkpoint=files[-1], **options)
@@ -101,14 +94,18 @@ def test_results_are_the_bits_of_training_from_memory(
 
 def test_workers_give_the_bits_of_training_from_memory(tmp_path: Path) -> None:
     data, models = small_data(), []
-    for source in data, packed(data, tmp_path / "packed"):
+    for source in data, pack_data(data, tmp_path / "packed"):
         models.append(small_model())
         gpucnn.fit(models[-1], source, backend="numpy", workers=2, mixup=0.4, **SETTINGS)
     np.testing.assert_array_equal(models[0].flat_parameters, models[1].flat_parameters)
 
 
 def test_a_run_resumes_at_any_step(placed: Backend, tmp_path: Path) -> None:
-    data, file, model = packed(small_data(), tmp_path / "packed"), tmp_path / "c.npz", small_model()
+    data, file, model = (
+        pack_data(small_data(), tmp_path / "packed"),
+        tmp_path / "c.npz",
+        small_model(),
+    )
     model.to(placed)
     contents = []
     for event in training.events(model, data, checkpoint=file, checkpoint_every=1, **SETTINGS):
@@ -141,7 +138,7 @@ def test_a_file_that_changes_ends_the_run_with_a_checkpoint_to_resume_from(
 ) -> None:
     """The network learns nothing that it would not have learned from the intact files."""
     folder, file, be = tmp_path / "packed", tmp_path / "c.npz", streaming(name)
-    data, straight = packed(small_data(), folder), small_model()
+    data, straight = pack_data(small_data(), folder), small_model()
     gpucnn.fit(straight, data, backend=be, **SETTINGS)
     shard = sorted(folder.glob("train*images*"))[3]
     intact, model = shard.read_bytes(), small_model()
@@ -166,7 +163,7 @@ def test_a_file_that_changes_ends_the_run_with_a_checkpoint_to_resume_from(
 
 def test_a_damaged_test_file_keeps_what_the_epoch_has_learned(tmp_path: Path) -> None:
     folder, file = tmp_path / "packed", tmp_path / "c.npz"
-    data, model = packed(small_data(), folder), small_model()
+    data, model = pack_data(small_data(), folder), small_model()
     flip(sorted(folder.glob("test*images*"))[0])
     with pytest.raises(ReadError, match=r"test.*stopped after step 9; checkpoint saved to"):
         gpucnn.fit(model, data, backend="numpy", checkpoint=file, **SETTINGS)
@@ -174,7 +171,7 @@ def test_a_damaged_test_file_keeps_what_the_epoch_has_learned(tmp_path: Path) ->
 
 
 def test_a_run_that_is_left_or_interrupted_ends_its_thread(tmp_path: Path) -> None:
-    data = packed(small_data(), tmp_path / "packed")
+    data = pack_data(small_data(), tmp_path / "packed")
     run = training.events(small_model(), data, backend="numpy", **SETTINGS)
     for event in run:
         if isinstance(event, StepEnded):
@@ -199,7 +196,7 @@ def test_find_lr_reads_from_files(tmp_path: Path) -> None:
     data = small_data()
     results = [
         training.find_lr(small_model(), source, backend="numpy", steps=20, batch_size=8)
-        for source in (data, packed(data, tmp_path / "packed"))
+        for source in (data, pack_data(data, tmp_path / "packed"))
     ]
     assert results[0] == results[1]
 
@@ -209,7 +206,7 @@ def test_epochs_report_how_fast_images_are_read(tmp_path: Path) -> None:
     (kept,) = gpucnn.fit(small_model(), small_data(), **options).epochs
     assert (kept.waited, kept.read_per_second) == (None, None)
     assert not {"waited", "read_per_second"} & set(kept.as_dict())
-    (read,) = gpucnn.fit(small_model(), packed(small_data(), tmp_path / "p"), **options).epochs
+    (read,) = gpucnn.fit(small_model(), pack_data(small_data(), tmp_path / "p"), **options).epochs
     assert read.waited is not None
     assert read.read_per_second is not None
     assert 0 <= read.waited <= read.seconds

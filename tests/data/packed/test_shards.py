@@ -10,20 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from packing import pack_data
 from small import number_data, small_data
 
 from gpucnn.data import Data, Split, load, verify
 from gpucnn.data.digests import digests, seen_digests
-from gpucnn.data.packed.writing import opened, write
 from gpucnn.errors import DataError
-
-SHARD = 64 * 10  # ten images of 1x8x8
-
-
-def packed(folder: Path, data: Data, shard_bytes: int = SHARD) -> Data:
-    with opened(folder, {"made": "by a test"}):
-        write(data, folder, {"made": "by a test"}, {}, shard_bytes=shard_bytes)
-    return load(folder)
 
 
 def with_all(data: Data) -> Data:
@@ -46,7 +38,7 @@ def assert_same(found: Split, expected: Split) -> None:
 @pytest.mark.parametrize("data", [small_data(channels=3), number_data()])
 def test_packed_data_are_the_data(tmp_path: Path, data: Data) -> None:
     data = with_all(data)
-    found = packed(tmp_path / "set", data)
+    found = pack_data(data, tmp_path / "set")
     assert repr(found) == repr(data)
     assert found.preparation == "plain"
     pairs = [(found.train, data.train), (found.test, data.test)]
@@ -59,7 +51,7 @@ def test_packed_data_are_the_data(tmp_path: Path, data: Data) -> None:
 
 def test_numpy_maps_every_file(tmp_path: Path) -> None:
     data = with_all(small_data())
-    packed(tmp_path, data)
+    pack_data(data, tmp_path)
     parts = [np.load(path, mmap_mode="r") for path in sorted(tmp_path.glob("train-images-*.npy"))]
     assert len(parts) == 7
     np.testing.assert_array_equal(np.concatenate(parts), data.train.images)
@@ -68,7 +60,7 @@ def test_numpy_maps_every_file(tmp_path: Path) -> None:
 
 def test_parts_are_those_of_the_data(tmp_path: Path) -> None:
     data = with_all(small_data())
-    found = packed(tmp_path, data)
+    found = pack_data(data, tmp_path)
     assert_same(found.train.limit(33), data.train.limit(33))
     (rest, held), (expected_rest, expected) = found.hold_out(12, 5), data.hold_out(12, 5)
     assert_same(rest.train, expected_rest.train)
@@ -79,7 +71,7 @@ def test_parts_are_those_of_the_data(tmp_path: Path) -> None:
 
 def test_images_are_taken_in_any_order(tmp_path: Path) -> None:
     data = with_all(small_data())
-    images = packed(tmp_path, data).train.images
+    images = pack_data(data, tmp_path).train.images
     rng = np.random.default_rng(0)
     for indices in ([69, 0, 0, 10, 9], rng.permutation(70), np.arange(70), [-1, 3], []):
         chosen = np.asarray(indices, np.int64)
@@ -101,7 +93,7 @@ def damage(path: Path, position: int) -> None:
 
 
 def test_a_flipped_bit_is_named_when_its_image_is_read(tmp_path: Path) -> None:
-    found = packed(tmp_path, with_all(small_data()))
+    found = pack_data(with_all(small_data()), tmp_path)
     damage(tmp_path / "train-images-00003.npy", 128 + 64 * 4 + 5)
     images = load(tmp_path).train.images
     images.take(np.arange(34))
@@ -114,7 +106,7 @@ def test_a_flipped_bit_is_named_when_its_image_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["cut", "touched"])
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path, change: str) -> None:
-    images = packed(tmp_path, with_all(small_data())).train.images
+    images = pack_data(with_all(small_data()), tmp_path).train.images
     images.take([15])
     path = tmp_path / "train-images-00001.npy"
     if change == "cut":
@@ -162,7 +154,7 @@ def test_images_are_fetched_from_the_disk_all_at_once(
 
 
 def test_a_file_of_another_size_is_named_at_the_start(tmp_path: Path) -> None:
-    packed(tmp_path, with_all(small_data()))
+    pack_data(with_all(small_data()), tmp_path)
     path = tmp_path / "test-images-00001.npy"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"test-images-00001.npy has 767 bytes, expected 768"):
@@ -174,7 +166,7 @@ def test_a_file_of_another_size_is_named_at_the_start(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train-labels.npy", "train-digests.npy"])
 def test_changed_labels_and_digests_are_named(tmp_path: Path, name: str) -> None:
-    packed(tmp_path, with_all(small_data()))
+    pack_data(with_all(small_data()), tmp_path)
     damage(tmp_path / name, -1)
     with pytest.raises(DataError, match=f"{name} was cut or changed after it was packed"):
         load(tmp_path).train.images.take([0])
@@ -193,7 +185,7 @@ def test_changed_labels_and_digests_are_named(tmp_path: Path, name: str) -> None
     ],
 )
 def test_a_damaged_description_is_one_line(tmp_path: Path, key: str, value: Any, text: str) -> None:
-    packed(tmp_path, with_all(small_data()))
+    pack_data(with_all(small_data()), tmp_path)
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(DataError, match=text):
@@ -201,7 +193,7 @@ def test_a_damaged_description_is_one_line(tmp_path: Path, key: str, value: Any,
 
 
 def test_files_of_other_folders_are_not_read(tmp_path: Path) -> None:
-    packed(tmp_path, with_all(small_data()))
+    pack_data(with_all(small_data()), tmp_path)
     path = tmp_path / "dataset.json"
     path.write_text(path.read_text().replace('"train-labels.npy"', '"../train-labels.npy"'))
     with pytest.raises(DataError, match=r"'../train-labels.npy' is not the name of a file"):
@@ -209,7 +201,7 @@ def test_files_of_other_folders_are_not_read(tmp_path: Path) -> None:
 
 
 def test_the_arguments_of_load_must_be_those_of_packing(tmp_path: Path) -> None:
-    packed(tmp_path, with_all(small_data()))
+    pack_data(with_all(small_data()), tmp_path)
     assert load(tmp_path, transpose=False, regression=False).classes == ("a", "b", "c", "d")
     with pytest.raises(DataError, match=r"packed as they were stored"):
         load(tmp_path, transpose=True)
