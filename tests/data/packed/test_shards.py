@@ -120,7 +120,7 @@ def test_a_file_that_changes_while_it_is_read_is_named(tmp_path: Path, change: s
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be replaced")
 def test_a_file_that_is_replaced_while_it_is_read_is_named(tmp_path: Path) -> None:
-    images = packed(tmp_path, with_all(small_data())).train.images
+    images = pack_data(with_all(small_data()), tmp_path).train.images
     images.take([15])
     path = tmp_path / "train-images-00001.npy"
     (tmp_path / "new").write_bytes(path.read_bytes())
@@ -133,7 +133,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_named(tmp_path: Path) -> No
 def test_images_are_fetched_from_the_disk_all_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images = packed(tmp_path, with_all(small_data())).train.images
+    images = pack_data(with_all(small_data()), tmp_path).train.images
     calls: list[tuple[str, int]] = []
     read, advise = os.preadv, os.posix_fadvise
 
