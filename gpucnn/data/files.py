@@ -90,7 +90,7 @@ def open_file(path: Path | str) -> BufferedReader:
     kind = other_kind(os.stat(path).st_mode)
     if kind and kind != FOLDER:  # which the system refuses
         raise DataError(f"{path} is {kind}, not a file")
-    file = open(path, "rb")  # noqa: SIM115 (the caller closes it)
+    file = Path(path).open("rb")  # noqa: SIM115 (the caller closes it)
     if (found := _opened.get()) is not None:
         found.add(path, os.fstat(file.fileno()))
     return file
