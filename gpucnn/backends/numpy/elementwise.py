@@ -16,8 +16,8 @@ import numpy as np
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.numpy import gelu
 
-BLOCK = 16384
-"""Elements of a block: 64 KiB in float32. A call of NumPy takes as long as some 2,000 of them."""
+BLOCK = 32768
+"""Elements of a block: 128 KiB in float32. A call of NumPy takes as long as some 2,000 of them."""
 
 ROW = 8192
 """Elements of a row in ``relu_of``: NumPy's buffer, to which shorter rows are copied first."""

@@ -54,7 +54,7 @@ def forward(out: Array, x: Array) -> None:
     below *= t
     np.add(x, below, out=out)  # greater than -t P(-t) if x > 0
     np.maximum(out, below, out=out)
-    if not np.maximum.reduce(x) < np.inf:  # there the product of zero and infinity is NaN
+    if np.isnan(np.add.reduce(out)):  # the product of zero and infinity
         np.copyto(out, x, where=x == np.inf)
 
 
