@@ -26,9 +26,7 @@ def run(options: Options) -> Report:
     sums: dict[int, Row] = {}
     steps: dict[str, dict[int, Row]] = {}
     networks = [name for name in NETWORKS if options.selects(name)]
-    if networks or any(
-        options.selects(f"sum of {size >> 10:,} KiB") for size in measurements.SIZES
-    ):
+    if networks or options.selects("sums"):
         with measurements.engines(report) as found:
             sums = measurements.sums(report, options, found)
             for name in networks:

@@ -187,7 +187,7 @@ def test_predictions_are_listed_with_what_they_assume(
     arguments = ["--only", "no case", "--json", str(path), "--out", str(out)]
     assert main(["scale", *arguments, "--assume", "gpus_per_node=4"]) == 0
     printed = capsys.readouterr().out
-    assert "PREDICTED, not run: residual network, 700 kB a sum" in printed
+    assert "PREDICTED, not run: resnet_small, 700 kB a sum" in printed
     assert "32 GPUs, speedup" in printed
     found = json.loads(path.read_text())["benches"]["scale"]
     assert found["rows"] == []
@@ -245,6 +245,7 @@ def test_the_plot_has_what_was_measured_above() -> None:
     assert [axes.get_title(loc="left").split(":")[0] for axes in figure.axes] == [
         "Measured", "Measured", "Predicted, not run", "Predicted, not run",
     ]  # fmt: skip
+    assert "mathdefault" not in figure.render("svg").decode()  # Matplotlib's powers of ten
 
 
 def test_two_processes_exchange_sums_through_shared_memory() -> None:

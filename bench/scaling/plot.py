@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.harness import Row
+from bench.scaling.measurements import SIZES
 from bench.scaling.model import Line
 from bench.scaling.predictions import NETWORKS
 from gpucnn import plots
@@ -41,8 +42,11 @@ def draw_sums(axes: Any, rows: Mapping[int, Row], links: Mapping[str, Line]) -> 
         seconds = [1e6 * min(rows[size].costs[name]) for size in sizes]
         axes.plot(sizes, seconds, "o", color=colour)
         axes.plot(sizes, [1e6 * link.at(size) for size in sizes], color=colour, label=name)
-    axes.set(xscale="log", yscale="log", xlabel="bytes", ylabel="µs")
-    axes.set_title("Measured: a sum over two ranks, and its line")
+    axes.set(xscale="log", yscale="log", xlabel="size", ylabel="µs")
+    axes.set_xticks(list(SIZES)[::2], ["1 KiB", "16 KiB", "256 KiB", "4 MiB"], minor=False)
+    axes.minorticks_off()
+    number_ticks(axes.yaxis)
+    axes.set_title("Measured: a sum of two ranks")
     axes.legend()
 
 
@@ -63,8 +67,19 @@ def draw_steps(axes: Any, errors: Sequence[Mapping[str, Any]]) -> None:
         ends = [1e3 * f(e[k] for e in errors for k in ("measured", "model")) for f in (min, max)]
         axes.plot(ends, ends, color=MUTED, linewidth=0.8, zorder=1)
     axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="model, ms")
+    number_ticks(axes.xaxis)
+    number_ticks(axes.yaxis)
     axes.set_title("Measured: a step of two ranks")
     axes.legend()
+
+
+def number_ticks(axis: Any) -> None:
+    """Write the numbers of a logarithmic axis without powers, at 1, 2 and 5 of each decade."""
+    from matplotlib.ticker import LogLocator
+
+    axis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axis.set_minor_formatter("")
 
 
 def draw_speedups(axes: Any, title: str, network: Mapping[str, Any]) -> None:

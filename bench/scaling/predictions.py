@@ -15,7 +15,7 @@ BATCHES = (64, 128, 256, 512, 1024, 4096, 16384)
 BUCKETS = (math.inf, 64e3, 256e3)
 """The least sizes of a bucket, in bytes, that are compared; the best one counts"""
 
-NETWORKS = {"lenet5": "LeNet-5", "resnet_small": "residual network"}
+NETWORKS = {"lenet5": "LeNet-5", "resnet_small": "resnet_small"}
 
 
 def layers_of(model: gpucnn.Sequential) -> list[tuple[float, float]]:
