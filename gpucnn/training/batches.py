@@ -18,7 +18,7 @@ from gpucnn.errors import DataError, OutOfMemoryError, SettingError, ShapeError
 from gpucnn.nn.losses import Loss
 from gpucnn.nn.sequential import Sequential
 from gpucnn.rng import epoch_order
-from gpucnn.training.feed import Feed, read
+from gpucnn.training.feed import Feed, Needed, read
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.results.regression import RegressionMetrics, r_squared, sum_squares
 from gpucnn.training.task import task_of
@@ -64,14 +64,14 @@ class ImageBatches:
         # Where the host has the order already there is no second copy of it.
         self._order = self.order if isinstance(self.order, np.ndarray) else order
 
-    def feed(self, per_launch: int = 1) -> Feed | None:
+    def feed(self, per_launch: int = 1, needed: Needed | None = None) -> Feed | None:
         """Return what reads the images ahead of steps, of which a launch has ``per_launch``.
 
-        None if the images are in memory.
+        None if the images are in memory. ``needed`` is as in ``Feed``.
         """
         if self.source is None:
             return None
-        return Feed(self._backend, self.source, self.batch_size, per_launch)
+        return Feed(self._backend, self.source, self.batch_size, per_launch, needed)
 
     def begin(self, feed: Feed, index: int) -> None:
         """Let ``feed`` read the images from batch ``index`` on, in their order."""

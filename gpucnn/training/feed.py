@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -29,6 +30,10 @@ READ_AT_ONCE = 256
 
 END_SECONDS = 10.0
 """How long the thread may take to end: a read that hangs cannot be interrupted."""
+
+
+Needed = Callable[[int], list[tuple[int, int]]]
+"""Which images of a batch, of so many, are needed: parts of it as first image and end."""
 
 
 def read(source: LazyImages, indices: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
@@ -70,16 +75,23 @@ class Feed:
         source: where the images are read from.
         batch_size: images in a batch; the last one of an epoch may be shorter.
         per_launch: batches for which steps are launched at once, at most.
+        needed: which images of a batch are read, if not all are. Others have no value.
 
     Attributes:
         images: uint8 (size, C, H, W) on the device.
     """
 
     def __init__(
-        self, be: Backend, source: LazyImages, batch_size: int, per_launch: int = 1
+        self,
+        be: Backend,
+        source: LazyImages,
+        batch_size: int,
+        per_launch: int = 1,
+        needed: Needed | None = None,
     ) -> None:
         count, *shape = source.shape
         self.source, self.batch_size, self.count = source, batch_size, count
+        self.needed = needed
         self.batches = -(-count // batch_size)
         size = batch_size * int(np.prod(shape))
         wanted = max(per_launch, MIN_SLOT // size)
@@ -176,11 +188,22 @@ class Feed:
         end = min(begin + self.ring.slot_size, self.count)
         self.ring.wait_until_free(slot)
         host, began = self.ring.host(slot), time.perf_counter()
-        for start in range(max(begin, epoch.first * self.batch_size), end, READ_AT_ONCE):
+        order = epoch.order
+        for start, stop in self._parts(max(begin, epoch.first * self.batch_size), end):
             if epoch.ending.is_set():
                 return
-            stop, order = min(start + READ_AT_ONCE, end), epoch.order
             indices = np.arange(start, stop) if order is None else order[start:stop]
             read(self.source, indices, host[start - begin : stop - begin])
             epoch.read += stop - start
         epoch.reading += time.perf_counter() - began
+
+    def _parts(self, begin: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield which images are read at once, from ``begin`` on, where a batch begins."""
+        if self.needed is None:
+            for start in range(begin, end, READ_AT_ONCE):
+                yield start, min(start + READ_AT_ONCE, end)
+            return
+        for batch in range(begin, end, self.batch_size):
+            for start, stop in self.needed(min(self.batch_size, end - batch)):
+                if stop > start:
+                    yield batch + start, batch + stop

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -26,9 +27,10 @@ from gpucnn.optim.schedules import Schedule
 from gpucnn.rng import epoch_order
 from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
+from gpucnn.training.feed import Feed
 from gpucnn.training.mixup import own_shares
 from gpucnn.training.processes.group import Alone, Group
-from gpucnn.training.processes.part import GroupGradients, Part
+from gpucnn.training.processes.part import GroupGradients, Part, needed
 from gpucnn.training.processes.workers import Workers
 from gpucnn.training.settings import Settings
 from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
@@ -128,7 +130,7 @@ class StepRunner:
         self.full, last = divmod(batches.count, size)
         self.eager, self.captured = eager, be.records and eager is None
         self.per_launch = be.steps_per_launch(multiply_adds * size) if self.captured else 1
-        self.feed = batches.feed(self.per_launch)
+        self.feed = self._make_feed()
         self._full: Callable[[int], None] | None = self._make(gradients(size), size)
         # The last batch of an epoch, if shorter. It may use the same memory: they never overlap.
         self._last = self._make(gradients(last), last, self._full) if last else None
@@ -163,6 +165,10 @@ class StepRunner:
         if self.feed is not None:
             self.feed.release(index + count)
         return count
+
+    def _make_feed(self) -> Feed | None:
+        """Return what reads the images ahead of the steps, None if they are in memory."""
+        return self.train.feed(self.per_launch)
 
     def check_model(self) -> None:
         """Raise SettingError if the model's parameters were moved since the run began."""
@@ -233,6 +239,13 @@ class Steps(StepRunner):
         """As ``StepRunner.check_model``; with workers, the parameters are theirs as well."""
         if self.workers is None:
             super().check_model()
+
+    def _make_feed(self) -> Feed | None:
+        """As in ``StepRunner``. Of a group, each rank reads the images that it needs."""
+        rank, size = self.group.rank, self.group.size
+        if size == 1:
+            return super()._make_feed()
+        return self.batches.feed(self.per_launch, partial(needed, rank, size, self.mixup))
 
     def _gradients(self, size: int) -> FusedGradients:
         """Return what sets the gradients of batches of ``size`` images."""

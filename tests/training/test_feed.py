@@ -84,6 +84,22 @@ def test_a_batch_is_in_the_ring_when_its_step_is_done(
         np.testing.assert_array_equal(found, wanted[first * batch_size :])
 
 
+def test_only_the_images_of_a_part_are_read(backend32: Backend) -> None:
+    images = Images(22)
+    feed = Feed(backend32, images, 4, needed=lambda count: [(0, 1), (2, 2), (2, count)])
+    order = np.random.default_rng(0).permutation(22)
+    feed.begin(order, 1)
+    for batch in range(1, feed.batches):
+        feed.acquire(batch)
+        rows = positions(feed, batch)
+        found = backend32.to_numpy(feed.images)[rows]
+        own = [row for row in range(len(rows)) if row != 1]
+        np.testing.assert_array_equal(found[own], images.values[order[batch * 4 :][own]])
+        feed.release(batch + 1)
+    feed.end()
+    assert images.taken == 3 * 4 + 1
+
+
 def test_rings_share_no_memory_with_work_before_and_after_them(backend32: Backend) -> None:
     """Memory that was released, of the device and of the host, serves the next ring at once."""
     be, outputs, wanted = backend32, [], []

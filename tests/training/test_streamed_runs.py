@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from available import BACKENDS, backend_or_skip
+from groups import Threads, together
 from packing import pack_data
 from small import number_data, small_data, small_model
 
@@ -215,3 +216,18 @@ def test_epochs_report_how_fast_images_are_read(tmp_path: Path) -> None:
     first, *more = epoch_lines(slow, 1)
     assert more == ["steps waited 4.0 s for images, which were read at 1,234 images/s"]
     assert epoch_lines(replace(slow, waited=0.9), 1) == [first]
+
+
+def test_ranks_read_their_parts(tmp_path: Path) -> None:
+    data, options = small_data(), {**SETTINGS, "mixup": 0.4, "backend": "numpy"}
+
+    def train(source: gpucnn.data.Data, group: Threads) -> Any:
+        model = small_model()
+        list(training.events(model, source, group=group, **options))
+        return model.flat_parameters.copy()
+
+    results = [
+        together(3, lambda group, source=source: train(source, group))  # type: ignore[misc]
+        for source in (data, pack_data(data, tmp_path / "packed"))
+    ]
+    np.testing.assert_array_equal(*results)

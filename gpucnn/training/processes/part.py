@@ -24,6 +24,20 @@ def bounds(count: int, rank: int, size: int) -> tuple[int, int]:
     return math.ceil(rank * count / size), math.ceil((rank + 1) * count / size)
 
 
+def needed(rank: int, size: int, mixup: bool, count: int) -> list[tuple[int, int]]:
+    """Return which images of a batch of ``count`` rank ``rank`` needs: first ones and ends.
+
+    With ``mixup`` they are also those that its part is mixed with (``mixup.partners``).
+    """
+    start, end = bounds(count, rank, size)
+    if not mixup:
+        return [(start, end)]
+    other = count - end, count - start
+    if max(start, other[0]) <= min(end, other[1]):
+        return [(min(start, other[0]), max(end, other[1]))]
+    return [(start, end), other]
+
+
 class Part:
     """The part of every batch that process ``rank`` of ``size`` computes.
 

@@ -12,7 +12,7 @@ from gpucnn.backends import Augmentation, Backend, get_backend
 from gpucnn.backends.contract import StepArrays
 from gpucnn.nn import CrossEntropyLoss, Flatten, Linear, MSELoss, Sequential
 from gpucnn.training.mixup import partners
-from gpucnn.training.processes.part import Part, bounds
+from gpucnn.training.processes.part import Part, bounds, needed
 from gpucnn.training.step import LayerGradients
 
 AUGMENT = Augmentation(shift=1, rotate=20, flip=0.5)
@@ -36,6 +36,17 @@ def arrays_of(be: Backend, model: Sequential, count: int, rng: Any, kind: str) -
         partners=be.asarray(partners(count)) if mixed else None,
         own_share=be.asarray(np.array([0.7])) if mixed else None,
     )
+
+
+@pytest.mark.parametrize("mixup", [False, True])
+def test_a_rank_needs_its_part_and_what_it_is_mixed_with(mixup: bool) -> None:
+    for count, size in [(1, 1), (1, 3), (2, 3), (7, 2), (8, 2), (9, 3), (12, 5), (64, 4)]:
+        for rank in range(size):
+            own = range(*bounds(count, rank, size))
+            mixed = partners(count)[own.start : own.stop] if mixup else []
+            found = [row for part in needed(rank, size, mixup, count) for row in range(*part)]
+            assert len(found) == len(set(found))
+            assert set(found) == {*own, *mixed}
 
 
 def losses_for(kind: str, rng: Any) -> Any:
