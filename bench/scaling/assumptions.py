@@ -50,6 +50,7 @@ def defaults() -> dict[str, Assumption]:
         "nvlink_gb_s": Assumption(88, "GB/s", f"{_TUNING}, H100; 370 above 3 MB", least=1e-3),
         "network_hop_us": Assumption(5.0, "µs", f"{_TUNING}: a message by InfiniBand"),
         "network_gb_s": Assumption(20, "GB/s", f"{_TUNING}: of a node", least=1e-3),
+        "bucket_kb": Assumption(1049, "kB", "gpucnn's BUCKET_BYTES: one sum for both networks"),
         "overlap": Assumption(0.5, "", "a guess: sums take multiprocessors", fraction=True),
         "backward_share": Assumption(2 / 3, "", "2 of the 3 products of a layer", fraction=True),
         "lenet5_alone_us": _measured(fused.base, "fused steps"),

@@ -139,7 +139,7 @@ class Training:
         backward: the share of the backward pass in a step.
         sums: seconds of a sum by bytes and ranks.
         overlap: see ``exposed``.
-        limits: what ``make_buckets`` may take as the least size of a bucket; the best one counts.
+        bucket: bytes of a bucket of gradients at least, infinite: all are summed together.
         slowdown: of computing, if several ranks compute on one machine.
     """
 
@@ -148,7 +148,7 @@ class Training:
     backward: float
     sums: Callable[[float, int], float]
     overlap: float = 0.0
-    limits: Sequence[float] = (math.inf,)
+    bucket: float = math.inf
     slowdown: float = 1.0
     part: Line | None = None
 
@@ -157,14 +157,11 @@ class Training:
         if ranks == 1:
             return self.alone.at(batch)
         computing = self.slowdown * (self.part or self.alone).at(math.ceil(batch / ranks))
-        return computing + min(
-            exposed(
-                self.backward * computing,
-                make_buckets(self.layers, least),
-                lambda size: self.sums(size, ranks),
-                self.overlap,
-            )
-            for least in self.limits
+        return computing + exposed(
+            self.backward * computing,
+            make_buckets(self.layers, self.bucket),
+            lambda size: self.sums(size, ranks),
+            self.overlap,
         )
 
     def speedup(self, batch: int, ranks: int) -> float:

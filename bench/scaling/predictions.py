@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,9 +11,6 @@ from bench.scaling.model import Training
 
 NODES = 8
 BATCHES = (64, 128, 256, 512, 1024, 4096, 16384)
-BUCKETS = (math.inf, 64e3, 256e3)
-"""The least sizes of a bucket, in bytes, that are compared; the best one counts"""
-
 NETWORKS = {"lenet5": "LeNet-5", "resnet_small": "resnet_small"}
 
 
@@ -30,7 +26,7 @@ def trainings(values: Mapping[str, Assumption]) -> dict[str, Training]:
         "backward": values["backward_share"].value,
         "sums": cluster(values).sum_seconds,
         "overlap": values["overlap"].value,
-        "limits": BUCKETS,
+        "bucket": values["bucket_kb"].value * 1e3,
     }
     lenet5 = Training(
         line(values, "lenet5_alone"),
