@@ -56,8 +56,9 @@ MAY_IMPORT = {
     "data.digits": DATA_GROUND | {"data.formats"},
     "data.images": DATA_GROUND | {"data.digits"},
     "data.folders": DATA_GROUND | {"data.images"},
+    "data.parquet": DATA_GROUND | {"data.arrays", "data.images", "data.folders"},
     "data": DATA_GROUND
-    | {"data.arrays", "data.formats", "data.images", "data.folders", "data.packed"},
+    | {"data.parquet", "data.arrays", "data.formats", "data.images", "data.folders", "data.packed"},
     "optim": GROUND | {"backends", "backends.contract"},
     "models": GROUND | {"nn"},
     "exchange": GROUND | {"nn", "backends", "backends.contract"},
@@ -68,7 +69,7 @@ MAY_IMPORT = {
     "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}
-    | {"emulator", "exchange", "plots", "web", "rbm", "data.arrays"},
+    | {"emulator", "exchange", "plots", "web", "rbm", "data.arrays", "data.packed"},
     "": DATA
     | {"backends", "nn", "optim", "models", "exchange", "training", "rbm", "plots", "machine"}
     | {"cli"},

@@ -81,8 +81,7 @@ def without_trained(seen: NDArray[Any], data: Data) -> tuple[Split, str]:
             f"{found}, but a run keeps digests of {MAX_KEPT:,} images only: --skip-trained cannot"
             " find the others, give other test data"
         )
-    test = Split(data.test.images[~known], data.test.labels[~known])
-    return test, f"{found}; they are left out"
+    return data.test.subset(~known), f"{found}; they are left out"
 
 
 def digests_for(saved: Checkpoint, data: Data) -> tuple[NDArray[Any] | None, str]:

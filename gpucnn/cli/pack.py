@@ -16,6 +16,7 @@ from gpucnn.cli.display import ReadingProgress
 from gpucnn.cli.parsing import parse_size
 from gpucnn.cli.sources import label_options, transpose_option
 from gpucnn.data import Data
+from gpucnn.data.packed.manifest import FILE_NAME
 from gpucnn.errors import DataWarning, GpucnnError, SettingError
 
 _OPTIONS = {"resize": "--resize", "transpose": "--transpose", "targets": "--targets"}
@@ -29,6 +30,7 @@ def pack_command(arguments: argparse.Namespace) -> int:
         raise SettingError(f"expected a folder to pack into: gpucnn pack {arguments.source} FOLDER")
     labels = label_options(arguments.regression, arguments.targets)
     folder, began = Path(arguments.folder), time.monotonic()
+    was_complete = (folder / FILE_NAME).is_file()
     try:
         with warnings.catch_warnings(), ReadingProgress() as progress:
             warnings.simplefilter("ignore", DataWarning)  # printed below, as lines of their own
@@ -53,6 +55,9 @@ def pack_command(arguments: argparse.Namespace) -> int:
             f"{error.filename or folder}: {error.strerror}: free some space, then continue with:"
             f" {_command(arguments)}"
         ) from None
+    if was_complete:
+        print(f"{folder} is complete already")
+        return 0
     _print_summary(folder, data, time.monotonic() - began)
     return 0
 

@@ -76,7 +76,9 @@ def read_data(
     if size is not None:
         raise SettingError("--resize is for folders of images, not for mnist")
     if labels.regression:
-        raise SettingError("--regression and --targets are for --data PATH, an .npz or .csv file")
+        raise SettingError(
+            "--regression and --targets are for --data PATH, an .npz, .csv or .parquet file"
+        )
     if turn:
         raise SettingError("--transpose yes is for your own data, not for mnist")
     return gpucnn.data.mnist()

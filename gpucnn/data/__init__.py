@@ -52,6 +52,8 @@ def load(
       meaning: images and labels as ``from_arrays`` takes them;
     - a ``.csv`` file with a row for each image, its label and its pixels; of ``train.csv`` and
       ``test.csv``, the first, or their folder;
+    - a ``.parquet`` file with a column of image files and one of labels, or a folder of files such
+      as ``train-00000-of-00001.parquet`` and ``test-...``, as Hugging Face publishes them;
     - a folder of the four IDX files that MNIST comes in, gzip or not, or torchvision's folder
       around them; where a folder holds several such sets, the folder and the prefix of one:
       ``gzip/emnist-letters``;
@@ -63,7 +65,8 @@ def load(
 
     Args:
         path: the file, the folder, or the folder and a prefix.
-        resize: (height, width) in pixels to scale every image to; for folders of images only.
+        resize: (height, width) in pixels to scale every image to; for image files only, in a folder
+            or in Parquet.
         seed: of a folder without train/ and test/; another seed selects other test images.
         transpose: whether to exchange rows and columns of the images. None: if they are digits
             that are stored transposed, or the name is EMNIST's, whose classes are then named by
@@ -77,8 +80,8 @@ def load(
 
     Raises:
         DataError: there is no such data set, or it is damaged.
-        SettingError: ``resize`` below 1 or for a data set that is not a folder of images, a
-            negative ``seed``, or a folder of images and Pillow is not installed.
+        SettingError: ``resize`` below 1 or for a data set without image files, a negative
+            ``seed``, or Pillow or pyarrow is needed and not installed.
 
     Warns:
         DataWarning: for each of the ``notes`` of the data set, such as files that were not read.

@@ -14,14 +14,15 @@ from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
 from gpucnn.data.packed.reading import is_packed, read_packed
+from gpucnn.data.parquet.table import SUFFIX, Parts, find_files
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from gpucnn.data.folders.decoding import OnProgress
 
 _EXPECTED = (
-    "expected an .npz or .csv file, a folder of IDX files or a folder of images with a sub-folder"
-    " for each class"
+    "expected an .npz, .csv or .parquet file, a folder of IDX files or a folder of images with a"
+    " sub-folder for each class"
 )
 _PACKED = (".zip", ".gz", ".tar", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -103,6 +104,8 @@ def _read_folder(path: Path, how: Reading) -> Data:
     archives = [file for file in files if file.suffix.lower() == ".npz" and os.path.isfile(file)]
     if len(archives) == 1 and not any(map(os.path.isdir, files)):
         return _read_file(archives[0], how)
+    if parquet := find_files(path):
+        return _read_parquet(path, parquet, how)
     how.labels.refuse("folders of images")
     return read_folder(
         path,
@@ -135,6 +138,8 @@ def _idx_folders(path: Path) -> list[Path]:
 
 def _read_file(path: Path, how: Reading) -> Data:
     """Read the data set in a single file."""
+    if path.suffix.lower() == SUFFIX:
+        return _read_parquet(path, find_files(path), how)
     how.refuse_resize(path)
     if path.suffix.lower() == ".npz":
         from gpucnn.data.formats.npz import read_npz
@@ -146,6 +151,12 @@ def _read_file(path: Path, how: Reading) -> Data:
         raise DataError(f"{path} is one of the four IDX files: give their folder, {path.parent}")
     hint = ". Unpack it first" if path.suffix.lower() in _PACKED else ""
     raise DataError(f"{path} is not a data set: {_EXPECTED}{hint}")
+
+
+def _read_parquet(path: Path, parts: Parts, how: Reading) -> Data:
+    from gpucnn.data.parquet.reader import read_parquet
+
+    return read_parquet(path, parts, how.labels, how.resize, how.on_progress, how.lazy)
 
 
 def _does_not_exist(path: Path, prefixes: set[str]) -> DataError:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpucnn.config import check_integer
 from gpucnn.data import Split
+from gpucnn.data.lazy import LazyImages
 from gpucnn.errors import DataError, SettingError
 from gpucnn.plots.canvas import HEAD, MARGIN, Canvas, as_colours
 from gpucnn.plots.style import BAD, MUTED, SMALL, WIDTH, Plot
@@ -24,9 +25,11 @@ LETTERS = {6: SHORT, 4: 12}
 """Letters of a name, by the number of images in a row."""
 
 
-def pixels_of(images: Any, count: int, name: str) -> NDArray[Any]:
+def pixels_of(images: Any, count: int, name: str) -> NDArray[Any] | LazyImages:
     """Return the images of an evaluation of ``count`` of them; DataError for others."""
-    pixels = np.asarray(images.images if isinstance(images, Split) else images)
+    pixels = images.images if isinstance(images, Split) else images
+    if not isinstance(pixels, LazyImages):
+        pixels = np.asarray(pixels)
     if pixels.ndim not in (3, 4) or len(pixels) != count:
         raise DataError(
             f"{name} needs the {count} images of the evaluation, got an array of shape "
@@ -43,7 +46,7 @@ def checked_count(count: int) -> int:
 
 
 def image_grid(
-    pixels: NDArray[Any],
+    pixels: NDArray[Any] | LazyImages,
     order: NDArray[Any],
     captions: Callable[[int], tuple[str, str]],
     columns: int,

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from gpucnn.config import check_integer
+from gpucnn.data.lazy import LazyImages
 from gpucnn.errors import DataError
 from gpucnn.plots.canvas import show
 from gpucnn.plots.grids import LETTERS, SHORT, checked_count, image_grid, pixels_of
@@ -258,7 +259,7 @@ def misread(evaluation: Evaluation, images: Any, count: int = 24) -> Plot:
 
 
 def _grid_of_images(
-    evaluation: Evaluation, pixels: NDArray[Any], order: NDArray[Any], note: str
+    evaluation: Evaluation, pixels: NDArray[Any] | LazyImages, order: NDArray[Any], note: str
 ) -> Plot:
     """Draw the images with the indices ``order``, with what they were taken for."""
     shown = {*evaluation.labels[order], *evaluation.predictions[order]} - {-1}

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from gpucnn.backends import Backend, get_backend
 from gpucnn.backends.contract.checks import Array
 from gpucnn.config import check_flag, check_integer
-from gpucnn.errors import SettingError, ShapeError
+from gpucnn.data.lazy import LazyImages
+from gpucnn.errors import DataError, SettingError, ShapeError
 from gpucnn.nn import Linear, Sequential
 from gpucnn.nn.layers import Layer, Parameter
 from gpucnn.nn.parameters import FlatParameters
@@ -129,8 +130,13 @@ class RBM(FlatParameters):
     def prepare(self, images: Any) -> NDArray[np.uint8]:
         """Return images uint8 (N, C, H, W), rounded to 0 and 255 if the units are ``binary``.
 
-        Raises DataError if they do not have the machine's input shape.
+        Raises DataError if they do not have the machine's input shape, or are on disk.
         """
+        if isinstance(images, LazyImages):
+            raise DataError(
+                f"a Boltzmann machine needs its images in memory, but {len(images):,} images are"
+                " on disk: give the data that were packed, or images[:] if they fit in memory"
+            )
         pixels = check_images(images, self.input_shape)
         if not self.binary:
             return pixels

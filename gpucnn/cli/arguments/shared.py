@@ -7,13 +7,17 @@ import argparse
 BACKEND_HELP = "backend: {backends} (default: auto, which is cuda if available, else numpy)"
 PRECISION_HELP = "precision of float32 matrix products: {precisions} (default: ieee); tf32 rounds "
 PRECISION_HELP += "the operands of large products for the tensor cores of a GPU"
-RESIZE_HELP = "resize the images of a folder to HEIGHTxWIDTH pixels"
+RESIZE_HELP = "resize the images of a folder or of Parquet files to HEIGHTxWIDTH pixels"
 TRANSPOSE_HELP = "exchange rows and columns of the images: yes, no or auto (default: auto, which "
 TRANSPOSE_HELP += "recognises digits that are stored transposed, and EMNIST's files); no also "
 TRANSPOSE_HELP += "leaves EMNIST's labels as they are"
-REGRESSION_HELP = "the labels of the .npz or .csv file are numbers to predict, not classes "
+REGRESSION_HELP = (
+    "the labels of the .npz, .csv or .parquet file are numbers to predict, not classes "
+)
 REGRESSION_HELP += "(default for an .npz file: if they are floats with fractions)"
-TARGETS_HELP = "the columns of a .csv file that are numbers to predict, by their headings; of an "
+TARGETS_HELP = (
+    "the columns of a .csv or .parquet file that are numbers to predict, by their headings; of an "
+)
 TARGETS_HELP += ".npz file, names for its numbers"
 SOURCE_HELP = "Python function that builds the network, needed if it has custom layers"
 

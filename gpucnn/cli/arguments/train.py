@@ -63,7 +63,8 @@ def data_and_model_options(option: Callable[..., None]) -> None:
     option("--precision", PRECISION_HELP, metavar="NAME")
     option(
         "--data",
-        "mnist (default), a folder of IDX files or of images, or an .npz or .csv file",
+        "mnist (default), a folder of IDX files, of images or of gpucnn pack, or an .npz, .csv or "
+        ".parquet file",
         metavar="PATH",
     )
     option("--resize", RESIZE_HELP, metavar="HxW")

@@ -92,20 +92,31 @@ def build(
         _check_lengths(source, (x, arrays[x]), (y, arrays[y]))
     images = to_images({key: arrays[key] for key in _of("images", parts, roles)}, source)
     labelled = {key: _in_memory(arrays[key]) for key in _of("labels", parts, roles)}
+    pairs = {part or "train": (roles[part, "images"], roles[part, "labels"]) for part in parts}
+    return build_of(source, name, pairs, images, labelled, classes, chosen)
+
+
+def build_of(
+    source: Source,
+    name: str,
+    pairs: Mapping[str, tuple[str, str]],
+    images: Mapping[str, Images],
+    labelled: Mapping[str, Array],
+    classes: Sequence[str] | None = None,
+    chosen: Labelling = AUTO,
+) -> Data:
+    """Build a data set of images that are uint8 (N, C, H, W) already; see ``build``.
+
+    ``pairs`` are the names of the images and the labels of "train", and perhaps "test" and "val".
+    """
     if not classes and are_targets(labelled, chosen):
         if chosen.regression is None:
             source.remark("labels are floats with fractions, so they are numbers to predict")
         targets = to_targets(labelled, source)
-        pairs = {
-            part or "train": (images[roles[part, "images"]], targets[roles[part, "labels"]])
-            for part in parts
-        }
-        return _of_numbers(source, name, pairs, chosen.targets or ())
+        numbers = {part: (images[x], targets[y]) for part, (x, y) in pairs.items()}
+        return _of_numbers(source, name, numbers, chosen.targets or ())
     numbered = to_labels(labelled, source, classes)
-    splits = {
-        part or "train": (images[roles[part, "images"]], numbered.labels[roles[part, "labels"]])
-        for part in parts
-    }
+    splits = {part: (images[x], numbered.labels[y]) for part, (x, y) in pairs.items()}
     if "test" not in splits:
         splits |= _held_out(source, *splits["train"])
     least = max(numbered.min_classes, len(classes or ()))
@@ -115,7 +126,7 @@ def build(
             data = replace(data, classes=_checked(names, len(data.classes)))
         if "val" in splits:
             pixels, labels = splits["val"]
-            source.remark(f"{roles['val', 'images']} is used for validation")
+            source.remark(f"{pairs['val'][0]} is used for validation")
             data = replace(data, validation=Split(pixels, labels.astype(np.int64)))
     except DataError as error:
         raise source.error(str(error)) from None

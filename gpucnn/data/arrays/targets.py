@@ -27,8 +27,8 @@ class Labelling(NamedTuple):
         """Raise SettingError if numbers to predict are asked for, of images ``what``."""
         if self.regression:
             raise SettingError(
-                f"regression (--regression, --targets) is for .npz and .csv files: {what} have "
-                "classes"
+                "regression (--regression, --targets) is for .npz, .csv and .parquet files:"
+                f" {what} have classes"
             )
 
 

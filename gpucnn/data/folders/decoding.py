@@ -119,16 +119,37 @@ def read(
         image = images[index]
         try:
             digest = _digest(image.path) if image.part == "all" else b""
-            with open_image(image.path) as opened:
-                if resize is not None:
-                    shrink(opened, resize)
-                with turn(large, opened):
-                    pixels[index] = as_input(decode(opened, bits), channels, size)
+            pixels[index] = decode_file(image.path, image.path, shape[1:], bits, resize, large)
         except DataError as error:
             return error
         return digest
 
     return pixels, mapped(read_one, range(len(images)), "read", on_progress)
+
+
+def decode_file(
+    source: str | bytes,
+    name: str,
+    shape: tuple[int, ...],
+    bits: int,
+    resize: tuple[int, int] | None,
+    large: threading.Lock,
+) -> Bytes:
+    """Return the image in a file, uint8 of ``shape`` (C, H, W).
+
+    Args:
+        source: its path or its bytes, which errors call ``name``.
+        name: for errors.
+        shape: to which it is scaled.
+        bits: that its pixels take, if they are of 16 bits.
+        resize: (height, width) if images are scaled; it may then be decoded to a smaller size.
+        large: is held while a large image is decoded.
+    """
+    with open_image(source, name) as opened:
+        if resize is not None:
+            shrink(opened, resize)
+        with turn(large, opened):
+            return as_input(decode(opened, bits), shape[0], (shape[1], shape[2]))
 
 
 def mapped(

@@ -19,13 +19,14 @@ from gpucnn.data.files import changed, note_source, open_file, unreadable
 from gpucnn.data.folders.decoding import (
     ImageFile,
     OnProgress,
+    decode_file,
     different_sizes,
     remark_bits,
     turn,
 )
 from gpucnn.data.folders.listing import Report
 from gpucnn.data.folders.parallel import map_files
-from gpucnn.data.images.inputs import as_input, decode, find_bits, is_grey, shrink
+from gpucnn.data.images.inputs import decode, find_bits, is_grey, shrink
 from gpucnn.data.images.opening import open_image, upright_size
 from gpucnn.data.lazy import LazyImages
 from gpucnn.data.types import Bytes
@@ -93,12 +94,8 @@ class FileImages(LazyImages):
             content = _content(path)
             if hashlib.sha256(content).digest() != self.contents[index].tobytes():
                 raise changed(path)
-            channels, height, width = self.shape[1:]
-            with open_image(content, path) as opened:
-                if self.resize:
-                    shrink(opened, (height, width))
-                with turn(_large, opened):
-                    result[place] = as_input(decode(opened, self.bits), channels, (height, width))
+            size = self.shape[2:] if self.resize else None
+            result[place] = decode_file(content, path, self.shape[1:], self.bits, size, _large)
 
         map_files(decode_one, range(len(indices)))
         return result

@@ -6,6 +6,7 @@ import errno
 import gzip
 import os
 import struct
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,21 @@ def images(folder: Path) -> Path:
     return folder
 
 
-MAKERS = [idx, npz, numbers, table, images]
+def parquet(folder: Path) -> Path:
+    """A Parquet file of row groups of seven, without test images."""
+    pa, writer = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    folder.mkdir()
+    cells = []
+    for image in RNG.integers(0, 256, (60, 6, 6), dtype=np.uint8):
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "PNG")
+        cells.append(buffer.getvalue())
+    rows = pa.table({"image": cells, "label": RNG.integers(0, 3, 60)})
+    writer.write_table(rows, folder / "set.parquet", row_group_size=7)
+    return folder / "set.parquet"
+
+
+MAKERS = [idx, npz, numbers, table, images, parquet]
 
 
 def pack(source: Path, folder: Path, on_progress: Any = None) -> tuple[str, ...]:

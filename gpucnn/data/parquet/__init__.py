@@ -1,0 +1,1 @@
+"""Parquet files with image files in a column, as Hugging Face publishes data sets."""
