@@ -3,7 +3,8 @@
 #
 #     bench/gpu.sh [--tiny] [STAGE...]     without a name, all stages
 #
-#     tests      tests, `gpucnn check`, two training runs with the same bits    4.5 minutes at most
+#     tests      tests, `gpucnn check`, two training runs with the same bits,   5.5 minutes at most
+#                and by NCCL, if it is there: one rank, and two on two GPUs
 #     bench      the GPU benches of `python -m bench`                           6.5 minutes at most
 #     sanitize   memcheck and racecheck of compute-sanitizer                    2 minutes at most
 #
@@ -31,8 +32,9 @@ done
 
 # Seconds of each stage and step; a stage ends its last step early.
 declare -A seconds=(
-    [stage-tests]=270 [doctor]=30 [tests]=200 [check]=30 [check64]=30 [check-tf32]=30
+    [stage-tests]=330 [doctor]=30 [tests]=200 [check]=30 [check64]=30 [check-tf32]=30
     [train]=40 [again]=40 [same-bits]=10 [evaluate]=30
+    [nccl]=40 [nccl-same-bits]=10 [nccl-2]=40 [nccl-2-again]=40 [nccl-2-same-bits]=10
     [stage-bench]=390 [gpu_lenet]=150 [gpu_accuracy]=50 [gpu_ops]=90 [gpu_start]=50 [tune]=50
     [stage-sanitize]=110 [memcheck]=50 [racecheck]=50 [memcheck-ieee]=40 [memcheck-tf32]=40
 )
@@ -128,6 +130,24 @@ stage_tests() {
     done
     step same-bits cmp "$work/run-train/checkpoint.npz" "$work/run-again/checkpoint.npz"
     step evaluate python3 -m gpucnn evaluate "$work/run-train" --backend numpy --json
+    nccl_runs
+}
+
+# One rank through NCCL has the bits of none; two have the same bits each time.
+nccl_runs() {
+    local run=(python3 -m gpucnn train --backend cuda --seed 0 "${train[@]}" --group nccl) name gpus
+    if ! python3 -W ignore -c 'from cupy.cuda import nccl; assert nccl.available' 2>/dev/null; then
+        record nccl "NCCL not found" 0 && return
+    fi
+    step nccl "${run[@]}" --out "$work/run-nccl" && cat "$work/nccl.log"
+    step nccl-same-bits cmp "$work/run-train/checkpoint.npz" "$work/run-nccl/checkpoint.npz"
+    gpus=$(python3 -c 'import cupy; print(cupy.cuda.runtime.getDeviceCount())')
+    [ "${gpus:-0}" -ge 2 ] && command -v mpiexec >/dev/null || return 0
+    for name in nccl-2 nccl-2-again; do
+        step "$name" mpiexec -n 2 "${run[@]}" --out "$work/run-$name" && cat "$work/$name.log"
+    done
+    step nccl-2-same-bits cmp "$work/run-nccl-2/checkpoint.npz" \
+        "$work/run-nccl-2-again/checkpoint.npz"
 }
 
 stage_bench() {

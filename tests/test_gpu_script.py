@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = {
     "tests": [
         "doctor", "tests", "check", "check64", "check-tf32", "train", "again", "same-bits",
-        "evaluate",
+        "evaluate", "nccl", "nccl-same-bits",
     ],
     "bench": ["gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune"],
     "sanitize": ["memcheck", "racecheck", "memcheck-ieee", "memcheck-tf32"],
@@ -98,8 +98,8 @@ def test_tiny_sizes_are_the_same_commands_with_more_options(tmp_path: Path) -> N
         added = iter(tiny)
         assert full[:3] == tiny[:3]
         assert all(word.isdecimal() or word in added for word in full)  # in this order
-    # Without cmp, and with the import of xdist.
-    assert len(commands[""]) == sum(map(len, STEPS.values())) - 1 + 1
+    # Without cmp, and with the imports of xdist and NCCL and the number of GPUs.
+    assert len(commands[""]) == sum(map(len, STEPS.values())) - 2 + 3
 
 
 @pytest.mark.parametrize("stage", STEPS)

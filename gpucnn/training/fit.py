@@ -184,6 +184,7 @@ def events(
             prefer_gpu(group.local_rank)
             model.to(backend)
         run = Run(model, data, chosen, checkpoint, checkpoint_every, should_stop, group)
+        group = run.group
         saved = None
         if resume is not None and group.rank == 0:  # the others may not see the file
             saved = resume if isinstance(resume, Checkpoint) else load(resume)

@@ -26,6 +26,7 @@ from gpucnn.training.processes.agreement import (
     reporting,
 )
 from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.nccl import Nccl, added_on_gpus
 from gpucnn.training.processes.workers import Workers
 from gpucnn.training.reports import Reports
 from gpucnn.training.results.evaluation import BATCH_SIZE, evaluate_batches
@@ -49,7 +50,9 @@ class Run:
         should_stop: Callable[[], bool] | None = None,
         group: Group | None = None,
     ) -> None:
-        self.group = group or Alone()
+        given = group or Alone()
+        self.group = added_on_gpus(given, model.backend)
+        self.communicator = self.group if self.group is not given else None
         check_fit(model, data, settings)
         self.model, self.data, self.settings = model, data, settings
         self.path, self.every = path, every
@@ -123,6 +126,9 @@ class Run:
             try:
                 yield from self._train()
             except (WorkerError, ReadError) as error:
+                if isinstance(error, WorkerError) and isinstance(self.group, Nccl):
+                    # Steps were under way, and have added anything: the weights are lost.
+                    raise WorkerError(f"{error}{self._kept()}", error.rank, error.status) from error
                 yield from self._save()  # the weights are those before the step
                 saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
                 message = f"{error}: stopped after step {self.step}{saved}"
@@ -148,10 +154,16 @@ class Run:
             if self.workers is not None:
                 self.workers.start()
             yield
+        except BaseException:
+            if isinstance(self.group, Nccl):
+                self.group.abandon()
+            raise
         finally:
             if self.workers is not None:
                 self.workers.close()
             self.steps.close()
+            if isinstance(self.communicator, Nccl):
+                self.communicator.release()
 
     def _train(self) -> Iterator[Event]:
         state = self.state

@@ -6,7 +6,9 @@ the part in the middle, also for training loops that users write (see ``gpucnn.t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +37,7 @@ def loss_and_grads(
     share: float = 1.0,
     training: TrainingPass | None = None,
     mixture: Mixture | None = None,
+    backward: Callable[[Array, Any], object] | None = None,
 ) -> tuple[Array, Array]:
     """Run a batch forward and backward, with dropout on.
 
@@ -50,6 +53,7 @@ def loss_and_grads(
         training: what dropout's masks are drawn from; by default the model's seed and the number
             of its passes so far.
         mixture: with mixup, the classes of the images that those of ``x`` are mixed with.
+        backward: what sets the gradients, by default ``model.backward``.
 
     Returns:
         The mean loss, of shape (), and the gradients, ``model.flat_grads`` (flat_size,).
@@ -59,7 +63,7 @@ def loss_and_grads(
         ArrayError: an array is not the backend's, or has another dtype.
     """
     be, loss = model.backend, loss or CrossEntropyLoss()
-    scores = _set_grads(model, x, target, loss, share, training, mixture)
+    scores = _set_grads(model, x, target, loss, share, training, mixture, backward)
     value = None if totals is None else _add_metrics(be, loss, totals, scores, target, mixture)
     if value is None and mixture is not None:
         value = mixture.loss(be, loss, scores, target)
@@ -76,6 +80,7 @@ def _set_grads(
     share: float,
     training: TrainingPass | None,
     mixture: Mixture | None,
+    backward: Callable[[Array, Any], object] | None = None,
 ) -> Array:
     """Set the gradients of a batch's mean loss times ``share``; return the scores."""
     be = model.backend
@@ -84,7 +89,7 @@ def _set_grads(
         grad = loss.backward(be, scores, target)
     else:
         grad = mixture.backward(be, loss, scores, target)
-    model.backward(grad if share == 1 else grad * share, saved)
+    (backward or model.backward)(grad if share == 1 else grad * share, saved)
     return scores
 
 

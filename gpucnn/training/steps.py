@@ -29,7 +29,9 @@ from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
 from gpucnn.training.feed import Feed
 from gpucnn.training.mixup import own_shares
+from gpucnn.training.processes.device import DeviceGradients, SingleGradients
 from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.nccl import Nccl
 from gpucnn.training.processes.part import GroupGradients, Part, needed
 from gpucnn.training.processes.workers import Workers
 from gpucnn.training.settings import Settings
@@ -252,10 +254,18 @@ class Steps(StepRunner):
         model = self.model
         if self.workers is not None:
             return self.workers
-        if self.group.size > 1:
-            rank, ranks = self.group.rank, self.group.size
-            part = Part(model, self.loss, self.seed, self.augment, rank, ranks)
-            return GroupGradients(part, self.group, self.batches.totals())
+        group, totals = self.group, self.batches.totals()
+        if group.size > 1:
+            part = Part(model, self.loss, self.seed, self.augment, group.rank, group.size)
+            if isinstance(group, Nccl):
+                return DeviceGradients(part, group, totals)
+            return GroupGradients(part, group, totals)
+        own = self._own_gradients(size)
+        return SingleGradients(own, group) if isinstance(group, Nccl) else own
+
+    def _own_gradients(self, size: int) -> FusedGradients:
+        """Return what sets the gradients of batches of ``size`` images in this process."""
+        model = self.model
         # Launched one by one, the operations are those of the layers.
         if self.captured and self.augment is None and not self.mixup:
             be, shape = model.backend, model.input_shape
@@ -273,8 +283,12 @@ def why_eager(
     What the host decides would be the same in every replay, and custom classes may do anything on
     the host.
     """
-    if group is not None and group.size > 1 and not group.capturable:
-        return f"the gradients of {group.size} processes are added by the host"
+    if group is not None and group.size > 1:
+        if not group.capturable:
+            why = f": {group.why_host}" if group.why_host else ""
+            return f"the gradients of {group.size} processes are added by the host{why}"
+        if loss.weighted:
+            return "the host adds the weights of each process's images"
     if type(model) is not Sequential:
         return f"the model ({type(model).__name__}) is a custom class"
     for name in ("forward", "backward"):

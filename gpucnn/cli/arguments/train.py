@@ -198,7 +198,8 @@ def _run_options(option: Callable[..., None]) -> None:
     option(
         "--group",
         "how processes that mpiexec started train together: auto (default) by MPI if there are "
-        "several, mpi, or alone, each by itself",
+        "several, and by NCCL between their GPUs if it works; mpi; nccl, which must work; or "
+        "alone, each by itself",
         metavar="NAME",
     )
     option(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from gpucnn.errors import SettingError, unknown
 from gpucnn.training.processes.group import Alone, Group
 from gpucnn.training.processes.launch import find_launch
+from gpucnn.training.processes.nccl import nccl
 
-GROUPS = ("auto", "mpi", "alone")
+GROUPS = ("auto", "mpi", "nccl", "alone")
 
 
 def make_group(name: str = "auto") -> Group:
@@ -17,14 +18,17 @@ def make_group(name: str = "auto") -> Group:
     Args:
         name: "auto" takes MPI if this process was started by ``mpiexec``, ``mpirun`` or ``srun``
             with others, and is alone if not; "mpi" always takes MPI; "alone" never does, so that
-            each process trains by itself.
+            each process trains by itself. "nccl" is "auto" with sums by NCCL on GPUs, which runs
+            on CUDA take by themselves where it works; it also takes it for a single process.
 
     Raises:
         SettingError: the name is unknown, mpi4py is not installed, or it belongs to another MPI
-            than what started the processes.
+            than what started the processes; NCCL does not work.
     """
     if name not in GROUPS:
         raise unknown("group", name, GROUPS)
+    if name == "nccl":
+        return nccl(make_group())
     launch = find_launch()
     if name == "alone" or (name == "auto" and launch is None):
         return Alone()

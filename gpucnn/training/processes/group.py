@@ -34,11 +34,12 @@ class Group(ABC):
     local_rank: int = 0
     """The number of this process among those of its machine: the GPU that it uses."""
 
-    on_device: ClassVar[bool] = False
-    """Whether ``sum`` takes arrays of a device; else it takes those of NumPy."""
-
     capturable: ClassVar[bool] = False
-    """Whether ``sum`` can be captured with a step and replayed."""
+    """Whether ``sum`` takes arrays of a device, and can be captured with a step and replayed; else
+    it takes those of NumPy."""
+
+    why_host: str | None = None
+    """Why the host adds gradients of GPUs, if it does."""
 
     @abstractmethod
     def sum(self, *arrays: Array) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -57,11 +59,17 @@ class Part:
         self.model, self.loss, self.seed, self.augment = model, loss, seed, augment
         self.rank, self.size = rank, size
 
-    def set_grads(self, arrays: StepArrays, totals: Array) -> None:
+    def set_grads(
+        self,
+        arrays: StepArrays,
+        totals: Array,
+        backward: Callable[[Array, Any], object] | None = None,
+    ) -> None:
         """Set the model's gradients to this part of those of the batch that ``arrays`` describe.
 
         The sum over all parts is the gradient of the batch's mean loss. The part's sum of losses
-        and its correct classes, or its errors, are added to ``totals``.
+        and its correct classes, or its errors, are added to ``totals``. ``backward`` is as in
+        ``loss_and_grads``; it is not called for an empty part.
         """
         be, count = self.model.backend, arrays.indices.size
         start, end = bounds(count, self.rank, self.size)
@@ -82,7 +90,7 @@ class Part:
         loss_and_grads(
             self.model, x, arrays.targets[start:end], self.loss,
             totals=totals, share=share, mixture=mixture,
-            training=TrainingPass(self.seed, arrays.step, self.rank),
+            training=TrainingPass(self.seed, arrays.step, self.rank), backward=backward,
         )  # fmt: skip
 
     def _share(self, targets: Array, start: int, end: int) -> float:
@@ -123,7 +131,7 @@ class GroupGradients:
         be.check_finite(arrays.failed_step, loss, arrays.grads, arrays.step)
 
     def _sum(self, *arrays: Array) -> None:
-        if self.group.on_device or isinstance(arrays[0], np.ndarray):
+        if isinstance(arrays[0], np.ndarray):
             self.group.sum(*arrays)
             return
         be = self.part.model.backend
