@@ -42,7 +42,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     """
     saved = load(arguments.checkpoint)
     model = read_model(saved, arguments.backend, arguments.model, arguments.precision)
-    record = record_of(arguments.checkpoint)
+    record = record_of(arguments.checkpoint) if arguments.data is None else None
     data = data_for(saved, record, arguments, how_labelled(model, arguments))
     check_fit(model, data)
     test = unseen_test_images(saved, data, arguments.skip_trained)

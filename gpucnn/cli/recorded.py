@@ -52,7 +52,7 @@ def data_for(
     try:
         data = read(name, given.resize or options.get("resize"), seed, transpose, labels)
     except DataError as error:
-        raise DataError(f"the data of the run cannot be read: {error}: {_GIVE}") from error
+        raise DataError(f"the data of the run cannot be read, so {_GIVE}: {error}") from error
     older = "test_fingerprint" not in trained_on  # an older version: of all images
     expected = trained_on["fingerprint" if older else "test_fingerprint"]
     if (data if older else data.test).fingerprint() != expected:

@@ -638,7 +638,9 @@ def test_evaluate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("alone.npz").rename("r/checkpoint.npz")
     Path("small.npz").rename("moved.npz")
     assert run(["evaluate", "r"]) == 2
-    assert "small.npz does not exist: give test data with --data PATH" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "data of the run cannot be read, so give test data with --data PATH: " in error
+    assert "small.npz does not exist" in error
     Path("moved.npz").rename("small.npz")
     assert run(["evaluate", "r", "--data", "mnist"]) == 2
     assert (

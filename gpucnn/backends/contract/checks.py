@@ -89,9 +89,8 @@ class Checks:
         if array.dtype != wanted:
             raise ArrayError(f"{op}: {name} must be {np.dtype(wanted)}, got {array.dtype}")
         have = array.shape
-        if shape is None:
-            shape = (None,) * len(have)
-        if not _fits(have, shape):
+        if 0 in have if shape is None else not _fits(have, shape):
+            shape = (None,) * len(have) if shape is None else shape
             sizes = ", ".join("1 or more" if size is None else str(size) for size in shape)
             raise ShapeError(f"{op}: {name} must have shape ({sizes}), got {tuple(array.shape)}")
 
