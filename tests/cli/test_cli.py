@@ -119,7 +119,7 @@ def test_notes_of_the_data_are_printed_as_lines_on_standard_error(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noted = replace(small_data(), notes=("pixels 0 to 1 were scaled", "2 files were not read"))
-    monkeypatch.setattr("gpucnn.data.formats.npz.read_npz", lambda path, chosen: noted)
+    monkeypatch.setattr("gpucnn.data.formats.npz.read_npz", lambda *arguments: noted)
     assert train("--out", "out") == 0
     error = capsys.readouterr().err
     assert error == "note: pixels 0 to 1 were scaled\nnote: 2 files were not read\n"

@@ -324,7 +324,7 @@ def test_importing_it_reads_nothing_else():
 def test_load_warns_with_the_notes_of_a_data_set(monkeypatch, tmp_path):
     (tmp_path / "set.npz").touch()
     noted = replace(data(), notes=("one", "two"))
-    monkeypatch.setattr("gpucnn.data.formats.npz.read_npz", lambda path, chosen: noted)
+    monkeypatch.setattr("gpucnn.data.formats.npz.read_npz", lambda *arguments: noted)
     with pytest.warns(DataWarning) as caught:
         assert load(tmp_path / "set.npz").notes == ("one", "two")
     assert [(str(warning.message), warning.filename) for warning in caught] == [
