@@ -14,7 +14,9 @@ from bench.scaling.measurements import ALONE, AT_ONCE, BATCHES
 from bench.scaling.model import Line, Training, fit_line
 from bench.scaling.predictions import NETWORKS, layers_of, lines, predict
 from bench.show import cost
+from gpucnn.config import import_extra
 from gpucnn.errors import SettingError
+from gpucnn.files import write_atomically
 
 Steps = Mapping[str, Mapping[int, Row]]
 
@@ -22,6 +24,8 @@ Steps = Mapping[str, Mapping[int, Row]]
 def run(options: Options) -> Report:
     """Return rows for sums and steps; below them, the model, its errors and its predictions."""
     values = settle(options.assume)
+    if options.out:
+        prepare(Path(options.out))
     report = Report("sums and training steps of one and of two ranks", compares_pytorch=False)
     sums: dict[int, Row] = {}
     steps: dict[str, dict[int, Row]] = {}
@@ -130,14 +134,19 @@ def _range(ratio: tuple[float, float, float]) -> str:
     return f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})"
 
 
-def save_plot(folder: Path, *what: Any) -> str:
-    """Write the plot to ``folder`` and return a line with its path."""
+def prepare(folder: Path) -> None:
+    """Make the folder of the plot; BenchError, before anything is timed, if there can be none."""
     try:
-        from bench.scaling.plot import draw
-
+        import_extra("matplotlib.figure", "Matplotlib", "drawing plots", "report")
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "scale.svg"
-        path.write_bytes(draw(*what).render("svg"))
     except (SettingError, OSError) as error:
         raise BenchError(f"--out {folder}: {error}") from None
+
+
+def save_plot(folder: Path, *what: Any) -> str:
+    """Write the plot to ``folder`` and return a line with its path."""
+    from bench.scaling.plot import draw
+
+    path = folder / "scale.svg"
+    write_atomically(path, draw(*what).render("svg"))
     return f"plot: {path}"

@@ -203,6 +203,8 @@ def test_predictions_are_listed_with_what_they_assume(
     assert "Predicted, not run: LeNet-5" in svg
     assert "Measured" not in svg
     assert main(["scale", *arguments, "--assume", "gpus_per_node=0"]) == 1
+    assert main(["scale", "--out", str(path)]) == 1  # a file; refused before anything is timed
+    assert f"--out {path}: " in capsys.readouterr().err
 
 
 # --- what was measured ----------------------------------------------------------------------------
