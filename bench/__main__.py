@@ -30,6 +30,7 @@ BENCHES = (
     "rbm",
     "profile",
     "scale",
+    "reading",
 )
 GPU_BENCHES = ("gpu_lenet", "gpu_accuracy", "gpu_ops", "gpu_start", "tune")
 FIELDS = tuple(field.name for field in fields(Options) if field.name != "progress")

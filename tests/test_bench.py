@@ -163,6 +163,14 @@ def test_a_small_bench_runs_without_pytorch(
         assert {"gpucnn", "loops"} <= set(row["medians"])
 
 
+def test_steps_on_images_in_files_end_with_the_loss_of_those_in_memory() -> None:
+    from bench import reading
+
+    report = reading.run(harness.Options(tiny=True, rounds=1))
+    assert [(row.case, row.refused) for row in report.rows] == [("batch 64", {}), ("batch 512", {})]
+    assert all(set(row.costs) == {"memory", "files"} for row in report.rows)
+
+
 def test_every_bench_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     from bench.__main__ import BENCHES, GPU_BENCHES, main
 
