@@ -1,6 +1,7 @@
 """Several processes that share a run: each computes a part of every batch.
 
 ``group.py`` is what a run needs of processes that all run the same loop (ranks), ``mpi.py`` does it
-by MPI, wherever its ranks are. ``workers.py`` starts processes of this machine that only compute
-gradients, with ``worker.py`` and ``shared.py``. ``part.py`` computes the part of a batch in both.
+by MPI, wherever its ranks are, and ``nccl.py`` adds gradients on GPUs, where ``device.py`` computes
+them. ``workers.py`` starts processes of this machine that only compute gradients, with
+``worker.py`` and ``shared.py``. ``part.py`` computes the part of a batch in all of them.
 """

@@ -11,6 +11,7 @@ through another group, such as MPI's, which also passes on NCCL's id.
 from __future__ import annotations
 
 import importlib
+import socket
 import threading
 import time
 import warnings
@@ -34,7 +35,7 @@ REASON_SECONDS = 1.0
 """How long after an error of NCCL the other group may know more of it."""
 
 ABORT_SECONDS = 2.0
-"""How long a call of NCCL that does not return delays the end of the communicator."""
+"""How long a call of NCCL that does not return delays the end of a rank."""
 
 
 class Nccl(Group):
@@ -60,6 +61,7 @@ class Nccl(Group):
         self._ready = self._cuda.Event(disable_timing=True)
         self._calling, self._talking = threading.RLock(), threading.RLock()
         self._failure: WorkerError | None = None
+        self._ending = threading.Lock()
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="NCCL watch", daemon=True)
 
@@ -204,11 +206,15 @@ class Nccl(Group):
     def _end(self, failure: WorkerError) -> None:
         """Abort the communicator, so that what waits for other ranks on the device ends."""
         self._over.set()
-        if self._failure is not None:
-            return
-        self._failure = failure
+        with self._ending:
+            if self._failure is not None:
+                return
+            self._failure = failure
         with self._no_calls():
-            self._communicator.abort()
+            # Its call may last until the graphs that contain its sums are destroyed.
+            abort = threading.Thread(target=self._communicator.abort, daemon=True)
+            abort.start()
+            abort.join(ABORT_SECONDS)
 
     @contextmanager
     def _no_calls(self) -> Iterator[None]:
@@ -284,16 +290,14 @@ def with_nccl(control: Group) -> Group:
 
 def _why_not(control: Group, cupy: Any) -> str | None:
     """Return why NCCL cannot be used here, None if nothing is known against it."""
+    gpus = control.gather((socket.gethostname(), cupy.cuda.Device().pci_bus_id))
+    for rank, gpu in enumerate(gpus):
+        if (first := gpus.index(gpu)) < rank:
+            return f"NCCL needs a GPU for each process, and ranks {first} and {rank} share one"
     if not _binding().available:
         wheel = f"nvidia-nccl-cu{cupy.cuda.runtime.runtimeGetVersion() // 1000}"
         return f"NCCL is not installed: pip install {wheel}"
-    count = cupy.cuda.runtime.getDeviceCount()
-    if control.local_rank < count:
-        return None
-    return (
-        f"NCCL needs a GPU for each process, and this machine has {count} for at least "
-        f"{control.local_rank + 1} processes"
-    )
+    return None
 
 
 def _binding() -> Any:

@@ -62,22 +62,30 @@ def test_sums_by_nccl_have_the_bits_of_the_hosts_and_faults_end_all() -> None:
     assert max(beside) > 4  # the first slice
 
 
+class Pair(Alone):
+    """A rank that gathers its own value twice, as if there were another on the same GPU."""
+
+    size = 2
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value, value]
+
+
 @pytest.mark.cuda
-def test_without_a_gpu_for_each_rank_the_host_adds() -> None:
-    standin_or_skip("it has one GPU")
-    control = Alone()
-    control.local_rank = 1
+def test_where_two_ranks_share_a_gpu_the_host_adds() -> None:
+    standin_or_skip("it needs no GPU")
+    control = Pair()
     assert nccl.with_nccl(control) is control
-    assert control.why_host == (
-        "NCCL needs a GPU for each process, and this machine has 1 for at least 2 processes"
-    )
+    reason = "NCCL needs a GPU for each process, and ranks 0 and 1 share one"
+    assert control.why_host == reason
 
 
 def test_where_nccl_is_missing_the_message_names_the_package(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime = SimpleNamespace(runtimeGetVersion=lambda: 12090)
-    cupy: Any = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    device = SimpleNamespace(pci_bus_id="0000:00:00.0")
+    cupy: Any = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime, Device=lambda: device))
     monkeypatch.setattr(nccl, "_binding", lambda: SimpleNamespace(available=False))
     monkeypatch.setattr(nccl, "get_backend", lambda name: None)
     monkeypatch.setitem(sys.modules, "cupy", cupy)
