@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gpucnn.data import Data, load
-from gpucnn.data.packed.writing import opened, write
+from gpucnn.data.packed.state import opened
+from gpucnn.data.packed.writing import write
 
 
 def pack_data(data: Data, folder: Path, shard_bytes: int = 640) -> Data:

@@ -11,7 +11,7 @@ from gpucnn.data.choice import Reading, read
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import recording
 from gpucnn.data.finishing import finished, read_mnist
-from gpucnn.data.packed import writing
+from gpucnn.data.packed import state, writing
 from gpucnn.data.packed.manifest import read_manifest
 from gpucnn.errors import DataWarning
 
@@ -37,11 +37,11 @@ def pack_source(
         "regression": how.labels.regression,
         "targets": how.labels.targets,
     }
-    with writing.opened(folder, options) as is_complete:
+    with state.opened(folder, options) as is_complete:
         if is_complete:
             return read_manifest(folder).notes
         with recording() as opened:
-            data = _read(name, how._replace(cache=os.path.join(folder, writing.EXAMINED)))
+            data = _read(name, how._replace(cache=os.path.join(folder, state.EXAMINED)))
         parent = os.path.dirname(options["source"])
         sources = {
             os.path.relpath(path, parent): state for path, state in opened.files.items()

@@ -33,6 +33,7 @@ from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
 _BLOCK = 1 << 14  # files whose examination is saved at a time
+_AT_ONCE = 1 << 11  # files that are decoded between two reports of progress
 _HEADER, _PIXELS = 1, 2  # faults: a file is no image, an image cannot be decoded
 
 _NUMBERS = {"name": "<u8", "size": "<i8", "time": "<i8", "height": "<u4", "width": "<u4"}
@@ -74,6 +75,10 @@ class FileImages(LazyImages):
     ) -> None:
         super().__init__((len(paths), *shape))
         self.paths, self.contents, self.bits, self.resize = paths, digests, bits, resize
+
+    def chunk_size(self) -> int:
+        """Return the number of images that ``chunks`` decodes at a time by default."""
+        return min(super().chunk_size(), _AT_ONCE)
 
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
         """Yield all images from ``start`` on in their order, as the base class says."""

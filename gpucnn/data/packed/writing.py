@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -31,8 +30,8 @@ from gpucnn.data.packed.manifest import (
     PackedSplit,
     entry_of,
     read_json,
-    read_manifest,
 )
+from gpucnn.data.packed.state import Values, save_state, to_json
 from gpucnn.data.split import Split
 from gpucnn.data.types import Array, Bytes
 from gpucnn.errors import DataError
@@ -45,74 +44,7 @@ MOST_SHARDS = 128
 
 _BLOCK = 1 << 22  # bytes that are read at a time
 
-EXAMINED = ".examined-{:05}.npy"
-"""What is known of the files of a folder of images, while it is packed."""
-
 OnProgress = Callable[[str, int, int], object]
-Values = Mapping[str, Any]
-
-
-@contextmanager
-def opened(folder: Path, options: Values) -> Iterator[bool]:
-    """Prepare a folder for packing, and lock it for the time of the block.
-
-    Args:
-        folder: a new one, or that of an interrupted call with the same ``options``.
-        options: what is packed and how it is read, as JSON has it.
-
-    Yields:
-        Whether the data set is complete.
-
-    Raises:
-        DataError: the folder holds something else, was begun with other options, or is being
-            packed by another process.
-    """
-    is_new = not os.path.isdir(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        if os.path.isfile(folder / FILE_NAME):
-            _expect(folder, read_manifest(folder).source, options, "holds a data set, packed with")
-            yield True
-            return
-        if os.path.isfile(folder / STATE_NAME):
-            _expect(folder, read_json(folder / STATE_NAME), options, "was begun with")
-        elif os.listdir(folder):
-            raise DataError(f"{folder} is not empty: give a new folder to pack into")
-        else:
-            save_state(folder, {"options": options})
-        try:
-            yield False
-        except Exception:
-            _forget(folder, is_new)
-            raise
-
-
-def _expect(folder: Path, found: Values, options: Values, what: str) -> None:
-    """Raise DataError unless a folder was begun with the same options."""
-    before, now = found.get("options"), json.loads(json.dumps(options))
-    if before == now:
-        return
-    before = before if isinstance(before, dict) else {}
-    key = next((key for key in now if before.get(key) != now[key]), "options")
-    raise DataError(
-        f"{folder} {what} {key} {before.get(key)!r}, now it is {now.get(key)!r}: remove {folder},"
-        " or give another folder"
-    )
-
-
-def _forget(folder: Path, is_new: bool) -> None:
-    """Remove a folder's state if nothing is packed yet, so that other options can be tried."""
-    if [path.name for path in folder.iterdir()] == [STATE_NAME]:
-        state = read_json(folder / STATE_NAME)
-        if not state.get("files"):
-            (folder / STATE_NAME).unlink()
-            if is_new:
-                folder.rmdir()
-
-
-def save_state(folder: Path, state: Values) -> None:
-    """Write how far packing has come."""
-    files.write_atomically(folder / STATE_NAME, _json(state))
 
 
 def write(
@@ -166,7 +98,7 @@ def write(
         {"options": options, "files": sources},
         splits,
     )
-    files.write_atomically(folder / FILE_NAME, _json(manifest.to_json()))
+    files.write_atomically(folder / FILE_NAME, to_json(manifest.to_json()))
     leftovers = *folder.glob(".examined-*.npy"), *folder.glob(".*.tmp")
     for path in (folder / STATE_NAME, *leftovers):
         path.unlink(missing_ok=True)
@@ -175,26 +107,6 @@ def write(
 def _splits(data: Data) -> dict[str, Split]:
     splits = {"train": data.train, "test": data.test, "validation": data.validation}
     return {name: split for name, split in splits.items() if split is not None}
-
-
-def _json(values: Any) -> bytes:
-    return json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Lock a folder for the time of the block; DataError if another process writes to it."""
-    if os.name != "posix":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        files.lock(descriptor, folder)
-        yield
-    except BlockingIOError:
-        raise DataError(f"{folder} is being packed by another process") from None
-    finally:
-        os.close(descriptor)
 
 
 class _Packer:
