@@ -35,7 +35,7 @@ def draw(
 
 def draw_sums(axes: Any, rows: Mapping[int, Row], links: Mapping[str, Line]) -> None:
     """Draw the seconds of sums over their bytes, with the fitted lines."""
-    from gpucnn.plots.style import SERIES
+    from gpucnn.plots.style import SERIES, number_ticks
 
     for colour, (name, link) in zip(SERIES, links.items(), strict=False):
         sizes = [size for size, row in rows.items() if name in row.costs]
@@ -52,7 +52,7 @@ def draw_sums(axes: Any, rows: Mapping[int, Row], links: Mapping[str, Line]) -> 
 
 def draw_steps(axes: Any, errors: Sequence[Mapping[str, Any]]) -> None:
     """Draw the model's step of two ranks over the measured one; on the diagonal they agree."""
-    from gpucnn.plots.style import INK, MUTED, SERIES
+    from gpucnn.plots.style import INK, MUTED, SERIES, number_ticks
 
     marks = dict(zip(NETWORKS, "os", strict=False))
     engines = dict.fromkeys(error["engine"] for error in errors)
@@ -71,15 +71,6 @@ def draw_steps(axes: Any, errors: Sequence[Mapping[str, Any]]) -> None:
     number_ticks(axes.yaxis)
     axes.set_title("Measured: a step of two ranks")
     axes.legend()
-
-
-def number_ticks(axis: Any) -> None:
-    """Write the numbers of a logarithmic axis without powers, at 1, 2 and 5 of each decade."""
-    from matplotlib.ticker import LogLocator
-
-    axis.set_major_locator(LogLocator(10, (1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axis.set_minor_formatter("")
 
 
 def draw_speedups(axes: Any, title: str, network: Mapping[str, Any]) -> None:

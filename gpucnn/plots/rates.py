@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, style
+from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, number_ticks, style
 from gpucnn.training.rates import LearningRates
 
 
@@ -32,6 +32,7 @@ def learning_rates(found: LearningRates) -> Plot:
             ring: dict[str, Any] = {"markersize": 11, "fillstyle": "none", "linestyle": ""}
             axes.plot([found.suggestion], [loss], marker="o", color=INK, label=label, **ring)
         axes.set_xscale("log")
+        number_ticks(axes.xaxis)
         low = float(np.min(found.losses))
         high = min(float(np.max(found.losses)), 1.5 * found.smoothed[0])
         room = 0.05 * ((high - low) or 1.0)

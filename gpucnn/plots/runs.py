@@ -11,12 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from gpucnn.errors import DataError, SettingError
 from gpucnn.files import PathLike
-from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, style
+from gpucnn.plots.style import INK, MUTED, SERIES, WIDTH, Plot, clean, number_ticks, style
 from gpucnn.training.event_types import EpochEnded, RunStarted
 from gpucnn.training.records.folder import LOG_NAME, RunRecord, read_record
 from gpucnn.training.task import CLASSES, NUMBERS, Task
@@ -196,9 +196,7 @@ def _finish(axes: Axes, measure: str, title: str) -> None:
         axes.set_ylim(max(low - room, -2), min(high + room, 102))
     elif values.min() > 0 and values.max() > 30 * values.min():
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        number_ticks(axes.yaxis)
     else:
         low, high = min(0, values.min()), values.max()
         axes.set_ylim(low, high + 0.07 * ((high - low) or 1))

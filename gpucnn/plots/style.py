@@ -19,6 +19,7 @@ import matplotlib
 import matplotlib.style
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator
 
 COLOURS = {
     "ink": ("#1f2328", "#e6edf3"),
@@ -113,6 +114,18 @@ def style() -> Iterator[None]:
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         matplotlib.rcParams["font.sans-serif"] = ["DejaVu Sans", *_installed(_FALLBACK_FONTS)]
         yield
+
+
+def number_ticks(axis: Any) -> None:
+    """Write the numbers of a logarithmic axis without powers, at 1, 2 and 5 of each decade.
+
+    Of many decades only the first number is written. Matplotlib's own labels are powers in the
+    notation for formulas, which ``style`` turns off. What the axis shows is to be drawn before.
+    """
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(10, (1, 2, 5) if high <= 1e4 * low else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axis.set_minor_formatter("")
 
 
 def _installed(names: tuple[str, ...]) -> list[str]:
