@@ -33,8 +33,10 @@ _MAY_DIFFER = (
     "report",
     "tensorboard",
     "transpose",
+    "workers",
 )
-"""Options with which a run can be resumed: its checkpoint decides on data and epochs.
+"""Options with which a run can be resumed: its checkpoint decides on data, epochs and
+processes.
 
 Versions before 0.3 had no "transpose": runs with EMNIST are resumed with the value "no".
 """
@@ -83,8 +85,7 @@ def folder_and_options(arguments: argparse.Namespace, given: Values) -> tuple[Pa
             raise SettingError(f"{folder} holds no run to resume")
         print(f"{folder} holds no run: starting a new one", file=sys.stderr)
         return folder, given
-    may_differ = ("workers", *_MAY_DIFFER) if hasattr(arguments, "change_workers") else _MAY_DIFFER
-    options = _resumed_options(folder, read_options(config), given, may_differ)
+    options = _resumed_options(folder, read_options(config), given)
     if not checkpoint.exists():
         print(f"{folder} has no checkpoint yet: starting at step 0", file=sys.stderr)
     return folder, options
@@ -142,13 +143,11 @@ def _check_nothing_lost(folder: Path) -> None:
         )
 
 
-def _resumed_options(
-    folder: Path, saved: Values, given: Values, may_differ: tuple[str, ...]
-) -> Values:
+def _resumed_options(folder: Path, saved: Values, given: Values) -> Values:
     """Return the saved options with those given now; SettingError for those that may not differ."""
     for key, value in given.items():
         moved = key == "model" and ".py:" in value  # the checkpoint decides on its layers
-        if key not in may_differ and not moved and value != saved.get(key):
+        if key not in _MAY_DIFFER and not moved and value != saved.get(key):
             option = key.replace("_", "-")
             before = f"{saved[key]!r}" if key in saved else "not given"
             raise SettingError(

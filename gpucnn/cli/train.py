@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from contextlib import closing, nullcontext
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,16 +92,16 @@ def _train(arguments: argparse.Namespace, stop: StopRequest, group: Group) -> No
     name = model_name(options)
     own_folder = run_folder(folder, f"{Path(name).stem}-{data.name}")
     with own_folder if group.rank == 0 else nullcontext() as folder:
-        checkpoint = folder and folder / FILE_NAME
-        saved = load(checkpoint) if resumed and checkpoint and checkpoint.exists() else None
-        saved = group.broadcast(saved)
+        checkpoint = group.broadcast(folder and folder / FILE_NAME)
+        found = checkpoint if resumed and checkpoint and checkpoint.exists() else None
+        saved = group.broadcast(load(found) if found else None)
         model = first_run_model(options, data, settings.seed, saved)
         board = make_board(options, folder, model, data, resumed is not None) if folder else None
         if group.size > 1:
             settings, options = with_ranks(group, settings, options, given)
         elif "workers" not in options:
             settings = replace(settings, workers=_workers(saved, model, backend, data, settings))
-        try:
+        with _explained(folder, options, saved, settings):
             run = events(
                 model,
                 data,
@@ -113,23 +114,37 @@ def _train(arguments: argparse.Namespace, stop: StopRequest, group: Group) -> No
                 group=group,
                 change_workers=hasattr(arguments, "change_workers"),
             )
-        except EpochsError as error:
-            further = _train_further(folder, options, saved, settings)
-            raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
         with mode, closing(run):
             if folder is None or board is None:
                 follow_quietly(run, stop)
                 return
             _note_changes(folder, saved, settings)
             write_config(folder, options, settings.as_dict())
-            shown = columns(task_of(data.is_regression))
-            log = Log(folder, saved.metadata["epoch"] if saved else None, shown)
+            log = _open_log(folder, saved, data)
             display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
             again = resume_command(folder, options.get("model", ""), group.size)
             with board as writer:
                 ended = follow(run, display, folder, again, stop, log, writer)
         if ended and options.get("report"):
             report_on_training(folder, model, data, settings.loss)
+
+
+@contextmanager
+def _explained(
+    folder: Path | None, options: Values, saved: Checkpoint | None, settings: Settings
+) -> Iterator[None]:
+    """Add the command of a new run to an error that more epochs cannot be resumed."""
+    try:
+        yield
+    except EpochsError as error:
+        further = _train_further(folder, options, saved, settings)
+        raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
+
+
+def _open_log(folder: Path, saved: Checkpoint | None, data: Data) -> Log:
+    """Return the log of a new run, or of a resumed one."""
+    shown = columns(task_of(data.is_regression))
+    return Log(folder, saved.metadata["epoch"] if saved else None, shown)
 
 
 def _note_changes(folder: Path, saved: Checkpoint | None, settings: Settings) -> None:

@@ -130,7 +130,8 @@ class Run:
                     # Steps were under way, and have added anything: the weights are lost.
                     raise WorkerError(f"{error}{self._kept()}", error.rank, error.status) from error
                 yield from self._save()  # the weights are those before the step
-                saved = "" if self.path is None else f"; checkpoint saved to {self.path}"
+                kept = "checkpoint saved to" if self.group.rank == 0 else "the last checkpoint is"
+                saved = "" if self.path is None else f"; {kept} {self.path}"
                 message = f"{error}: stopped after step {self.step}{saved}"
                 if isinstance(error, ReadError):
                     raise ReadError(message) from error

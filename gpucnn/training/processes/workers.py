@@ -77,8 +77,8 @@ class Workers:
     ) -> None:
         if not model.backend.thread_parallel:
             raise SettingError(
-                f"{count} workers need the numpy backend, got {model.backend.name}; a run that "
-                "began with workers must be resumed with numpy"
+                f"{count} workers need the numpy backend, got {model.backend.name}; a run of "
+                f"several processes is resumed with numpy, or with mpiexec -n {count}"
             )
         if count > max_batch:
             raise SettingError(f"a batch of {max_batch} is too small for {count} workers")
