@@ -34,7 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if "--debug" not in (sys.argv if argv is None else argv):
         _ignore_errors_of_destructors()
-    return run(argv)
+    try:
+        status = run(argv)
+    except BaseException:
+        if _others_wait():
+            sys.excepthook(*sys.exc_info())
+            _leave(_signal.SIGTERM, None)
+        raise
+    if status > 128 and _others_wait():
+        _leave(status - 128, None)
+    return status
 
 
 def _ignore_errors_of_destructors() -> None:
@@ -54,7 +63,19 @@ def _ignore_errors_of_destructors() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
+    if _others_wait():
+        _signal.signal(number, _signal.SIG_DFL)
+        _signal.raise_signal(number)
     os._exit(128 + number)
+
+
+def _others_wait() -> bool:
+    """Return whether processes that were started with this one may wait for it to join MPI.
+
+    What started them ends them if this one is killed by a signal, but not if it exits.
+    """
+    ranks = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+    return any(rank in os.environ for rank in ranks) and "mpi4py.MPI" not in sys.modules
 
 
 if __name__ == "__main__":

@@ -61,8 +61,9 @@ def note_epochs(folder: Path, before: int, settings: Planned) -> None:
 def note_workers(folder: Path, before: int, now: int) -> None:
     """Print what another number of processes than ``before`` means for a resumed run."""
     if now != before:
+        processes = "process" if now == 1 else "processes"
         print(
-            f"{folder}: continues with {now} processes instead of {before}: gradients are rounded "
+            f"{folder}: continues with {now} {processes} instead of {before}: gradients are rounded "
             "otherwise, and dropout masks and batch statistics are of other parts of a batch",
             file=sys.stderr,
         )

@@ -160,6 +160,19 @@ def test_more_epochs_give_the_longer_run(folder: Path, capsys: Capture) -> None:
     assert "r: epoch 5 is added, with learning rate 0.02\n" in capsys.readouterr().err
 
 
+def test_another_number_of_processes_must_be_asked_for(folder: Path, capsys: Capture) -> None:
+    """It is then that of the run: a further resume need not give it."""
+    options = ["--schedule", "constant", "--backend", "numpy"]
+    assert train(*options, "--out", "r", "--workers", "2") == 0
+    words = ["train", "--resume", "r", "--epochs", "3", "--workers", "1"]
+    message = refused(capsys, *words)
+    assert "settings.workers was 2, now 1; --change-workers (change_workers=True)" in message
+    assert run([*words, "--change-workers"]) == 0
+    assert "r: continues with 1 process instead of 2: gradients are" in capsys.readouterr().err
+    assert run(["train", "--resume", "r", "--epochs", "4"]) == 0
+    assert epochs("r") == [1, 2, 3, 4]
+
+
 def test_a_schedule_that_depends_on_the_epochs_is_not_continued(
     folder: Path, capsys: Capture
 ) -> None:

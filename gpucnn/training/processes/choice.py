@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from gpucnn.errors import SettingError, unknown
 from gpucnn.training.processes.group import Alone, Group
 from gpucnn.training.processes.launch import find_launch
 from gpucnn.training.processes.nccl import nccl
+
+START_SECONDS = 600
+"""How long a process waits for those that were started with it."""
 
 GROUPS = ("auto", "mpi", "nccl", "alone")
 
@@ -34,14 +41,16 @@ def make_group(name: str = "auto") -> Group:
         return Alone()
     size = launch.size if launch else 1
     try:
-        from gpucnn.training.processes.mpi import Mpi
+        with ending_at_once():
+            from gpucnn.training.processes.mpi import Mpi
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is no library of MPI
         raise SettingError(
             f"{size} processes were started together, and need mpi4py and MPI to train together: "
             f"pip install 'gpucnn[mpi]' (and mpich, without an MPI on this machine); {error}. "
             "With --group alone each would train by itself"
         ) from None
-    group = Mpi()
+    with ending_at_once():
+        group = Mpi()
     if group.size != size:
         found = group.size
         group.close()
@@ -51,3 +60,31 @@ def make_group(name: str = "auto") -> Group:
             "--mpi=pmix; with --group alone each would train by itself"
         )
     return group
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Have signals end the process within the block, and a wait of more than START_SECONDS.
+
+    MPI starts without letting Python run: a handler of signals would never be called, if one of the
+    other processes has ended before it joined.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGALRM")
+    before = {}
+    try:
+        for name in names:
+            if hasattr(signal, name):  # not all on Windows
+                number = getattr(signal, name)
+                before[number] = signal.signal(number, signal.SIG_DFL)
+    except ValueError:  # another thread than the main one: signals are not its affair
+        yield
+        return
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, START_SECONDS)
+    try:
+        yield
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

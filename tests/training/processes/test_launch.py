@@ -85,3 +85,13 @@ def test_an_mpi_that_did_not_start_the_processes_is_refused() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert "4 processes were started together, but MPI finds 1: start them by" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+@pytest.mark.parametrize("launched", [True, False])
+def test_a_rank_that_is_stopped_before_mpi_starts_dies_by_the_signal(launched: bool) -> None:
+    """Others would wait for it: mpiexec ends them after a signal, not after an exit."""
+    rank = "os.environ['PMI_RANK'] = '0'" if launched else "os.environ.pop('PMI_RANK', None)"
+    program = f"import os\n{rank}\nfrom gpucnn.__main__ import _leave\n_leave(15, None)\n"
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
+    assert done.returncode == (-15 if launched else 143)
