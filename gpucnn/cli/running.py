@@ -63,8 +63,9 @@ def note_workers(folder: Path, before: int, now: int) -> None:
     if now != before:
         processes = "process" if now == 1 else "processes"
         print(
-            f"{folder}: continues with {now} {processes} instead of {before}: gradients are rounded "
-            "otherwise, and dropout masks and batch statistics are of other parts of a batch",
+            f"{folder}: continues with {now} {processes} instead of {before}: gradients are "
+            "rounded otherwise, and dropout masks and batch statistics are of other parts of a "
+            "batch",
             file=sys.stderr,
         )
 
