@@ -77,14 +77,14 @@ class DivergedError(GpucnnError, ArithmeticError):
 class WorkerError(GpucnnError, RuntimeError):
     """A worker process, or another process of a group, has ended or failed.
 
-    ``rank`` is its number in a group, if it is known.
+    ``lost`` is its number in a group if it cannot report that itself.
     """
 
     status = 1
 
-    def __init__(self, message: str, rank: int | None = None, status: int = 1) -> None:
+    def __init__(self, message: str, lost: int | None = None, status: int = 1) -> None:
         super().__init__(message)
-        self.rank, self.status = rank, status
+        self.lost, self.status = lost, status
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SettingError:

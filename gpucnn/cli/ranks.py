@@ -45,7 +45,7 @@ def run_on_ranks(
             raise
         if debug:
             traceback.print_exc()
-        elif group.rank == 1 and isinstance(error, WorkerError) and error.rank == 0:
+        elif group.rank == 1 and isinstance(error, WorkerError) and error.lost == 0:
             print(f"gpucnn: {printable(str(error))}", file=sys.stderr)
         default = 130 if isinstance(error, KeyboardInterrupt) else 1
         return int(getattr(error, "status", default))

@@ -135,7 +135,7 @@ class Run:
                 message = f"{error}: stopped after step {self.step}{saved}"
                 if isinstance(error, ReadError):
                     raise ReadError(message) from error
-                raise WorkerError(message, error.rank, error.status) from error
+                raise WorkerError(message, error.lost, error.status) from error
             except Exception as error:
                 fault = device_error(error)
                 if fault is None:

@@ -91,7 +91,7 @@ class Mpi(Group):
 
     def _raise(self, fault: Fault | None) -> None:
         if fault is not None:
-            raise WorkerError(str(fault), fault.rank, fault.status)
+            raise WorkerError(str(fault), fault.rank if fault.lost else None, fault.status)
 
     def fail(self, error: BaseException) -> None:
         """As in ``Group``."""

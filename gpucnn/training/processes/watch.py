@@ -34,6 +34,8 @@ class Fault:
     rank: int
     text: str
     status: int = 1
+    lost: bool = False
+    """Whether the rank cannot report it itself"""
 
     def __str__(self) -> str:
         return f"rank {self.rank} {self.text}"
@@ -77,7 +79,7 @@ class Watch:
             now = time.monotonic()
             for peer, (_, when) in list(self._left.items()):
                 if now - when > LEAVE_SECONDS:  # what it sent before has arrived
-                    self.fault = Fault(peer, "has ended")
+                    self.fault = Fault(peer, "has ended", lost=True)
         return self.fault
 
     def report(self, fault: Fault) -> None:
@@ -156,7 +158,7 @@ class Watch:
         for peer, seen in self._seen.items():
             if now - seen > SILENT_SECONDS and peer not in self._left:
                 self._silent.add(peer)
-                self.fault = self.fault or Fault(peer, "does not respond")
+                self.fault = self.fault or Fault(peer, "does not respond", lost=True)
 
     def _send(self, value: Any, peer: int, tag: int) -> None:
         request = self._comm.isend(value, dest=peer, tag=tag)
