@@ -12,7 +12,8 @@ import numpy as np
 import gpucnn
 from bench.harness import Options, Peer, Report, compare
 from gpucnn.data import Data
-from gpucnn.data.packed.writing import opened, write
+from gpucnn.data.packed.state import opened
+from gpucnn.data.packed.writing import write
 from gpucnn.training import EpochEnded, events
 
 

@@ -110,7 +110,7 @@ def _splits(data: Data) -> dict[str, Split]:
 
 
 class _Packer:
-    """Writes the files of one data set, as ``pack`` describes."""
+    """Writes the files of one data set, as ``write`` describes."""
 
     def __init__(
         self,
@@ -144,10 +144,10 @@ class _Packer:
         names = [f"{name}-images-{index:05}.npy" for index in range(len(bounds))]
         entries: list[Entry] = []
         for file, (start, stop) in zip(names, bounds, strict=True):
-            entry = self._complete(file, stop - start, shape)
+            entry = self._complete(file, stop - start)
             if entry is None:
                 break
-            self._account_for(entry, shape, account)
+            self._account_for(entry, account)
             entries.append(entry)
         rest = zip(names[len(entries) :], bounds[len(entries) :], strict=True)
         parts = _Parts(split, bounds[len(entries)][0] if len(entries) < len(bounds) else count)
@@ -155,7 +155,7 @@ class _Packer:
             entries.append(self._write_shard(file, stop - start, shape, parts, account))
         return entries
 
-    def _complete(self, file: str, count: int, shape: tuple[int, ...]) -> Entry | None:
+    def _complete(self, file: str, count: int) -> Entry | None:
         """Return a file that an interrupted call has written, if it is intact."""
         try:
             entry = entry_of(self.state["files"][file])
@@ -168,7 +168,7 @@ class _Packer:
         is_same = content.hexdigest() == entry.sha256 and entry.count == count
         return entry if is_same and entry.file == file else None
 
-    def _account_for(self, entry: Entry, shape: tuple[int, ...], account: Account) -> None:
+    def _account_for(self, entry: Entry, account: Account) -> None:
         """Add the images of a file that is complete."""
         images: Bytes = np.load(self.folder / entry.file, mmap_mode="r")
         for part in chunks(images):

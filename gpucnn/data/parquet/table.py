@@ -29,7 +29,8 @@ _PART = re.compile(
 _IMAGES = ("image", "img", "images", "pixels", "png", "jpg")
 _LABELS = ("label", "labels", "class", "target", "y", "digit", "fine_label")
 
-_LABEL_TYPES = r"u?int|float|double|halffloat|bool|string|large_string|dictionary"
+_LABEL_TYPES = re.compile("u?int|float|double|halffloat|bool|string|large_string|dictionary")
+"""Types of pyarrow, by the beginnings of their names"""
 
 Parts = dict[str, list[Path]]
 """The files by what they are for: "train", "test", "val", or "" if their names do not say it."""
@@ -147,10 +148,8 @@ def _holds_images(kind: Any) -> bool:
 
 
 def _may_be_label(kind: Any) -> bool:
-    return (
-        re.match(r"u?int|float|double|halffloat|bool|string|large_string|dictionary", str(kind))
-        is not None
-    )
+    """Return whether a column of this type of pyarrow may hold labels."""
+    return _LABEL_TYPES.match(str(kind)) is not None
 
 
 def _choose(names: list[str], known: tuple[str, ...]) -> str | None:
@@ -170,8 +169,7 @@ def _features(schema: Any) -> dict[str, Any]:
 
 def read_labels(paths: list[Path], columns: Columns) -> Array:
     """Return the labels of files, (N,), or (N, K) of several columns."""
-    found = [_labels(path, columns) for path in paths]
-    return np.concatenate(found)
+    return np.concatenate([_labels(path, columns) for path in paths])
 
 
 def _labels(path: Path, columns: Columns) -> Array:
