@@ -2,5 +2,5 @@
 
 ``model.py`` computes the time of a step of several ranks, ``assumptions.py`` has the figures for
 machines that were not measured, ``predictions.py`` what follows from both. ``measurements.py``
-and ``ranks.py`` measure on this machine, and ``plot.py`` draws.
+and ``../sides/ranks.py`` measure on this machine, and ``plot.py`` draws.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from gpucnn.data.dataset import Data
 from gpucnn.data.split import Split
+from gpucnn.data.types import OnProgress
 from gpucnn.errors import DataWarning, SettingError
 
 __all__ = ["Data", "Split", "from_arrays", "load", "mnist", "pack", "verify"]
@@ -42,7 +43,7 @@ def load(
     transpose: bool | None = None,
     regression: bool | None = None,
     targets: Sequence[str] | None = None,
-    on_progress: Callable[[str, int, int], object] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Data:
     """Read a data set from a file or a folder.
 
@@ -61,7 +62,7 @@ def load(
       perhaps ``val/``, or alone: then about a fifth of the images becomes the test split. A hash of
       its content decides whether an image is for testing, so it stays so when files are added,
       removed or renamed;
-    - a folder that ``gpucnn pack`` has made, whose images stay on disk: see ``Split.mapped``.
+    - a folder that ``gpucnn pack`` has made, whose images stay on disk: see ``Split.on_disk``.
 
     Args:
         path: the file, the folder, or the folder and a prefix.
@@ -111,7 +112,7 @@ def pack(
     transpose: bool | None = None,
     regression: bool | None = None,
     targets: Sequence[str] | None = None,
-    on_progress: Callable[[str, int, int], object] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Data:
     """Write a data set of any size to a folder of .npy files, to train from there.
 
@@ -161,7 +162,7 @@ def pack(
 
 
 def verify(
-    folder: str | os.PathLike[str], on_progress: Callable[[str, int, int], object] | None = None
+    folder: str | os.PathLike[str], on_progress: OnProgress | None = None
 ) -> tuple[int, int]:
     """Compare every file of a packed data set with its SHA-256.
 

@@ -18,7 +18,7 @@ from gpucnn.data.parquet.table import SUFFIX, Parts, find_files
 from gpucnn.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from gpucnn.data.folders.decoding import OnProgress
+    from gpucnn.data.types import OnProgress
 
 _EXPECTED = (
     "expected an .npz, .csv or .parquet file, a folder of IDX files or a folder of images with a"

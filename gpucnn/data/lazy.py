@@ -13,7 +13,8 @@ import numpy.typing as npt
 from gpucnn.data.types import Bytes
 from gpucnn.errors import DataError
 
-_CHUNK = 1 << 22  # bytes of images that are read at a time
+CHUNK_BYTES = 1 << 22
+"""Bytes of images that are read at a time"""
 
 Rows = slice | range | npt.NDArray[Any]
 """Which images: a slice, a range, indices (n,), or booleans (N,)."""
@@ -57,7 +58,7 @@ class LazyImages(ABC):
 
     def chunk_size(self) -> int:
         """Return the number of images that ``chunks`` reads at a time by default."""
-        return max(1, _CHUNK // self.image_bytes)
+        return max(1, CHUNK_BYTES // self.image_bytes)
 
     @abstractmethod
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
@@ -210,7 +211,7 @@ def chunks(images: Images) -> Iterator[Bytes]:
     if isinstance(images, LazyImages):
         yield from images.chunks()
         return
-    step = max(1, _CHUNK // max(images[0].size, 1))
+    step = max(1, CHUNK_BYTES // max(images[0].size, 1))
     for start in range(0, len(images), step):
         yield images[start : start + step]
 

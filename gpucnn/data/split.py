@@ -71,7 +71,7 @@ class Split:
         )
 
     @property
-    def mapped(self) -> bool:
+    def on_disk(self) -> bool:
         """Whether the images are on disk and are read when they are needed."""
         return isinstance(self.images, LazyImages)
 

@@ -46,7 +46,7 @@ def read(source: LazyImages, indices: NDArray[np.int64], out: NDArray[np.uint8])
 
 @dataclass
 class _Epoch:
-    """What the thread of an epoch is told, and tells."""
+    """What the thread of an epoch and the steps exchange."""
 
     order: NDArray[np.int64] | None
     first: int

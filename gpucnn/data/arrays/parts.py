@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.data.lazy import LazyImages
-from gpucnn.data.types import Array, Bytes
-
-_CHUNK = 1 << 22  # bytes that are read at a time
+from gpucnn.data.lazy import CHUNK_BYTES, LazyImages
+from gpucnn.data.types import Array, Bytes, OnProgress
 
 
 class Lazy(NamedTuple):
-    """Whether images are read when they are needed, and who is told of their examination."""
+    """Whether images are read when they are needed, and what is called while they are examined."""
 
     wanted: bool = False
-    on_progress: Callable[[str, int, int], object] | None = None
+    on_progress: OnProgress | None = None
 
 
 EAGER = Lazy()
@@ -55,7 +53,7 @@ class LazyArray(ABC):
     def parts(self) -> Iterator[Array]:
         """Yield all items in parts of a few MiB."""
         item = prod(self.shape[1:]) * max(self.dtype.itemsize, 1)
-        return self.chunks(max(1, _CHUNK // max(item, 1)))
+        return self.chunks(max(1, CHUNK_BYTES // max(item, 1)))
 
 
 class Converted(LazyImages):

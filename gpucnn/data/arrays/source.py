@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gpucnn.data.types import OnProgress
 from gpucnn.errors import DataError
 
 _X = r"\bx\b"
@@ -35,7 +36,7 @@ class Source:
     loading: str = ""
     typed: bool = True
     remarks: list[str] = field(default_factory=list)
-    on_progress: Callable[[str, int, int], object] | None = None
+    on_progress: OnProgress | None = None
 
     def error(self, text: str) -> DataError:
         """Return an error about this source."""

@@ -17,7 +17,7 @@ from gpucnn.data.folders.listing import Report
 from gpucnn.data.folders.parallel import map_files
 from gpucnn.data.images.inputs import as_input, decode, find_bits, is_grey, shrink
 from gpucnn.data.images.opening import open_image, upright_size
-from gpucnn.data.types import Bytes
+from gpucnn.data.types import Bytes, OnProgress
 from gpucnn.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-OnProgress = Callable[[str, int, int], object]
-"""Called with "examined" or "read", the number of files that were, and their total."""
-
 # Pixels of a large image; photos have 12 to 50 million before they are shrunk.
 _LARGE = 1 << 24
+_large = threading.Lock()  # held while a large image is decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +52,12 @@ def examine(
     on_progress: OnProgress | None,
 ) -> list[ImageFile]:
     """Return the files that are images, with their shapes and bits; the others are reported."""
-    large = threading.Lock()
 
     def examined(image: ImageFile) -> ImageFile | DataError:
         try:
             with open_image(image.path) as opened:
                 shape = (1 if is_grey(opened) else 3), *(resize or upright_size(opened))
-                with turn(large, opened):
+                with turn(opened):
                     return replace(image, shape=shape, bits=find_bits(opened))
         except DataError as error:
             return error
@@ -86,9 +83,12 @@ def remark_bits(bits: int, report: Report) -> None:
         )
 
 
-def turn(large: threading.Lock, image: Image) -> AbstractContextManager[object]:
-    """Return the lock for a large image: decoding takes about ten bytes for a pixel."""
-    return large if image.width * image.height > _LARGE else nullcontext()
+def turn(image: Image) -> AbstractContextManager[object]:
+    """Return the lock for a large image: decoding takes about ten bytes for a pixel.
+
+    Of the large images of a process, one is decoded at a time.
+    """
+    return _large if image.width * image.height > _LARGE else nullcontext()
 
 
 def _common_bits(images: Sequence[ImageFile]) -> int:
@@ -110,16 +110,16 @@ def read(
     except (MemoryError, ValueError):  # NumPy raises ValueError beyond 2**63 bytes
         raise DataError(
             f"{format_sides(shape)} bytes of pixels do not fit in memory: choose a smaller size"
-            " with resize=(H, W) or --resize HxW"
+            " with resize=(H, W) or --resize HxW, or pack them: gpucnn pack SOURCE FOLDER"
         ) from None
 
-    large, bits = threading.Lock(), _common_bits(images)
+    bits = _common_bits(images)
 
     def read_one(index: int) -> bytes | DataError:
         image = images[index]
         try:
             digest = _digest(image.path) if image.part == "all" else b""
-            pixels[index] = decode_file(image.path, image.path, shape[1:], bits, resize, large)
+            pixels[index] = decode_file(image.path, image.path, shape[1:], bits, resize)
         except DataError as error:
             return error
         return digest
@@ -133,7 +133,6 @@ def decode_file(
     shape: tuple[int, ...],
     bits: int,
     resize: tuple[int, int] | None,
-    large: threading.Lock,
 ) -> Bytes:
     """Return the image in a file, uint8 of ``shape`` (C, H, W).
 
@@ -143,12 +142,11 @@ def decode_file(
         shape: to which it is scaled.
         bits: that its pixels take, if they are of 16 bits.
         resize: (height, width) if images are scaled; it may then be decoded to a smaller size.
-        large: is held while a large image is decoded.
     """
     with open_image(source, name) as opened:
         if resize is not None:
             shrink(opened, resize)
-        with turn(large, opened):
+        with turn(opened):
             return as_input(decode(opened, bits), shape[0], (shape[1], shape[2]))
 
 

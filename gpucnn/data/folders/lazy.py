@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
@@ -18,7 +17,6 @@ from gpucnn import files
 from gpucnn.data.files import changed, note_source, open_file, unreadable
 from gpucnn.data.folders.decoding import (
     ImageFile,
-    OnProgress,
     decode_file,
     different_sizes,
     remark_bits,
@@ -29,7 +27,7 @@ from gpucnn.data.folders.parallel import map_files
 from gpucnn.data.images.inputs import decode, find_bits, is_grey, shrink
 from gpucnn.data.images.opening import open_image, upright_size
 from gpucnn.data.lazy import LazyImages
-from gpucnn.data.types import Bytes
+from gpucnn.data.types import Bytes, OnProgress
 from gpucnn.errors import DataError
 
 _BLOCK = 1 << 14  # files whose examination is saved at a time
@@ -39,8 +37,6 @@ _HEADER, _PIXELS = 1, 2  # faults: a file is no image, an image cannot be decode
 _NUMBERS = {"name": "<u8", "size": "<i8", "time": "<i8", "height": "<u4", "width": "<u4"}
 _SMALL = {"channels": "u1", "bits": "u1", "fault": "u1", "digest": "V32"}
 _RECORD = np.dtype([*_NUMBERS.items(), *_SMALL.items()])
-
-_large = threading.Lock()  # one large image is decoded at a time
 
 Records = npt.NDArray[Any]
 
@@ -100,7 +96,7 @@ class FileImages(LazyImages):
             if hashlib.sha256(content).digest() != self.contents[index].tobytes():
                 raise changed(path)
             size = self.shape[2:] if self.resize else None
-            result[place] = decode_file(content, path, self.shape[1:], self.bits, size, _large)
+            result[place] = decode_file(content, path, self.shape[1:], self.bits, size)
 
         map_files(decode_one, range(len(indices)))
         return result
@@ -221,13 +217,13 @@ def _examine(
         with open_image(content, path) as opened:
             record["channels"] = 1 if is_grey(opened) else 3
             record["height"], record["width"] = resize or upright_size(opened)
-            with turn(_large, opened):
+            with turn(opened):
                 record["bits"] = find_bits(opened)
         record["fault"] = _PIXELS
         with open_image(content, path) as opened:
             if resize is not None:
                 shrink(opened, resize)
-            with turn(_large, opened):
+            with turn(opened):
                 decode(opened, int(record["bits"][0]))
     except DataError as error:
         return error

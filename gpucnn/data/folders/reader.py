@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Data
-from gpucnn.data.folders.decoding import ImageFile, OnProgress, examine, read
+from gpucnn.data.folders.decoding import ImageFile, examine, read
 from gpucnn.data.folders.lazy import FileImages, examine_files
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.images.inputs import check_size
@@ -27,7 +27,7 @@ from gpucnn.data.lazy import Images
 from gpucnn.data.lazy import part as part_of
 from gpucnn.data.sides import draw_test
 from gpucnn.data.split import Split
-from gpucnn.data.types import Bytes
+from gpucnn.data.types import Bytes, OnProgress
 from gpucnn.errors import DataError
 from gpucnn.rng import Stream, generator
 

@@ -15,7 +15,7 @@ from gpucnn.data.checks import add_counts, mean_std
 from gpucnn.data.lazy import Recorded, image_digests
 from gpucnn.data.types import Bytes
 
-_THREADS = 5  # one for each figure, and one that writes
+_THREADS = 5  # three figures, and two that write a file and hash it
 
 
 class Account:

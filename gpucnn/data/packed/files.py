@@ -92,20 +92,20 @@ class ShardFiles:
         runs = list(zip(*(column.tolist() for column in columns), strict=True))
         target, size = memoryview(cast(Any, out)).cast("B"), self._image_bytes
         if len(runs) > 1:
-            self._announce(runs)
+            self._prefetch(runs)
         for index, row, place, count in runs:
             self._read_part(index, row, target[place * size : (place + count) * size])
         for index in set(files.tolist()):
             self._check_unchanged(index)
         self._check_content(rows, out)
 
-    def _announce(self, runs: list[tuple[int, int, int, int]]) -> None:
+    def _prefetch(self, runs: list[tuple[int, int, int, int]]) -> None:
         """Let the system fetch images from the disk all at once, not each when it is read."""
         if hasattr(os, "posix_fadvise"):
             for index, row, _, count in runs:
                 descriptor, position = self._position(index, row)
                 size = count * self._image_bytes
-                with suppress(OSError):  # reading tells what is wrong
+                with suppress(OSError):  # reading reports what is wrong
                     os.posix_fadvise(descriptor, position, size, os.POSIX_FADV_WILLNEED)
 
     def _position(self, index: int, row: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +21,10 @@ from gpucnn.data.packed.manifest import (
 )
 from gpucnn.data.packed.shards import Shards
 from gpucnn.data.split import Split
+from gpucnn.data.types import OnProgress
 from gpucnn.errors import DataError, SettingError
 
 _BLOCK = 1 << 22  # bytes that are hashed at a time
-
-OnProgress = Callable[[str, int, int], object]
 
 
 def is_packed(folder: Path) -> bool:

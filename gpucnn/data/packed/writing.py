@@ -33,7 +33,7 @@ from gpucnn.data.packed.manifest import (
 )
 from gpucnn.data.packed.state import Values, save_state, to_json
 from gpucnn.data.split import Split
-from gpucnn.data.types import Array, Bytes
+from gpucnn.data.types import Array, Bytes, OnProgress
 from gpucnn.errors import DataError
 
 SHARD_BYTES = 1 << 26
@@ -43,8 +43,6 @@ MOST_SHARDS = 128
 """Files of images of a split: as many are open at the same time."""
 
 _BLOCK = 1 << 22  # bytes that are read at a time
-
-OnProgress = Callable[[str, int, int], object]
 
 
 def write(

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpucnn.data.folders.decoding import OnProgress, decode_file, different_sizes
+from gpucnn.data.folders.decoding import decode_file, different_sizes
 from gpucnn.data.folders.parallel import map_files
 from gpucnn.data.images.inputs import find_bits, is_grey
 from gpucnn.data.images.opening import open_image, upright_size
 from gpucnn.data.lazy import LazyImages
 from gpucnn.data.parquet.table import open_table
-from gpucnn.data.types import Bytes
+from gpucnn.data.types import Bytes, OnProgress
 from gpucnn.errors import DataError
 
 _ROWS = 512  # image files in memory at a time
-
-
-_large = threading.Lock()  # one large image is decoded at a time
 
 
 class _Cell(NamedTuple):
@@ -63,9 +59,7 @@ class ParquetImages(LazyImages):
 
         def decode_one(place: int) -> None:
             cell = cells[place]
-            result[place] = decode_file(
-                cell.content, cell.name, self.shape[1:], self.bits, size, _large
-            )
+            result[place] = decode_file(cell.content, cell.name, self.shape[1:], self.bits, size)
 
         map_files(decode_one, range(len(cells)))
         return result

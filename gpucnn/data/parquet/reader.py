@@ -11,13 +11,12 @@ from gpucnn.data.arrays.source import Source
 from gpucnn.data.arrays.targets import Labelling
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import format_sides
-from gpucnn.data.folders.decoding import OnProgress
 from gpucnn.data.images.inputs import check_size
 from gpucnn.data.images.opening import pillow
 from gpucnn.data.lazy import Images, LazyImages
 from gpucnn.data.parquet.images import ParquetImages, examine
 from gpucnn.data.parquet.table import Parts, find_columns, read_labels
-from gpucnn.data.types import Bytes
+from gpucnn.data.types import Bytes, OnProgress
 from gpucnn.errors import DataError
 
 
@@ -75,7 +74,7 @@ def _in_memory(images: LazyImages, on_progress: OnProgress | None) -> Bytes:
     except (MemoryError, ValueError):  # NumPy raises ValueError beyond 2**63 bytes
         raise DataError(
             f"{format_sides(images.shape)} bytes of pixels do not fit in memory: choose a smaller"
-            " size with --resize HxW, or pack them: gpucnn pack SOURCE FOLDER"
+            " size with resize=(H, W) or --resize HxW, or pack them: gpucnn pack SOURCE FOLDER"
         ) from None
     done = 0
     for chunk in images.chunks():

@@ -135,7 +135,7 @@ class Mpi(Group):
             self._watch.stop()
             return
         self._watch.end_silent()
-        os._exit(self._status or (fault.status if fault else 1))
+        os._exit(self._status or fault.status)
 
     def _wait(self, request: Any) -> None:
         """Wait until a request is complete; WorkerError if another rank has failed."""
@@ -162,7 +162,7 @@ def _unlink_shared_memory(here: Any) -> None:
 
 
 def _described(error: BaseException) -> tuple[str, int]:
-    """Return what others are told of an error, and the exit status."""
+    """Return the text that the other ranks print for an error, and the exit status."""
     if isinstance(error, KeyboardInterrupt):
         return "was interrupted", getattr(error, "status", 130)
     if isinstance(error, GeneratorExit):

@@ -32,7 +32,7 @@ WATCH_SECONDS = 0.2
 """How often a rank looks whether the others are still there while it may wait for its device."""
 
 REASON_SECONDS = 1.0
-"""How long after an error of NCCL the other group may know more of it."""
+"""How long after an error of NCCL the other group is asked for its reason."""
 
 ABORT_SECONDS = 2.0
 """How long a call of NCCL that does not return delays the end of a rank."""
@@ -190,7 +190,7 @@ class Nccl(Group):
                 self._end(self._reason(error))
 
     def _reason(self, error: Exception) -> WorkerError:
-        """Return what ``control`` knows of an error that NCCL reports, which names no rank."""
+        """Return what ``control`` reports after an error of NCCL, which names no rank."""
         until = time.monotonic() + REASON_SECONDS
         while time.monotonic() < until:
             if self._talking.acquire(timeout=REASON_SECONDS):

@@ -319,7 +319,7 @@ def test_images_that_do_not_fit_in_memory(tmp_path, side):
     write_set(tmp_path, {"a": 2})
     assert refusal(tmp_path, resize=(side, side)) == (
         f"2x1x{side}x{side} bytes of pixels do not fit in memory: choose a smaller size with"
-        " resize=(H, W) or --resize HxW"
+        " resize=(H, W) or --resize HxW, or pack them: gpucnn pack SOURCE FOLDER"
     )
 
 

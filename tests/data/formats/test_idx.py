@@ -511,7 +511,7 @@ def test_a_path_that_does_not_exist(tmp_path):
 def test_a_file_that_is_not_a_data_set(tmp_path):
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(
-        DataError, match=r"notes\.txt is not a data set: expected an \.npz or \.csv file, a folder"
+        DataError, match=r"notes\.txt is not a data set: expected an \.npz, \.csv or \.parquet file"
     ):
         load(tmp_path / "notes.txt")
 

@@ -26,8 +26,8 @@ def with_all(data: Data) -> Data:
 
 
 def assert_same(found: Split, expected: Split) -> None:
-    assert found.mapped
-    assert not expected.mapped
+    assert found.on_disk
+    assert not expected.on_disk
     np.testing.assert_array_equal(found.images[:], expected.images)
     np.testing.assert_array_equal(found.labels, expected.labels)
     assert found.fingerprint() == expected.fingerprint()
