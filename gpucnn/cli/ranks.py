@@ -1,4 +1,4 @@
-"""Training by several processes that ``mpiexec`` started: rank 0 speaks for all of them."""
+"""Training by several processes that ``mpiexec`` started: rank 0 prints for all of them."""
 
 from __future__ import annotations
 

@@ -160,18 +160,18 @@ def test_an_error_is_raised_where_its_images_are_needed(
 
 
 def test_a_reader_ends_while_it_waits_and_while_it_reads(backend32: Backend) -> None:
-    begun, may_go_on = threading.Event(), threading.Event()
+    begun = threading.Event()
 
     def wait(indices: NDArray[np.int64]) -> None:
         if indices.max() >= 8:
             begun.set()
-            assert may_go_on.wait(60)
+            assert feed._epoch is not None
+            assert feed._epoch.ending.wait(60)  # until the thread is asked to end
 
     images = Images(400, wait)
     feed = Feed(backend32, images, 2)
     feed.begin()
     assert begun.wait(60)  # in a read, the last slot being filled
-    threading.Timer(0.05, may_go_on.set).start()
     feed.end()
     assert images.taken <= 11
     images.hook = len

@@ -21,7 +21,7 @@ import numpy as np
 from gpucnn import files
 from gpucnn.data.dataset import Data
 from gpucnn.data.lazy import LazyImages, chunks
-from gpucnn.data.packed.account import Account, accounting
+from gpucnn.data.packed.figures import Figures, threads
 from gpucnn.data.packed.files import Entry
 from gpucnn.data.packed.manifest import (
     FILE_NAME,
@@ -81,7 +81,7 @@ def write(
         )
     state = {"options": options, "sources": sources, "files": before.get("files", {})}
     assert data.preparation is not None
-    with accounting() as pool:
+    with threads() as pool:
         packer = _Packer(folder, state, shard_bytes, pool, on_progress, data)
         splits = {name: packer.write_split(name, split) for name, split in _splits(data).items()}
     check()
@@ -126,15 +126,15 @@ class _Packer:
 
     def write_split(self, name: str, split: Split) -> PackedSplit:
         """Write the files of a split."""
-        account = Account(split.images.shape[1], split.label_bytes(), self.pool)
-        entries = self._write_images(name, split, account)
-        recorded = account.recorded()
+        figures = Figures(split.images.shape[1], split.label_bytes(), self.pool)
+        entries = self._write_images(name, split, figures)
+        recorded = figures.recorded()
         kind = "<f8" if split.is_regression else "<i8"
         labels = self._write_array(f"{name}-labels.npy", split.labels.astype(kind))
-        digests = self._write_array(f"{name}-digests.npy", account.digests().astype("<u8"))
+        digests = self._write_array(f"{name}-digests.npy", figures.digests().astype("<u8"))
         return PackedSplit(entries, labels, digests, recorded)
 
-    def _write_images(self, name: str, split: Split, account: Account) -> list[Entry]:
+    def _write_images(self, name: str, split: Split, figures: Figures) -> list[Entry]:
         count, shape = len(split), tuple(int(side) for side in split.images.shape[1:])
         size = int(np.prod(shape))
         rows = max(1, self.shard_bytes // size, -(-count // MOST_SHARDS))
@@ -145,12 +145,12 @@ class _Packer:
             entry = self._complete(file, stop - start)
             if entry is None:
                 break
-            self._account_for(entry, account)
+            self._add_complete(entry, figures)
             entries.append(entry)
         rest = zip(names[len(entries) :], bounds[len(entries) :], strict=True)
         parts = _Parts(split, bounds[len(entries)][0] if len(entries) < len(bounds) else count)
         for file, (start, stop) in rest:
-            entries.append(self._write_shard(file, stop - start, shape, parts, account))
+            entries.append(self._write_shard(file, stop - start, shape, parts, figures))
         return entries
 
     def _complete(self, file: str, count: int) -> Entry | None:
@@ -166,15 +166,15 @@ class _Packer:
         is_same = content.hexdigest() == entry.sha256 and entry.count == count
         return entry if is_same and entry.file == file else None
 
-    def _account_for(self, entry: Entry, account: Account) -> None:
+    def _add_complete(self, entry: Entry, figures: Figures) -> None:
         """Add the images of a file that is complete."""
         images: Bytes = np.load(self.folder / entry.file, mmap_mode="r")
         for part in chunks(images):
-            account.add(np.array(part))
+            figures.add(np.array(part))
             self._progress(len(part))
 
     def _write_shard(
-        self, file: str, count: int, shape: tuple[int, ...], parts: _Parts, account: Account
+        self, file: str, count: int, shape: tuple[int, ...], parts: _Parts, figures: Figures
     ) -> Entry:
         """Write a file of ``count`` images, the next of ``parts``."""
         path, digest = self.folder / file, hashlib.sha256()
@@ -194,9 +194,9 @@ class _Packer:
                 opened.write(header)
                 digest.update(header)
                 for images in parts.take(count):
-                    account.add(images, write, hash_file)
+                    figures.add(images, write, hash_file)
                     self._progress(len(images))
-                account.finish()
+                figures.finish()
                 files.sync(opened.fileno(), temporary)
             os.replace(temporary, path)
         except OSError as error:

@@ -4,4 +4,8 @@
 by MPI, wherever its ranks are, and ``nccl.py`` adds gradients on GPUs, where ``device.py`` computes
 them. ``workers.py`` starts processes of this machine that only compute gradients, with
 ``worker.py`` and ``shared.py``. ``part.py`` computes the part of a batch in all of them.
+
+``launch.py`` finds out how this process was started, and ``choice.py`` makes the group.
+``agreement.py`` compares the ranks, ``exchange.py`` adds in their order, and ``watch.py`` (MPI) and
+``pulse.py`` (workers) notice processes that have ended or do not respond.
 """

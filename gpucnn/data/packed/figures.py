@@ -18,7 +18,7 @@ from gpucnn.data.types import Bytes
 _THREADS = 5  # three figures, and two that write a file and hash it
 
 
-class Account:
+class Figures:
     """The figures of the images of a split, which are added in their order.
 
     Args:
@@ -79,8 +79,8 @@ class Account:
 
 
 @contextmanager
-def accounting() -> Iterator[ThreadPoolExecutor]:
-    """Return the threads of ``Account``; they have ended after the block."""
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """Return the threads of ``Figures``; they have ended after the block."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="pack")
     try:
         yield pool
