@@ -19,7 +19,11 @@ from typing import Any
 from gpucnn.cli.output import printable, silence_stdout
 from gpucnn.cli.parser import COMMANDS, MainParser
 from gpucnn.cli.signals import StopRequest
-from gpucnn.errors import GpucnnError
+from gpucnn.errors import GpucnnError, SettingError
+
+FOR_RANKS = ("train", "doctor")
+"""Commands that several processes may run that were started together; others write the same files
+or do the same work several times."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -76,11 +80,30 @@ def _plain_warnings() -> Iterator[None]:
 def _dispatch(arguments: argparse.Namespace) -> int:
     # Only the command that runs is imported, so that --help and errors in options are printed at
     # once.
-    module, function = COMMANDS[arguments.command][1].split(":")
+    name = arguments.command
+    module, function = COMMANDS[name][1].split(":")
     with StopRequest().handling():
+        if name not in FOR_RANKS and not _is_only_process(name):
+            return SettingError.status
         command = getattr(import_module(f"gpucnn.cli.{module}"), function)
         status: int = command(arguments)
     return status
+
+
+def _is_only_process(command: str) -> bool:
+    """Return whether this process was started alone.
+
+    SettingError if there are others, on the first of them: one message is enough.
+    """
+    from gpucnn.training.processes.launch import find_launch
+
+    launch = find_launch()
+    if launch is not None and launch.rank == 0:
+        raise SettingError(
+            f"{launch.size} processes were started together, but gpucnn {command} is run by one: "
+            "start it without mpiexec or srun; only gpucnn train shares its work"
+        )
+    return launch is None
 
 
 def _one_line(error: Exception, command: str | None) -> str | None:

@@ -13,7 +13,7 @@ from gpucnn.data.files import recording
 from gpucnn.data.finishing import finished, read_mnist
 from gpucnn.data.packed import state, writing
 from gpucnn.data.packed.manifest import read_manifest
-from gpucnn.errors import DataWarning
+from gpucnn.errors import DataError, DataWarning
 
 BUILTIN = "mnist"
 
@@ -37,6 +37,7 @@ def pack_source(
         "regression": how.labels.regression,
         "targets": how.labels.targets,
     }
+    _check_place(folder, name)
     with state.opened(folder, options) as is_complete:
         if is_complete:
             return read_manifest(folder).notes
@@ -65,3 +66,11 @@ def _read(source: str, how: Reading) -> Data:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         return finished(read(Path(source), how), how.transpose)
+
+
+def _check_place(folder: Path, source: str) -> None:
+    """Raise DataError if ``folder`` is a file, or inside the source as a part of it."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is not a folder: give a new folder to pack into")
+    if source != BUILTIN and Path(source).resolve() in folder.resolve().parents:
+        raise DataError(f"{folder} is inside {source}: give a new folder outside it to pack into")

@@ -19,6 +19,7 @@ from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.processes.agreement import reporting
 from gpucnn.training.processes.group import Alone, Group
+from gpucnn.training.processes.launch import find_launch
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
 from gpucnn.training.settings import Overrides, Settings, settle
@@ -89,6 +90,7 @@ def fit(
     Warns:
         DataWarning: all training images are of one class, or are validation or test images as
             well. A progress display shows it instead.
+        RuntimeWarning: ``mpiexec`` started several processes, but ``group`` is None.
 
     Notes:
         Scripts with ``workers`` above 1 must start training under ``if __name__ == "__main__":``.
@@ -113,6 +115,15 @@ def fit(
         True
     """
     callbacks = [on_event] if callable(on_event) else list(on_event)
+    launch = find_launch() if group is None else None
+    if launch is not None and launch.rank == 0:
+        warnings.warn(
+            f"{launch.size} processes were started together, and each trains by itself: to share "
+            "the batches, call fit(..., group=gpucnn.training.make_group()), or, where each has a "
+            'run of its own, fit(..., group=gpucnn.training.make_group("alone"))',
+            RuntimeWarning,
+            stacklevel=2,
+        )
     run = events(
         model,
         data,

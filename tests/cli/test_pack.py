@@ -62,6 +62,8 @@ def test_packing_training_and_verifying(capsys: pytest.CaptureFixture[str]) -> N
         (["--verify", "set.npz", "x"], "--verify takes one folder: gpucnn pack --verify x"),
         (["--verify", "."], ". is not a packed data set: it has no dataset.json"),
         (["set.npz", "."], ". is not empty: give a new folder to pack into"),
+        (["set.npz", "set.npz"], "set.npz is not a folder: give a new folder to pack into"),
+        ([".", "x"], "x is inside .: give a new folder outside it to pack into"),
         (["nothing", "x"], "nothing does not exist"),
         (["set.npz", "x", "--resize", "8x8"], "resize is for folders of images and Parquet files"),
         (["set.npz", "x", "--transpose", "maybe"], "unknown --transpose 'maybe'"),

@@ -16,6 +16,8 @@ from gpucnn.errors import DataError
 EXAMINED = ".examined-{:05}.npy"
 """What is known of the files of a folder of images, while it is packed."""
 
+EXAMINED_FILES = ".examined-*.npy"
+
 Values = Mapping[str, Any]
 
 
@@ -24,7 +26,8 @@ def opened(folder: Path, options: Values) -> Iterator[bool]:
     """Prepare a folder for packing, and lock it for the time of the block.
 
     Args:
-        folder: a new one, or that of an interrupted call with the same ``options``.
+        folder: a new one, or that of an interrupted call with the same ``options``. Other options
+            start over if nothing was packed, as after an error of the source.
         options: what is packed and how it is read, as JSON has it.
 
     Yields:
@@ -42,7 +45,7 @@ def opened(folder: Path, options: Values) -> Iterator[bool]:
             yield True
             return
         if os.path.isfile(folder / STATE_NAME):
-            _expect(folder, read_json(folder / STATE_NAME), options, "was begun with")
+            _continue(folder, options)
         elif os.listdir(folder):
             raise DataError(f"{folder} is not empty: give a new folder to pack into")
         else:
@@ -52,6 +55,17 @@ def opened(folder: Path, options: Values) -> Iterator[bool]:
         except Exception:
             _forget(folder, is_new)
             raise
+
+
+def _continue(folder: Path, options: Values) -> None:
+    """Prepare a folder that an earlier call has begun; DataError if it packed something else."""
+    state = read_json(folder / STATE_NAME)
+    if "sources" not in state and state.get("options") != json.loads(json.dumps(options)):
+        for path in folder.glob(EXAMINED_FILES):
+            path.unlink()
+        save_state(folder, {"options": options})
+    else:
+        _expect(folder, state, options, "was begun with")
 
 
 def _expect(folder: Path, found: Values, options: Values, what: str) -> None:

@@ -31,7 +31,7 @@ from gpucnn.data.packed.manifest import (
     entry_of,
     read_json,
 )
-from gpucnn.data.packed.state import Values, save_state, to_json
+from gpucnn.data.packed.state import EXAMINED_FILES, Values, save_state, to_json
 from gpucnn.data.split import Split
 from gpucnn.data.types import Array, Bytes, OnProgress
 from gpucnn.errors import DataError
@@ -97,7 +97,7 @@ def write(
         splits,
     )
     files.write_atomically(folder / FILE_NAME, to_json(manifest.to_json()))
-    leftovers = *folder.glob(".examined-*.npy"), *folder.glob(".*.tmp")
+    leftovers = *folder.glob(EXAMINED_FILES), *folder.glob(".*.tmp")
     for path in (folder / STATE_NAME, *leftovers):
         path.unlink(missing_ok=True)
 

@@ -225,6 +225,14 @@ def test_a_full_disk_leaves_what_can_be_continued(
     assert content(folder) == content(tmp_path / "at once")
 
 
+def test_other_options_start_over_where_nothing_was_packed(tmp_path: Path) -> None:
+    source, folder = images(tmp_path / "source"), tmp_path / "packed"
+    with pytest.raises(DataError, match="--resize HxW"):
+        pack_source(source, folder, Reading(None, 0, None, AUTO, lazy=True))
+    assert list(folder.glob(".examined-*.npy"))
+    pack(source, folder)
+
+
 def test_folders_that_hold_something_else(tmp_path: Path) -> None:
     source = table(tmp_path / "source")
     with pytest.raises(DataError, match="source is not empty: give a new folder"):

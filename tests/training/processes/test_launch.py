@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from small import save_npz, small_data
+from small import save_npz, small_data, small_model
 
 from gpucnn.cli import run
 from gpucnn.errors import SettingError
 from gpucnn.training import make_group
+from gpucnn.training.fit import fit
 from gpucnn.training.processes import choice
 from gpucnn.training.processes.group import Alone
 from gpucnn.training.processes.launch import Launch, find_launch
@@ -95,3 +97,28 @@ def test_a_rank_that_is_stopped_before_mpi_starts_dies_by_the_signal(launched: b
     program = f"import os\n{rank}\nfrom gpucnn.__main__ import _leave\n_leave(15, None)\n"
     done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
     assert done.returncode == (-15 if launched else 143)
+
+
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_commands_that_do_not_share_their_work_are_refused_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str, lines: int
+) -> None:
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", rank)
+    assert run(["summary", "lenet5"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", lines)
+    assert not lines or "gpucnn summary is run by one: start it without mpiexec" in err
+    assert run(["doctor"]) == 0
+
+
+def test_fit_without_a_group_warns_that_each_process_trains_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("PMI_RANK", "0")
+    with pytest.warns(RuntimeWarning, match=r"2 processes .* group=gpucnn.training.make_group"):
+        fit(small_model(), small_data(), epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        fit(small_model(), small_data(), epochs=1, group=make_group("alone"))
