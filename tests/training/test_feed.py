@@ -78,9 +78,12 @@ def test_a_batch_is_in_the_ring_when_its_step_is_done(
                 steps.append(be.gather_images(feed.images, place, *scaling))
             done += ready
             feed.release(done)
+        if chosen is not None:
+            feed.end()
+        # Without ``end``, nothing else waits for the copies of the last slots.
+        found = np.concatenate([be.to_numpy(step) for step in steps])
         feed.end()
         wanted = images.values if chosen is None else images.values[chosen]
-        found = np.concatenate([be.to_numpy(step) for step in steps])
         np.testing.assert_array_equal(found, wanted[first * batch_size :])
 
 
