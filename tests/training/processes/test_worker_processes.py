@@ -61,20 +61,26 @@ def running(group: int) -> list[int]:
     return found
 
 
+def start_run(folder: Path) -> subprocess.Popen[str]:
+    """Start a long run in a session of its own, and wait until it has trained two epochs."""
+    process = subprocess.Popen(
+        command(folder, "--epochs", "2000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for_log(folder, '"epoch": 2,')
+    return process
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_the_first_process_handles_signals_to_all(tmp_path: Path, number: int, status: int) -> None:
     """Terminals and service managers signal all processes; killing the first ends the others."""
-    process = subprocess.Popen(
-        command(tmp_path, "--epochs", "2000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for_log(tmp_path, '"epoch": 2,')
+    process = start_run(tmp_path)
     assert len(running(process.pid)) >= 2
     if number == signal.SIGKILL:
         process.kill()
@@ -98,14 +104,7 @@ def is_worker(pid: int) -> bool:
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_suspended_worker_does_not_hold_up_a_signal(tmp_path: Path, signals: int) -> None:
     """One signal ends the run after the grace time, a second one at once."""
-    process = subprocess.Popen(
-        command(tmp_path, "--epochs", "2000"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    wait_for_log(tmp_path, '"epoch": 2,')
+    process = start_run(tmp_path)
     (worker,) = (pid for pid in running(process.pid) if is_worker(pid))
     os.kill(worker, signal.SIGSTOP)
     for _ in range(signals):
