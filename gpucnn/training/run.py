@@ -127,7 +127,7 @@ class Run:
                 yield from self._train()
             except (WorkerError, ReadError) as error:
                 if isinstance(error, WorkerError) and isinstance(self.group, Nccl):
-                    # Steps were under way, and have added anything: the weights are lost.
+                    # Steps were in progress, and have added anything: the weights are lost.
                     raise WorkerError(f"{error}{self._kept()}", error.lost, error.status) from error
                 yield from self._save()  # the weights are those before the step
                 kept = "checkpoint saved to" if self.group.rank == 0 else "the last checkpoint is"
