@@ -6,13 +6,10 @@ process, and a file that is cut while it is mapped ends the process with SIGBUS.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -21,20 +18,9 @@ import numpy.typing as npt
 
 from gpucnn.data.files import format_sides, open_file, unreadable
 from gpucnn.data.lazy import image_digests
+from gpucnn.data.packed.arrays import DigestFile, Entry, read_header
 from gpucnn.data.types import Array, Bytes
 from gpucnn.errors import DataError
-
-Digests = npt.NDArray[np.uint64]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file of a packed data set, as dataset.json describes it."""
-
-    file: str
-    count: int  # images, labels or digests
-    bytes: int
-    sha256: str
 
 
 class _Opened(NamedTuple):
@@ -141,11 +127,16 @@ class ShardFiles:
                         raise self._fault(
                             index, f"has {status.st_size} bytes, expected {entry.bytes}"
                         )
-                    start = _check_header(path, file.fileno(), (entry.count, *self.shape))
+                    header, shape = read_header(path, file), (entry.count, *self.shape)
+                    if header.shape != shape or header.dtype != np.uint8:
+                        raise DataError(
+                            f"{path} holds {header.dtype} {format_sides(header.shape)}, expected"
+                            f" uint8 {format_sides(shape)}"
+                        )
                     descriptor = os.dup(file.fileno())
             except OSError as error:
                 raise unreadable(path, error) from None
-            opened = _Opened(descriptor, start, _state(status))
+            opened = _Opened(descriptor, header.start, _state(status))
             self._opened[index] = opened
         return opened
 
@@ -166,7 +157,7 @@ class ShardFiles:
         if not len(new):
             return
         found = image_digests(out if len(new) == len(rows) else out[new])
-        wrong = found != self.digests.values()[rows[new]]
+        wrong = found.astype(np.uint32) != self.digests.low()[rows[new]]
         if wrong.any():
             row = int(rows[new[wrong.argmax()]])
             index = int(np.searchsorted(self.starts, row, "right")) - 1
@@ -179,56 +170,6 @@ class ShardFiles:
             f"{self.folder / self.entries[index].file} {text}: check all files with gpucnn pack"
             f" --verify {self.folder}"
         )
-
-
-class DigestFile:
-    """The digests of all images of a split, read when they are first needed."""
-
-    def __init__(self, folder: Path, entry: Entry) -> None:
-        self.folder, self.entry = folder, entry
-        self._values: Digests | None = None
-        self._lock = threading.Lock()
-
-    def values(self) -> Digests:
-        """Return the digests, uint64 (N,); DataError if the file is damaged."""
-        with self._lock:
-            if self._values is None:
-                found = read_array(self.folder, self.entry, "<u8")
-                self._values = found.astype(np.uint64, copy=False)
-            return self._values
-
-
-def read_array(folder: Path, entry: Entry, dtype: str) -> Array:
-    """Return the array of a file; DataError unless it is the one that was packed."""
-    path = folder / entry.file
-    try:
-        with open_file(path) as file:
-            content = file.read(entry.bytes + 1)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    if len(content) != entry.bytes or hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise DataError(f"{path} was cut or changed after it was packed: pack the data set again")
-    array: Array = np.lib.format.read_array(BytesIO(content), allow_pickle=False)
-    if array.dtype != dtype or len(array) != entry.count:
-        raise DataError(f"{path} holds {array.dtype} {array.shape}, expected {dtype}")
-    return array
-
-
-def _check_header(path: Path, descriptor: int, shape: tuple[int, ...]) -> int:
-    """Return where the items of a .npy file begin; DataError unless they are uint8 of a shape."""
-    with open(descriptor, "rb", closefd=False) as file:
-        try:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("not of version (1, 0)")
-            found, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        except ValueError as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{path} is not a .npy file: {reason}") from None
-        if (found, fortran, dtype) != (shape, False, np.dtype(np.uint8)):
-            raise DataError(
-                f"{path} holds {dtype} {format_sides(found)}, expected uint8 {format_sides(shape)}"
-            )
-        return file.tell()
 
 
 def _pread(descriptor: int, target: memoryview, position: int, lock: threading.Lock) -> int:

@@ -61,7 +61,7 @@ class Shards(LazyImages):
 
     def digests(self) -> npt.NDArray[np.uint64]:
         """Return the ``image_digests`` of all images, as they were packed."""
-        kept = self.files.digests.values()
+        kept = self.files.digests.read()
         if isinstance(self.rows, range):
             return kept[self.rows.start : self.rows.stop : self.rows.step]
         chosen: npt.NDArray[np.uint64] = kept[self.rows]

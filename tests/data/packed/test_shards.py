@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from packing import pack_data
+from peak import peak_memory
 from small import number_data, small_data
 
 from gpucnn.data import Data, Split, load, verify
 from gpucnn.data.digests import digests, seen_digests
+from gpucnn.data.packed.arrays import DigestFile, Entry, read_array
 from gpucnn.errors import DataError
 
 
@@ -170,6 +173,31 @@ def test_changed_labels_and_digests_are_named(tmp_path: Path, name: str) -> None
     damage(tmp_path / name, -1)
     with pytest.raises(DataError, match=f"{name} was cut or changed after it was packed"):
         load(tmp_path).train.images.take([0])
+
+
+def test_numbers_are_read_with_one_copy_in_memory(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**64, 1 << 20, dtype=np.uint64)
+    path = tmp_path / "digests.npy"
+    np.save(path, values)
+    content = path.read_bytes()
+    entry = Entry(path.name, len(values), len(content), hashlib.sha256(content).hexdigest())
+    for dtype, extra in ((np.uint64, 4 << 20), (np.uint32, 4 << 20)):
+        found, peak = peak_memory(read_array, tmp_path, entry, "<u8", dtype)
+        np.testing.assert_array_equal(found, values & np.iinfo(dtype).max)
+        assert found.dtype == dtype
+        assert peak < found.nbytes + extra
+    file = DigestFile(tmp_path, entry)
+    np.testing.assert_array_equal(file.read() % 2**32, file.low())
+
+
+def test_numbers_of_another_kind_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.npy"
+    for array in (np.zeros(3), np.zeros(4, np.int64), np.zeros((1, 3), np.int64)):
+        np.save(path, array)
+        content = path.read_bytes()
+        entry = Entry(path.name, 3, len(content), hashlib.sha256(content).hexdigest())
+        with pytest.raises(DataError, match=r"labels.npy holds .*, expected int64 3"):
+            read_array(tmp_path, entry, "<i8")
 
 
 @pytest.mark.parametrize(
