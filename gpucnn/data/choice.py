@@ -14,6 +14,7 @@ from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
 from gpucnn.data.packed.reading import is_packed, read_packed
+from gpucnn.data.packed.state import EXAMINED
 from gpucnn.data.parquet.table import SUFFIX, Parts, find_files
 from gpucnn.errors import DataError, SettingError
 
@@ -37,8 +38,8 @@ class Reading(NamedTuple):
     transpose: bool | None = None
     lazy: bool = False
     """Whether images are read when they are needed, even if the data set is not packed."""
-    cache: str | None = None
-    """Files where what is known of a lazy folder of images is kept: see ``examine_files``."""
+    folder: str | None = None
+    """Where what is known of a lazy data set is kept."""
 
     def refuse_resize(self, path: Path) -> None:
         """Raise SettingError if images are to be scaled, which those of ``path`` cannot be."""
@@ -49,7 +50,7 @@ class Reading(NamedTuple):
 
     def parts(self) -> Lazy:
         """Return how the formats for arrays are read."""
-        return Lazy(self.lazy, self.on_progress)
+        return Lazy(self.lazy, self.on_progress, self.folder)
 
 
 def read(path: Path, how: Reading) -> Data:
@@ -113,7 +114,7 @@ def _read_folder(path: Path, how: Reading) -> Data:
         seed=how.seed,
         on_progress=how.on_progress,
         lazy=how.lazy,
-        cache=how.cache,
+        cache=how.folder and os.path.join(how.folder, EXAMINED),
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from gpucnn.data.arrays.parts import LazyArray
+from gpucnn.data.arrays.parts import EAGER, Lazy, Spooled
 from gpucnn.data.arrays.pixels import AnyArray, square_side
 from gpucnn.data.arrays.source import literal
 from gpucnn.data.arrays.targets import AUTO, Labelling, finite_number
@@ -67,8 +68,8 @@ def has_images(path: Path, chosen: Labelling = AUTO) -> bool:
         return False
 
 
-def read_rows(path: Path, chosen: Labelling = AUTO, lazy: bool = False) -> Table | None:
-    """Read a table, if ``lazy`` without keeping its pixels; None if it has no labels."""
+def read_rows(path: Path, chosen: Labelling = AUTO, lazy: Lazy = EAGER) -> Table | None:
+    """Read a table, if ``lazy`` with its pixels kept in a file; None if it has no labels."""
     with _opened(path) as file:
         return _parse(path, file, chosen, lazy)
 
@@ -80,6 +81,8 @@ def _opened(path: Path) -> Iterator[TextIO]:
         with TextIOWrapper(open_file(path), encoding="utf-8-sig") as file:
             yield file
     except OSError as error:
+        if error.filename not in (None, os.fspath(path)):
+            raise  # of the file that keeps the pixels
         raise unreadable(path, error) from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not text in UTF-8") from None
@@ -87,7 +90,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
         raise DataError(f"{path} does not fit in memory") from None
 
 
-def _parse(path: Path, file: TextIO, chosen: Labelling, lazy: bool) -> Table | None:
+def _parse(path: Path, file: TextIO, chosen: Labelling, lazy: Lazy) -> Table | None:
     rows = _rows(path, file)
     first = next(rows, None)
     if first is None:
@@ -95,41 +98,39 @@ def _parse(path: Path, file: TextIO, chosen: Labelling, lazy: bool) -> Table | N
     layout = _layout(path, first[1], chosen.targets)
     if not layout.labels:
         return None
-    labels: list[Array] = []
-    blocks: list[Array] = []
     if not layout.header:
         rows = chain([first], rows)
-    for block in _blocks(rows):
-        if chosen.regression:
-            labels.append(np.array([_targets(path, *line, layout) for line in block]))
-        else:
-            labels.append(np.array([_label(path, *line, layout) for line in block]))
-        numbers = _numbers(path, block, layout)
-        blocks.append(numbers[:0] if lazy else numbers)  # of no rows: its dtype
-    if not blocks:
+    numbered, pixels = _read_blocks(path, file, _blocks(rows), layout, chosen, lazy)
+    if not len(numbered):
         raise DataError(f"{path} has a header and no rows: expected a row for each image")
-    numbered, pixels = np.concatenate(labels), np.concatenate(blocks)
-    kept = _Pixels(path, layout, len(numbered), pixels.dtype) if lazy else pixels
-    return Table(numbered, kept, _loading(path, layout), layout.headings)
+    return Table(numbered, pixels, _loading(path, layout), layout.headings)
 
 
-class _Pixels(LazyArray):
-    """The pixels of a table (N, D), which is read again each time."""
-
-    def __init__(self, path: Path, layout: _Layout, count: int, dtype: np.dtype[Any]) -> None:
-        super().__init__((count, len(layout.pixels)), dtype)
-        self.path, self.layout = path, layout
-
-    def chunks(self, size: int, start: int = 0) -> Iterator[Array]:
-        """Yield all rows from ``start`` on, ``size`` at a time or fewer."""
-        with _opened(self.path) as file:
-            rows = islice(_rows(self.path, file), self.layout.header + start, None)
-            count = start
-            while block := list(islice(rows, size)):
-                count += len(block)
-                yield _numbers(self.path, block, self.layout)
-            if count != len(self):
-                raise DataError(f"{self.path} was changed while it was read: it has {count} rows")
+def _read_blocks(
+    path: Path,
+    file: TextIO,
+    blocks: Iterable[list[tuple[int, str]]],
+    layout: _Layout,
+    chosen: Labelling,
+    lazy: Lazy,
+) -> tuple[Array, AnyArray]:
+    """Return the labels and the pixels of the lines in some blocks."""
+    spooled = Spooled(len(layout.pixels), lazy.folder) if lazy.wanted else None
+    read = _targets if chosen.regression else _label
+    labels: list[Array] = []
+    pixels: list[Array] = []
+    size, done = os.fstat(file.fileno()).st_size, 0
+    for block in blocks:
+        labels.append(np.array([read(path, *line, layout) for line in block]))
+        numbers = _numbers(path, block, layout)
+        (pixels.append if spooled is None else spooled.add)(numbers)
+        done += len(block)
+        if lazy.on_progress is not None:
+            position = file.buffer.tell()  # from which the number of all rows follows
+            lazy.on_progress("examined", done, max(done, round(done * size / position)))
+    if not labels:
+        return np.empty(0), np.empty(0)
+    return np.concatenate(labels), np.concatenate(pixels) if spooled is None else spooled
 
 
 def _rows(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:

@@ -67,7 +67,7 @@ def read_table(path: Path | str, chosen: Labelling = AUTO, lazy: Lazy = EAGER) -
     training = next(_siblings(path, "test", ("train",)), None)
     if training:
         raise DataError(f"{path} belongs to the training images in {training}: give that")
-    train = read_rows(path, chosen, lazy.wanted)
+    train = read_rows(path, chosen, lazy)
     if train is None:
         raise DataError(
             f"{path} has columns of pixels but none of labels, so it can neither train nor test a"
@@ -77,7 +77,7 @@ def read_table(path: Path | str, chosen: Labelling = AUTO, lazy: Lazy = EAGER) -
     tables, remarks = {"": train}, []
     for part, words in (("test", ("test",)), ("val", _VALIDATION)):
         other = next(_siblings(path, "train", words), None)
-        table = read_rows(other, chosen, lazy.wanted) if other else None
+        table = read_rows(other, chosen, lazy) if other else None
         if table:
             tables[part] = table
         elif other:
