@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,13 @@ def pack_source(
     _check_place(folder, name)
     with state.opened(folder, options) as is_complete:
         if is_complete:
-            return read_manifest(folder).notes
+            manifest = read_manifest(folder)
+            _check_same(
+                folder, os.path.dirname(options["source"]), manifest.source.get("files", {})
+            )
+            return manifest.notes
         with recording() as opened:
-            data = _read(name, how._replace(cache=os.path.join(folder, state.EXAMINED)))
+            data = _read(name, how._replace(folder=os.fspath(folder)))
         parent = os.path.dirname(options["source"])
         sources = {
             os.path.relpath(path, parent): state for path, state in opened.files.items()
@@ -66,6 +71,24 @@ def _read(source: str, how: Reading) -> Data:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)
         return finished(read(Path(source), how), how.transpose)
+
+
+def _check_same(folder: Path, parent: str, sources: Mapping[str, Any]) -> None:
+    """Raise DataError if one of the files that were packed in ``folder`` has changed since.
+
+    ``sources`` are their sizes and times. Files that are no longer there may be missed by nobody,
+    and of folders of images it is not known which were there.
+    """
+    for name, packed in sources.items():
+        path = os.path.join(parent, name)
+        if not isinstance(packed, list) or not os.path.isfile(path):
+            continue
+        status = os.stat(path)
+        if [status.st_size, status.st_mtime_ns] != packed:
+            raise DataError(
+                f"{path} has changed since it was packed in {folder}: remove {folder}, or give"
+                " another folder"
+            )
 
 
 def _check_place(folder: Path, source: str) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from gpucnn.data.files import open_file, unreadable
 from gpucnn.data.lazy import Recorded
-from gpucnn.data.packed.files import Entry
+from gpucnn.data.packed.arrays import Entry
 from gpucnn.errors import DataError
 
 FILE_NAME = "dataset.json"
@@ -27,6 +27,11 @@ STATE_NAME = ".packing.json"
 PARTS = ("train", "test", "validation")
 _FORMAT = 1
 _MOST_BYTES = 1 << 28
+
+
+def shard_name(part: str, index: int) -> str:
+    """Return the name of a file of images, by the number that it has in its split."""
+    return f"{part}-images-{index:05}.npy"
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from gpucnn.data.dataset import Data
 from gpucnn.data.files import open_file, unreadable
-from gpucnn.data.packed.files import DigestFile, Entry, ShardFiles, read_array
+from gpucnn.data.packed.arrays import DigestFile, Entry, read_array
+from gpucnn.data.packed.files import ShardFiles
 from gpucnn.data.packed.manifest import (
     FILE_NAME,
     STATE_NAME,
     Manifest,
     PackedSplit,
     read_manifest,
+    shard_name,
 )
 from gpucnn.data.packed.shards import Shards
 from gpucnn.data.split import Split
@@ -35,6 +35,8 @@ def is_packed(folder: Path) -> bool:
         raise DataError(
             f"{folder} is not packed completely: continue with gpucnn pack SOURCE {folder}"
         )
+    if os.path.isfile(folder / shard_name("train", 0)):
+        raise DataError(f"{folder} has lost its {FILE_NAME}: pack the data set again")
     return False
 
 
@@ -94,8 +96,7 @@ def _check_arguments(
 def _split(folder: Path, split: PackedSplit, manifest: Manifest) -> Split:
     labels = read_array(folder, split.labels, "<f8" if manifest.targets else "<i8")
     files = ShardFiles(folder, split.images, manifest.shape, DigestFile(folder, split.digests))
-    native = labels.astype(np.float64 if manifest.targets else np.int64, copy=False)
-    return Split(Shards(files, split.recorded), native)
+    return Split(Shards(files, split.recorded), labels)
 
 
 def _check_sizes(folder: Path, manifest: Manifest) -> None:

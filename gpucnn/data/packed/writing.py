@@ -21,8 +21,8 @@ import numpy as np
 from gpucnn import files
 from gpucnn.data.dataset import Data
 from gpucnn.data.lazy import LazyImages, chunks
+from gpucnn.data.packed.arrays import Entry
 from gpucnn.data.packed.figures import Figures, threads
-from gpucnn.data.packed.files import Entry
 from gpucnn.data.packed.manifest import (
     FILE_NAME,
     STATE_NAME,
@@ -30,6 +30,7 @@ from gpucnn.data.packed.manifest import (
     PackedSplit,
     entry_of,
     read_json,
+    shard_name,
 )
 from gpucnn.data.packed.state import EXAMINED_FILES, Values, save_state, to_json
 from gpucnn.data.split import Split
@@ -139,7 +140,7 @@ class _Packer:
         size = int(np.prod(shape))
         rows = max(1, self.shard_bytes // size, -(-count // MOST_SHARDS))
         bounds = [(start, min(start + rows, count)) for start in range(0, count, rows)]
-        names = [f"{name}-images-{index:05}.npy" for index in range(len(bounds))]
+        names = [shard_name(name, index) for index in range(len(bounds))]
         entries: list[Entry] = []
         for file, (start, stop) in zip(names, bounds, strict=True):
             entry = self._complete(file, stop - start)

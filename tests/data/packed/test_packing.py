@@ -17,6 +17,7 @@ from PIL import Image
 from gpucnn import data, files
 from gpucnn.data.arrays.targets import AUTO
 from gpucnn.data.choice import Reading
+from gpucnn.data.formats import rows
 from gpucnn.data.packing import pack_source
 from gpucnn.errors import DataError
 
@@ -243,6 +244,42 @@ def test_folders_that_hold_something_else(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         pack(tmp_path / "nothing", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("make", [npz, table, idx])
+def test_a_source_that_changed_since_it_was_packed(tmp_path: Path, make: Any) -> None:
+    source, folder = make(tmp_path / "source"), tmp_path / "packed"
+    pack(source, folder)
+    before = content(folder)
+    changed = source if source.is_file() else source / "t10k-labels-idx1-ubyte"
+    os.utime(changed, (1, 1))
+    with pytest.raises(DataError, match=f"{changed.name} has changed since it was packed in"):
+        pack(source, folder)
+    changed.unlink()
+    pack(source, folder)  # complete, whatever became of the source
+    assert content(folder) == before
+
+
+def test_a_packed_folder_without_its_description_is_named(tmp_path: Path) -> None:
+    pack(table(tmp_path / "source"), tmp_path / "packed")
+    (tmp_path / "packed" / "dataset.json").unlink()
+    with pytest.raises(DataError, match=r"packed has lost its dataset.json: pack the data set"):
+        data.load(tmp_path / "packed")
+
+
+def test_a_table_is_parsed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, parsed = table(tmp_path / "source"), []
+    source.with_name("test.csv").unlink()  # test images are drawn, by their digests
+    numbers = rows._numbers
+
+    def counted(path: Path, block: list[tuple[int, str]], layout: Any) -> Any:
+        parsed.extend(number for number, _ in block)
+        return numbers(path, block, layout)
+
+    monkeypatch.setattr(rows, "_numbers", counted)
+    pack(source, tmp_path / "packed")
+    assert parsed == list(range(2, 42))
+    assert not [path for path in (tmp_path / "packed").iterdir() if path.suffix == ".tmp"]
 
 
 def test_two_processes_do_not_pack_into_one_folder(tmp_path: Path) -> None:
