@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import compress, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +72,43 @@ def read_folder(
         check_size("resize", resize)
     check_integer("seed", seed, 0)
     pillow()
+    found = _list(folder)
+    with quiet:
+        if lazy:
+            images, order, bounds, pixels = _lazily(found, resize, seed, on_progress, cache)
+        else:
+            images, order, bounds, pixels = _eagerly(found, resize, seed, on_progress)
+    train, test, validation = _splits(images, order, bounds, pixels)
+    assert train is not None
+    assert test is not None
+    notes = (*_nested_note(images, found), *found.report.notes())
+    name = folder.resolve().name
+    return Data(train, test, found.names, name, validation=validation, notes=notes)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The files of a folder."""
+
+    folder: Path
+    parts: dict[str, Path]  # the folders of the splits
+    classes: dict[str, Classes]  # of each split
+    names: tuple[str, ...]  # of the classes
+    images: list[ImageFile]
+    report: Report
+
+
+class _Ordered(NamedTuple):
+    """Images of all splits."""
+
+    images: Sequence[ImageFile]
+    order: npt.NDArray[np.int64]  # by their splits
+    bounds: list[int]  # where each split ends in it
+    pixels: Images  # in this order
+
+
+def _list(folder: Path) -> _Listed:
+    """Find the splits, classes and files of a folder."""
     report = Report(folder)
     parts = find_parts(folder, report)
     classes = {part: list_classes(path, report) for part, path in parts.items()}
@@ -82,34 +120,43 @@ def read_folder(
         for name, paths in files.items()
         for path in paths
     ]
-    with quiet:
-        if lazy:
-            found = examine_files(images, resize, report, on_progress, cache)
-            images, contents = found.images, found.contents
-            _check_classes(images, parts, classes, report)
-            order, bounds = _order(folder, images, [True] * len(images), contents, seed)
-            paths = [images[index].path for index in order.tolist()]
-            hashes = contents[order]
-            pixels: Images = FileImages(paths, hashes, found.shape, found.bits, resize is not None)
-        else:
-            images = examine(images, resize, report, on_progress)
-            _check_classes(images, parts, classes, report)
-            array, digests = read(images, resize, on_progress)
-            for image, result in zip(images, digests, strict=True):
-                if isinstance(result, DataError):
-                    report.add_error(Path(image.path), result)
-            present = [isinstance(digest, bytes) for digest in digests]
-            _check_classes(compress(images, present), parts, classes, report)
-            read_ones = [digest for digest in digests if isinstance(digest, bytes)]
-            order, bounds = _order(folder, images, present, read_ones, seed)
-            _rearrange(array, order.tolist())
-            pixels = array
-    train, test, validation = _splits(images, order, bounds, pixels)
-    assert train is not None
-    assert test is not None
-    notes = (*_nested_note(images, parts, report), *report.notes())
-    name = folder.resolve().name
-    return Data(train, test, tuple(names), name, validation=validation, notes=notes)
+    return _Listed(folder, parts, classes, tuple(names), images, report)
+
+
+def _lazily(
+    found: _Listed,
+    resize: tuple[int, int] | None,
+    seed: int,
+    on_progress: OnProgress | None,
+    cache: str | None,
+) -> _Ordered:
+    """Decode all images once to find those that cannot be; return images that are read later."""
+    images, contents, shape, bits = examine_files(
+        found.images, resize, found.report, on_progress, cache
+    )
+    _check_classes(images, found)
+    order, bounds = _order(found.folder, images, [True] * len(images), contents, seed)
+    paths = [images[index].path for index in order.tolist()]
+    pixels = FileImages(paths, contents[order], shape, bits, resize is not None)
+    return _Ordered(images, order, bounds, pixels)
+
+
+def _eagerly(
+    found: _Listed, resize: tuple[int, int] | None, seed: int, on_progress: OnProgress | None
+) -> _Ordered:
+    """Read all images into memory."""
+    images = examine(found.images, resize, found.report, on_progress)
+    _check_classes(images, found)
+    pixels, digests = read(images, resize, on_progress)
+    for image, result in zip(images, digests, strict=True):
+        if isinstance(result, DataError):
+            found.report.add_error(Path(image.path), result)
+    present = [isinstance(digest, bytes) for digest in digests]
+    _check_classes(compress(images, present), found)
+    contents = [digest for digest in digests if isinstance(digest, bytes)]
+    order, bounds = _order(found.folder, images, present, contents, seed)
+    _rearrange(pixels, order.tolist())
+    return _Ordered(images, order, bounds, pixels)
 
 
 def _common_classes(parts: dict[str, Path], classes: dict[str, Classes]) -> list[str]:
@@ -125,16 +172,14 @@ def _common_classes(parts: dict[str, Path], classes: dict[str, Classes]) -> list
     return list(next(iter(classes.values())))
 
 
-def _check_classes(
-    images: Iterable[ImageFile], parts: dict[str, Path], classes: dict[str, Classes], report: Report
-) -> None:
+def _check_classes(images: Iterable[ImageFile], found: _Listed) -> None:
     """Raise DataError if a class has no images."""
-    present = {(image.part, image.label) for image in images}
-    for part, files in classes.items():
+    present, report = {(image.part, image.label) for image in images}, found.report
+    for part, files in found.classes.items():
         for label, name in enumerate(files):
             if part == "validation" or (part, label) in present:
                 continue
-            folder = parts[part] / name
+            folder = found.parts[part] / name
             lines = [line for line in report.unread if line.startswith(f"{report.name(folder)}/")]
             hint = f" that can be read ({lines[0]})" if lines else ""
             raise DataError(
@@ -210,13 +255,13 @@ def _rearrange(rows: Bytes, order: list[int]) -> None:
         done[position] = True
 
 
-def _nested_note(images: Sequence[ImageFile], parts: dict[str, Path], report: Report) -> list[str]:
+def _nested_note(images: Sequence[ImageFile], found: _Listed) -> list[str]:
     """Return a line on the images that lie in sub-folders of a class, if there are some."""
-    depth = {part: len(folder.parts) for part, folder in parts.items()}
+    depth = {part: len(folder.parts) for part, folder in found.parts.items()}
     nested = [im.path for im in images if im.path.count(os.sep) > depth[im.part] + 1]
     if not nested:
         return []
     return [
-        f"{report.folder}: {len(nested)} images in sub-folders of a class belong to that class, for"
-        f" example {report.name(Path(nested[0]))}"
+        f"{found.folder}: {len(nested)} images in sub-folders of a class belong to that class, for"
+        f" example {found.report.name(Path(nested[0]))}"
     ]
