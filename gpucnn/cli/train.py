@@ -29,6 +29,7 @@ from gpucnn.cli.sources import emulator_mode, first_model, make_backend, model_n
 from gpucnn.data import Data
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.training.epochs import EpochsError
 from gpucnn.training.files.checkpoint import FILE_NAME, Checkpoint, load
 from gpucnn.training.files.pretrained import find
 from gpucnn.training.fit import events
@@ -37,7 +38,6 @@ from gpucnn.training.processes.choice import make_group
 from gpucnn.training.processes.group import Group
 from gpucnn.training.processes.workers import default_workers
 from gpucnn.training.settings import Settings, settle
-from gpucnn.training.state import EpochsError
 from gpucnn.training.task import task_of
 
 

@@ -15,8 +15,8 @@ from gpucnn.errors import CheckpointError
 from gpucnn.rbm.evaluation import Figures
 from gpucnn.rbm.model import RBM
 from gpucnn.rbm.settings import Settings
+from gpucnn.training.epochs import check_rates
 from gpucnn.training.files.checkpoint import Checkpoint, differences
-from gpucnn.training.state import check_rates
 from gpucnn.version import __version__
 
 

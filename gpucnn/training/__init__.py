@@ -21,6 +21,7 @@ True
 Where to find what: ``fit.py`` (the entry points), ``run.py`` (the loop over epochs and steps),
 ``checks.py`` (what must fit before it) and ``reports.py`` (its figures and events), ``step.py``
 (what happens to a batch), ``steps.py`` (how steps are launched), ``state.py`` (what is saved),
+``epochs.py`` (to how many epochs a run may be continued),
 ``batches.py`` and ``feed.py`` (images in memory, and images that are read ahead of the steps),
 ``divergence.py`` (NaN and infinity), ``processes/`` (several processes),
 ``progress.py`` and ``history.py`` (what ``fit`` shows), ``average.py`` (the moving average of

@@ -16,14 +16,19 @@ from gpucnn.data.preparation import recognise
 from gpucnn.errors import CheckpointError
 from gpucnn.nn.sequential import Sequential, custom_class
 from gpucnn.training.average import WeightAverage
+from gpucnn.training.epochs import check_epochs
 from gpucnn.training.files.checkpoint import Checkpoint, differences
 from gpucnn.training.processes.agreement import digest
 from gpucnn.training.results.figures import Metrics
 from gpucnn.training.results.regression import RegressionMetrics
 from gpucnn.training.settings import Settings
-from gpucnn.training.steps import Planned
 from gpucnn.version import __version__
 
+_PARTS = {
+    "fingerprint": "training",
+    "test_fingerprint": "test",
+    "validation_fingerprint": "validation",
+}
 _ANOTHER_NUMBER = (
     "--change-workers (change_workers=True) continues with another number of processes: its "
     "results are then no longer those of a run that was never stopped"
@@ -187,12 +192,7 @@ class RunState:
 
     def _other_data(self, saved: Mapping[str, Any]) -> Iterator[str]:
         """Yield how the data differ from those in a checkpoint. Their name and path may differ."""
-        names = {
-            "fingerprint": "training",
-            "test_fingerprint": "test",
-            "validation_fingerprint": "validation",
-        }
-        for key, part in names.items():
+        for key, part in _PARTS.items():
             found, before = self._fingerprints.get(key, "none"), saved.get(key, "none")
             # Older versions saved one fingerprint, and read no validation images: those matter if
             # the run has held out training images.
@@ -237,13 +237,19 @@ class RunState:
     def common(self) -> dict[str, Any]:
         """Return what must be equal on all ranks of a group that begins or resumes a run."""
         identity, model = self._identity(), self.model
-        for name in ("name", "builtin"):
-            identity["data"].pop(name)
+        del identity["data"]  # its name and path may differ
+        images = {
+            f"SHA-256 of the {_PARTS[key]} images and labels": found[:16]
+            for key, found in self._fingerprints.items()
+        }
         return {
             "gpucnn": __version__,
             "backend": model.backend.name,
             **identity,
-            "weights": digest(*self._weights().values(), *self._optimizer_state().values()),
+            **images,
+            "SHA-256 of the weights": digest(
+                *self._weights().values(), *self._optimizer_state().values()
+            )[:16],
             "epoch": self.epoch,
             "index": self.index,
         }
@@ -273,56 +279,3 @@ class RunState:
         if data.validation is not None:
             found["validation_fingerprint"] = data.validation.fingerprint()
         return found
-
-
-class EpochsError(CheckpointError):
-    """A run cannot be continued with another number of epochs."""
-
-
-def check_epochs(saved: Checkpoint, settings: Settings, steps: int) -> None:
-    """Raise EpochsError unless the run may continue to ``settings.epochs``.
-
-    It may if every step that is done would have had the same learning rate: then the result is that
-    of a run with this number of epochs from the start.
-    """
-    metadata = saved.metadata
-    if metadata["settings"]["epochs"] == settings.epochs:
-        return
-    check_rates(saved, settings, steps)
-    patience, found = settings.early_stopping, metadata["best"]
-    if patience and found and metadata["epoch"] - found["epoch"] >= patience:
-        raise EpochsError(
-            f"the run has ended by early stopping after epoch {metadata['epoch']}: with another "
-            "number of epochs it would end there as well"
-        )
-    best = saved.group("best")
-    if best and metadata["best"]["epoch"] != metadata["epoch"] and not metadata["index"]:
-        last = saved.group("parameters")
-        if all(np.array_equal(best[name], last[name], equal_nan=True) for name in best):
-            raise EpochsError(
-                f"the run has ended with the weights of its best epoch, {metadata['best']['epoch']}"
-                f" (keep_best): those of epoch {metadata['epoch']} are gone"
-            )
-
-
-def check_rates(saved: Checkpoint, settings: Planned, steps: int) -> None:
-    """Raise EpochsError if with ``settings.epochs`` a step that is done had another learning rate.
-
-    CheckpointError if more epochs are done.
-    """
-    metadata = saved.metadata
-    before, now = metadata["settings"]["epochs"], settings.epochs
-    started = metadata["epoch"] + (metadata["index"] > 0)
-    if now < started:
-        raise CheckpointError(
-            f"epochs is {now}, but {started} epochs of the run are done or started"
-        )
-    done, schedule = metadata["epoch"] * steps + metadata["index"], settings.schedule
-    for step in range(done):
-        first, second = (schedule.factor(step / (epochs * steps)) for epochs in (before, now))
-        if first != second:
-            raise EpochsError(
-                f"epochs cannot change from {before} to {now}: with {schedule}, the learning rate "
-                f"of step {step + 1} was {settings.optimizer.lr * first:g} and would "
-                f"have been {settings.optimizer.lr * second:g}"
-            )

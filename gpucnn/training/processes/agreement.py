@@ -15,6 +15,16 @@ from gpucnn.training.processes.group import Group
 _MOST_FAULTS = 4
 
 
+class _NotGiven:
+    """Stands for what one rank has and another has not."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+_NOT_GIVEN = _NotGiven()
+
+
 @contextmanager
 def reporting(group: Group) -> Iterator[None]:
     """Report to the other ranks that this one fails within the block, or leaves it early."""
@@ -33,7 +43,7 @@ def check_same_run(group: Group, identity: Mapping[str, Any]) -> None:
     first, *others = group.gather(dict(identity))
     for rank, other in enumerate(others, 1):
         names = dict.fromkeys((*first, *other))
-        one, two = ({name: run.get(name) for name in names} for run in (first, other))
+        one, two = ({name: run.get(name, _NOT_GIVEN) for name in names} for run in (first, other))
         faults = [
             f"{path} is {there} there, {here} on rank 0" for path, here, there in compare(one, two)
         ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from groups import Threads, together
 from small import small_data, small_model
 
 from gpucnn import Augmentation, Sequential, training
+from gpucnn.data import Data
 from gpucnn.errors import CheckpointError, SettingError, WorkerError
 from gpucnn.nn import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
 from gpucnn.training.files import checkpoint
@@ -79,6 +83,22 @@ def test_a_rank_with_other_settings_is_named() -> None:
     for error in together(3, rank):
         assert isinstance(error, SettingError)
         assert message in str(error)
+
+
+def test_a_rank_with_other_data_is_named() -> None:
+    data, other = small_data(), small_data(seed=3)
+
+    def rank(group: Threads, changed: Data) -> Any:
+        mine = changed if group.rank else data
+        return list(training.events(small_model(seed=1), mine, group=group, **OPTIONS))
+
+    for changed, fault in (
+        (other, r"SHA-256 of the training images and labels is '\w{16}' there, '\w{16}' on rank 0"),
+        (replace(data, validation=data.test), r"validation images .* '\w{16}' there, not given on"),
+    ):
+        for error in together(2, partial(rank, changed=changed)):
+            assert isinstance(error, SettingError)
+            assert re.search(f"rank 1 is to train another run than rank 0: .*{fault}", str(error))
 
 
 def test_a_rank_that_asks_stops_all_after_the_same_step(tmp_path: Path) -> None:
