@@ -19,6 +19,7 @@ from gpucnn.rbm.run import Run
 from gpucnn.rbm.settings import Overrides, Settings
 from gpucnn.training.files.checkpoint import Checkpoint
 from gpucnn.training.fit import Callback, Events, follow
+from gpucnn.training.processes.launch import warn_of_others
 
 PathLike = str | os.PathLike[str]
 
@@ -60,6 +61,9 @@ def fit(
         DivergedError: a gradient or weight became NaN or infinite. The machine keeps the weights
             from before a step with such a gradient, and the last checkpoint stays.
 
+    Warns:
+        RuntimeWarning: ``mpiexec`` started several processes.
+
     Example:
         >>> import gpucnn
         >>> data = gpucnn.data.mnist().limit(200)
@@ -69,6 +73,10 @@ def fit(
         True
     """
     callbacks = [on_event] if callable(on_event) else list(on_event)
+    warn_of_others(
+        "a restricted Boltzmann machine is trained by one process, rbm.events if several"
+        " have one each"
+    )
     run = events(
         rbm,
         data,

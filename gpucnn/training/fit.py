@@ -19,7 +19,7 @@ from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.processes.agreement import reporting
 from gpucnn.training.processes.group import Alone, Group
-from gpucnn.training.processes.launch import find_launch
+from gpucnn.training.processes.launch import warn_of_others
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
 from gpucnn.training.settings import Overrides, Settings, settle
@@ -115,15 +115,9 @@ def fit(
         True
     """
     callbacks = [on_event] if callable(on_event) else list(on_event)
-    launch = find_launch() if group is None else None
-    if launch is not None and launch.rank == 0:
-        warnings.warn(
-            f"{launch.size} processes were started together, and each trains by itself: to share "
-            "the batches, call fit(..., group=gpucnn.training.make_group()), or, where each has a "
-            'run of its own, fit(..., group=gpucnn.training.make_group("alone"))',
-            RuntimeWarning,
-            stacklevel=2,
-        )
+    if group is None:
+        warn_of_others(_hint("fit"))
+        group = Alone()
     run = events(
         model,
         data,
@@ -137,7 +131,7 @@ def fit(
         change_workers=change_workers,
         **overrides,
     )
-    if progress is None and group is not None and group.rank:
+    if progress is None and group.rank:
         progress = False
     return History(*follow(run, EpochEnded, callbacks, make_progress(progress)))
 
@@ -179,7 +173,9 @@ def events(
         3 epoch
         3 stop
     """
-    group = group or Alone()
+    if group is None:
+        warn_of_others(_hint("events"))
+        group = Alone()
     with reporting(group):
         chosen = settle(
             override(settings or Settings(), overrides),
@@ -203,6 +199,14 @@ def events(
             run.restore(saved, change_workers)
         run.agree()
     return Events(run.events())
+
+
+def _hint(function: str) -> str:
+    """Return what to do about several processes of which each calls a function by itself."""
+    return (
+        f"to share the batches, call {function}(..., group=gpucnn.training.make_group()), or, where"
+        f' each has a run of its own, {function}(..., group=gpucnn.training.make_group("alone"))'
+    )
 
 
 def _shared_by(group: Group, settings: Settings) -> Settings:

@@ -7,6 +7,7 @@ need no MPI.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -34,3 +35,17 @@ def find_launch(environ: Mapping[str, str] = os.environ) -> Launch | None:
         if size.isdecimal() and rank.isdecimal() and int(rank) < int(size) > 1:
             return Launch(int(size), int(rank))
     return None
+
+
+def warn_of_others(hint: str, stacklevel: int = 2) -> None:
+    """Warn, on the first of several processes that were started together, that each is alone.
+
+    ``hint`` is what to do about it. The warning names the caller of the caller by default.
+    """
+    launch = find_launch()
+    if launch is not None and launch.rank == 0:
+        warnings.warn(
+            f"{launch.size} processes were started together, and each trains by itself: {hint}",
+            RuntimeWarning,
+            stacklevel=stacklevel + 1,
+        )

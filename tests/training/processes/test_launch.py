@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from small import save_npz, small_data, small_model
 
+from gpucnn import rbm, training
 from gpucnn.cli import run
 from gpucnn.errors import SettingError
 from gpucnn.training import make_group
@@ -112,13 +114,26 @@ def test_commands_that_do_not_share_their_work_are_refused_once(
     assert run(["doctor"]) == 0
 
 
-def test_fit_without_a_group_warns_that_each_process_trains_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_train_by_themselves_are_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, rank: str
 ) -> None:
     monkeypatch.setenv("PMI_SIZE", "2")
-    monkeypatch.setenv("PMI_RANK", "0")
-    with pytest.warns(RuntimeWarning, match=r"2 processes .* group=gpucnn.training.make_group"):
-        fit(small_model(), small_data(), epochs=1)
+    monkeypatch.setenv("PMI_RANK", rank)
+    data = small_data()
+    calls: list[Callable[[], object]] = [
+        lambda: fit(small_model(), data, epochs=1, progress=False),
+        lambda: list(training.events(small_model(), data, epochs=1)),
+        lambda: rbm.fit(rbm.RBM((1, 8, 8), hidden=4), data, epochs=1, progress=False),
+    ]
+    for call in calls:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            call()
+        found = [(one.category, one.filename) for one in caught]
+        assert found == [(RuntimeWarning, __file__)] * (rank == "0")
+        for one in caught:
+            assert str(one.message).startswith("2 processes were started together, and each trains")
     with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        fit(small_model(), small_data(), epochs=1, group=make_group("alone"))
+        warnings.simplefilter("error")
+        fit(small_model(), data, epochs=1, progress=False, group=make_group("alone"))
