@@ -48,9 +48,21 @@ def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream, *key])
 
 
-def epoch_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Return the order of ``count`` images in an epoch, a permutation, int64 (count,)."""
-    return generator(seed, Stream.ORDER, epoch).permutation(count)
+_PART = 1 << 20
+
+
+def epoch_order(
+    seed: int, epoch: int, count: int, out: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return the order of ``count`` images in an epoch, a permutation, int64 (count,).
+
+    It is drawn in ``out`` if that is given.
+    """
+    order = np.empty(count, np.int64) if out is None else out
+    for start in range(0, count, _PART):  # a second array of many millions would be in the way
+        order[start : start + _PART] = np.arange(start, min(start + _PART, count))
+    generator(seed, Stream.ORDER, epoch).shuffle(order)
+    return order
 
 
 # --- Philox 4x32-10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from peak import peak_memory
 
 from gpucnn.errors import SettingError
 from gpucnn.rng import Stream, epoch_order, generator, initializer, philox, philox_key
@@ -26,6 +27,16 @@ def test_streams_keep_their_numbers(stream: Stream, first: list[int]) -> None:
 def test_orders_depend_on_seed_and_epoch() -> None:
     assert epoch_order(3, 1, 6).tolist() == [4, 3, 0, 2, 5, 1]
     assert epoch_order(3, 2, 6).tolist() != [4, 3, 0, 2, 5, 1]
+
+
+def test_an_order_is_drawn_in_the_array_that_is_given():
+    count = (1 << 22) + 3
+    expected, out = np.random.default_rng([3, Stream.ORDER, 1]).permutation(count), np.empty(count)
+    out = out.view(np.int64)
+    order, peak = peak_memory(epoch_order, 3, 1, count, out)
+    assert order is out
+    np.testing.assert_array_equal(order, expected)
+    assert peak < count * 4  # the order has 8 bytes for each image
 
 
 # Counter, key and result of "philox4x32 10" in kat_vectors of Random123.

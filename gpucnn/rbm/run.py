@@ -131,7 +131,7 @@ class Run:
     def _train_epoch(self) -> Generator[Event, None, bool]:
         """Run the rest of an epoch's steps; return whether the run was asked to stop."""
         state, batches, every = self.state, len(self.train), self.every
-        plan = plan_epoch(self.settings, state.epoch, self.train.count, batches)
+        plan = plan_epoch(self.settings, state.epoch, batches)
         self.lrs = plan.lrs
         self.steps.begin_epoch(plan, state.index, self.step)
         self.began, self.images_before = time.perf_counter(), self._images()

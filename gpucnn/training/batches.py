@@ -64,6 +64,13 @@ class ImageBatches:
         # Where the host has the order already there is no second copy of it.
         self._order = self.order if isinstance(self.order, np.ndarray) else order
 
+    def shuffle(self, epoch: int, seed: int) -> None:
+        """Put the images in the order of an epoch, from 0."""
+        if isinstance(self.order, np.ndarray):  # in place: another array may be large
+            self._order = epoch_order(seed, epoch, self.count, self.order)
+        else:
+            self.set_order(epoch_order(seed, epoch, self.count))
+
     def feed(self, per_launch: int = 1, needed: Needed | None = None) -> Feed | None:
         """Return what reads the images ahead of steps, of which a launch has ``per_launch``.
 
@@ -212,7 +219,7 @@ class Batches(ImageBatches):
             epoch: number of the epoch, from 0; each has an order of its own.
             seed: as in ``Settings``.
         """
-        self.set_order(epoch_order(seed, epoch, self.count))
+        self.shuffle(epoch, seed)
         return iter(self)
 
     def metrics(self, totals: NDArray[np.float64], loss: Loss) -> Metrics | RegressionMetrics:

@@ -63,7 +63,7 @@ def profile_step(
     settings = Settings(batch_size=batch_size)
     settings.optimizer.reset(backend, model.flat_size)
     steps = Steps(Batches(model, split, batch_size), settings)
-    steps.begin_epoch(plan_epoch(settings, 0, batch_size, 1), 0, 0)
+    steps.begin_epoch(plan_epoch(settings, 0, 1), 0, 0)
     with emulator.profiling() as profile:
         steps.run(0, 1)
     return profile

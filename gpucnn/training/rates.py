@@ -18,7 +18,6 @@ from gpucnn.data import Data
 from gpucnn.errors import DivergedError, SettingError
 from gpucnn.nn.sequential import Sequential
 from gpucnn.nn.tables import text_table
-from gpucnn.rng import epoch_order
 from gpucnn.training.batches import Batches, divide
 from gpucnn.training.checks import check_fit, fit_to
 from gpucnn.training.settings import Overrides, Settings, settle
@@ -207,7 +206,7 @@ def _plan(
     numbers = range(first, first + len(batches))
     lrs = [float(rates[min(number, len(rates) - 1)]) for number in numbers]
     rows = [settings.optimizer.rates(n, lr) for n, lr in enumerate(lrs, first + 1)]
-    return EpochPlan(epoch_order(settings.seed, epoch, batches.count), lrs, np.array(rows))
+    return EpochPlan(epoch, settings.seed, lrs, np.array(rows))
 
 
 def _mean_loss(runner: Steps, index: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from gpucnn.data import Data
 from gpucnn.data.digests import seen_digests
 from gpucnn.errors import BackendError, ReadError, SettingError, WorkerError
 from gpucnn.nn.sequential import Sequential
+from gpucnn.rng import epoch_order
 from gpucnn.training.average import WeightAverage
 from gpucnn.training.batches import Batches
 from gpucnn.training.checks import check_fit, fit_to
@@ -217,7 +219,8 @@ class Run:
         # Plan ahead while the device works; a custom schedule may change until the epoch ends.
         plan_ahead = asynchronous and is_builtin(self.settings.schedule)
         if plan_ahead and state.epoch + 1 < self.settings.epochs:
-            self.next_plan = self._plan(state.epoch + 1)
+            order = epoch_order(self.settings.seed, state.epoch + 1, self.train.count)
+            self.next_plan = replace(self._plan(state.epoch + 1), order=order)
         return False
 
     def _begin_epoch(self) -> None:
@@ -229,7 +232,7 @@ class Run:
 
     def _plan(self, epoch: int) -> EpochPlan:
         settings, steps = self.settings, len(self.train)
-        return plan_epoch(settings, epoch, self.train.count, steps, settings.ema, settings.mixup)
+        return plan_epoch(settings, epoch, steps, settings.ema, settings.mixup)
 
     def _end_epoch(self) -> EpochEnded | None:
         """Evaluate and count an epoch; return None if the run was asked to stop meanwhile."""

@@ -24,7 +24,6 @@ from gpucnn.nn.sequential import Sequential
 from gpucnn.optim import Optimizer
 from gpucnn.optim.optimizers import Trainable
 from gpucnn.optim.schedules import Schedule
-from gpucnn.rng import epoch_order
 from gpucnn.training.average import WeightAverage, averaging_rate
 from gpucnn.training.batches import Batches, ImageBatches
 from gpucnn.training.feed import Feed
@@ -42,13 +41,17 @@ from gpucnn.training.step import LayerGradients, RunArrays, TrainStep
 class EpochPlan:
     """What is known of an epoch before it begins."""
 
-    order: NDArray[np.int64]
-    """(images,): the order of the training images"""
+    epoch: int
+    """Its number, from 0"""
+    seed: int
+    """What the order of the images is drawn from"""
     lrs: list[float]
     """The learning rate of each step"""
     rates: NDArray[np.float64]
     """(steps, R): ``Optimizer.rates`` of each step, then an image's own share in mixup, then the
     rate of a moving average, as far as the run has them"""
+    order: NDArray[np.int64] | None = None
+    """(images,): the order of the images, if it is drawn in advance"""
 
 
 class Planned(Protocol):
@@ -72,9 +75,9 @@ class Planned(Protocol):
 
 
 def plan_epoch(
-    settings: Planned, epoch: int, images: int, steps: int, ema: float = 0.0, mixup: float = 0.0
+    settings: Planned, epoch: int, steps: int, ema: float = 0.0, mixup: float = 0.0
 ) -> EpochPlan:
-    """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps over ``images`` images.
+    """Return the plan of epoch ``epoch``, from 0, with ``steps`` steps.
 
     ``ema`` is the decay of a moving average of the weights, 0 without one, and ``mixup`` the alpha
     of mixup.
@@ -85,13 +88,18 @@ def plan_epoch(
         for done in range(first, first + steps)
     ]
     lrs = [optimizer.lr * factor for factor in factors]
-    rates = [optimizer.rates(number, lr) for number, lr in enumerate(lrs, first + 1)]
-    if mixup:
-        shares = own_shares(mixup, settings.seed, epoch, steps)
-        rates = [(*row, float(share)) for row, share in zip(rates, shares, strict=True)]
-    if ema:
-        rates = [(*row, averaging_rate(ema, n)) for n, row in enumerate(rates, first + 1)]
-    return EpochPlan(epoch_order(settings.seed, epoch, images), lrs, np.array(rates))
+    shares = own_shares(mixup, settings.seed, epoch, steps) if mixup else None
+
+    def row(index: int) -> tuple[float, ...]:
+        number = first + index + 1
+        share = () if shares is None else (float(shares[index]),)
+        averaging = (averaging_rate(ema, number),) if ema else ()
+        return (*optimizer.rates(number, lrs[index]), *share, *averaging)
+
+    rates = np.empty((steps, len(row(0))))  # not from a list: an epoch may have very many steps
+    for index in range(steps):
+        rates[index] = row(index)
+    return EpochPlan(epoch, settings.seed, lrs, rates)
 
 
 class StepRunner:
@@ -143,7 +151,10 @@ class StepRunner:
         be = self.trained.backend
         if self.feed is not None:
             self.feed.end()  # it reads the order
-        self.train.set_order(plan.order)
+        if plan.order is None:
+            self.train.shuffle(plan.epoch, plan.seed)
+        else:
+            self.train.set_order(plan.order)
         with np.errstate(over="ignore"):  # an infinite rate shows in the weights
             self.arrays.rate_table[...] = be.asarray(plan.rates)
         self.arrays.counter[...] = be.asarray(np.array([index, done]))
