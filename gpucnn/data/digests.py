@@ -38,20 +38,37 @@ def seen_digests(data: Data, earlier: Digests | None = None) -> Digests:
     Returns:
         Digests in increasing order, uint64 (at most MAX_KEPT,).
     """
-    seen = np.empty(0, np.uint64) if earlier is None else earlier
+    seen = np.empty(0, np.uint64)
+    if earlier is not None:
+        seen = _smallest(seen, earlier)
     for split in (data.train, data.validation):
-        found = digests(split) if split is not None else seen[:0]
-        # In parts, as those of many millions of images take much memory.
-        for start in range(0, max(len(found), 1), _PART):
-            seen = np.unique(np.concatenate([seen, found[start : start + _PART]]))[:MAX_KEPT]
+        if split is not None:
+            seen = _smallest(seen, digests(split))
+    return seen
+
+
+def _smallest(seen: Digests, more: Digests) -> Digests:
+    """Return the MAX_KEPT smallest of ``seen``, which are in increasing order, and others."""
+    for start in range(0, len(more), _PART):
+        part = more[start : start + _PART]
+        if len(seen) == MAX_KEPT:  # few of many millions are left
+            part = part[part < seen[-1]]
+        both = np.sort(np.concatenate([seen, part]))
+        seen = both[np.diff(both, prepend=~both[:1]) != 0][:MAX_KEPT]
     return seen
 
 
 def are_in(found: Digests, known: Digests) -> npt.NDArray[np.bool_]:
     """Return which of some digests are among those that are ``known``, (N,)."""
-    result = np.zeros(len(found), np.bool_)
-    for start in range(0, len(known), _PART):
-        result |= np.isin(found, known[start : start + _PART])
+    order = np.argsort(found)
+    ordered, hits = found[order], np.zeros(len(found), np.bool_)
+    # Looked up in the found ones, which are usually far fewer, in parts.
+    for start in range(0, len(known) if len(found) else 0, _PART):
+        part = known[start : start + _PART]
+        places = np.minimum(np.searchsorted(ordered, part), len(ordered) - 1)
+        hits[places[ordered[places] == part]] = True  # the first of equal ones
+    result = np.empty_like(hits)
+    result[order] = hits[np.searchsorted(ordered, ordered)]
     return result
 
 

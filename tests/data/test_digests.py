@@ -50,6 +50,19 @@ def test_a_run_keeps_digests_of_training_and_validation_images_up_to_a_limit(mon
     assert seen_digests(data).tolist() == sorted(everything)[:20]
 
 
+@pytest.mark.parametrize("values", [3, 50, 2**64 - 1])
+def test_digests_of_many_images_are_compared_in_parts(monkeypatch, values):
+    monkeypatch.setattr(digests, "_PART", 7)
+    monkeypatch.setattr(digests, "MAX_KEPT", 12)
+    rng = np.random.default_rng(0)
+    for sizes in rng.integers(0, 40, (50, 3)):
+        one, two, three = (rng.integers(0, values, size, np.uint64, True) for size in sizes)
+        np.testing.assert_array_equal(digests.are_in(one, two), np.isin(one, two))
+        kept = digests._smallest(digests._smallest(digests._smallest(one[:0], one), two), three)
+        expected = np.unique(np.concatenate([one, two, three]))[:12]
+        np.testing.assert_array_equal(kept, expected)
+
+
 def test_images_that_two_splits_share_are_counted():
     data = small_data()
     validation = blobs(9, seed=5)
