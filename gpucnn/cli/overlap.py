@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpucnn.data import Data, Split
-from gpucnn.data.digests import MAX_KEPT, digests
+from gpucnn.data.digests import MAX_KEPT, are_in, digests
 from gpucnn.data.files import format_sides
 from gpucnn.errors import DataError, ShapeError
 from gpucnn.nn.sequential import Sequential
@@ -51,7 +51,7 @@ def unseen_test_images(saved: Checkpoint, data: Data, skip: bool) -> Split:
         if note:
             print(f"note: {note}", file=sys.stderr)
         return data.test
-    known = np.isin(digests(data.test), seen)
+    known = are_in(digests(data.test), seen)
     if known.any() and not skip:
         effect = "error would be too low" if data.is_regression else "accuracy would be too high"
         raise DataError(
@@ -70,7 +70,7 @@ def without_trained(seen: NDArray[Any], data: Data) -> tuple[Split, str]:
     ``seen`` are the digests of its images. Raises DataError if no images are left, or if others
     than those that were found may be among them.
     """
-    known = np.isin(digests(data.test), seen)
+    known = are_in(digests(data.test), seen)
     if not known.any():
         return data.test, ""
     found = _found(known, data)
