@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,7 +15,7 @@ from gpucnn.data.dataset import Data
 from gpucnn.data.files import list_folder, unreadable
 from gpucnn.data.formats import idx, tables
 from gpucnn.data.packed.reading import is_packed, read_packed
-from gpucnn.data.packed.state import EXAMINED
+from gpucnn.data.packed.state import examined_file
 from gpucnn.data.parquet.table import SUFFIX, Parts, find_files
 from gpucnn.errors import DataError, SettingError
 
@@ -114,7 +115,7 @@ def _read_folder(path: Path, how: Reading) -> Data:
         seed=how.seed,
         on_progress=how.on_progress,
         lazy=how.lazy,
-        cache=how.folder and os.path.join(how.folder, EXAMINED),
+        cache=None if how.folder is None else partial(examined_file, how.folder),
     )
 
 

@@ -70,7 +70,7 @@ class LazyImages(ABC):
     def take(self, indices: npt.ArrayLike, out: Bytes | None = None) -> Bytes:
         """Return the images with some indices, (n, C, H, W): in ``out`` if that is given.
 
-        IndexError for an index outside -N to N - 1.
+        IndexError for an index outside -N to N - 1, or other than integers or booleans.
         """
         rows = self.checked(indices)
         result = self.new(len(rows)) if out is None else out
@@ -104,8 +104,19 @@ class LazyImages(ABC):
         return np.empty((count, *self.shape[1:]), np.uint8)
 
     def checked(self, indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Return indices (n,) as numbers from 0 to N - 1; IndexError if one is outside."""
-        rows = np.asarray(indices, np.int64)
+        """Return the numbers from 0 to N - 1 that indices (n,) or booleans (N,) mean.
+
+        IndexError for others, and for an index outside -N to N - 1.
+        """
+        rows = np.asarray(indices)
+        if rows.dtype == np.bool_ and rows.shape == (len(self),):
+            return np.flatnonzero(rows)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise IndexError(
+                f"an index of images on disk is {rows.dtype} {rows.shape}, expected an integer, a"
+                f" slice, integers (n,) or booleans ({len(self)},)"
+            )
+        rows = rows.astype(np.int64, copy=False)
         if rows.size and not -len(self) <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"{rows.min()} to {rows.max()} are not in the {len(self)} images")
         return np.where(rows < 0, rows + len(self), rows)
@@ -116,19 +127,20 @@ class LazyImages(ABC):
             return range(*rows.indices(len(self)))
         if isinstance(rows, range):
             return rows
-        found = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return found.astype(np.uint32 if len(self) <= 1 << 32 else np.int64)
+        return self.checked(rows).astype(np.uint32 if len(self) <= 1 << 32 else np.int64)
 
     def __getitem__(self, key: Any) -> Any:
-        first, *rest = key if isinstance(key, tuple) else (key,)
-        if isinstance(first, int | np.integer):
-            image = self.take([int(first)])[0]
-            return image[tuple(rest)] if rest else image
+        first, *rest = (key or (None,)) if isinstance(key, tuple) else (key,)
+        if not all(isinstance(one, slice) or _is_integer(one) for one in rest):
+            raise IndexError(
+                "images on disk take integers and slices after the first index: use"
+                " images[...][...] for others"
+            )
+        if _is_integer(first):
+            return self.take([first])[0][tuple(rest)]
         if isinstance(first, slice):
             first = range(*first.indices(len(self)))
-        rows = np.asarray(first)
-        images = self.take(np.flatnonzero(rows) if rows.dtype == np.bool_ else rows)
-        return images[(slice(None), *rest)] if rest else images
+        return self.take(first)[(slice(None), *rest)]
 
     def __iter__(self) -> Iterator[Bytes]:
         for chunk in self.chunks():
@@ -185,8 +197,9 @@ class Turned(LazyImages):
 
     def take(self, indices: npt.ArrayLike, out: Bytes | None = None) -> Bytes:
         """Return the images with some indices, as the base class says."""
-        result = self.new(np.size(indices)) if out is None else out
-        result[...] = self.images.take(indices).transpose(0, 1, 3, 2)
+        rows = self.checked(indices)
+        result = self.new(len(rows)) if out is None else out
+        result[...] = self.images.take(rows).transpose(0, 1, 3, 2)
         return result
 
     def chunks(self, size: int | None = None, start: int = 0) -> Iterator[Bytes]:
@@ -197,6 +210,11 @@ class Turned(LazyImages):
 
 Images = Bytes | LazyImages
 """Images in memory, or read when they are needed."""
+
+
+def _is_integer(index: object) -> bool:
+    """Return whether NumPy takes an index as an integer; booleans are masks."""
+    return isinstance(index, int | np.integer) and not isinstance(index, bool)
 
 
 def image_digests(images: Bytes) -> npt.NDArray[np.uint64]:

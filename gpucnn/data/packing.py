@@ -14,7 +14,7 @@ from gpucnn.data.files import recording
 from gpucnn.data.finishing import finished, read_mnist
 from gpucnn.data.packed import state, writing
 from gpucnn.data.packed.manifest import read_manifest
-from gpucnn.errors import DataError, DataWarning
+from gpucnn.errors import DataError, DataWarning, SettingError
 
 BUILTIN = "mnist"
 
@@ -67,6 +67,10 @@ def pack_source(
 def _read(source: str, how: Reading) -> Data:
     """Return the data set; what should be known about it is in its notes."""
     if source == BUILTIN:
+        how.refuse_resize(Path(source))
+        how.labels.refuse(source)
+        if how.transpose:
+            raise SettingError("transpose (--transpose yes) is for your own data, not for mnist")
         return read_mnist()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)

@@ -67,6 +67,9 @@ def test_packing_training_and_verifying(capsys: pytest.CaptureFixture[str]) -> N
         (["nothing", "x"], "nothing does not exist"),
         (["set.npz", "x", "--resize", "8x8"], "resize is for folders of images and Parquet files"),
         (["set.npz", "x", "--transpose", "maybe"], "unknown --transpose 'maybe'"),
+        (["mnist", "x", "--resize", "8x8"], "resize is for folders of images and Parquet files"),
+        (["mnist", "x", "--regression"], "regression (--regression, --targets) is for .npz, .csv"),
+        (["mnist", "x", "--transpose", "yes"], "transpose (--transpose yes) is for your own data"),
     ],
 )
 def test_bad_input_is_one_line(

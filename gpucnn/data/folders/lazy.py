@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -39,6 +39,8 @@ _SMALL = {"channels": "u1", "bits": "u1", "fault": "u1", "digest": "V32"}
 _RECORD = np.dtype([*_NUMBERS.items(), *_SMALL.items()])
 
 Records = npt.NDArray[Any]
+Cache = Callable[[int], str]
+"""Returns the path of a file by its number."""
 
 
 class Examined(NamedTuple):
@@ -115,17 +117,17 @@ def examine_files(
     resize: tuple[int, int] | None,
     report: Report,
     on_progress: OnProgress | None,
-    cache: str | None,
+    cache: Cache | None,
 ) -> Examined:
     """Decode all files once, in threads; return those that are images. The others are reported.
 
-    ``cache`` is the name of files, with a number in it, where the results are kept: an interrupted
-    call is continued. A file that has changed since is examined again.
+    ``cache`` names the files where the results are kept: an interrupted call is continued. A file
+    that has changed since is examined again.
     """
     blocks, errors = [], dict[int, DataError]()
     for number, start in enumerate(range(0, len(images), _BLOCK)):
         block = images[start : start + _BLOCK]
-        file = cache and cache.format(number)
+        file = cache and cache(number)
         records, missing = _known(block, report.folder, file)
         done = start + len(block) - len(missing)
         progress = partial(_report, on_progress, done, len(images))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Data
 from gpucnn.data.folders.decoding import ImageFile, examine, read
-from gpucnn.data.folders.lazy import FileImages, examine_files
+from gpucnn.data.folders.lazy import Cache, FileImages, examine_files
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.images.inputs import check_size
 from gpucnn.data.images.opening import pillow, quiet
@@ -40,7 +40,7 @@ def read_folder(
     seed: int = 0,
     on_progress: OnProgress | None = None,
     lazy: bool = False,
-    cache: str | None = None,
+    cache: Cache | None = None,
 ) -> Data:
     """Read a folder of image files, in several threads.
 
@@ -128,7 +128,7 @@ def _lazily(
     resize: tuple[int, int] | None,
     seed: int,
     on_progress: OnProgress | None,
-    cache: str | None,
+    cache: Cache | None,
 ) -> _Ordered:
     """Decode all images once to find those that cannot be; return images that are read later."""
     images, contents, shape, bits = examine_files(

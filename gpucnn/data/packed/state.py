@@ -13,9 +13,6 @@ from gpucnn import files
 from gpucnn.data.packed.manifest import FILE_NAME, STATE_NAME, read_json, read_manifest
 from gpucnn.errors import DataError
 
-EXAMINED = ".examined-{:05}.npy"
-"""What is known of the files of a folder of images, while it is packed."""
-
 EXAMINED_FILES = ".examined-*.npy"
 
 Values = Mapping[str, Any]
@@ -89,6 +86,11 @@ def _forget(folder: Path, is_new: bool) -> None:
             (folder / STATE_NAME).unlink()
             if is_new:
                 folder.rmdir()
+
+
+def examined_file(folder: str, number: int) -> str:
+    """Return where it is kept what is known of some files of a folder of images."""
+    return os.path.join(folder, f".examined-{number:05}.npy")
 
 
 def save_state(folder: Path, state: Values) -> None:

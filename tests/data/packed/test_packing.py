@@ -110,9 +110,9 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.filterwarnings("ignore::gpucnn.errors.DataWarning")
 def test_every_source_is_packed_as_it_is_in_memory(tmp_path: Path, make: Any) -> None:
-    source = make(tmp_path / "source")
-    notes = pack(source, tmp_path / "packed")
-    found = data.load(tmp_path / "packed")
+    source, folder = make(tmp_path / "source"), tmp_path / "packed {set} %s"
+    notes = pack(source, folder)
+    found = data.load(folder)
     expected = data.load(source, resize=(6, 6) if make is images else None)
     assert repr(found) == repr(expected)
     assert found.preparation == expected.preparation
@@ -125,7 +125,7 @@ def test_every_source_is_packed_as_it_is_in_memory(tmp_path: Path, make: Any) ->
         np.testing.assert_array_equal(one.labels, other.labels)
         assert one.fingerprint() == other.fingerprint()
         assert one.statistics() == other.statistics()
-    assert data.verify(tmp_path / "packed")[0] == len(content(tmp_path / "packed")) - 1
+    assert data.verify(folder)[0] == len(content(folder)) - 1
 
 
 @pytest.mark.parametrize("make", MAKERS)

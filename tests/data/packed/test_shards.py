@@ -83,10 +83,24 @@ def test_images_are_taken_in_any_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(out, data.train.images[chosen])
     np.testing.assert_array_equal(images[[2, 1], 0], data.train.images[[2, 1], 0])
     np.testing.assert_array_equal(images[3], data.train.images[3])
+    np.testing.assert_array_equal(images[3, 0, 2:4], data.train.images[3, 0, 2:4])
+    mask = rng.random(70) < 0.3
+    np.testing.assert_array_equal(images[mask], data.train.images[mask])
     with pytest.raises(IndexError, match="70 images"):
         images.take([70])
     with pytest.raises(DataError, match=r"use images\[:1000\]"):
         np.asarray(images)
+
+
+MASKS = [True, [True, False], np.ones(71, np.bool_), np.ones((70, 1), np.bool_)]
+OTHERS = [0.5, [0.5, 2.0], [[1, 2], [3, 4]], ([1, 2], [0, 0]), ([1, 2], 0, [3, 4]), 2**70]
+
+
+@pytest.mark.parametrize("key", [*MASKS, *OTHERS, ..., None, ()], ids=repr)
+def test_an_index_that_numpy_takes_otherwise_is_refused(tmp_path: Path, key: Any) -> None:
+    images = pack_data(small_data(), tmp_path).train.images
+    with pytest.raises(IndexError, match=r"images on disk|70 images"):
+        images[key]
 
 
 def damage(path: Path, position: int) -> None:
