@@ -42,9 +42,7 @@ def pack_source(
     with state.opened(folder, options) as is_complete:
         if is_complete:
             manifest = read_manifest(folder)
-            _check_same(
-                folder, os.path.dirname(options["source"]), manifest.source.get("files", {})
-            )
+            _check_same(folder, options["source"], manifest.source.get("files", {}))
             return manifest.notes
         with recording() as opened:
             data = _read(name, how._replace(folder=os.fspath(folder)))
@@ -77,22 +75,34 @@ def _read(source: str, how: Reading) -> Data:
         return finished(read(Path(source), how), how.transpose)
 
 
-def _check_same(folder: Path, parent: str, sources: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, source: str, sources: Mapping[str, Any]) -> None:
     """Raise DataError if one of the files that were packed in ``folder`` has changed since.
 
-    ``sources`` are their sizes and times. Files that are no longer there may be missed by nobody,
-    and of folders of images it is not known which were there.
+    ``sources`` are their sizes and times, of a folder of images a digest of those of all. Sources
+    that are no longer there may be missed by nobody.
     """
     for name, packed in sources.items():
-        path = os.path.join(parent, name)
-        if not isinstance(packed, list) or not os.path.isfile(path):
-            continue
-        status = os.stat(path)
-        if [status.st_size, status.st_mtime_ns] != packed:
+        path, same = os.path.join(os.path.dirname(source), name), True
+        if isinstance(packed, dict):
+            path, same = source, not os.path.isdir(source) or _has_files(source, packed)
+        elif os.path.isfile(path):
+            status = os.stat(path)
+            same = [status.st_size, status.st_mtime_ns] == packed
+        if not same:
             raise DataError(
                 f"{path} has changed since it was packed in {folder}: remove {folder}, or give"
                 " another folder"
             )
+
+
+def _has_files(source: str, packed: Mapping[str, Any]) -> bool:
+    """Return whether a folder of images has the files that were packed."""
+    from gpucnn.data.folders.reader import identify_files
+
+    try:
+        return identify_files(Path(source)) == packed
+    except DataError:  # it has no longer a folder for each class
+        return False
 
 
 def _check_place(folder: Path, source: str) -> None:

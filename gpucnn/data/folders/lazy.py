@@ -184,16 +184,27 @@ def _summary(records: Records) -> dict[str, Any]:
     return {"count": len(records), "sha256": content.hexdigest()}
 
 
-def _known(block: list[ImageFile], folder: Path, cache: str | None) -> tuple[Records, list[int]]:
-    """Return records with names, sizes and times, and the files that are not examined yet."""
-    records = np.zeros(len(block), _RECORD)
+def identify(images: list[ImageFile], folder: Path) -> dict[str, Any]:
+    """Return what identifies the files of a folder: what is noted of them when they are read."""
+    return _summary(_listed(images, folder))
+
+
+def _listed(images: list[ImageFile], folder: Path) -> Records:
+    """Return records with names, sizes and times."""
+    records = np.zeros(len(images), _RECORD)
     root = len(os.fspath(folder))
-    for index, image in enumerate(block):
+    for index, image in enumerate(images):
         name = os.fsencode(image.path[root:])
         digest = hashlib.blake2b(name, digest_size=8).digest()
         status = os.stat(image.path)
         records[index]["name"] = int.from_bytes(digest, "little")
         records[index]["size"], records[index]["time"] = status.st_size, status.st_mtime_ns
+    return records
+
+
+def _known(block: list[ImageFile], folder: Path, cache: str | None) -> tuple[Records, list[int]]:
+    """Return records with names, sizes and times, and the files that are not examined yet."""
+    records = _listed(block, folder)
     try:
         before = np.load(cache or "", allow_pickle=False)
     except (OSError, ValueError, EOFError):

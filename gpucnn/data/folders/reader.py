@@ -20,7 +20,7 @@ import numpy.typing as npt
 from gpucnn.config import check_integer
 from gpucnn.data.dataset import Data
 from gpucnn.data.folders.decoding import ImageFile, examine, read
-from gpucnn.data.folders.lazy import Cache, FileImages, examine_files
+from gpucnn.data.folders.lazy import Cache, FileImages, examine_files, identify
 from gpucnn.data.folders.listing import Classes, Report, find_parts, list_classes
 from gpucnn.data.images.inputs import check_size
 from gpucnn.data.images.opening import pillow, quiet
@@ -84,6 +84,11 @@ def read_folder(
     notes = (*_nested_note(images, found), *found.report.notes())
     name = folder.resolve().name
     return Data(train, test, found.names, name, validation=validation, notes=notes)
+
+
+def identify_files(folder: Path) -> dict[str, Any]:
+    """Return what identifies the files of a folder of images, by a listing alone."""
+    return identify(_list(folder).images, folder)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import shutil
 import struct
 from io import BytesIO
 from pathlib import Path
@@ -258,6 +259,24 @@ def test_a_source_that_changed_since_it_was_packed(tmp_path: Path, make: Any) ->
     changed.unlink()
     pack(source, folder)  # complete, whatever became of the source
     assert content(folder) == before
+
+
+def test_a_folder_of_images_that_changed_since_it_was_packed(tmp_path: Path) -> None:
+    source, folder = images(tmp_path / "source"), tmp_path / "packed"
+    notes = pack(source, folder)
+    assert pack(source, folder) == notes
+    added = source / "class 1" / "new.png"
+    for change in (
+        lambda: shutil.copy(source / "class 1" / "1.png", added),
+        lambda: added.rename(source / "class 2" / "new.png"),
+        lambda: shutil.rmtree(source / "class 0"),
+    ):
+        change()
+        with pytest.raises(DataError, match="source has changed since it was packed in"):
+            pack(source, folder)
+    shutil.rmtree(source)
+    how = Reading((6, 6), 0, None, AUTO, None, lazy=True)
+    assert pack_source(source, folder, how) == notes  # complete, whatever became of the source
 
 
 def test_a_packed_folder_without_its_description_is_named(tmp_path: Path) -> None:
