@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -24,6 +25,9 @@ from gpucnn.errors import GpucnnError, SettingError
 FOR_RANKS = ("train", "doctor")
 """Commands that several processes may run that were started together; others write the same files
 or do the same work several times."""
+
+_ARGUMENT = re.compile(r"((?:\w+: )?)(\w+)\b")
+"""The argument that a message is on, at its beginning or after the name of a class."""
 
 
 def run(argv: Sequence[str] | None = None) -> int:
@@ -114,7 +118,22 @@ def _one_line(error: Exception, command: str | None) -> str | None:
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, GpucnnError | OSError):
-        return " ".join(str(error).split())
+        message = " ".join(str(error).split())
+        return _with_option(message, command) if isinstance(error, SettingError) else message
     from gpucnn.backends import device_error
 
     return device_error(error)
+
+
+def _with_option(message: str, command: str | None) -> str:
+    """Return a message that begins with an argument of Python with the option in its place.
+
+    ``command`` is the one that was run, None if there is none.
+    """
+    found = _ARGUMENT.match(message)
+    if found is None or command is None:
+        return message
+    for action in MainParser().command(command)._actions:
+        if action.dest == found[2] and action.type in (int, float):
+            return f"{found[1]}{action.option_strings[-1]}{message[found.end() :]}"
+    return message

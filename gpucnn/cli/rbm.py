@@ -11,7 +11,7 @@ from gpucnn.cli.console import make_console
 from gpucnn.cli.display import LiveDisplay, PlainDisplay, make_display
 from gpucnn.cli.running import follow, note_epochs, read_run_data
 from gpucnn.cli.runs import Log, Values, resume_command, run_folder, write_config
-from gpucnn.cli.settings import make_optimizer, named, naming_options
+from gpucnn.cli.settings import make_optimizer, named
 from gpucnn.cli.signals import StopRequest
 from gpucnn.cli.sources import build_model, emulator_mode, make_backend, shape_for
 from gpucnn.config import check_integer
@@ -39,9 +39,8 @@ def make_settings(options: Values) -> Settings:
         changes["gibbs_steps"] = check_integer("--cd-k", options["cd_k"], 1)
     if "schedule" in options:
         changes["schedule"] = named("schedule", options["schedule"], SCHEDULES)
-    with naming_options(options):
-        changes["optimizer"] = make_optimizer(default.optimizer, options)
-        return replace(default, **changes)
+    changes["optimizer"] = make_optimizer(default.optimizer, options)
+    return replace(default, **changes)
 
 
 def train_rbm(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -56,21 +54,8 @@ def make_settings(options: Values) -> Settings:
         changes["loss"] = replace(loss, label_smoothing=options["label_smoothing"])
     if options.get("clip_grad_norm") == 0:
         raise SettingError("--clip-grad-norm must be above 0, got 0: omit it for no limit")
-    with naming_options(options):
-        changes["optimizer"] = make_optimizer(settings.optimizer, options)
-        return replace(settings, **changes)
-
-
-@contextmanager
-def naming_options(options: Values) -> Iterator[None]:
-    """Have the SettingError of a setting name the option that gave its value."""
-    try:
-        yield
-    except SettingError as error:
-        name, _, rest = str(error).partition(" ")
-        if name not in options:
-            raise
-        raise SettingError(f"--{name.replace('_', '-')} {rest}") from None
+    changes["optimizer"] = make_optimizer(settings.optimizer, options)
+    return replace(settings, **changes)
 
 
 def parse_augmentation(text: str) -> Augmentation | None:

@@ -35,8 +35,8 @@ def check_fit(model: Sequential, data: Data, settings: Settings) -> None:
         settings.validation or data.validation
     ):
         raise SettingError(
-            "early_stopping and keep_best need validation images: set validation to the number of "
-            "training images to hold out, for example validation=5000"
+            "early stopping and keep_best need validation images: set validation (--validation) to "
+            "the number of training images to hold out, for example 5000"
         )
     _check_batches(model, data, settings)
     last = list(model.layers.values())[-1]

@@ -214,7 +214,7 @@ def _shared_by(group: Group, settings: Settings) -> Settings:
     if settings.workers not in (1, group.size):
         raise SettingError(
             f"workers is {settings.workers}, but the group has {group.size} processes, which share "
-            "each batch: omit workers"
+            "each batch: omit it"
         )
     return replace(settings, workers=group.size)
 

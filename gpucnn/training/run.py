@@ -35,6 +35,7 @@ from gpucnn.training.results.evaluation import BATCH_SIZE, evaluate_batches
 from gpucnn.training.settings import Settings
 from gpucnn.training.state import Result, RunState
 from gpucnn.training.steps import EpochPlan, Steps, plan_epoch
+from gpucnn.version import __version__
 
 PathLike = str | os.PathLike[str]
 
@@ -53,11 +54,13 @@ class Run:
         group: Group | None = None,
     ) -> None:
         given = group or Alone()
+        if given.size > 1:  # first: on other backends, other messages follow
+            check_same_run(given, {"gpucnn": __version__, "backend": model.backend.name})
         self.group = added_on_gpus(given, model.backend)
         self.communicator = self.group if self.group is not given else None
         check_fit(model, data, settings)
         self.model, self.data, self.settings = model, data, settings
-        self.path, self.every = path, every
+        self.path, self.every = path, self.group.broadcast(every)
         self.should_stop = should_stop or (lambda: False)
         rest, validation = data, data.validation
         if settings.validation and validation is None:
@@ -132,6 +135,8 @@ class Run:
                     # Steps were in progress, and have added anything: the weights are lost.
                     raise WorkerError(f"{error}{self._kept()}", error.lost, error.status) from error
                 yield from self._save()  # the weights are those before the step
+                if self.group.rank:  # rank 0 adds to the error alone at which step it has stopped
+                    self.group.fail(error)
                 kept = "checkpoint saved to" if self.group.rank == 0 else "the last checkpoint is"
                 saved = "" if self.path is None else f"; {kept} {self.path}"
                 message = f"{error}: stopped after step {self.step}{saved}"

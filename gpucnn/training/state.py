@@ -236,15 +236,13 @@ class RunState:
 
     def common(self) -> dict[str, Any]:
         """Return what must be equal on all ranks of a group that begins or resumes a run."""
-        identity, model = self._identity(), self.model
+        identity = self._identity()
         del identity["data"]  # its name and path may differ
         images = {
             f"SHA-256 of the {_PARTS[key]} images and labels": found[:16]
             for key, found in self._fingerprints.items()
         }
         return {
-            "gpucnn": __version__,
-            "backend": model.backend.name,
             **identity,
             **images,
             "SHA-256 of the weights": digest(

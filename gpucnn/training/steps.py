@@ -229,6 +229,7 @@ class Steps(StepRunner):
     ) -> None:
         loss, optimizer = settings.loss, settings.optimizer
         self.group = group or Alone()
+        self._per_slot = 0  # batches that a rank reads at once, 0 if all have the images in memory
         self.model, self.batches, self.loss = batches.model, batches, loss
         self.seed, self.augment, self.workers = settings.seed, settings.augment, workers
         be = self.model.backend
@@ -254,11 +255,23 @@ class Steps(StepRunner):
             super().check_model()
 
     def _make_feed(self) -> Feed | None:
-        """As in ``StepRunner``. Of a group, each rank reads the images that it needs."""
+        """As in ``StepRunner``. Of a group, each rank reads the images that it needs.
+
+        All ranks launch the same steps at once, also where some have all images on their device.
+        """
         rank, size = self.group.rank, self.group.size
         if size == 1:
             return super()._make_feed()
-        return self.batches.feed(self.per_launch, partial(needed, rank, size, self.mixup))
+        self.per_launch = min(self.group.gather(self.per_launch))
+        feed = self.batches.feed(self.per_launch, partial(needed, rank, size, self.mixup))
+        self._per_slot = max(self.group.gather(feed.per_slot if feed is not None else 0))
+        return feed
+
+    def run(self, index: int, limit: int) -> int:
+        """As in ``StepRunner``."""
+        if self._per_slot:
+            limit = min(limit, self._per_slot - index % self._per_slot)
+        return super().run(index, limit)
 
     def _gradients(self, size: int) -> FusedGradients:
         """Return what sets the gradients of batches of ``size`` images."""

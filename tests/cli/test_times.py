@@ -58,7 +58,7 @@ def test_the_table_has_a_row_for_each_layer(
 
 def test_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["time", "lenet5", "--batch-size", "0"]) == 2
-    assert "batch_size must be an integer >= 1, got 0" in capsys.readouterr().err
+    assert "gpucnn: --batch-size must be an integer >= 1, got 0" in capsys.readouterr().err
     assert run(["time", "lenet6"]) == 2
     assert "did you mean 'lenet5'" in capsys.readouterr().err
     backend_or_skip("emulated")

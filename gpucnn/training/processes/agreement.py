@@ -52,7 +52,7 @@ def check_same_run(group: Group, identity: Mapping[str, Any]) -> None:
             raise SettingError(
                 f"rank {rank} is to train another run than rank 0: "
                 f"{'; '.join(faults[:_MOST_FAULTS] + more)}: start all ranks with the same "
-                "command, data and version"
+                "command, backend, data and version"
             )
 
 

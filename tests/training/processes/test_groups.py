@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 from functools import partial
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from groups import Threads, together
+from packing import pack_data
 from small import small_data, small_model
 
 from gpucnn import Augmentation, Sequential, training
 from gpucnn.data import Data
-from gpucnn.errors import CheckpointError, SettingError, WorkerError
+from gpucnn.errors import CheckpointError, ReadError, SettingError, WorkerError
 from gpucnn.nn import BatchNorm2d, Conv2d, Dropout, Flatten, Linear, ReLU
+from gpucnn.training import feed
 from gpucnn.training.files import checkpoint
 
 OPTIONS: dict[str, Any] = {"epochs": 2, "batch_size": 16, "seed": 1}
@@ -83,6 +86,86 @@ def test_a_rank_with_other_settings_is_named() -> None:
     for error in together(3, rank):
         assert isinstance(error, SettingError)
         assert message in str(error)
+
+
+def test_a_rank_on_another_backend_is_named_before_other_messages() -> None:
+    """The messages that follow are not the same: ranks on GPUs first agree on NCCL."""
+
+    def rank(group: Threads) -> Any:
+        try:
+            return train(None, group, model=on_backend(small_model(seed=1), "01"[group.rank]))
+        finally:
+            assert group.calls == 1
+
+    for error in together(2, rank):
+        assert isinstance(error, SettingError)
+        assert "rank 1 is to train another run than rank 0: backend is '1' there, '0' on" in str(
+            error
+        )
+
+
+def on_backend(model: Sequential, name: str = "numpy", launch: int = 0) -> Sequential:
+    """Return the model on a copy of its backend, which launches up to ``launch`` steps at once."""
+    backend: Any = copy.copy(model.backend)
+    backend.name = name
+    if launch:
+        backend.records, backend.steps_per_launch = True, lambda multiply_adds: launch
+        backend._capture = lambda work, _: lambda times: [work() for _ in range(times)]
+    return model.to(backend)
+
+
+class Devices(Threads):
+    """Ranks whose sums may be captured."""
+
+    capturable = True
+
+
+def test_ranks_launch_the_same_steps_on_unequal_devices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them launches more steps at once, or reads the images while it trains."""
+    monkeypatch.setattr(feed, "MAX_BATCHES", 3)
+    data = small_data()
+    packed = pack_data(data, tmp_path / "packed")
+
+    def rank(group: Threads) -> Any:
+        group.__class__ = Devices
+        model = on_backend(small_model(seed=1), launch=(3, 2)[group.rank])
+        options = {**OPTIONS, "batch_size": 4, "checkpoint_every": (7, None)[group.rank]}
+        source = (data, packed)[group.rank]
+        events = training.events(model, source, group=group, checkpoint=tmp_path / "c", **options)
+        return [event.step for event in events if event.name == "step"]
+
+    first, second = together(2, rank)
+    assert first == second
+    assert first[:7] == [2, 3, 5, 6, 7, 9, 11]  # at most 2 at once, 3 in memory, 7 to a checkpoint
+
+
+def test_rank_0_gets_the_error_of_another_rank_without_its_step(tmp_path: Path) -> None:
+    """Rank 0 adds its own, which has the checkpoint."""
+    reported: list[str] = []
+
+    class Reporting(Threads):
+        def fail(self, error: BaseException) -> None:
+            reported.append(str(error))
+            super().fail(error)
+
+    folders = [tmp_path / "0", tmp_path / "1"]
+    packed = [pack_data(small_data(), folder) for folder in folders]
+    shard = sorted(folders[1].glob("train*images*"))[3]
+    content = shard.read_bytes()
+    shard.write_bytes(content[:128] + bytes(len(content) - 128))
+
+    def rank(group: Threads) -> Any:
+        group.__class__ = Reporting
+        data, path = packed[group.rank], tmp_path / "c.npz"
+        return list(training.events(small_model(), data, group=group, checkpoint=path, **OPTIONS))
+
+    first, second = together(2, rank)
+    assert isinstance(first, WorkerError)
+    assert isinstance(second, ReadError)
+    assert str(second).startswith(f"{reported[0]}: stopped after step ")
+    assert shard.name in reported[0]
 
 
 def test_a_rank_with_other_data_is_named() -> None:
