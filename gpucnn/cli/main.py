@@ -45,9 +45,13 @@ def run(argv: Sequence[str] | None = None) -> int:
     command = None
     try:
         with _plain_warnings():
-            arguments = MainParser().parse(argv)
-            command = arguments.command
-            status = _dispatch(arguments)
+            try:
+                arguments = MainParser().parse(argv)
+            except SettingError as error:
+                status = _refuse(error, sys.argv[1:] if argv is None else argv)
+            else:
+                command = arguments.command
+                status = _dispatch(arguments)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -92,6 +96,20 @@ def _dispatch(arguments: argparse.Namespace) -> int:
         command = getattr(import_module(f"gpucnn.cli.{module}"), function)
         status: int = command(arguments)
     return status
+
+
+def _refuse(error: SettingError, words: Sequence[str]) -> int:
+    """Raise an error in the options; of several processes, only the first one prints it."""
+    from gpucnn.training.processes.launch import find_launch
+
+    launch = find_launch()
+    if launch is not None and words[:1] == ["train"] and "alone" not in words:
+        from gpucnn.cli.ranks import refuse_together
+
+        return refuse_together(error, "--debug" in words)
+    if launch is not None and launch.rank:
+        return error.status
+    raise error
 
 
 def _is_only_process(command: str) -> bool:

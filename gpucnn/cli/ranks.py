@@ -15,10 +15,12 @@ from gpucnn.cli.options import folder_and_options
 from gpucnn.cli.output import printable
 from gpucnn.cli.runs import Values
 from gpucnn.cli.signals import StopRequest
-from gpucnn.errors import SettingError, WorkerError
+from gpucnn.errors import SettingError, WorkerError, unknown
 from gpucnn.training.event_types import Event, RunStarted, Stopped
 from gpucnn.training.processes.agreement import check_same_run, reporting
+from gpucnn.training.processes.choice import GROUPS, make_group
 from gpucnn.training.processes.group import Group
+from gpucnn.training.processes.nccl import nccl
 from gpucnn.training.settings import Settings
 
 _PATHS = ("data", "init", "model", "tensorboard")
@@ -52,6 +54,38 @@ def run_on_ranks(
     finally:
         group.close()
     return stop.status
+
+
+@contextmanager
+def adding_by(name: str, group: Group) -> Iterator[Group]:
+    """Return the ranks of ``group`` with sums as --group asks for, which end with the block."""
+    if name not in GROUPS:
+        raise unknown("--group", name, GROUPS)
+    if name != "nccl":
+        yield group
+        return
+    ranks = nccl(group)
+    try:
+        with reporting(ranks):
+            yield ranks
+    finally:
+        ranks.release()
+
+
+def refuse_together(error: SettingError, debug: bool) -> int:
+    """Raise an error that was found before the ranks have joined; rank 0 alone prints it.
+
+    The others wait for this process, whether they found the same error or none.
+    """
+
+    def refuse() -> None:
+        raise error
+
+    try:
+        group = make_group()
+    except SettingError:  # it cannot join them
+        raise error from None
+    return run_on_ranks(group, StopRequest(), refuse, debug)
 
 
 def follow_quietly(events: Iterable[Event], stop: StopRequest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from gpucnn.cli.console import make_console
 from gpucnn.cli.display import make_display
 from gpucnn.cli.options import NOT_SAVED, RBM, check_model_options
 from gpucnn.cli.ranks import (
+    adding_by,
     folder_and_options_of,
     follow_quietly,
     refuse_ranks,
@@ -45,9 +46,14 @@ def train_command(arguments: argparse.Namespace) -> int:
     """Train a network; the first signal ends the run after its step, with a checkpoint."""
     stop = StopRequest()
     with stop.handling():
-        group = make_group(getattr(arguments, "group", "auto"))
-        debug = getattr(arguments, "debug", False)
-        return run_on_ranks(group, stop, lambda: _train(arguments, stop, group), debug)
+        name = getattr(arguments, "group", "auto")
+        group = make_group(name if name in ("mpi", "alone") else "auto")
+
+        def train() -> None:
+            with adding_by(name, group) as ranks:
+                _train(arguments, stop, ranks)
+
+        return run_on_ranks(group, stop, train, getattr(arguments, "debug", False))
 
 
 def _given(arguments: argparse.Namespace) -> Values:
@@ -66,29 +72,34 @@ def _given(arguments: argparse.Namespace) -> Values:
 
 
 def _train(arguments: argparse.Namespace, stop: StopRequest, group: Group) -> None:
+    """Train what --model names, in a new folder or in that of a resumed run."""
     given = _given(arguments)
     folder, options = folder_and_options_of(group, arguments, given)
     options = with_recipe_model(options)
-    resumed = folder if arguments.resume is not None else None
     check_model_options(options)
-    check = getattr(arguments, "check", False)
     if options.get("model") == RBM:
         from gpucnn.cli.rbm import train_rbm
 
         refuse_ranks(group, "--model rbm")
-        train_rbm(folder, resumed is not None, options, check, stop)
+        check = getattr(arguments, "check", False)
+        train_rbm(folder, arguments.resume is not None, options, check, stop)
         return
-    settings = make_settings(options)
-    if options.get("report"):
-        from gpucnn.cli.report import report_on_training, require_libraries
+    _train_network(arguments, folder, options, given, stop, group)
 
-        require_libraries("--report")
-    data = read_run_data(options, settings.seed, resumed)
-    settings = with_class_weights(settle(settings, data.is_regression), options, data)
-    precision = options.get("precision", "ieee")
+
+def _train_network(
+    arguments: argparse.Namespace,
+    folder: Path | None,
+    options: Values,
+    given: Values,
+    stop: StopRequest,
+    group: Group,
+) -> None:
+    """Train a network; ``options`` are those ``given`` and those of a resumed run."""
+    resumed = folder if arguments.resume is not None else None
+    settings, data = _read(options, resumed)
     prefer_gpu(group.local_rank)
-    backend, note = make_backend(options.get("backend", "auto"), precision=precision)
-    mode, mode_note = emulator_mode(backend, check)
+    backend, mode, note = _backend(options, getattr(arguments, "check", False))
     name = model_name(options)
     own_folder = run_folder(folder, f"{Path(name).stem}-{data.name}")
     with own_folder if group.rank == 0 else nullcontext() as folder:
@@ -118,15 +129,34 @@ def _train(arguments: argparse.Namespace, stop: StopRequest, group: Group) -> No
             if folder is None or board is None:
                 follow_quietly(run, stop)
                 return
-            _note_changes(folder, saved, settings)
-            write_config(folder, options, settings.as_dict())
-            log = _open_log(folder, saved, data)
-            display = make_display(make_console(), f"{name} on {data.name}", note or mode_note)
+            log = _open_records(folder, options, saved, settings, data)
+            display = make_display(make_console(), f"{name} on {data.name}", note)
             again = resume_command(folder, options.get("model", ""), group.size)
             with board as writer:
                 ended = follow(run, display, folder, again, stop, log, writer)
         if ended and options.get("report"):
+            from gpucnn.cli.report import report_on_training
+
             report_on_training(folder, model, data, settings.loss)
+
+
+def _backend(options: Values, check: bool) -> tuple[Backend, AbstractContextManager[None], str]:
+    """Return the backend, the context in which its kernels run, and a note for the user."""
+    precision = options.get("precision", "ieee")
+    backend, note = make_backend(options.get("backend", "auto"), precision=precision)
+    mode, mode_note = emulator_mode(backend, check)
+    return backend, mode, note or mode_note
+
+
+def _read(options: Values, resumed: Path | None) -> tuple[Settings, Data]:
+    """Return the settings and the data of a run; ``resumed`` is the folder of a resumed one."""
+    settings = make_settings(options)
+    if options.get("report"):  # before anything that takes long
+        from gpucnn.cli.report import require_libraries
+
+        require_libraries("--report")
+    data = read_run_data(options, settings.seed, resumed)
+    return with_class_weights(settle(settings, data.is_regression), options, data), data
 
 
 @contextmanager
@@ -141,18 +171,17 @@ def _explained(
         raise CheckpointError(f"{error}. Train the weights in a new run: {further}") from None
 
 
-def _open_log(folder: Path, saved: Checkpoint | None, data: Data) -> Log:
-    """Return the log of a new run, or of a resumed one."""
-    shown = columns(task_of(data.is_regression))
-    return Log(folder, saved.metadata["epoch"] if saved else None, shown)
-
-
-def _note_changes(folder: Path, saved: Checkpoint | None, settings: Settings) -> None:
-    """Print what is otherwise in a resumed run than it was before."""
+def _open_records(
+    folder: Path, options: Values, saved: Checkpoint | None, settings: Settings, data: Data
+) -> Log:
+    """Write config.json, print what is otherwise in a resumed run than before, return the log."""
     if saved:
         before = saved.metadata["settings"]
         note_epochs(folder, before["epochs"], settings)
         note_workers(folder, before["workers"], settings.workers)
+    write_config(folder, options, settings.as_dict())
+    shown = columns(task_of(data.is_regression))
+    return Log(folder, saved.metadata["epoch"] if saved else None, shown)
 
 
 def first_run_model(

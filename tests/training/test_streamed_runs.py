@@ -153,6 +153,8 @@ def test_a_file_that_changes_ends_the_run_with_a_checkpoint_to_resume_from(
         gpucnn.fit(model, data, on_event=harm_once, **options)
     message = str(raised.value)
     assert "\n" not in message
+    assert message.count(str(folder)) == 1
+    assert "(gpucnn pack --verify checks all files): stopped after step " in message
     assert f"checkpoint saved to {file}" in message
     shard.write_bytes(intact)
     again = gpucnn.data.load(folder)

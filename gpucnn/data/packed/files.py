@@ -167,8 +167,8 @@ class ShardFiles:
 
     def _fault(self, index: int, text: str) -> DataError:
         return DataError(
-            f"{self.folder / self.entries[index].file} {text}: check all files with gpucnn pack"
-            f" --verify {self.folder}"
+            f"{self.folder / self.entries[index].file} {text} (gpucnn pack --verify checks all"
+            " files)"
         )
 
 

@@ -112,6 +112,9 @@ def test_commands_that_do_not_share_their_work_are_refused_once(
     assert (out, err.count("\n")) == ("", lines)
     assert not lines or "gpucnn summary is run by one: start it without mpiexec" in err
     assert run(["doctor"]) == 0
+    capsys.readouterr()
+    assert run(["summary", "--nonsense"]) == 2
+    assert capsys.readouterr().err.count("\n") == lines
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])

@@ -122,6 +122,15 @@ def test_a_run_that_is_killed_and_stopped_ends_with_the_same_bytes(tmp_path: Pat
     assert shared_memory() == before
 
 
+@pytest.mark.parametrize("words", [["--nonsense"], ["--group", "nonsense"]])
+def test_an_error_in_the_options_of_any_rank_is_one_line_and_ends_all(words: list[str]) -> None:
+    one, other = (mpiexec(1, "-m", "gpucnn", "train", *rest) for rest in ([], words))
+    for command in ([*one, ":", *other[1:]], mpiexec(2, *other[4:])):
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert "nonsense" in done.stderr
+
+
 def test_a_suspended_rank_ends_all_with_one_line(tmp_path: Path) -> None:
     out, before = tmp_path / "out", shared_memory()
     ranks = Ranks(out, *words(tmp_path, "out"), "--epochs", "3000")
