@@ -192,9 +192,9 @@ def identify(images: list[ImageFile], folder: Path) -> dict[str, Any]:
 def _listed(images: list[ImageFile], folder: Path) -> Records:
     """Return records with names, sizes and times."""
     records = np.zeros(len(images), _RECORD)
-    root = len(os.fspath(folder))
+    root = os.path.join(folder, "")  # paths in Path(".") do not begin with it
     for index, image in enumerate(images):
-        name = os.fsencode(image.path[root:])
+        name = os.fsencode(image.path.removeprefix(root))
         digest = hashlib.blake2b(name, digest_size=8).digest()
         status = os.stat(image.path)
         records[index]["name"] = int.from_bytes(digest, "little")

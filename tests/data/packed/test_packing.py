@@ -279,6 +279,18 @@ def test_a_folder_of_images_that_changed_since_it_was_packed(tmp_path: Path) -> 
     assert pack_source(source, folder, how) == notes  # complete, whatever became of the source
 
 
+def test_a_folder_of_images_by_its_relative_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder = images(tmp_path / "source"), tmp_path / "packed"
+    how = Reading((6, 6), 0, None, AUTO, None, lazy=True)
+    for place, name in ((source, "."), (tmp_path, "source"), (tmp_path, source)):
+        monkeypatch.chdir(place)
+        notes = pack_source(name, folder, how)
+        assert pack_source(source, folder, how) == notes  # the same files
+        shutil.rmtree(folder)
+
+
 def test_a_packed_folder_without_its_description_is_named(tmp_path: Path) -> None:
     pack(table(tmp_path / "source"), tmp_path / "packed")
     (tmp_path / "packed" / "dataset.json").unlink()
