@@ -65,7 +65,8 @@ MAY_IMPORT = {
     "training": DATA
     | {"nn", "optim", "machine", "backends", "backends.contract", "emulator", "exchange"},
     "plots": DATA | {"nn", "optim", "training", "backends", "backends.contract"},
-    "rbm": DATA | {"nn", "optim", "models", "training", "backends", "backends.contract"},
+    "rbm": DATA
+    | {"nn", "optim", "models", "machine", "training", "backends", "backends.contract"},
     "web": DATA | {"nn", "models", "training", "backends", "backends.contract"},
     "cli": DATA
     | {"testing", "training", "models", "nn", "optim", "machine", "machine.gpus", "backends"}

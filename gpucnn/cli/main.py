@@ -100,7 +100,7 @@ def _dispatch(arguments: argparse.Namespace) -> int:
 
 def _refuse(error: SettingError, words: Sequence[str]) -> int:
     """Raise an error in the options; of several processes, only the first one prints it."""
-    from gpucnn.training.processes.launch import find_launch
+    from gpucnn.machine.launch import find_launch
 
     launch = find_launch()
     if launch is not None and words[:1] == ["train"] and "alone" not in words:
@@ -117,7 +117,7 @@ def _is_only_process(command: str) -> bool:
 
     SettingError if there are others, on the first of them: one message is enough.
     """
-    from gpucnn.training.processes.launch import find_launch
+    from gpucnn.machine.launch import find_launch
 
     launch = find_launch()
     if launch is not None and launch.rank == 0:

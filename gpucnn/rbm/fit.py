@@ -11,6 +11,7 @@ from typing import Unpack
 from gpucnn.backends import Backend
 from gpucnn.config import check_integer, override
 from gpucnn.data import Data
+from gpucnn.machine.launch import warn_of_others
 from gpucnn.rbm.events import EpochEnded, History
 from gpucnn.rbm.files import load
 from gpucnn.rbm.model import RBM
@@ -19,7 +20,6 @@ from gpucnn.rbm.run import Run
 from gpucnn.rbm.settings import Overrides, Settings
 from gpucnn.training.files.checkpoint import Checkpoint
 from gpucnn.training.fit import Callback, Events, follow
-from gpucnn.training.processes.launch import warn_of_others
 
 PathLike = str | os.PathLike[str]
 

@@ -13,13 +13,13 @@ from gpucnn.backends import Backend, prefer_gpu
 from gpucnn.config import check_integer, override
 from gpucnn.data import Data
 from gpucnn.errors import DataWarning, SettingError
+from gpucnn.machine.launch import warn_of_others
 from gpucnn.nn.sequential import Sequential
 from gpucnn.training.event_types import EpochEnded, Event, RunStarted, Stopped
 from gpucnn.training.files.checkpoint import Checkpoint, load
 from gpucnn.training.history import History
 from gpucnn.training.processes.agreement import reporting
 from gpucnn.training.processes.group import Alone, Group
-from gpucnn.training.processes.launch import warn_of_others
 from gpucnn.training.progress import make_progress
 from gpucnn.training.run import PathLike, Run
 from gpucnn.training.settings import Overrides, Settings, settle

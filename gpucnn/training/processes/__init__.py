@@ -5,7 +5,7 @@ by MPI, wherever its ranks are, and ``nccl.py`` adds gradients on GPUs, where ``
 them. ``workers.py`` starts processes of this machine that only compute gradients, with
 ``worker.py`` and ``shared.py``. ``part.py`` computes the part of a batch in all of them.
 
-``launch.py`` finds out how this process was started, and ``choice.py`` makes the group.
+``choice.py`` makes the group; how this process was started is in ``gpucnn.machine.launch``.
 ``agreement.py`` compares the ranks, ``exchange.py`` adds in their order, and ``watch.py`` (MPI) and
 ``pulse.py`` (workers) notice processes that have ended or do not respond.
 """

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gpucnn.errors import SettingError, unknown
+from gpucnn.machine.launch import find_launch
 from gpucnn.training.processes.group import Alone, Group
-from gpucnn.training.processes.launch import find_launch
 from gpucnn.training.processes.nccl import nccl
 
 START_SECONDS = 600

@@ -44,6 +44,8 @@ class Mpi(Group):
         _unlink_shared_memory(here)
         self._exchanges: dict[Any, Gathered | Sliced] = {}
         self._flags = np.zeros(1, np.int8), np.zeros(1, np.int8)
+        self._unfinished: list[Any] = []
+        """Requests after a fault: MPI may still write to the memory that they keep alive"""
         self._closed = False
         self._status = 0
         threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
@@ -142,7 +144,9 @@ class Mpi(Group):
         until, (sleep, longest) = time.perf_counter() + SPIN_SECONDS, SLEEP_SECONDS
         while not request.Test():
             if time.perf_counter() > until:
-                self._raise(self._watch.check(waiting=True))
+                if (fault := self._watch.check(waiting=True)) is not None:
+                    self._unfinished.append(request)
+                    self._raise(fault)
                 time.sleep(sleep)
                 sleep = min(2 * sleep, longest)
 

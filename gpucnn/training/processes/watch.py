@@ -117,7 +117,7 @@ class Watch:
     def end_silent(self) -> None:
         """Kill the ranks that do not respond: here by a signal, elsewhere by MPI, with all."""
         here = socket.gethostname()
-        for rank in self._silent:
+        for rank in list(self._silent):  # the thread may add to them
             host, pid = self._processes[rank]
             if host == here and hasattr(signal, "SIGKILL"):
                 with suppress(OSError):

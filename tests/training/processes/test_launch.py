@@ -15,11 +15,11 @@ from small import save_npz, small_data, small_model
 from gpucnn import rbm, training
 from gpucnn.cli import run
 from gpucnn.errors import SettingError
+from gpucnn.machine.launch import Launch, find_launch
 from gpucnn.training import make_group
 from gpucnn.training.fit import fit
 from gpucnn.training.processes import choice
 from gpucnn.training.processes.group import Alone
-from gpucnn.training.processes.launch import Launch, find_launch
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_several_processes_without_mpi4py_do_not_train_alone(
 def test_an_mpi_that_did_not_start_the_processes_is_refused() -> None:
     program = (
         "from gpucnn.training.processes import choice\n"
-        "from gpucnn.training.processes.launch import Launch\n"
+        "from gpucnn.machine.launch import Launch\n"
         "choice.find_launch = lambda: Launch(4, 2)\n"
         "try:\n    choice.make_group()\n"
         "except ValueError as error:\n    print(error)\n"
