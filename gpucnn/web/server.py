@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _explain(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use: choose another with --port, or any with --port 0"
+        return f"port {port} is in use: choose another, or any with --port 0"
     if error.errno == errno.EADDRNOTAVAIL:
         return f"--host {host} is not an address of this computer"
     return f"cannot listen on port {port} of {host}: {os.strerror(error.errno or 0)}"

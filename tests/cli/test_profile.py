@@ -75,7 +75,7 @@ def test_the_tables_name_the_line_that_wastes_most(capsys: pytest.CaptureFixture
     [
         (["--gpu", "h1000"], "h100"),
         (["--backend", "cuda"], "--backend must be emulated, got 'cuda'"),
-        (["--batch-size", "0"], "batch_size"),
+        (["--batch-size", "0"], "--batch-size must be an integer"),
         (["--lines", "-1"], "--lines"),
         (["vgg"], "vgg"),
     ],

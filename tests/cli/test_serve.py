@@ -133,7 +133,7 @@ def test_a_port_in_use_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert cli.run(["serve", "--port", str(port)]) == 2
-    line = f"gpucnn: port {port} is in use: choose another with --port, or any with --port 0"
+    line = f"gpucnn: --port {port} is in use: choose another, or any with --port 0"
     assert capsys.readouterr().err.splitlines()[-1] == line
 
 
