@@ -20,6 +20,7 @@ from gpucnn.testing.case import Case
 from gpucnn.testing.cases import ALL_CASES
 from gpucnn.testing.checking import ORDERS, check, get_backends, run, select, variations
 from gpucnn.testing.comparison import Comparison
+from gpucnn.testing.definition import Function
 from gpucnn.testing.running import Outcome, Variation, run_case
 
 OPS = sorted({case.op for case in ALL_CASES})
@@ -180,6 +181,7 @@ def test_the_line_has_order_variant_and_precision() -> None:
 # --- wrong kernels ------------------------------------------------------------------------------
 
 FOUND_IN_CHECK_MODE = [
+    "all units of a thread have the same random number",
     "relu without a bounds check",
     "leaky relu has a slope of -7",
     "the maximum starts at 0",
@@ -221,6 +223,19 @@ def test_a_write_past_the_end_is_found_without_check_mode(tmp_path: Path) -> Non
         "a kernel wrote 2 elements after the end of a float32 array of shape (255,); "
         "1 elements were written there"
     )
+
+
+def test_results_without_a_name_are_refused() -> None:
+    """They would not be compared."""
+
+    def halves(input: Any) -> tuple[Any, Any]:
+        return input / 2, input / 2
+
+    function = Function("halves", lambda backend, input: halves(input), halves, ("input",))
+    message = "halves returns 2 results, but only output are named"
+    for backend in (None, gpucnn.get_backend("numpy")):
+        with pytest.raises(SettingError, match=message):
+            function.run(backend, {"input": np.ones(3)})
 
 
 def test_a_changed_argument_is_found(tmp_path: Path) -> None:

@@ -7,9 +7,17 @@ and ``linear_backward`` the products of a gradient (``gpucnn.rbm``).
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 from gpucnn.backends.contract.checks import Array
 from gpucnn.backends.contract.random import Random
+
+
+class Units(NamedTuple):
+    """The units of a layer (N, F), of the backend's dtype."""
+
+    probabilities: Array
+    samples: Array
 
 
 class Boltzmann(Random):
@@ -23,7 +31,7 @@ class Boltzmann(Random):
         bias: Array | None = None,
         *,
         samples: Array | None = None,
-    ) -> tuple[Array, Array]:
+    ) -> Units:
         """Return sigmoid(x + b) of x (N, F) and b (F,), and samples of 0 and 1.
 
         ``key`` and ``step`` are as for ``bernoulli``, which returns the same samples for these
@@ -35,7 +43,8 @@ class Boltzmann(Random):
             self._check(op, "bias", bias, (input.shape[1],))
         if samples is not None:
             self._check(op, "samples", samples, tuple(input.shape))
-        return self._sample_units(input, self._check_key(op, key, step), step, bias, samples)
+        key = self._check_key(op, key, step)
+        return Units(*self._sample_units(input, key, step, bias, samples))
 
     @abstractmethod
     def _sample_units(

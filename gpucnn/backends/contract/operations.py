@@ -78,6 +78,7 @@ class Operation:
         if hasattr(results, "_asdict"):
             return dict(results._asdict())
         values = results if isinstance(results, tuple) else (results,)
+        assert len(values) <= len(self.results), f"{self.name}: results without names"
         return dict(zip(self.results, values, strict=False))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,16 +11,21 @@ from gpucnn.testing.naive.common import Array
 from gpucnn.testing.naive.random import bernoulli
 
 
-def sample_units(
-    input: Array, key: int, step: Array, bias: Array | None = None
-) -> tuple[Array, Array]:
+class Units(NamedTuple):
+    """The results of ``sample_units``."""
+
+    probabilities: Array
+    samples: Array
+
+
+def sample_units(input: Array, key: int, step: Array, bias: Array | None = None) -> Units:
     """Return the sigmoid of the input plus the bias of its column, and samples of it."""
     probabilities = np.zeros(input.shape)
     for n, f in np.ndindex(*input.shape):
         x = float(input[n, f]) + (0.0 if bias is None else float(bias[f]))
         small = math.exp(-abs(x))
         probabilities[n, f] = (1.0 if x >= 0 else small) / (1.0 + small) if x == x else x
-    return probabilities, bernoulli(probabilities, key, step)
+    return Units(probabilities, bernoulli(probabilities, key, step))
 
 
 def stack_rows(
