@@ -16,9 +16,8 @@ import numpy as np
 
 from gpucnn.backends import Backend
 from gpucnn.backends.contract.augmentation import Augmenting
-from gpucnn.backends.contract.operations import IN_PLACE, Operation, operations
+from gpucnn.backends.contract.operations import IN_PLACE, Operation, name_results, operations
 from gpucnn.backends.contract.training import Training
-from gpucnn.errors import SettingError
 from gpucnn.testing import naive
 
 Array = Any
@@ -66,14 +65,8 @@ class Function:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
         if isinstance(found, Mapping):
             return dict(found)
-        values = found if isinstance(found, tuple) else (found,)
-        names = getattr(found, "_fields", self.results)  # of a named tuple
-        if len(values) > len(names):  # the rest would never be compared
-            raise SettingError(
-                f"{self.name} returns {len(values)} results, but only {', '.join(names)} are named"
-            )
         changed = {name: arguments[name] for name in self.in_place if name in arguments}
-        return dict(zip(names, values, strict=False)) | changed
+        return name_results(self.name, found, self.results) | changed
 
 
 @dataclass(frozen=True, eq=False)

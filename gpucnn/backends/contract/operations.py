@@ -26,6 +26,7 @@ from gpucnn.backends.contract.random import Random
 from gpucnn.backends.contract.recurrent import Recurrent
 from gpucnn.backends.contract.resampling import Resampling
 from gpucnn.backends.contract.training import Training
+from gpucnn.errors import SettingError
 
 FAMILIES: tuple[type, ...] = (
     Convolution, Pooling, Resampling, Activations, Boltzmann, Normalization, GroupNormalization,
@@ -69,17 +70,25 @@ class Operation:
         return ("output", *further)
 
     def name_results(self, results: Any, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the results of a call by name; for None, the array arguments of the call.
-
-        Named tuples have names of their own, such as the statistics of ``batch_norm``.
-        """
+        """Return the results of a call by name; for None, the array arguments of the call."""
         if results is None:
             return {name: value for name, value in arguments.items() if hasattr(value, "shape")}
-        if hasattr(results, "_asdict"):
-            return dict(results._asdict())
-        values = results if isinstance(results, tuple) else (results,)
-        assert len(values) <= len(self.results), f"{self.name}: results without names"
-        return dict(zip(self.results, values, strict=False))
+        return name_results(self.name, results, self.results)
+
+
+def name_results(what: str, results: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return what ``what`` returned, an array or a tuple of arrays, by name.
+
+    Named tuples have names of their own, such as the statistics of ``batch_norm``. SettingError if
+    there are more results than names: the rest would be lost.
+    """
+    values = results if isinstance(results, tuple) else (results,)
+    names = getattr(results, "_fields", names)
+    if len(values) > len(names):
+        raise SettingError(
+            f"{what} returns {len(values)} results, but only {', '.join(names)} are named"
+        )
+    return dict(zip(names, values, strict=False))
 
 
 @cache

@@ -87,7 +87,7 @@ def _read_numbers(
         if len(content) != len(part) * size:
             raise _changed(path)
         digest.update(content)
-        part[...] = np.frombuffer(content, header.dtype).astype(kept)
+        part[...] = np.frombuffer(content, header.dtype)
     if file.read(1) or digest.hexdigest() != sha256:
         raise _changed(path)
     return result
